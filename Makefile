@@ -1,0 +1,35 @@
+# Every target does all of its own set-up: Python (3.10-3.12), make and pip are enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-all lint bench clean
+.DELETE_ON_ERROR:
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+demo: $(READY)            ## a real photo moves: writes demo/
+	$(BIN)/reenact demo --out demo
+
+test: $(READY)            ## the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)        ## every test, slow ones included
+	$(BIN)/python -m pytest
+
+lint: $(READY)            ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(READY)           ## speed tables of this machine
+	$(BIN)/reenact bench
+
+clean:
+	rm -rf $(VENV) demo

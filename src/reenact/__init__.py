@@ -1,0 +1,1 @@
+"""reenact: face reenactment."""

@@ -1,0 +1,36 @@
+"""What flows through reenact, and how it is named. Imports nothing else of ours."""
+
+from reenact.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
+from reenact.core.landmarks import (
+    IRIS_CENTRES,
+    MESH_POINTS,
+    MESH_TO_IBUG68,
+    OUTER_EYE_CORNERS,
+    Landmarks,
+)
+from reenact.core.motion import Motion
+from reenact.core.records import (
+    DriverFrame,
+    FaceObservation,
+    HeadPose,
+    TargetCode,
+    TargetSet,
+)
+
+__all__ = [
+    "IRIS_CENTRES",
+    "MESH_POINTS",
+    "MESH_TO_IBUG68",
+    "OUTER_EYE_CORNERS",
+    "CheckpointError",
+    "DriverFrame",
+    "FaceObservation",
+    "HeadPose",
+    "Landmarks",
+    "MediaError",
+    "Motion",
+    "NoFaceError",
+    "ReenactError",
+    "TargetCode",
+    "TargetSet",
+]
