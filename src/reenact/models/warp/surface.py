@@ -1,0 +1,89 @@
+"""The picture as one triangulated sheet: the face mesh, and a ring from its outline to the crop's border.
+
+The face lies over the ring, so a turning head hides its far cheek behind its own outline while hair and background
+continue behind it. The ring's border never moves: what is pasted back meets the photo exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from reenact.geometry.contours import FACE_OVAL
+from reenact.geometry.mean_face import mean_face
+from reenact.geometry.procrustes import fit_similarity
+
+_LEVELS = np.array([0.08, 0.18, 0.32, 0.5, 0.72, 1.0])
+"""Rings between the face's outline (0) and the crop's border (1) along each ray."""
+_FACE_REACH = 0.35
+"""Level at which the outline's own movement (jaw, brows) has faded into that of the rigid head."""
+_HEAD_DEPTH = 0.55
+"""How far behind the outline hair and ears lie, in inter-ocular distances."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One photo's sheet.
+
+    Args:
+        points: (478 + 252, 3) vertices in the photo's crop: the mesh, then six rings and an outer one.
+        side: the crop's side in pixels.
+    """
+
+    points: Float[np.ndarray, "n 3"]
+    side: int
+
+    def moved_to(self, mesh_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "n 3"]:
+        """The sheet's vertices when the face shall lie at `mesh_px`."""
+        mesh, rings = self.points[:478], self.points[478:].reshape(-1, len(FACE_OVAL), 3)
+        oval = list(FACE_OVAL)
+        head = fit_similarity(mesh, mesh_px, mean_face().weights)
+        rigid = head.apply(rings.reshape(-1, 3)).reshape(rings.shape) - rings
+        outline = (mesh_px - mesh)[oval]
+        near = np.clip(1 - _LEVELS / _FACE_REACH, 0, 1)
+        near = (near * near * (3 - 2 * near))[:, None, None]
+        fade = 1 - _LEVELS
+        fade = (fade * fade * (3 - 2 * fade))[:, None, None]
+        moved = rings.copy()
+        moved[:-1] += fade * (near * outline + (1 - near) * rigid[:-1])
+        moved[..., 2] = rings[..., 2]
+        return np.concatenate([mesh_px, moved.reshape(-1, 3)])
+
+
+def surface(mesh_px: Float[np.ndarray, "478 3"], side: int) -> Surface:
+    """Build the sheet of one photo from its landmarks."""
+    oval = mesh_px[list(FACE_OVAL)].astype(np.float64)
+    centre = oval[:, :2].mean(0)
+    ray = oval[:, :2] - centre
+    half = np.where(ray > 0, side - 0.5 - centre, -0.5 - centre)
+    reach = np.min(np.where(np.abs(ray) > 1e-6, half / np.where(np.abs(ray) > 1e-6, ray, 1.0), np.inf), axis=1)
+    border = centre + ray * np.maximum(reach, 1.05)[:, None]
+    unit = ray / np.linalg.norm(ray, axis=1, keepdims=True)
+    # Beyond the square: the straight lines between neighbouring border points cut off its corners.
+    outer = centre + unit * 1.6 * side
+    back = oval[:, 2:] + _HEAD_DEPTH * np.linalg.norm(mesh_px[263, :2] - mesh_px[33, :2])
+    rings = []
+    for level in _LEVELS:
+        depth = oval[:, 2:] + (back - oval[:, 2:]) * min(1.0, level / _FACE_REACH)
+        rings.append(np.concatenate([oval[:, :2] + level * (border - oval[:, :2]), depth], axis=1))
+    rings.append(np.concatenate([outer, back], axis=1))
+    return Surface(np.concatenate([mesh_px, *rings]).astype(np.float64), side)
+
+
+@cache
+def triangles() -> Int[np.ndarray, "t 3"]:
+    """All triangles of the sheet, clockwise in a frontal picture; eyes and mouth are holes."""
+    n = len(FACE_OVAL)
+    rows = np.concatenate([[FACE_OVAL], 478 + np.arange((len(_LEVELS) + 1) * n).reshape(-1, n)])
+    inner, outer = rows[:-1], rows[1:]
+    inner_next, outer_next = np.roll(inner, -1, axis=1), np.roll(outer, -1, axis=1)
+    ring = np.concatenate(
+        [
+            np.stack([inner, outer, outer_next], -1).reshape(-1, 3),
+            np.stack([inner, outer_next, inner_next], -1).reshape(-1, 3),
+        ]
+    )
+    return np.concatenate([mean_face().triangles, ring])

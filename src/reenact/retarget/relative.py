@@ -1,0 +1,164 @@
+"""The driver's landmarks on the target's face, without training: absolute and relative transfer.
+
+Both faces are brought to the pose and size of the mean face (`geometry.mean_face`), where shapes can be compared;
+what the driver's face does there is added to the target's shape, and the driver's head movement is applied to the
+target's head.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+from jaxtyping import Float
+
+from reenact.geometry.contours import (
+    INNER_LIPS_LOWER,
+    INNER_LIPS_UPPER,
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    LEFT_IRIS,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+    RIGHT_IRIS,
+)
+from reenact.geometry.mean_face import mean_face
+from reenact.geometry.procrustes import Similarity, fit_similarity
+
+
+class Transfer(str, Enum):
+    """How movement is carried over."""
+
+    RELATIVE = "relative"
+    """The driver's change since its most neutral frame, added to the target. Keeps the target's face shape."""
+    ABSOLUTE = "absolute"
+    """The driver's own shape and head angles, at the target's size and place. The driver's face shape shows."""
+
+
+_EYES = (
+    (RIGHT_EYE_UPPER, RIGHT_EYE_LOWER, RIGHT_IRIS),
+    (LEFT_EYE_UPPER, LEFT_EYE_LOWER, LEFT_IRIS),
+)
+# Skin of the lids between eye and brow, eye and cheek; it travels with the lid beside it.
+_LIDS = (
+    (247, 30, 29, 27, 28, 56, 190, 130, 25, 110, 24, 23, 22, 26, 112, 243),
+    (467, 260, 259, 257, 258, 286, 414, 359, 255, 339, 254, 253, 252, 256, 341, 463),
+)
+_CLOSED_RATIO = 0.25
+"""The mesh of a fully closed eye still gapes by about a quarter of its open height; that counts as closed."""
+_LARGEST_OPENING_RATIO = 1.6
+_UPPER_LID_SHARE = 0.85
+"""A blink is nearly all upper lid."""
+_FARTHEST_EYE_DISTANCES = 0.45
+"""Head translation is bent smoothly to stay under this many inter-ocular distances: the photo has no more to show."""
+
+
+class Retargeter:
+    """Maps one driver's landmarks to one target's face.
+
+    Args:
+        target_mesh: (478, 3) the target's landmarks in the pixels of its crop.
+        neutral_mesh: (478, 3) the driver's most neutral frame (`neutral_frame`), driver's pixels.
+        transfer: relative or absolute.
+    """
+
+    def __init__(
+        self,
+        target_mesh: Float[np.ndarray, "478 3"],
+        neutral_mesh: Float[np.ndarray, "478 3"],
+        transfer: Transfer = Transfer.RELATIVE,
+    ) -> None:
+        self.transfer = transfer
+        self._target_head, self._target = in_mean_pose(target_mesh)
+        self._neutral_head, self._neutral = in_mean_pose(neutral_mesh)
+
+    def __call__(self, driver_mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
+        """The landmarks wanted of the target, in the pixels of its crop."""
+        driver_head, driver = in_mean_pose(driver_mesh)
+        if self.transfer is Transfer.ABSOLUTE:
+            shape, R = driver, driver_head.R
+        else:
+            shape = transfer_expression(self._target, self._neutral, driver)
+            R = driver_head.R @ self._neutral_head.R.T @ self._target_head.R
+        enlargement = self._target_head.scale / self._neutral_head.scale
+        shift = (driver_head.t - self._neutral_head.t) * enlargement
+        shift[2] = 0.0
+        head = Similarity(
+            scale=driver_head.scale * enlargement,
+            R=R,
+            t=self._target_head.t + _soft_limit(shift, _FARTHEST_EYE_DISTANCES * float(self._target_head.scale)),
+        )
+        return head.apply(shape).astype(np.float32)
+
+
+def in_mean_pose(mesh: Float[np.ndarray, "478 3"]) -> tuple[Similarity, Float[np.ndarray, "478 3"]]:
+    """The similarity mean face -> mesh, and the mesh with it undone (outer eye corners about 1 apart)."""
+    mean = mean_face()
+    head = fit_similarity(mean.points, mesh, mean.weights)
+    return head, head.inverse().apply(mesh.astype(np.float64))
+
+
+def transfer_expression(
+    target: Float[np.ndarray, "478 3"], neutral: Float[np.ndarray, "478 3"], driver: Float[np.ndarray, "478 3"]
+) -> Float[np.ndarray, "478 3"]:
+    """Target's shape with the driver's expression change; all three in mean pose.
+
+    Skin and lips take the driver's displacement. Eyelids take its *ratio* of opening, so that a blink closes narrow
+    and wide eyes alike; irises take the change of gaze in eye widths. Lips may touch but not pass each other.
+    """
+    shape = target + (driver - neutral)
+    for (upper, lower, iris), lids in zip(_EYES, _LIDS, strict=True):
+        _transfer_eye(shape, target, neutral, driver, list(upper), list(lower), list(iris), list(lids))
+    _keep_lips_apart(shape)
+    return shape
+
+
+def _transfer_eye(
+    shape: np.ndarray,
+    target: np.ndarray,
+    neutral: np.ndarray,
+    driver: np.ndarray,
+    upper: list[int],
+    lower: list[int],
+    iris: list[int],
+    lids: list[int],
+) -> None:
+    ring = upper + lower[1:-1]
+    corners = [upper[0], upper[-1]]
+    neutral_opening, driver_opening, target_opening = (
+        float((face[lower[1:-1], 1] - face[upper[1:-1], 1]).mean()) for face in (neutral, driver, target)
+    )
+    ratio = driver_opening / max(neutral_opening, 1e-3)
+    ratio = float(np.clip((ratio - _CLOSED_RATIO) / (1 - _CLOSED_RATIO), 0.0, _LARGEST_OPENING_RATIO))
+
+    # What the corners do moves the whole eye; the lids' own travel comes on top.
+    drift = (driver - neutral)[corners].mean(0)
+    gap = target[lower] - target[upper]
+    shape[ring] = target[ring] + drift
+    shape[upper] += (1 - ratio) * _UPPER_LID_SHARE * gap
+    shape[lower] -= (1 - ratio) * (1 - _UPPER_LID_SHARE) * gap
+
+    travel = float(np.clip(target_opening / max(neutral_opening, 1e-3), 0.5, 2.0))
+    shape[lids] = target[lids] + drift + travel * ((driver - neutral)[lids] - drift)
+
+    def gaze(face: np.ndarray) -> np.ndarray:
+        a, b = face[corners]
+        return (face[iris[0]] - (a + b) / 2) / np.linalg.norm(b - a)
+
+    # The iris of a closing eye is a guess of the landmark model: hold the gaze there.
+    trust = float(np.clip((ratio - 0.3) / 0.4, 0.0, 1.0))
+    turn = trust * (gaze(driver) - gaze(neutral)) * np.linalg.norm(target[corners[1]] - target[corners[0]])
+    shape[iris] = target[iris] + drift + turn
+
+
+def _keep_lips_apart(shape: np.ndarray) -> None:
+    upper, lower = list(INNER_LIPS_UPPER), list(INNER_LIPS_LOWER)
+    overlap = np.maximum(shape[upper, 1] - shape[lower, 1], 0.0)
+    shape[upper, 1] -= overlap / 2
+    shape[lower, 1] += overlap / 2
+
+
+def _soft_limit(shift: Float[np.ndarray, "3"], limit: float) -> Float[np.ndarray, "3"]:
+    """Shorten a vector smoothly so that it never reaches `limit`; small ones stay as they are."""
+    length = float(np.linalg.norm(shift))
+    return shift if length == 0 else shift * (limit * np.tanh(length / limit) / length)
