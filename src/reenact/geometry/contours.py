@@ -10,6 +10,7 @@ FACE_OVAL: tuple[int, ...] = (
     *(288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234),
 )
 
+OUTER_LIPS_UPPER: tuple[int, ...] = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
 INNER_LIPS_UPPER: tuple[int, ...] = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LIPS_LOWER: tuple[int, ...] = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 INNER_LIPS: tuple[int, ...] = INNER_LIPS_UPPER + INNER_LIPS_LOWER[-2:0:-1]

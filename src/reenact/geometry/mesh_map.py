@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 _SUBPIXEL_BITS = 4
+_LEAST_AREA = 1e-3
+"""Twice the area, in square pixels, below which a triangle is not drawn."""
 
 
 def signed_areas(points: Float[np.ndarray, "n 2"], triangles: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, " t"]:
@@ -19,8 +21,16 @@ def affine_maps(
     source: Float[np.ndarray, "n 2"], output: Float[np.ndarray, "n 2"], triangles: Int[np.ndarray, "t 3"]
 ) -> Float[np.ndarray, "t 2 3"]:
     """For each triangle the matrix that takes (x, y, 1) in the output to the same barycentric point in the source."""
-    out_tri = np.concatenate([output[triangles], np.ones((len(triangles), 3, 1))], axis=2)
-    return np.swapaxes(np.linalg.solve(out_tri, source[triangles]), 1, 2)
+    a, b, c = (output[triangles[:, i], :2] for i in range(3))
+    sa, sb, sc = (source[triangles[:, i], :2] for i in range(3))
+    u, v = b - a, c - a
+    area = (u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0])[:, None]
+    # Rows of the inverse of [u v]: barycentric weights of b and c per pixel of x and y.
+    du, dv = sb - sa, sc - sa
+    along_x = (du * v[:, 1:] - dv * u[:, 1:]) / area
+    along_y = (dv * u[:, :1] - du * v[:, :1]) / area
+    start = sa - along_x * a[:, :1] - along_y * a[:, 1:]
+    return np.stack([along_x, along_y, start], axis=2)
 
 
 def inverse_map(
@@ -32,8 +42,9 @@ def inverse_map(
 ) -> tuple[Float[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
     """Barycentric inverse map of a triangulated surface seen from the front.
 
-    Triangles that face away (anticlockwise in the output) or have no area are left out; nearer ones cover farther
-    ones (painter's order by mean depth; smaller is nearer).
+    Triangles without area are left out; nearer ones cover farther ones (painter's order by mean depth; smaller is
+    nearer), and any that faces the viewer covers those that face away (anticlockwise in the output), which only
+    fill what nothing else covers.
 
     Args:
         source: vertices in the photo, pixels.
@@ -47,8 +58,10 @@ def inverse_map(
         (the map is 0 where none does).
     """
     output = output.astype(np.float64)
-    visible = triangles[signed_areas(output, triangles) > 1e-3]
-    visible = visible[np.argsort(-depth[visible].mean(1), kind="stable")]
+    areas = signed_areas(output, triangles)
+    drawn = np.abs(areas) > _LEAST_AREA
+    visible, areas = triangles[drawn], areas[drawn]
+    visible = visible[np.lexsort((-depth[visible].mean(1), areas > 0))]
     number = np.zeros(size, np.int32)
     corners = np.round(output[visible] * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     for i, corner in enumerate(corners, start=1):
@@ -74,11 +87,12 @@ def inverse_map_ref(
     """`inverse_map`, pixel by pixel with barycentric coordinates and a depth buffer of whole triangles (slow)."""
     field, covered = np.zeros((*size, 2), np.float32), np.zeros(size, bool)
     nearest = np.full(size, np.inf)
+    behind_all = np.ptp(depth) + 1
     for triangle, area in zip(triangles, signed_areas(output, triangles), strict=True):
-        if area <= 1e-3:
+        if abs(area) <= _LEAST_AREA:
             continue
         a, b, c = output[triangle].astype(np.float64)
-        z = depth[triangle].mean()
+        z = depth[triangle].mean() + (behind_all if area < 0 else 0)
         low = np.maximum(np.floor(np.min([a, b, c], 0)).astype(int), 0)
         high = np.minimum(np.ceil(np.max([a, b, c], 0)).astype(int), np.array(size[::-1]) - 1)
         for y in range(low[1], high[1] + 1):

@@ -18,6 +18,7 @@ from reenact.geometry.contours import (
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
     LEFT_IRIS,
+    OUTER_LIPS_UPPER,
     RIGHT_EYE_LOWER,
     RIGHT_EYE_UPPER,
     RIGHT_IRIS,
@@ -46,6 +47,8 @@ _LIDS = (
 )
 _CLOSED_RATIO = 0.25
 """The mesh of a fully closed eye still gapes by about a quarter of its open height; that counts as closed."""
+_LIP_CORNERS = (61, 291)
+_NOSE_BASE = 2
 _LARGEST_OPENING_RATIO = 1.6
 _UPPER_LID_SHARE = 0.85
 """A blink is nearly all upper lid."""
@@ -103,10 +106,13 @@ def transfer_expression(
 ) -> Float[np.ndarray, "478 3"]:
     """Target's shape with the driver's expression change; all three in mean pose.
 
-    Skin and lips take the driver's displacement. Eyelids take its *ratio* of opening, so that a blink closes narrow
+    Skin and lips take the driver's displacement; where the target's mouth is open already, further opening adds as
+    the legs of a right triangle do, not as a sum, and a smile widens a smile only up to the wider of the two. Eyelids take its *ratio* of opening, so that a blink closes narrow
     and wide eyes alike; irises take the change of gaze in eye widths. Lips may touch but not pass each other.
     """
     shape = target + (driver - neutral)
+    _ease_smile(shape, target, driver)
+    _ease_mouth_opening(shape, target)
     for (upper, lower, iris), lids in zip(_EYES, _LIDS, strict=True):
         _transfer_eye(shape, target, neutral, driver, list(upper), list(lower), list(iris), list(lids))
     _keep_lips_apart(shape)
@@ -149,6 +155,38 @@ def _transfer_eye(
     trust = float(np.clip((ratio - 0.3) / 0.4, 0.0, 1.0))
     turn = trust * (gaze(driver) - gaze(neutral)) * np.linalg.norm(target[corners[1]] - target[corners[0]])
     shape[iris] = target[iris] + drift + turn
+
+
+def _ease_smile(shape: np.ndarray, target: np.ndarray, driver: np.ndarray) -> None:
+    right, left = _LIP_CORNERS
+
+    def width(face: np.ndarray) -> float:
+        return float(face[left, 0] - face[right, 0])
+
+    more = width(shape) - width(target)
+    allowed = max(width(driver), width(target)) - width(target)
+    if more <= allowed:
+        return
+    gain = allowed / more
+    # Nothing above the nose's base, all of it at the lips' corners and below.
+    nose_y, corner_y = float(target[_NOSE_BASE, 1]), float(target[list(_LIP_CORNERS), 1].mean())
+    share = np.clip((target[:, 1] - nose_y) / max(corner_y - nose_y, 0.05), 0.0, 1.0)
+    shape[:, 0] -= share * (1 - gain) * (shape[:, 0] - target[:, 0])
+
+
+def _ease_mouth_opening(shape: np.ndarray, target: np.ndarray) -> None:
+    upper, lower = INNER_LIPS_UPPER[5], INNER_LIPS_LOWER[5]
+    had = max(float(target[lower, 1] - target[upper, 1]), 0.0)
+    more = float(shape[lower, 1] - shape[upper, 1]) - had
+    if more <= 0:
+        return
+    excess = had + more - float(np.hypot(had, more))
+    # The jaw gives the excess back: nothing at the lips' corners, all of it from the lower lip down.
+    corner_y = float(target[list(_LIP_CORNERS), 1].mean())
+    lip_y = max(float(target[lower, 1]), corner_y + 0.05)
+    share = np.clip((target[:, 1] - corner_y) / (lip_y - corner_y), 0.0, 1.0)
+    below = (share > 0) & ~np.isin(np.arange(len(shape)), INNER_LIPS_UPPER + OUTER_LIPS_UPPER)
+    shape[below, 1] -= excess * share[below]
 
 
 def _keep_lips_apart(shape: np.ndarray) -> None:

@@ -60,6 +60,11 @@ class MouthFrame:
         """Largest distance between the lips' inner edges."""
         return float((self.lower[:, 1] - self.upper[:, 1]).max())
 
+    @property
+    def width(self) -> float:
+        """Distance between the lips' corners."""
+        return float(self.upper[-1, 0] - self.upper[0, 0])
+
     def local(self, points_px: np.ndarray) -> np.ndarray:
         """Pixels -> (across, down)."""
         return (points_px - self.origin) @ np.stack([self.across, self.down], 1) / self.unit_px
@@ -159,9 +164,21 @@ def _painted(across: np.ndarray, hanging: np.ndarray, light: float, *, teeth: bo
 
 
 def draw_mouth(
-    picture: UInt8[np.ndarray, "s s 3"], inside: MouthInside, mesh_px: Float[np.ndarray, "478 3"]
+    picture: UInt8[np.ndarray, "s s 3"],
+    inside: MouthInside,
+    mesh_px: Float[np.ndarray, "478 3"],
+    *,
+    lips_meet: float,
 ) -> None:
-    """Show the mouth's inside through the opening that `mesh_px` asks for, in place."""
+    """Show the mouth's inside through the opening that `mesh_px` asks for, in place.
+
+    Args:
+        picture: already showing the lips.
+        inside: what to show.
+        mesh_px: the landmarks wanted.
+        lips_meet: opening (eye distances) at which the lips in the picture still touch; 0 for a photo that shows
+            its mouth's inside. The landmark model gives closed lips a sliver of an opening.
+    """
     ring = mesh_px[list(INNER_LIPS), :2].astype(np.float64)
     region = region_around(ring, 2, len(picture))
     if region is None:
@@ -174,6 +191,8 @@ def draw_mouth(
     across = local[..., 0]
     upper, lower = frame.lips(across)
     hanging, gap = local[..., 1] - upper, lower - upper
+    # A mouth narrower than the photo's hides the outer teeth; a wider one would show none there, so it stretches them.
+    across = across * min(1.0, photo.width / max(frame.width, 1e-3))
     photo_upper, photo_lower = photo.lips(across)
     photo_gap = photo_lower - photo_upper
 
@@ -192,6 +211,8 @@ def draw_mouth(
     if bared.any():
         cleaned = cv2.remap(inside.cleaned, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         layer = layer + bared[..., None] * (cleaned - layer)
+    if lips_meet > 0:
+        opening = opening * smoothstep(gap, lips_meet, lips_meet + 0.012)
     layer = _with_tongue(layer, across, lower - local[..., 1], gap, photo_gap, inside.light)
     blend(picture, region, layer, opening)
 

@@ -12,7 +12,15 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from reenact.geometry.contours import FACE_OVAL
+from reenact.geometry.contours import (
+    FACE_OVAL,
+    INNER_LIPS_LOWER,
+    INNER_LIPS_UPPER,
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+)
 from reenact.geometry.mean_face import mean_face
 from reenact.geometry.procrustes import fit_similarity
 
@@ -75,7 +83,7 @@ def surface(mesh_px: Float[np.ndarray, "478 3"], side: int) -> Surface:
 
 @cache
 def triangles() -> Int[np.ndarray, "t 3"]:
-    """All triangles of the sheet, clockwise in a frontal picture; eyes and mouth are holes."""
+    """All triangles of the sheet, clockwise in a frontal picture, eyes and mouth closed over."""
     n = len(FACE_OVAL)
     rows = np.concatenate([[FACE_OVAL], 478 + np.arange((len(_LEVELS) + 1) * n).reshape(-1, n)])
     inner, outer = rows[:-1], rows[1:]
@@ -86,4 +94,17 @@ def triangles() -> Int[np.ndarray, "t 3"]:
             np.stack([inner, outer_next, inner_next], -1).reshape(-1, 3),
         ]
     )
-    return np.concatenate([mean_face().triangles, ring])
+    # Eyes and mouth are covered later by layers of their own; these keep the map whole beneath them.
+    holes = [
+        _strip(INNER_LIPS_UPPER, INNER_LIPS_LOWER),
+        _strip(RIGHT_EYE_UPPER, RIGHT_EYE_LOWER),
+        _strip(LEFT_EYE_UPPER, LEFT_EYE_LOWER),
+    ]
+    return np.concatenate([*holes, mean_face().triangles, ring])
+
+
+def _strip(upper: tuple[int, ...], lower: tuple[int, ...]) -> Int[np.ndarray, "t 3"]:
+    """Triangles between two edges that share their ends."""
+    quads = zip(upper[:-1], upper[1:], lower[1:], lower[:-1], strict=True)
+    corners = [t for a, b, c, d in quads for t in ((a, b, c), (a, c, d)) if len(set(t)) == 3]
+    return np.array(corners)

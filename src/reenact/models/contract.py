@@ -1,0 +1,52 @@
+"""What every zoo entry is: a module that encodes a person once and then draws them frame by frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reenact.core import DriverFrame, TargetCode, TargetSet
+from reenact.geometry.crop import FACE_CROP_SCALE
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model must be given; data and inference prepare no more than this.
+
+    Args:
+        crop_scale: side of the face crop over the larger side of the landmarks' bounding box.
+        any_resolution: crops of any size (a multiple of 32) are fine, so a photo can keep its own pixels.
+        max_targets: photos used at most; None for any number.
+    """
+
+    crop_scale: float = FACE_CROP_SCALE
+    any_resolution: bool = False
+    max_targets: int | None = None
+
+
+class ReenactmentModel(nn.Module, ABC):
+    """Abstract; every zoo entry is a final subclass. Models find no faces, read no files and know no devices."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    needs: ClassVar[Needs] = Needs()
+
+    @abstractmethod
+    def encode_target(self, targets: TargetSet) -> TargetCode:
+        """All that depends on the photos alone; called once per person.
+
+        Args:
+            targets: K >= 1 photos. The first is the picture that is animated.
+        """
+
+    @abstractmethod
+    def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
+        """Draw the person of `code` with the landmarks of each of `driver`'s B frames.
+
+        Returns:
+            RGB in [-1, 1], the size of the first target photo.
+        """

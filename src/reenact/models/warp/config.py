@@ -1,0 +1,18 @@
+"""Settings of the classical warp."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WarpConfig(BaseModel):
+    """What can be chosen about the warp; the defaults are what ships."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map_size: int = Field(256, ge=64)
+    """Pixels a side of the inverse map; larger pictures use it bilinearly enlarged (it is piecewise affine)."""
+    pose_blend_deg: float = Field(1.5, gt=0)
+    """With several photos: head-angle difference over which one photo fades into the next."""
+    first_photo_bonus_deg: float = Field(3.0, ge=0)
+    """The first photo is preferred by this much: it is the one whose hair and background are shown."""
