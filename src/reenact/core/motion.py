@@ -57,9 +57,3 @@ class Motion:
     def fps(self) -> float:
         """Mean frames per second."""
         return len(self) / self.duration_s
-
-    def gaps_s(self) -> list[tuple[float, float]]:
-        """Stretches without a face: (start, end) in seconds."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[True], self.seen, [True]]).astype(np.int8)))
-        bounds_s = np.append(self.pts, self.end_pts) * float(self.time_base)
-        return [(float(bounds_s[a]), float(bounds_s[b])) for a, b in edges.reshape(-1, 2)]

@@ -30,7 +30,7 @@ class Similarity:
     def inverse(self) -> Similarity:
         """The similarity that undoes this one."""
         back = np.swapaxes(self.R, -1, -2)
-        t = -(back @ self.t[..., None])[..., 0] / self.scale[..., None]
+        t = (back @ -self.t[..., None])[..., 0] / self.scale[..., None]
         return Similarity(scale=1.0 / self.scale, R=back, t=t)
 
 

@@ -1,1 +1,22 @@
-"""."""
+"""Pixels to faces: where they are, their landmarks, the pose of the head. MediaPipe is imported when first needed."""
+
+from reenact.perception.detection import FaceBox, FaceDetector
+from reenact.perception.head_pose import fit_head, head_angles, head_pose
+from reenact.perception.landmarks import FaceMesher, Region
+from reenact.perception.observe import FaceFinder
+from reenact.perception.smoothing import MeshSmoother, OneEuroFilter
+from reenact.perception.tracking import FaceTracker
+
+__all__ = [
+    "FaceBox",
+    "FaceDetector",
+    "FaceFinder",
+    "FaceMesher",
+    "FaceTracker",
+    "MeshSmoother",
+    "OneEuroFilter",
+    "Region",
+    "fit_head",
+    "head_angles",
+    "head_pose",
+]

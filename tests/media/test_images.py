@@ -1,0 +1,162 @@
+import errno
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from media_helpers import is_one_sentence, psnr
+from PIL import Image, ImageCms
+
+from reenact.core import MediaError
+from reenact.media import MAX_SIDE_PX, is_image, is_video, read_image, write_image
+
+
+def refuses(path, words):
+    with pytest.raises(MediaError) as caught:
+        read_image(path)
+    assert is_one_sentence(str(caught.value), path), caught.value
+    assert words in str(caught.value)
+
+
+def png_header(width, height):
+    """A PNG file that claims a size, with too little data for one row."""
+
+    def chunk(body):
+        return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT" + zlib.compress(b"\0")) + chunk(b"IEND")
+
+
+@pytest.mark.parametrize(("suffix", "quality_db"), [(".png", 200), (".jpg", 38), (".JPEG", 38), (".webp", 35)])
+def test_what_is_written_is_read(tmp_path, face, suffix, quality_db):
+    path = tmp_path / f"a{suffix}"
+    write_image(path, face)
+    back = read_image(path)
+    assert back.shape == face.shape
+    assert back.dtype == np.uint8
+    with np.errstate(divide="ignore"):
+        assert psnr(back, face) > quality_db
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(tmp_path, face, orientation):
+    undo = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    upright = face[:, :200]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(undo[orientation](upright)))
+    stored.save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png"), upright)
+
+
+def test_other_pixel_formats(tmp_path, face):
+    grey = face.mean(-1).astype(np.uint8)
+    expected = np.repeat(grey[..., None], 3, 2)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.png")
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "float.tif")
+    for name in ("grey.png", "grey16.png", "float.tif"):
+        assert np.array_equal(read_image(tmp_path / name), expected), name
+    palette = Image.fromarray(face).quantize(64)
+    palette.save(tmp_path / "palette.png")
+    assert np.array_equal(read_image(tmp_path / "palette.png"), np.array(palette.convert("RGB")))
+    Image.fromarray(face).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    assert psnr(read_image(tmp_path / "cmyk.jpg"), face) > 35
+    Image.fromarray(grey > 99).save(tmp_path / "bits.png")
+    assert np.array_equal(read_image(tmp_path / "bits.png")[..., 0], np.where(grey > 99, 255, 0))
+
+
+def test_transparency_lies_on_white(tmp_path, face):
+    alpha = np.full((256, 256, 1), 255, np.uint8)
+    alpha[:100], alpha[100:200] = 0, 128
+    Image.fromarray(np.concatenate([face, alpha], -1)).save(tmp_path / "a.png")
+    back = read_image(tmp_path / "a.png").astype(float)
+    assert (back[:100] == 255).all()
+    assert np.abs(back[100:200] - (face[100:200] * 128 + 255.0 * 127) / 255).max() <= 1
+    assert np.array_equal(back[200:], face[200:])
+
+
+def test_a_colour_profile_is_applied(tmp_path, face):
+    lab_free = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(face).save(tmp_path / "srgb.png", icc_profile=lab_free)
+    assert np.abs(read_image(tmp_path / "srgb.png").astype(int) - face).max() <= 1
+    Image.fromarray(face).save(tmp_path / "broken.png", icc_profile=b"nonsense")
+    assert np.array_equal(read_image(tmp_path / "broken.png"), face)
+
+
+@pytest.mark.parametrize("size", [(20_000, 40), (MAX_SIDE_PX + 1, 40), (40, 20_000), (20_000, 20_000), (9400, 9600)])
+def test_too_large_is_told_from_the_header(tmp_path, size):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header(*size))
+    refuses(path, f"more than {MAX_SIDE_PX} pixels")
+
+
+def test_too_small(tmp_path):
+    Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+    refuses(tmp_path / "a.png", "only 1 x 1 pixels")
+
+
+def test_what_is_no_readable_image(tmp_path, face):
+    refuses(tmp_path / "none.png", "does not exist")
+    refuses(tmp_path, "is a folder")
+    (tmp_path / "text.png").write_text("no picture" * 100)
+    refuses(tmp_path / "text.png", "not an image")
+    (tmp_path / "empty.png").touch()
+    refuses(tmp_path / "empty.png", "is empty")
+    for suffix in ("png", "jpg", "webp"):
+        whole = io.BytesIO()
+        Image.fromarray(face).save(whole, format={"jpg": "jpeg"}.get(suffix, suffix))
+        cut = tmp_path / f"cut.{suffix}"
+        cut.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+        refuses(cut, "give a PNG" if suffix == "webp" else "damaged")
+
+
+def test_writing_where_nothing_can_be_written(tmp_path, face, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    places = {
+        tmp_path / "a.tiff": "must end in",
+        tmp_path / "missing" / "a.png": "does not exist",
+        tmp_path / "file" / "a.png": "is not a folder",
+    }
+    for path, words in places.items():
+        with pytest.raises(MediaError, match=words) as caught:
+            write_image(path, face)
+        assert is_one_sentence(str(caught.value), path)
+    for number, words in {errno.ENOSPC: "disk is full", errno.EROFS: "not permitted"}.items():
+
+        def fail(*args, number=number, **options):
+            raise OSError(number, "told by the system")
+
+        monkeypatch.setattr(Image.Image, "save", fail)
+        (tmp_path / "old.png").write_bytes(b"kept")
+        with pytest.raises(MediaError, match=words) as caught:
+            write_image(tmp_path / "old.png", face)
+        assert is_one_sentence(str(caught.value), tmp_path / "old.png")
+        assert (tmp_path / "old.png").read_bytes() == b"kept"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "old.png"]
+
+
+def test_wrong_arrays_are_the_callers_fault(tmp_path, face):
+    with pytest.raises(ValueError, match="uint8"):
+        write_image(tmp_path / "a.png", face.astype(np.float32))
+    with pytest.raises(ValueError, match="uint8"):
+        write_image(tmp_path / "a.png", face[..., 0])
+
+
+def test_suffixes():
+    assert is_image("folder/A.JPG")
+    assert not is_image("a.mp4")
+    assert is_video("a.Mov")
+    assert not is_video("a")
