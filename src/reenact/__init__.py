@@ -1,1 +1,38 @@
-"""reenact: face reenactment."""
+"""reenact: given one to eight photos of a person and a driver, make the person move like the driver.
+
+    from reenact import Reenactor
+
+    reenactor = Reenactor("warp")
+    reenactor.set_target(["person.jpg"])
+    for frame in reenactor.drive("driver.mp4"):
+        show(frame.image)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reenact.core import Motion, ReenactError
+    from reenact.inference import Reenactor, ResultFrame
+    from reenact.retarget import Transfer
+
+__version__ = "0.1.0"
+__all__ = ["Motion", "ReenactError", "Reenactor", "ResultFrame", "Transfer", "__version__"]
+
+_HOMES = {
+    "Motion": "reenact.core",
+    "ReenactError": "reenact.core",
+    "Reenactor": "reenact.inference",
+    "ResultFrame": "reenact.inference",
+    "Transfer": "reenact.retarget",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are fetched when first used: importing PyTorch and MediaPipe takes seconds, `reenact --help` should not.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'reenact' has no attribute '{name}'")

@@ -20,7 +20,7 @@ def write_raw(path, frames, *, rate=Fraction(25), audio=None, setup=None, option
     options = {"movflags": "+faststart"} if options is None else options
     with av.open(str(path), "w", container_options=options) as output:
         height, width = frames[0].shape[:2]
-        stream = output.add_stream("libx264", rate=rate, options={"crf": "10", "preset": "ultrafast"})
+        stream = output.add_stream("libx264", rate=rate, options={"crf": "10", "preset": "superfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for name, value in stream_options.items():
             setattr(stream.codec_context, name, value)
@@ -62,6 +62,6 @@ def psnr(a, b):
 
 
 def is_one_sentence(message, path):
-    """One line that names the file, without a second sentence, and tells what to do after a semicolon or colon."""
+    """One line that names the file, without a second sentence; what to do comes after a semicolon."""
     rest = message.replace(str(path), "FILE").replace(str(Path(path).parent), "FOLDER")
     return "FILE" in rest and "\n" not in rest and ". " not in rest and (";" in rest or ": the name" in rest)

@@ -29,7 +29,9 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT" + zlib.compress(b"\0")) + chunk(b"IEND")
 
 
-@pytest.mark.parametrize(("suffix", "quality_db"), [(".png", 200), (".jpg", 38), (".JPEG", 38), (".webp", 35)])
+@pytest.mark.parametrize(
+    ("suffix", "quality_db"), [(".png", 200), (".jpg", 38), (".JPEG", 38), (".webp", 35)]
+)
 def test_what_is_written_is_read(tmp_path, face, suffix, quality_db):
     path = tmp_path / f"a{suffix}"
     write_image(path, face)
@@ -84,19 +86,21 @@ def test_transparency_lies_on_white(tmp_path, face):
     Image.fromarray(np.concatenate([face, alpha], -1)).save(tmp_path / "a.png")
     back = read_image(tmp_path / "a.png").astype(float)
     assert (back[:100] == 255).all()
-    assert np.abs(back[100:200] - (face[100:200] * 128 + 255.0 * 127) / 255).max() <= 1
+    assert np.abs(back[100:200] - (face[100:200] * 128.0 + 255 * 127) / 255).max() <= 1
     assert np.array_equal(back[200:], face[200:])
 
 
 def test_a_colour_profile_is_applied(tmp_path, face):
-    lab_free = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(face).save(tmp_path / "srgb.png", icc_profile=lab_free)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(face).save(tmp_path / "srgb.png", icc_profile=srgb)
     assert np.abs(read_image(tmp_path / "srgb.png").astype(int) - face).max() <= 1
     Image.fromarray(face).save(tmp_path / "broken.png", icc_profile=b"nonsense")
     assert np.array_equal(read_image(tmp_path / "broken.png"), face)
 
 
-@pytest.mark.parametrize("size", [(20_000, 40), (MAX_SIDE_PX + 1, 40), (40, 20_000), (20_000, 20_000), (9400, 9600)])
+@pytest.mark.parametrize(
+    "size", [(20_000, 40), (MAX_SIDE_PX + 1, 40), (40, 20_000), (20_000, 20_000), (9400, 9600)]
+)
 def test_too_large_is_told_from_the_header(tmp_path, size):
     path = tmp_path / "a.png"
     path.write_bytes(png_header(*size))

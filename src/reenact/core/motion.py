@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -57,3 +57,24 @@ class Motion:
     def fps(self) -> float:
         """Mean frames per second."""
         return len(self) / self.duration_s
+
+    def between(self, start_s: float, end_s: float) -> Motion:
+        """The frames that begin within [start_s, end_s), moved to time 0.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        time_s = self.pts * float(self.time_base)
+        kept = np.flatnonzero((time_s >= start_s) & (time_s < end_s))
+        if len(kept) == 0:
+            raise ValueError(f"no frame between {start_s} and {end_s} s")
+        first, last = int(kept[0]), int(kept[-1])
+        end_pts = int(self.pts[last + 1]) if last + 1 < len(self) else self.end_pts
+        return replace(
+            self,
+            mesh_px=self.mesh_px[kept],
+            seen=self.seen[kept],
+            pts=self.pts[kept] - self.pts[first],
+            end_pts=end_pts - int(self.pts[first]),
+            pose_deg=self.pose_deg[kept],
+        )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from reenact.core.landmarks import Landmarks
+
+if TYPE_CHECKING:
+    from torch import Tensor  # takes a second to import, and only the annotation needs it
 
 
 @dataclass(frozen=True)

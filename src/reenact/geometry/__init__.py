@@ -1,15 +1,22 @@
-"""Pure functions on points: similarity fits, angles, the mean face."""
+"""Pure functions on points and grids: similarity fits, angles, crops, mesh maps; the mean face."""
 
+from reenact.geometry.crop import FACE_CROP_SCALE, Crop, face_crop, resize
 from reenact.geometry.mean_face import MeanFace, mean_face
+from reenact.geometry.mesh_map import inverse_map
 from reenact.geometry.procrustes import Similarity, fit_similarity, generalized_procrustes
 from reenact.geometry.rotation import angles_from_matrix, matrix_from_angles
 
 __all__ = [
+    "FACE_CROP_SCALE",
+    "Crop",
     "MeanFace",
     "Similarity",
     "angles_from_matrix",
+    "face_crop",
     "fit_similarity",
     "generalized_procrustes",
+    "inverse_map",
     "matrix_from_angles",
     "mean_face",
+    "resize",
 ]

@@ -1,8 +1,8 @@
 """Head angles <-> rotation matrices: R = Rx(pitch) Ry(yaw) Rz(roll), signs in docs/conventions.md.
 
 With x right, y down and z away from the camera, the usual right-handed elementary rotations already give roll
-(clockwise in the picture) and pitch (a nose at z = -1 goes down) their signs; yaw turns the other way round and
-enters with a minus sign.
+(clockwise in the picture) and pitch (a nose at z = -1 goes down) their signs; yaw turns the other way round
+and enters with a minus sign.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from reenact.core import MESH_POINTS, CheckpointError, Motion, NoFaceError
+from reenact.core import MESH_POINTS, CheckpointError, FaceObservation, Motion, NoFaceError
 from reenact.media import VideoReader
 from reenact.media.motion_file import dequantize, quantize, steps_per_px
 from reenact.perception import FaceTracker, MeshSmoother
@@ -52,6 +52,15 @@ class Track:
             motion.picture_size,
             lambda first, last: motion.mesh_px[first:last],
         )
+
+    @classmethod
+    def still(cls, seen: FaceObservation, picture_size: tuple[int, int]) -> Track:
+        """A single picture, lasting one second."""
+        pose = np.array([[seen.pose.yaw_deg, seen.pose.pitch_deg, seen.pose.roll_deg]], np.float32)
+        motion = Motion(
+            seen.landmarks.mesh[None], np.ones(1, bool), np.zeros(1, np.int64), 1, Fraction(1), pose, picture_size
+        )
+        return cls.of_motion(motion)
 
     def to_motion(self, about: dict[str, str] | None = None) -> Motion:
         """The whole track in memory."""
@@ -132,12 +141,17 @@ class TrackFolder:
         return self._track()
 
     @property
+    def done(self) -> int:
+        """Frames that are there already."""
+        return self._records.stat().st_size // _RECORD.itemsize if self._records.exists() else 0
+
+    @property
     def truncated(self) -> bool:
         """Whether the video ended in damaged data."""
         return bool(json.loads(self._facts.read_text())["truncated"])
 
     def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> int:
-        done = self._records.stat().st_size // _RECORD.itemsize if self._records.exists() else 0
+        done = self.done
         # The file may end in the middle of a record; the last one of a kept part seeds `held`.
         with self._records.open("r+b" if done else "w+b") as file, FaceTracker(face=self._face) as tracker:
             file.truncate(done * _RECORD.itemsize)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import av
 import av.error
@@ -40,19 +40,18 @@ class GifFile:
         options = {"qp": "0", "preset": "ultrafast"}
         self._stream = self._spool.add_stream("libx264rgb", rate=25, options=options)
         _describe(self._stream, size, "rgb24", _MILLISECOND)
-        self._palette = Graph()
-        self._colours = self._palette.add_buffer(
+        self._graph = Graph()  # kept: its filters do not keep it alive themselves
+        self._colours = self._graph.add_buffer(
             width=size[0], height=size[1], format=av.VideoFormat("rgb24"), time_base=_CENTISECOND
         )
-        self._palette.link_nodes(
-            self._colours,
-            self._palette.add("palettegen", "reserve_transparent=1"),
-            self._palette.add("buffersink"),
-        ).configure()
+        self._palette = self._graph.add("buffersink")
+        self._graph.link_nodes(self._colours, self._graph.add("palettegen"), self._palette).configure()
 
     def write(self, image: UInt8[np.ndarray, "h w 3"], ticks: int) -> None:
         """Append a picture, shown from `ticks` hundredths of a second on."""
         self._colours.push(_frame(image, ticks, _CENTISECOND))
+        # Filters work when they are asked; without this the frames would queue up.
+        assert not list(_pulled(self._palette))
         self._spool.mux(self._stream.encode(_frame(image, ticks * 10, _MILLISECOND)))
 
     def finish(self, end_ticks: int) -> None:
@@ -60,7 +59,7 @@ class GifFile:
         self._spool.mux(self._stream.encode(None))
         self._spool.close()
         self._colours.push(None)
-        palette = self._palette.vpull()
+        palette = next(_pulled(self._palette))
         with av.open(f"file:{self._path}", "w", format="gif", container_options={"loop": "0"}) as output:
             stream = output.add_stream("gif", rate=25)
             _describe(stream, self._size, "pal8", _CENTISECOND)
@@ -114,35 +113,31 @@ class WebpFile:
     """libwebp's own animation encoder: it stores only what changed, and merges frames that are equal."""
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        self._path = path
         self._output = av.open(f"file:{path}", "w", format="webp", container_options={"loop": "0"})
         self._stream = self._output.add_stream("libwebp_anim", rate=25, options={"quality": "80"})
         # RGB in: libwebp's own conversion is better than a subsampled picture it has to take apart again.
         _describe(self._stream, size, "bgra", _MILLISECOND)
-        self._held: av.VideoFrame | None = None
+        self._first_ticks: int | None = None
 
     def write(self, image: UInt8[np.ndarray, "h w 3"], ticks: int) -> None:
         """Append a picture, shown from `ticks` milliseconds on."""
+        if self._first_ticks is None:
+            self._first_ticks = ticks
         frame = _frame(image, ticks, _MILLISECOND).reformat(format="bgra")
-        if self._held is not None:
-            self._encode_held(ticks)
-        self._held = frame
+        self._output.mux(self._stream.encode(frame))
 
     def finish(self, end_ticks: int) -> None:
         """Write the file."""
-        self._encode_held(end_ticks)
+        assert self._first_ticks is not None
         self._output.mux(self._stream.encode(None))
         self._output.close()
+        _set_total_length(self._path, end_ticks - self._first_ticks)
 
     def discard(self) -> None:
         """Close the file."""
         with suppress(OSError, FFmpegError):
             self._output.close()
-
-    def _encode_held(self, end_ticks: int) -> None:
-        assert self._held is not None
-        assert self._held.pts is not None
-        self._held.duration = end_ticks - self._held.pts
-        self._output.mux(self._stream.encode(self._held))
 
 
 def _describe(stream: av.VideoStream, size: tuple[int, int], pixel_format: str, time_base: Fraction) -> None:
@@ -176,3 +171,28 @@ def _set_last_delay(path: Path, last_packet_bytes: int, ticks: int) -> None:
         at = max(0, start) + file.read().index(_GRAPHIC_CONTROL)
         file.seek(at + len(_GRAPHIC_CONTROL) + 1)
         file.write(struct.pack("<H", min(ticks, 0xFFFF)))
+
+
+def _set_total_length(path: Path, ticks: int) -> None:
+    """Correct the last frame's duration, which FFmpeg leaves at the mean of the others.
+
+    A WebP file is a list of chunks (name, size, content of even length); an animation has one ANMF chunk a
+    frame, with a 24-bit duration in milliseconds after 12 bytes of place and size.
+    """
+    with path.open("r+b") as file:
+        file.seek(12)
+        last, before = None, 0
+        while len(head := file.read(8)) == 8:
+            start, (name, size) = file.tell(), struct.unpack("<4sI", head)
+            if name == b"ANMF":
+                before += 0 if last is None else _duration(file, last)
+                last = start + 12
+            file.seek(start + size + size % 2)
+        if last is not None:
+            file.seek(last)
+            file.write(struct.pack("<I", min(ticks - before, 0xFFFFFF))[:3])
+
+
+def _duration(file: BinaryIO, at: int) -> int:
+    file.seek(at)
+    return int.from_bytes(file.read(3), "little")

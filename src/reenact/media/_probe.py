@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.container.core import Flags
 from av.error import FFmpegError
 from av.stream import Disposition
 from jaxtyping import UInt8
@@ -34,11 +35,14 @@ def open_container(path: Path) -> InputContainer:
     try:
         # "file:" keeps names such as "12:30.mp4" from being taken for a protocol, the whitelist keeps
         # playlists from reaching the network.
-        return av.open(f"file:{path}", container_options={"protocol_whitelist": "file"})
+        container = av.open(f"file:{path}", container_options={"protocol_whitelist": "file"})
     except (FFmpegError, OSError) as error:
         raise MediaError(
             f"{path} is not a video that can be read, or is damaged; check that it plays, or {_CONVERT}"
         ) from error
+    # Where a container keeps no times (AVI), PyAV asks FFmpeg to invent them, which misorders B-frames.
+    container.flags &= ~Flags.gen_pts.value
+    return container
 
 
 def open_video(path: Path) -> InputContainer:

@@ -19,7 +19,7 @@ MAX_SIDE_PX = 8192
 """8192 x 8192 stays below the size at which Pillow suspects a decompression bomb."""
 
 # Named, because Pillow would hand other files to programs such as Ghostscript.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 _SAVE_OPTIONS = {
     ".png": ("PNG", {"compress_level": 6}),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
@@ -159,7 +160,7 @@ def _audio_packets(
         if start_s >= end_s:
             return
         if start_s + (packet.duration or 0) * packet.time_base >= -_PREROLL_S:
-            packet.stream = audio
+            packet.stream = cast(AudioStream, audio)
             yield start_s, 1, packet
 
 

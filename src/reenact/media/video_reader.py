@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
 
@@ -65,7 +65,7 @@ class VideoReader:
         self.end_pts: int | None = None
         self.truncated = False
         self._precise = precise
-        self._open: list[InputContainer] = []
+        self._running: WeakSet[Generator[VideoFrame]] = WeakSet()
         with _probe.open_video(self.path) as container:
             first = _probe.first_frame(container, self.path)
             stream = container.streams.video[0]
@@ -88,15 +88,20 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file; an iteration that is under way must not be continued."""
-        while self._open:
-            self._open.pop().close()
+        """End the iterations that are under way, and with them close the file."""
+        for iteration in list(self._running):
+            iteration.close()
 
     def __iter__(self) -> Iterator[VideoFrame]:
         return self.frames()
 
     def frames(self, start: int = 0) -> Iterator[VideoFrame]:
         """Give the frames from number `start` on; those before are decoded and dropped: counting is exact."""
+        iteration = self._frames(start)
+        self._running.add(iteration)
+        return iteration
+
+    def _frames(self, start: int) -> Generator[VideoFrame]:
         for number, (decoded, pts) in enumerate(self._timed()):
             if number >= start:
                 image = to_rgb(decoded, self._stored_size, precise=self._precise)
@@ -121,10 +126,8 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decode until the end or the first damage, and then what the decoder still holds."""
-        container = _probe.open_video(self.path)
-        self._open.append(container)
-        stream = container.streams.video[0]
-        try:
+        with _probe.open_video(self.path) as container:
+            stream = container.streams.video[0]
             try:
                 for packet in container.demux(stream):
                     if packet.is_corrupt:
@@ -136,7 +139,3 @@ class VideoReader:
             if self.truncated:
                 with suppress(FFmpegError):
                     yield from stream.decode(None)
-        finally:
-            if container in self._open:
-                self._open.remove(container)
-                container.close()

@@ -33,6 +33,7 @@ class ReenactmentModel(nn.Module, ABC):
 
     name: ClassVar[str]
     version: ClassVar[str]
+    trained: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs()
 
     @abstractmethod

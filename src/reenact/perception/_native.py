@@ -1,7 +1,8 @@
 """MediaPipe, imported late and kept quiet.
 
 Its C++ logging writes to file descriptor 2 before Python could configure it, so the descriptor itself is
-redirected while models load. Importing takes about 2 seconds, so nothing imports it before a face is asked for.
+redirected while models load. Importing takes about 2 seconds, so nothing imports it before a face is asked
+for.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ class FaceDetector:
     def passes(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> Iterator[list[FaceBox]]:
         """Boxes from ever more patient searches; stop at the first whose boxes turn out to hold a face.
 
-        The full-range model; the short-range one (faces that fill the picture); overlapping tiles of a half, then of
-        a quarter of the longer side (small faces). Boxes run from left to right.
+        The full-range model; the short-range one (faces that fill the picture); overlapping tiles of a half,
+        then of a quarter of the longer side (small faces). Boxes run from left to right.
 
         Args:
             image: RGB.

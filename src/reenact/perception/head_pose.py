@@ -25,14 +25,15 @@ def head_angles(mesh: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 3"
 def fit_head(mesh: Float[np.ndarray, "*b 478 3"]) -> Similarity:
     """Similarity from the mean face to the mesh, weighted by how rigid each vertex is.
 
-    Expressions hardly move it, since lips, jaw, brows and lids weigh little; more accurate than a perspective fit
-    of a few points (root mean square difference to OpenFace 4.9, 3.1, 1.5 degrees against 8.0, 4.3, 1.5).
+    Expressions hardly move it, since lips, jaw, brows and lids weigh little; more accurate than a perspective
+    fit of a few points (root mean square difference to OpenFace 4.9, 3.1, 1.5 degrees against 8.0, 4.3, 1.5).
 
     Args:
         mesh: (..., 478, 3) pixels, z at the same scale.
 
     Returns:
-        scale in pixels per outer-eye distance of the mean face (it does not shrink when the head turns), R, t.
+        scale in pixels per outer-eye distance of the mean face (it does not shrink when the head turns), R,
+            t.
     """
     face = mean_face()
     return fit_similarity(face.points, mesh, face.weights)

@@ -64,6 +64,7 @@ class Warp(ReenactmentModel):
 
     name: ClassVar[str] = "warp"
     version: ClassVar[str] = "1"
+    trained: ClassVar[bool] = False
     needs: ClassVar[Needs] = Needs(any_resolution=True)
 
     def __init__(self, config: WarpConfig | None = None) -> None:

@@ -1,0 +1,7 @@
+"""`python -m reenact`."""
+
+import sys
+
+from reenact.cli.main import main
+
+sys.exit(main())

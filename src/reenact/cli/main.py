@@ -1,0 +1,46 @@
+"""`reenact VERB ...`: finds the verb, turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from reenact import __version__
+from reenact.cli import animate, bench, demo, motion, verify
+from reenact.core.errors import ReenactError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+"""What shells report for a program ended by Ctrl-C."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="reenact", description="Make the person in a photo move like a driver.")
+    top.add_argument("--version", action="version", version=f"reenact {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in (animate, demo, motion, verify, bench):
+        verb.add_parser(verbs)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0, 2 for input that cannot be worked with (after one sentence on stderr), or 130 when interrupted.
+    """
+    args = parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except ReenactError as error:
+        print(f"reenact: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("\nreenact: stopped; the same command continues where it stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`reenact motion`: make and look at motion files."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from reenact.cli.progress import Bar
+from reenact.core.errors import ReenactError
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser("motion", help="store what a driver does, without its pixels")
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
+    extract = actions.add_parser("extract", help="video -> motion file")
+    extract.add_argument("driver", type=Path)
+    extract.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.motion")
+    extract.add_argument("--face", type=int, metavar="N", help="which face, from the left (default: the largest)")
+    extract.add_argument("--start", type=float, default=0.0, metavar="S", help="leave out what is before this second")
+    extract.add_argument("--end", type=float, metavar="S", help="leave out what is after this second")
+    extract.add_argument("--about", default="", metavar="TEXT", help="a note to keep in the file: source, licence")
+    extract.set_defaults(run=run_extract)
+    info = actions.add_parser("info", help="what a motion file holds")
+    info.add_argument("motion", type=Path)
+    info.set_defaults(run=run_info)
+
+
+def run_extract(args: argparse.Namespace) -> int:
+    """Extract and save."""
+    from reenact.inference import TrackFolder
+    from reenact.media import is_motion, write_motion
+
+    if not is_motion(args.output):
+        raise ReenactError(f"{args.output} should end in .motion")
+    if not args.output.parent.is_dir():
+        raise ReenactError(f"there is no folder {args.output.parent} for the output; make it first")
+    bar = Bar()
+    with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
+        bar.start("reading the driver", 0, None)
+        try:
+            track = TrackFolder(Path(folder), args.driver, face=args.face).fill(bar.step)
+        finally:
+            bar.end()
+        about = {"source": args.driver.name} | ({"note": args.about} if args.about else {})
+        motion = track.to_motion(about)
+    end_s = motion.duration_s if args.end is None else args.end
+    try:
+        motion = motion.between(args.start, end_s)
+    except ValueError as error:
+        raise ReenactError(f"nothing of {args.driver} lies between {args.start} and {end_s} s") from error
+    write_motion(args.output, motion)
+    print(_describe(args.output, motion))
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Describe a file."""
+    from reenact.media import read_motion
+
+    motion = read_motion(args.motion)
+    print(_describe(args.motion, motion))
+    for key, value in motion.about.items():
+        print(f"  {key}: {value}")
+    return 0
+
+
+def _describe(path: Path, motion) -> str:  # noqa: ANN001
+    low, high = motion.pose_deg.min(0), motion.pose_deg.max(0)
+    ranges = ", ".join(
+        f"{name} {a:.0f} to {b:.0f}" for name, a, b in zip(("yaw", "pitch", "roll"), low, high, strict=True)
+    )
+    missing = int((~motion.seen).sum())
+    return (
+        f"{path}: {len(motion)} frames, {motion.duration_s:.2f} s, {motion.fps:.2f} frames/s, "
+        f"{missing} without a face, {path.stat().st_size / 1024:.0f} KiB\n  degrees: {ranges}"
+    )

@@ -1,0 +1,29 @@
+"""A progress bar with speed and time left."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+
+class Bar:
+    """Shows `inference.Progress` on the terminal."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def start(self, what: str, done: int, total: int | None) -> None:
+        """A stage begins."""
+        self._bar = tqdm(desc=what, initial=done, total=total, unit="frame", mininterval=0.2, dynamic_ncols=True)
+
+    def step(self, done: int, total: int | None) -> None:
+        """`done` frames are there."""
+        assert self._bar is not None
+        if total is not None and self._bar.total != total:
+            self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def end(self) -> None:
+        """The stage is over."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

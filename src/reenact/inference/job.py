@@ -1,0 +1,371 @@
+"""One animation from files to a file: resumable, signed, never half-written.
+
+Beside the output lies a folder `<output>.reenact-job` while the job runs. It keeps the driver's landmarks and the
+finished segments of the result, and is removed at the end; a job that is stopped continues from it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from reenact.core import MediaError
+from reenact.inference.composite import draw_landmarks, side_by_side
+from reenact.inference.reenactor import Reenactor, track_neutral, track_of_photo
+from reenact.inference.report import Report, peak_memory_mib
+from reenact.inference.track import Track, TrackFolder
+from reenact.media import (
+    VideoReader,
+    VideoWriter,
+    check_audio_fits,
+    is_image,
+    join_segments,
+    open_writer,
+    read_image,
+    write_image,
+)
+from reenact.media.animation import ANIMATIONS
+from reenact.media.certificates import Credentials, own_credentials
+from reenact.media.motion_file import is_motion, read_motion
+from reenact.media.provenance import Claim, SourceFile, Synthesis, sign, supports
+from reenact.media.video_writer import CONTAINERS
+from reenact.perception import MeshSmoother
+from reenact.retarget import Transfer
+
+SEGMENT_FRAMES = 250
+_STILL_RATE = 25
+_EASE_FRAMES = 25
+"""A photo as driver of a video: one second to get there, one second to stay."""
+
+
+class Layout(str, Enum):
+    """What a frame of the result shows."""
+
+    PHOTO = "photo"
+    """The whole first photo, with the moving face in it."""
+    CROP = "crop"
+    """The face crop alone."""
+    GRID = "grid"
+    """Target, driver and result side by side."""
+
+
+class Progress(Protocol):
+    """Told how a job goes on; `total` is None where it cannot be known."""
+
+    def start(self, what: str, done: int, total: int | None) -> None:
+        """A stage begins, `done` frames of it being there already."""
+        ...
+
+    def step(self, done: int, total: int | None) -> None:
+        """So many frames of the stage are done."""
+        ...
+
+    def end(self) -> None:
+        """The stage is complete, or the job has stopped."""
+        ...
+
+
+class Silent:
+    """No progress shown."""
+
+    def start(self, what: str, done: int, total: int | None) -> None:
+        """Nothing."""
+
+    def step(self, done: int, total: int | None) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to animate; defaults as on the command line.
+
+    Args:
+        model: name in the zoo.
+        transfer: see `Transfer`.
+        layout: see `Layout`.
+        size: side of the face crop, or None for the model's choice.
+        max_side: longest side of the result.
+        face, driver_face: which face of the photos and of the driver, from the left; None for the largest.
+        smooth: steady the driver's landmarks.
+        provenance: sign the result as synthetic.
+    """
+
+    model: str = "warp"
+    transfer: Transfer = Transfer.RELATIVE
+    layout: Layout = Layout.PHOTO
+    size: int | None = None
+    max_side: int = 1920
+    face: int | None = None
+    driver_face: int | None = None
+    smooth: bool = False
+    provenance: bool = True
+
+
+def animate(
+    targets: list[Path],
+    driver: Path,
+    output: Path,
+    options: Options = Options(),  # noqa: B008 - frozen
+    *,
+    credentials: Credentials | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make `targets` (photos of one person) move like `driver`, in a new file.
+
+    Args:
+        targets: one to eight photos; the first is the picture that moves.
+        driver: a video, a photo or a motion file.
+        output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
+        options: how.
+        credentials: who signs; the user's own self-made certificate if not given.
+        progress: told how it goes.
+
+    Raises:
+        ReenactError: one sentence that says what is wrong. Nothing is left under the output's name, and what was
+            already there is kept.
+    """
+    try:
+        return _Job(targets, driver, output, options, credentials, progress or Silent()).run()
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        place = error.filename or output
+        raise MediaError(f"cannot work beside {output}: {reason} ({place}); make room or choose another place") from error
+
+
+class _Job:
+    """The steps of `animate`, sharing its arguments."""
+
+    def __init__(
+        self,
+        targets: list[Path],
+        driver: Path,
+        output: Path,
+        options: Options,
+        credentials: Credentials | None,
+        progress: Progress,
+    ) -> None:
+        self.targets, self.driver, self.output = targets, driver, output
+        self.options, self.credentials, self.progress = options, credentials, progress
+        self.still = is_image(driver) and is_image(output)
+        self.folder = output.with_name(output.name + ".reenact-job")
+        self.started = time.monotonic()
+        self.frames_made = 0
+
+    def run(self) -> Report:
+        has_video = self._check()
+        inputs = [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
+        if self.options.provenance and self.credentials is None:
+            self.credentials = own_credentials()
+        reenactor = Reenactor(
+            self.options.model,
+            transfer=self.options.transfer,
+            size=self.options.size,
+            max_side=self.options.max_side,
+        )
+        reenactor.set_target(self.targets, face=self.options.face)
+        self._open_folder(inputs)
+        track, truncated = self._track()
+        draft = self.folder / f"draft{self.output.suffix.lower()}"
+        audio = False
+        if self.still:
+            write_image(draft, next(self._pictures(reenactor, track, 0)))
+            self.frames_made = 1
+        elif self.output.suffix.lower() in ANIMATIONS:
+            self._write_animation(reenactor, track, draft)
+        else:
+            audio = has_video and self._has_audio()
+            self._write_video(reenactor, track, draft, audio=audio)
+        self._deliver(draft, reenactor, inputs)
+        shutil.rmtree(self.folder)
+        pts, end_pts, time_base = self._times(track)
+        return Report(
+            output=self.output,
+            frames=1 if self.still else len(pts),
+            duration_s=0.0 if self.still else float(end_pts * time_base),
+            seconds=time.monotonic() - self.started,
+            frames_made=self.frames_made,
+            gaps_s=track.gaps_s(),
+            truncated=truncated,
+            audio=audio,
+            signed_by="self-made certificate" if self.options.provenance else None,
+            peak_memory_mib=peak_memory_mib(),
+        )
+
+    def _check(self) -> bool:
+        """Refuse early what cannot work; tells whether the driver is a video."""
+        for path in [*self.targets, self.driver]:
+            if not path.exists():
+                raise MediaError(f"there is no file {path}; check the name")
+            if self.output.exists() and path.samefile(self.output):
+                raise MediaError(f"the output {self.output} is also an input; choose another name")
+        if not self.output.parent.is_dir():
+            raise MediaError(f"there is no folder {self.output.parent} for the output; make it first")
+        suffix = self.output.suffix.lower()
+        if not self.still and suffix not in (*CONTAINERS, *ANIMATIONS):
+            stills = ", .png or .jpg (for a photo as driver)"
+            raise MediaError(
+                f"cannot write {self.output}: end the name in .mp4, .mov, .mkv, .gif, .webp{stills}"
+            )
+        if self.options.provenance and not supports(self.output):
+            raise MediaError(
+                f"{self.output.name} cannot carry a signature that says it is synthetic: "
+                "choose .mp4 or .mov, or pass --no-provenance"
+            )
+        has_video = not is_image(self.driver) and not is_motion(self.driver)
+        if has_video and suffix in CONTAINERS:
+            check_audio_fits(self.output, self.driver)
+        return has_video
+
+    def _has_audio(self) -> bool:
+        with VideoReader(self.driver) as reader:
+            return reader.has_audio
+
+    def _open_folder(self, inputs: list[SourceFile]) -> None:
+        """Keep what an earlier run of this very job left; anything else begins anew."""
+        job = json.dumps({"inputs": [asdict(one) for one in inputs], "options": asdict(self.options)}, sort_keys=True)
+        note = self.folder / "job.json"
+        if self.folder.exists() and not (note.exists() and note.read_text() == job):
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(exist_ok=True)
+        note.write_text(job)
+
+    def _track(self) -> tuple[Track, bool]:
+        """The driver's landmarks, and whether its file ends in damaged data."""
+        if is_motion(self.driver):
+            return Track.of_motion(read_motion(self.driver)), False
+        if is_image(self.driver):
+            return track_of_photo(self.driver, face=self.options.driver_face), False
+        folder = TrackFolder(self.folder, self.driver, face=self.options.driver_face)
+        self.progress.start("reading the driver", folder.done, None)
+        try:
+            return folder.fill(self.progress.step), folder.truncated
+        finally:
+            self.progress.end()
+
+    def _times(self, track: Track) -> tuple[np.ndarray, int, Fraction]:
+        """Presentation times of the result: the driver's, or those of a photo's two seconds."""
+        if len(track) > 1 or not is_image(self.driver):
+            return track.pts, track.end_pts, track.time_base
+        frames = 2 * _EASE_FRAMES
+        return np.arange(frames), frames, Fraction(1, _STILL_RATE)
+
+    def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Float[np.ndarray, "478 3"]]:
+        smooth = MeshSmoother() if self.options.smooth else None
+        retarget = reenactor.retargeter(track_neutral(track))
+        if not is_image(self.driver) or self.still:
+            yield from map(retarget, track.meshes(start, smooth))
+            return
+        rest, goal = reenactor.target.mesh_px, retarget(track.read(0, 1)[0])
+        for i in range(start, 2 * _EASE_FRAMES):
+            t = min(1.0, i / _EASE_FRAMES)
+            yield rest + np.float32(t * t * (3 - 2 * t)) * (goal - rest)
+
+    def _pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """The result's frames from number `start` on."""
+        layout = self.options.layout
+        drivers = self._driver_pictures(reenactor, track, start) if layout is Layout.GRID else None
+        for mesh in self._meshes(reenactor, track, start):
+            face = reenactor.draw(mesh)
+            if layout is Layout.PHOTO:
+                yield reenactor.paste(face)
+            elif drivers is None:
+                yield face
+            else:
+                target = reenactor.target
+                yield side_by_side([target.crop.cut(target.photo), next(drivers), face], len(face))
+
+    def _driver_pictures(
+        self, reenactor: Reenactor, track: Track, start: int
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        if is_motion(self.driver):
+            side = reenactor.target.crop.size
+            for mesh in track.meshes(start):
+                yield draw_landmarks(mesh, track.picture_size, side)
+        elif is_image(self.driver):
+            picture = read_image(self.driver)
+            while True:
+                yield picture
+        else:
+            with VideoReader(self.driver) as reader:
+                for frame in reader.frames(start):
+                    yield frame.image
+
+    def _write_animation(self, reenactor: Reenactor, track: Track, draft: Path) -> None:
+        pts, end_pts, time_base = self._times(track)
+        pictures = self._pictures(reenactor, track, 0)
+        first = next(pictures)
+        writer = open_writer(
+            draft, size=(first.shape[1], first.shape[0]), time_base=time_base, rate_hint=_rate(pts, end_pts, time_base)
+        )
+        self.progress.start("animating", 0, len(pts))
+        try:
+            with writer:
+                writer.write(first, int(pts[0]))
+                for i, picture in enumerate(pictures, start=1):
+                    writer.write(picture, int(pts[i]))
+                    self.progress.step(i + 1, len(pts))
+                writer.close(end_pts)
+        finally:
+            self.progress.end()
+        self.frames_made = len(pts)
+
+    def _write_video(self, reenactor: Reenactor, track: Track, draft: Path, *, audio: bool) -> None:
+        pts, end_pts, time_base = self._times(track)
+        starts = range(0, len(pts), SEGMENT_FRAMES)
+        segments = [self.folder / f"segment{i:05d}{draft.suffix}" for i in range(len(starts))]
+        done = next((i for i, path in enumerate(segments) if not path.exists()), len(segments))
+        first_new = min(done * SEGMENT_FRAMES, len(pts))
+        self.progress.start("animating", first_new, len(pts))
+        try:
+            pictures = self._pictures(reenactor, track, first_new)
+            for number in range(done, len(segments)):
+                start, stop = starts[number], min(starts[number] + SEGMENT_FRAMES, len(pts))
+                picture = next(pictures)
+                size = (picture.shape[1], picture.shape[0])
+                with VideoWriter(
+                    segments[number], size=size, time_base=time_base, rate_hint=_rate(pts, end_pts, time_base)
+                ) as writer:
+                    for i in range(start, stop):
+                        writer.write(picture, int(pts[i]))
+                        self.frames_made += 1
+                        self.progress.step(i + 1, len(pts))
+                        if i + 1 < stop:
+                            picture = next(pictures)
+                    writer.close(int(pts[stop]) if stop < len(pts) else end_pts)
+        finally:
+            self.progress.end()
+        join_segments(segments, draft, audio_from=self.driver if audio else None)
+
+    def _deliver(self, draft: Path, reenactor: Reenactor, inputs: list[SourceFile]) -> None:
+        if not self.options.provenance:
+            draft.replace(self.output)
+            return
+        assert self.credentials is not None
+        model = reenactor.model
+        claim = Claim(
+            title=self.output.name,
+            model=model.name,
+            model_version=model.version,
+            inputs=tuple(inputs),
+            synthesis=Synthesis.TRAINED if model.trained else Synthesis.UNTRAINED,
+        )
+        sign(draft, self.output, claim, self.credentials)
+
+
+def _rate(pts: np.ndarray, end_pts: int, time_base: Fraction) -> Fraction:
+    """Mean frames per second."""
+    return Fraction(len(pts)) / (int(end_pts) * time_base)

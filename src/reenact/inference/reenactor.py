@@ -1,0 +1,269 @@
+"""One person, one model: encode the photos once, then draw frame after frame."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from reenact.core import DriverFrame, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
+from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face
+from reenact.inference.composite import Compositor
+from reenact.inference.track import Track, TrackFolder
+from reenact.media import is_image, read_image
+from reenact.media.motion_file import is_motion, read_motion
+from reenact.models import ReenactmentModel, create_model
+from reenact.perception import FaceFinder, FaceTracker, MeshSmoother
+from reenact.retarget import Retargeter, Transfer, neutral_frame
+
+Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
+Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
+
+MAX_TARGETS = 8
+STANDARD_SIZE = 256
+_LARGEST_CROP = 1024
+_NEUTRAL_SAMPLE = 600
+
+
+@dataclass(frozen=True)
+class Target:
+    """The person to animate, encoded.
+
+    Args:
+        photo: (H, W, 3) the first photo, in the size of the result.
+        crop: the square of it that moves.
+        mesh_px: (478, 3) its landmarks in the crop's pixels.
+        code: what the model keeps of all photos.
+    """
+
+    photo: UInt8[np.ndarray, "h w 3"]
+    crop: Crop
+    mesh_px: Float[np.ndarray, "478 3"]
+    code: TargetCode
+
+
+@dataclass(frozen=True)
+class ResultFrame:
+    """One frame of the result.
+
+    Args:
+        image: (H, W, 3) the photo with the moving face in it.
+        face: (s, s, 3) the face crop alone.
+        mesh_px: (478, 3) the landmarks that were asked for, in the crop's pixels.
+        time_s: when the frame is shown.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    face: UInt8[np.ndarray, "s s 3"]
+    mesh_px: Float[np.ndarray, "478 3"]
+    time_s: float
+
+
+class Reenactor:
+    """Animates photos: `r = Reenactor("warp"); r.set_target([img]); for frame in r.drive(video): ...`.
+
+    Args:
+        model: a name from the zoo, or a model.
+        transfer: how the driver's movement is carried over.
+        size: side of the face crop in pixels, a multiple of 32. None: 256, or for models that work at any
+            resolution what the photo has (256 to 1024).
+        max_side: photos with a longer side are shrunk to it first.
+    """
+
+    def __init__(
+        self,
+        model: str | ReenactmentModel = "warp",
+        *,
+        transfer: Transfer = Transfer.RELATIVE,
+        size: int | None = None,
+        max_side: int = 1920,
+    ) -> None:
+        self.model = create_model(model) if isinstance(model, str) else model
+        self.transfer = Transfer(transfer)
+        if size is not None and (size < 64 or size % 32):
+            raise ReenactError(f"The face crop's size must be a multiple of 32 from 64 up, not {size}.")
+        self._size = size
+        self._max_side = max_side
+        self._target: Target | None = None
+        self._compositor: Compositor | None = None
+
+    @property
+    def target(self) -> Target:
+        """The person set by `set_target`."""
+        if self._target is None:
+            raise ReenactError("Set a target first: reenactor.set_target([photo]).")
+        return self._target
+
+    def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
+        """Choose the person: one to eight photos; the first is the one that is animated.
+
+        Args:
+            photos: paths, or (H, W, 3) uint8 RGB arrays.
+            face: which face of each photo, counted from the left; None for the largest.
+
+        Raises:
+            NoFaceError: if a photo shows no face (or fewer than `face`).
+            MediaError: if a photo cannot be read.
+        """
+        if not 1 <= len(photos) <= MAX_TARGETS:
+            raise ReenactError(f"Give one to {MAX_TARGETS} photos of the person, not {len(photos)}.")
+        most = self.model.needs.max_targets
+        pictures, crops, meshes = [], [], []
+        with FaceFinder() as finder:
+            for number, photo in enumerate(photos[:most], start=1):
+                name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
+                picture = _shrunk(photo if isinstance(photo, np.ndarray) else read_image(photo), self._max_side)
+                mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
+                crop = self._crop(mesh, crops[0].size if crops else None)
+                pictures.append(picture)
+                crops.append(crop)
+                meshes.append(crop.to_crop(mesh))
+        cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
+        images = torch.from_numpy(cuts).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.inference_mode():
+            code = self.model.encode_target(TargetSet(images, np.stack(meshes)))
+        self._target = Target(pictures[0], crops[0], meshes[0], code)
+        self._compositor = Compositor(pictures[0], crops[0])
+        return self._target
+
+    def retargeter(self, neutral_mesh: Float[np.ndarray, "478 3"]) -> Retargeter:
+        """Carries a driver's landmarks over to the target; `neutral_mesh` is the driver at rest."""
+        return Retargeter(self.target.mesh_px, neutral_mesh, self.transfer)
+
+    def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """The target's face crop with the given landmarks (crop pixels)."""
+        with torch.inference_mode():
+            image = self.model.synthesize(self.target.code, DriverFrame(mesh_px[None]))[0]
+            pixels = image.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+    def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """The whole photo with a drawn face crop in it."""
+        assert self._compositor is not None
+        return self._compositor.paste(face)
+
+    def drive(
+        self,
+        driver: Driver,
+        *,
+        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        smooth: bool = False,
+        fps: float = 25.0,
+    ) -> Iterator[ResultFrame]:
+        """Move the target like the driver, frame by frame; memory does not grow with the driver's length.
+
+        Args:
+            driver: a video, photo or motion file; a `Motion`; or pictures as they come (a webcam, say).
+            neutral: a picture of the driver at rest. By default it is found among the driver's frames; for
+                pictures as they come it is the first that shows a face.
+            smooth: steady the landmarks with a One-Euro filter.
+            fps: of pictures as they come.
+
+        Raises:
+            NoFaceError: if the driver never shows a face.
+            MediaError: if a file cannot be read.
+        """
+        rest = None if neutral is None else _rest_mesh(neutral)
+        if isinstance(driver, (str, os.PathLike)) and not is_motion(driver):
+            with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
+                yield from self._drive_track(track_of_file(Path(driver), Path(folder)), rest, smooth=smooth)
+        elif isinstance(driver, (str, os.PathLike)):
+            yield from self._drive_track(Track.of_motion(read_motion(driver)), rest, smooth=smooth)
+        elif isinstance(driver, Motion):
+            yield from self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
+        else:
+            yield from self._drive_live(driver, rest, smooth=smooth, fps=fps)
+
+    def wanted(
+        self, track: Track, *, start: int = 0, smooth: bool = False, neutral_mesh: np.ndarray | None = None
+    ) -> Iterator[Float[np.ndarray, "478 3"]]:
+        """The landmarks wanted of the target for each frame of a track, from frame `start` on."""
+        if neutral_mesh is None:
+            neutral_mesh = track_neutral(track)
+        retarget = self.retargeter(neutral_mesh)
+        for mesh in track.meshes(start, MeshSmoother() if smooth else None):
+            yield retarget(mesh)
+
+    def _drive_track(self, track: Track, rest: np.ndarray | None, *, smooth: bool) -> Iterator[ResultFrame]:
+        for pts, mesh in zip(track.pts, self.wanted(track, smooth=smooth, neutral_mesh=rest), strict=True):
+            yield self._result(mesh, float(pts * track.time_base))
+
+    def _drive_live(
+        self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float
+    ) -> Iterator[ResultFrame]:
+        smoother = MeshSmoother() if smooth else None
+        retarget = None if rest is None else self.retargeter(rest)
+        wanted = self.target.mesh_px
+        with FaceTracker() as tracker:
+            for number, picture in enumerate(pictures):
+                seen = tracker.track(picture)
+                if seen is not None:
+                    mesh = seen.landmarks.mesh
+                    mesh = mesh if smoother is None else smoother(mesh, number / fps)
+                    retarget = retarget or self.retargeter(mesh)
+                    wanted = retarget(mesh)
+                yield self._result(wanted, number / fps)
+        if retarget is None:
+            raise NoFaceError("The driver never showed a face: use one that is well lit, sharp and not covered.")
+
+    def _result(self, mesh: Float[np.ndarray, "478 3"], time_s: float) -> ResultFrame:
+        face = self.draw(mesh)
+        return ResultFrame(self.paste(face), face, mesh, time_s)
+
+    def _crop(self, mesh: Float[np.ndarray, "478 3"], size_of_first: int | None) -> Crop:
+        needs = self.model.needs
+        size = size_of_first or self._size
+        if size is None and needs.any_resolution:
+            own = face_crop(mesh, scale=needs.crop_scale)
+            if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
+                return own
+            size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
+        return face_crop(mesh, size=size or STANDARD_SIZE, scale=needs.crop_scale)
+
+
+def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
+    """The landmarks of a driver video, photo or motion file; those of a video are kept in `folder`."""
+    if is_motion(driver):
+        return Track.of_motion(read_motion(driver))
+    if is_image(driver):
+        return track_of_photo(driver, face=face)
+    return TrackFolder(folder, driver, face=face).fill()
+
+
+def track_of_photo(path: Path, *, face: int | None = None) -> Track:
+    """A driver that is a single photo."""
+    picture = read_image(path)
+    with FaceFinder() as finder:
+        seen = finder.observe(picture, face=face, name=str(path))
+    return Track.still(seen, (picture.shape[1], picture.shape[0]))
+
+
+def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
+    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size."""
+    if len(track) == 1:
+        mean = mean_face()
+        head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
+        return Similarity(head.scale, np.eye(3), head.t).apply(mean.points)
+    _, meshes = track.sample(_NEUTRAL_SAMPLE)
+    return meshes[neutral_frame(meshes)]
+
+
+def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"]:
+    with FaceFinder() as finder:
+        return finder.observe(picture, name="the neutral picture").landmarks.mesh
+
+
+def _shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    h, w = picture.shape[:2]
+    if max(h, w) <= max_side:
+        return picture
+    scale = max_side / max(h, w)
+    return cv2.resize(picture, (round(w * scale), round(h * scale)), interpolation=cv2.INTER_AREA)
