@@ -31,11 +31,12 @@ def write_raw(path, frames, *, rate=Fraction(25), audio=None, setup=None, option
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         output.mux(stream.encode())
         if sound:
-            _tone(output, sound, *audio[1:])
+            tone(output, sound, *audio[1:])
     return Path(path)
 
 
-def _tone(output, stream, seconds, start_s):
+def tone(output, stream, seconds, start_s):
+    """Encode a 440 Hz tone into a stereo stream of 48 kHz."""
     form = "s16" if stream.codec_context.name.startswith(("pcm", "libopus")) else "fltp"
     samples = stream.codec_context.frame_size or 960
     for block in range(int(seconds * 48000) // samples):

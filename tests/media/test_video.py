@@ -9,7 +9,7 @@ import av
 import numpy as np
 import psutil
 import pytest
-from media_helpers import is_one_sentence, moving, psnr, stored_times, write_raw
+from media_helpers import is_one_sentence, moving, psnr, stored_times, tone, write_raw
 
 from reenact.core import MediaError
 from reenact.media import VideoReader, VideoWriter
@@ -287,10 +287,7 @@ def test_what_is_no_readable_video(tmp_path, face):
         refuses(tmp_path / name, words)
     with av.open(str(tmp_path / "sound.mp4"), "w") as output:
         stream = output.add_stream("aac", rate=48000)
-        output.mux(
-            stream.encode(av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo"))
-        )
-        output.mux(stream.encode(None))
+        tone(output, stream, 0.5, 0)
     refuses(tmp_path / "sound.mp4", "no video stream")
 
 
@@ -318,6 +315,35 @@ def test_frames_without_times_of_their_own_stay_in_order(tmp_path, face):
         back = list(reader)
     assert [frame.pts for frame in back] == list(range(40))
     assert min(psnr(b.image, f) for b, f in zip(back, frames, strict=True)) > 28
+
+
+def test_a_size_that_changes_on_the_way(tmp_path, face):
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg2video", rate=25)
+        stream.width = stream.height = 256
+        for half, picture in enumerate((face, face[:128, :128])):
+            codec = av.CodecContext.create("mpeg2video", "w")
+            codec.width = codec.height = len(picture)
+            codec.pix_fmt, codec.time_base, codec.bit_rate = "yuv420p", Fraction(1, 25), 8_000_000
+            packets = []
+            for number in range(5):
+                frame = av.VideoFrame.from_ndarray(picture).reformat(format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                packets += codec.encode(frame)
+            for packet in packets + codec.encode(None):
+                packet.pts, packet.dts, packet.time_base = (
+                    packet.pts + 5 * half,
+                    packet.pts + 5 * half,
+                    Fraction(1, 25),
+                )
+                packet.stream = stream
+                output.mux_one(packet)
+    with VideoReader(path) as reader:
+        shapes = {frame.image.shape for frame in reader}
+        assert not reader.truncated
+        assert reader.end_pts == 10 * 3600
+    assert shapes == {(256, 256, 3)}
 
 
 def test_names_that_look_like_protocols(tmp_path, face, monkeypatch):

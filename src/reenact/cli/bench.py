@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     """Describe the verb."""
-    p = verbs.add_parser("bench", help="measure speed on this machine")
+    p = verbs.add_parser(
+        "bench",
+        help="measure speed on this machine",
+        description="Time each stage and the whole way from file to file, with a shipped photo and motion.",
+    )
+    p.add_argument("--model", default="warp", help="which model (default: %(default)s)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
-    raise NotImplementedError
+    from reenact.inference.bench import measure, render
+
+    result = measure(args.model)
+    print(render(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0

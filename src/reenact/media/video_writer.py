@@ -137,11 +137,14 @@ class VideoWriter:
         if self._last_pts is None:
             self.discard()
             raise MediaError(f"there are no frames to write to {self.path}; check the input")
-        length = max(1, round(1 / self.rate_hint / self.time_base))
+        if end_pts is None:
+            end_pts = self._last_pts + max(1, round(1 / self.rate_hint / self.time_base))
+        if end_pts <= self._last_pts:
+            raise ValueError(f"the end must come after the last frame: {end_pts} after {self._last_pts}")
         self._encode(None)
         try:
             assert self._held is not None
-            self._mux_held((self._last_pts + length if end_pts is None else end_pts) - self._last_pts)
+            self._mux_held(end_pts - self._last_pts)
             self._container.close()
             os.replace(self._temporary, self.path)
         except (OSError, FFmpegError) as error:

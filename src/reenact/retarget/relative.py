@@ -7,6 +7,7 @@ target's head.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
@@ -113,10 +114,25 @@ def transfer_expression(
     shape = target + (driver - neutral)
     _ease_smile(shape, target, driver)
     _ease_mouth_opening(shape, target)
-    for (upper, lower, iris), lids in zip(_EYES, _LIDS, strict=True):
-        _transfer_eye(shape, target, neutral, driver, list(upper), list(lower), list(iris), list(lids))
+    openings = _eye_openings(neutral, driver)
+    for (upper, lower, iris), lids, opening in zip(_EYES, _LIDS, openings, strict=True):
+        _transfer_eye(shape, target, neutral, driver, list(upper), list(lower), list(iris), list(lids), opening)
     _keep_lips_apart(shape)
     return shape
+
+
+def _eye_openings(neutral: np.ndarray, driver: np.ndarray) -> Float[np.ndarray, "2"]:
+    """Each eye's opening as a share of its opening at rest; 0 is closed."""
+    ratios = np.array([_gap(driver, u, lo) / max(_gap(neutral, u, lo), 1e-3) for u, lo, _ in _EYES])
+    ratios = np.clip((ratios - _CLOSED_RATIO) / (1 - _CLOSED_RATIO), 0.0, _LARGEST_OPENING_RATIO)
+    # Eyes blink together; the mesh of the farther one is unsure. Only a clear difference is a wink.
+    wink = np.clip((abs(ratios[0] - ratios[1]) - 0.5) / 0.25, 0.0, 1.0)
+    return ratios.mean() + wink * (ratios - ratios.mean())
+
+
+def _gap(face: np.ndarray, upper: Sequence[int], lower: Sequence[int]) -> float:
+    """Mean height between two lids."""
+    return float((face[list(lower[1:-1]), 1] - face[list(upper[1:-1]), 1]).mean())
 
 
 def _transfer_eye(
@@ -128,14 +144,10 @@ def _transfer_eye(
     lower: list[int],
     iris: list[int],
     lids: list[int],
+    ratio: float,
 ) -> None:
     ring = upper + lower[1:-1]
     corners = [upper[0], upper[-1]]
-    neutral_opening, driver_opening, target_opening = (
-        float((face[lower[1:-1], 1] - face[upper[1:-1], 1]).mean()) for face in (neutral, driver, target)
-    )
-    ratio = driver_opening / max(neutral_opening, 1e-3)
-    ratio = float(np.clip((ratio - _CLOSED_RATIO) / (1 - _CLOSED_RATIO), 0.0, _LARGEST_OPENING_RATIO))
 
     # What the corners do moves the whole eye; the lids' own travel comes on top.
     drift = (driver - neutral)[corners].mean(0)
@@ -144,7 +156,7 @@ def _transfer_eye(
     shape[upper] += (1 - ratio) * _UPPER_LID_SHARE * gap
     shape[lower] -= (1 - ratio) * (1 - _UPPER_LID_SHARE) * gap
 
-    travel = float(np.clip(target_opening / max(neutral_opening, 1e-3), 0.5, 2.0))
+    travel = float(np.clip(_gap(target, upper, lower) / max(_gap(neutral, upper, lower), 1e-3), 0.5, 2.0))
     shape[lids] = target[lids] + drift + travel * ((driver - neutral)[lids] - drift)
 
     def gaze(face: np.ndarray) -> np.ndarray:
