@@ -24,9 +24,7 @@ ASSET = Path(__file__).parents[1] / "src" / "reenact" / "assets" / "identity_mea
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with manifest.csv and portraits/")
     parser.add_argument("--out", type=Path, default=ASSET)
     arguments = parser.parse_args()

@@ -1,11 +1,11 @@
 """reenact: given one to eight photos of a person and a driver, make the person move like the driver.
 
-    from reenact import Reenactor
+from reenact import Reenactor
 
-    reenactor = Reenactor("warp")
-    reenactor.set_target(["person.jpg"])
-    for frame in reenactor.drive("driver.mp4"):
-        show(frame.image)
+reenactor = Reenactor("warp")
+reenactor.set_target(["person.jpg"])
+for frame in reenactor.drive("driver.mp4"):
+    show(frame.image)
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from reenact.geometry.mean_face import MeanFace, mean_face
 from reenact.geometry.mesh_map import inverse_map
 from reenact.geometry.procrustes import Similarity, fit_similarity, generalized_procrustes
 from reenact.geometry.rotation import angles_from_matrix, matrix_from_angles
+from reenact.geometry.sampling import sample
 
 __all__ = [
     "FACE_CROP_SCALE",
@@ -19,4 +20,5 @@ __all__ = [
     "matrix_from_angles",
     "mean_face",
     "resize",
+    "sample",
 ]

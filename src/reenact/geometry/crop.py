@@ -71,9 +71,7 @@ class Crop:
         )
 
 
-def face_crop(
-    mesh_px: Float[np.ndarray, "n 3"], *, size: int | None = None, scale: float = FACE_CROP_SCALE
-) -> Crop:
+def face_crop(mesh_px: Float[np.ndarray, "n 3"], *, size: int | None = None, scale: float = FACE_CROP_SCALE) -> Crop:
     """The square around a face.
 
     Args:

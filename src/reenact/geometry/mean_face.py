@@ -17,17 +17,15 @@ class MeanFace:
     Arrays are read-only, because every caller is given the same ones.
 
     Args:
-        points: (478, 3) x right, y down, z away from the camera; outer eye corners 1 apart; weighted mean at
-            0.
+        points: (478, 3) x right, y down, z away from the camera; outer eye corners 1 apart; weighted mean 0.
         weights: (478,) rigidity, sums to 1: high where faces move little with expression.
-        mirror: (478,) vertex that takes each vertex's place in a mirrored picture; `mirror[mirror] ==
-            arange(478)`.
+        mirror: (478,) vertex that takes each vertex's place in a mirrored picture (its own inverse).
         triangles: (852, 3) the surface without eyes and inner mouth, clockwise as seen in the picture.
     """
 
     points: Float[np.ndarray, "478 3"]
-    weights: Float[np.ndarray, 478]
-    mirror: Int[np.ndarray, 478]
+    weights: Float[np.ndarray, " 478"]
+    mirror: Int[np.ndarray, " 478"]
     triangles: Int[np.ndarray, "852 3"]
 
 

@@ -64,16 +64,17 @@ def inverse_map(
     visible = visible[np.lexsort((-depth[visible].mean(1), areas > 0))]
     number = np.zeros(size, np.int32)
     corners = np.round(output[visible] * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    for i, corner in enumerate(corners, start=1):
-        cv2.fillConvexPoly(number, corner, i, lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
+    for i, corner in enumerate(list(corners), start=1):
+        cv2.fillConvexPoly(number, corner, (i,), lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
     matrices = np.zeros((len(visible) + 1, 2, 3), np.float32)
     matrices[1:] = affine_maps(source, output, visible)
     x = np.arange(size[1], dtype=np.float32)[None, :]
     y = np.arange(size[0], dtype=np.float32)[:, None]
     field = np.empty((*size, 2), np.float32)
+    index = number.astype(np.intp)
     for axis in range(2):
-        row = np.ascontiguousarray(matrices[:, axis].T)
-        field[..., axis] = row[0].take(number) * x + row[1].take(number) * y + row[2].take(number)
+        along_x, along_y, start = np.ascontiguousarray(matrices[:, axis].T)
+        field[..., axis] = along_x.take(index) * x + along_y.take(index) * y + start.take(index)
     return field, number > 0
 
 

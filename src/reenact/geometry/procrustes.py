@@ -41,8 +41,8 @@ def fit_similarity(
 ) -> Similarity:
     """Similarity that minimises sum_i w_i |scale R source_i + t - target_i|^2, reflections excluded.
 
-    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, eq.
-    40-42, with weighted means and covariances.
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991,
+    eq. 40-42, with weighted means and covariances.
 
     Args:
         source: (..., n, d) points; broadcasts against target.
@@ -88,8 +88,8 @@ def generalized_procrustes(
         iterations: 10 bring a few hundred faces well below 1e-6 of their size.
 
     Returns:
-        The mean, weighted centre at 0, weighted RMS radius 1, oriented like the first shape; and the aligned
-            shapes.
+        The mean (weighted centre 0, weighted RMS radius 1, oriented like the first shape), and the aligned
+        shapes.
     """
     w = _normalised(weights, shapes.shape[-2])
     mean = _unit(np.asarray(shapes[0], dtype=np.float64), w)

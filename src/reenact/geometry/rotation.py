@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 GIMBAL_COS = 1e-6
-"""Below this cosine of yaw (yaw within 0.00006 degrees of 90) roll and pitch are one angle; roll is taken as 0."""
+"""Below this cosine of yaw (0.00006 degrees from 90) roll and pitch are one angle; roll is taken as 0."""
 
 
 def matrix_from_angles(angles_deg: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3 3"]:

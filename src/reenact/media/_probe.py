@@ -20,9 +20,7 @@ from reenact.media._files import check_readable
 # FFmpeg also "plays" text files (tty) and single pictures.
 _NOT_VIDEO = ("tty", "image2")
 _CONVERT = "convert it to an MP4 file (H.264) first"
-_EXACT_RATES = [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)] + [
-    Fraction(n) for n in range(1, 241)
-]
+_EXACT_RATES = [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)] + [Fraction(n) for n in range(1, 241)]
 
 
 def open_container(path: Path) -> InputContainer:

@@ -49,9 +49,7 @@ class AnimationWriter:
         self.rate_hint = Fraction(rate_hint)
         suffix = self.path.suffix.lower()
         if suffix not in ANIMATIONS:
-            raise MediaError(
-                f"cannot write {self.path}: the name of an animation must end in {', '.join(ANIMATIONS)}"
-            )
+            raise MediaError(f"cannot write {self.path}: the name of an animation must end in {', '.join(ANIMATIONS)}")
         self._ticks_per_s, self._shortest = _TICKS_PER_S[suffix], _SHORTEST_TICKS[suffix]
         self._last_pts = self._last_ticks = -1
         self._temporary = temporary_beside(self.path)

@@ -131,9 +131,7 @@ def load_credentials(certificate: str | os.PathLike[str], key: str | os.PathLike
     try:
         # Better now than after an hour of rendering.
         context = c2pa.Context.from_dict(OFFLINE_SETTINGS)
-        c2pa.Builder(_TRIAL_MANIFEST, context=context).sign(
-            credentials.signer(), "image/png", picture, signed
-        )
+        c2pa.Builder(_TRIAL_MANIFEST, context=context).sign(credentials.signer(), "image/png", picture, signed)
     except c2pa.C2paError as error:
         raise ReenactError(
             f"C2PA does not accept the certificate {certificate} ({_reason(error)}); it must be issued by an"
@@ -147,9 +145,7 @@ def _read_pair(certificate: Path, key: Path) -> Credentials:
     chain = _parse_chain(certificate)
     private = _parse_key(key)
     encoding, public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    if chain[0].public_key().public_bytes(encoding, public) != private.public_key().public_bytes(
-        encoding, public
-    ):
+    if chain[0].public_key().public_bytes(encoding, public) != private.public_key().public_bytes(encoding, public):
         raise ReenactError(
             f"the key {key} does not belong to the first certificate in {certificate}; give the pair that was"
             " issued together, the signer's certificate first"
@@ -259,9 +255,7 @@ def _make() -> bytes:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(issues=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     private = key.private_bytes(

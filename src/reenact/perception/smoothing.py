@@ -57,7 +57,7 @@ class OneEuroFilter:
 
 
 class MeshSmoother:
-    """One-Euro for landmarks, with speeds in face sizes per second, so that one setting fits every resolution.
+    """One-Euro for landmarks; speeds are in face sizes per second, so that one setting fits every resolution.
 
     Args:
         min_cutoff_hz, beta: see `OneEuroFilter`.
@@ -82,5 +82,5 @@ class MeshSmoother:
 
 
 def _share(cutoff_hz: Float[np.ndarray, "*shape"], step_s: float) -> Float[np.ndarray, "*shape"]:
-    """How far a first-order low-pass goes toward a new value: 1 / (1 + tau / step), tau = 1 / (2 pi cutoff)."""
+    """How far a low-pass goes toward a new value: 1 / (1 + tau / step) with tau = 1 / (2 pi cutoff)."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * step_s))

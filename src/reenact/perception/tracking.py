@@ -14,13 +14,14 @@ from reenact.perception.landmarks import FaceMesher, Region
 from reenact.perception.observe import as_observation, check_picture, face_side_px, find_faces
 
 EASE = 0.3
-"""Share of its way that the region goes toward the newest mesh per frame. Against following at once it takes 20% off
-the landmarks' jitter on a still or panned noisy picture, and nothing off a moving face's own movement."""
+"""Share of its way that the region goes toward the newest mesh per frame. Against following at once it takes
+20% off the landmarks' jitter on a still or panned noisy picture, and nothing off a moving face's own
+movement."""
 EASE_GAIN = 7.0
-"""How much faster it goes for a face that moved: at a tenth of the region's side per frame it follows at once."""
+"""How much faster it goes for a face that moved: at a tenth of the side per frame it follows at once."""
 CUT_GREY_LEVELS = 25.0
-"""Mean difference of two frames above which they are two scenes. Inside 70 clips it stays below 21, between clips it
-is more in 99% of pairs. A wrong guess costs one run of the detector."""
+"""Mean difference of two frames above which they are two scenes. Inside 70 clips it stays below 21, between
+clips it is more in 99% of pairs. A wrong guess costs one run of the detector."""
 CUT_GRID = 32
 THOROUGH_EVERY = 30
 """While no face is seen, small ones are searched for (up to 0.2 s) only in every 30th frame."""
@@ -31,11 +32,11 @@ SAME_PERSON_FACES = 1.5
 class FaceTracker:
     """Follows one person frame by frame: 1 network run per frame, no detector while all goes well.
 
-    Holds native networks that are not shared between threads: make one per thread, and close it or use `with`.
+    Holds native networks that threads cannot share: make one per thread, and close it or use `with`.
 
     Args:
-        face: 1 for the first face from the left at the start (and after a cut), 2 for the second...; None for the
-            largest. Frames that show fewer faces count as without a face.
+        face: 1 for the first face from the left at the start (and after a cut), 2 for the second...; None for
+            the largest. Frames that show fewer faces count as without a face.
     """
 
     def __init__(self, *, face: int | None = None) -> None:
@@ -54,7 +55,7 @@ class FaceTracker:
         self._frames_without = 0
 
     def track(self, image: UInt8[np.ndarray, "h w 3"]) -> FaceObservation | None:
-        """The person's face in the next frame, RGB; None where it is not seen. `score` is the mesh's presence."""
+        """The person's face in the next frame (RGB); None if unseen. `score` is the mesh's presence."""
         check_picture(image)
         cut = self._is_cut(image)
         seen = None if cut else self._follow(image)
@@ -90,7 +91,7 @@ class FaceTracker:
         return max(found, key=lambda one: face_side_px(one.landmarks.mesh))
 
     def _faces_away(self, seen: FaceObservation) -> float:
-        """Distance from where the person was last, in sizes of the larger face; a change of size counts too."""
+        """Distance from where the person was last, in sizes of the larger face; changed size counts too."""
         assert self._last_seen is not None
         here, last = Region.of_mesh(seen.landmarks.mesh), self._last_seen
         shift = math.hypot(here.x - last.x, here.y - last.y) / max(here.side_px, last.side_px) * 1.5

@@ -103,7 +103,9 @@ def in_mean_pose(mesh: Float[np.ndarray, "478 3"]) -> tuple[Similarity, Float[np
 
 
 def transfer_expression(
-    target: Float[np.ndarray, "478 3"], neutral: Float[np.ndarray, "478 3"], driver: Float[np.ndarray, "478 3"]
+    target: Float[np.ndarray, "478 3"],
+    neutral: Float[np.ndarray, "478 3"],
+    driver: Float[np.ndarray, "478 3"],
 ) -> Float[np.ndarray, "478 3"]:
     """Target's shape with the driver's expression change; all three in mean pose.
 

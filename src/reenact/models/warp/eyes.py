@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -21,6 +20,7 @@ from reenact.geometry.contours import (
     RIGHT_EYE_UPPER,
     RIGHT_IRIS,
 )
+from reenact.geometry.sampling import sample
 from reenact.models.warp.layers import (
     Region,
     blend,
@@ -109,8 +109,8 @@ def _continued(
     known_iris, iris_colour = core * inside_iris, seen
     for flip in ((1, -1), (-1, 1), (-1, -1)):
         mirrored = (iris + offset * np.array(flip) - region.origin).astype(np.float32)
-        colour = cv2.remap(seen, mirrored, None, cv2.INTER_LINEAR)
-        known = cv2.remap(core, mirrored, None, cv2.INTER_LINEAR) * inside_iris * (1 - known_iris)
+        colour = sample(seen, mirrored, cubic=False)
+        known = sample(core, mirrored, cubic=False) * inside_iris * (1 - known_iris)
         iris_colour = iris_colour + known[..., None] * (colour - iris_colour)
         known_iris = known_iris + known
     white = fill_outside(seen, core * (1 - inside_iris) + 1e-4 * core)
@@ -154,13 +154,13 @@ def draw_eye(picture: UInt8[np.ndarray, "s s 3"], eye: Eyeball, mesh_px: Float[n
     scale = float(np.sqrt(abs(np.linalg.det(turn))))
     edge = _LID_EDGE * float(np.linalg.norm(eye.corners[1] - eye.corners[0]))
     depth_now = depth_inside(opening) * scale
-    depth_then = cv2.remap(eye.depth, place, None, cv2.INTER_LINEAR)
+    depth_then = sample(eye.depth, place, cubic=False)
     # Where the lid has moved away, its dark edge must not stay behind; where it has come nearer, it casts shadow.
     bared = smoothstep(depth_now - depth_then, 0.25 * edge, edge) * (depth_then < 2 * edge)
     covered = smoothstep(depth_then - depth_now, 0.5 * edge, 3 * edge) * (1 - smoothstep(depth_now, 0, 2.5 * edge))
-    layer = cv2.remap(eye.as_seen, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    layer = sample(eye.as_seen, place)
     if bared.any():
-        cleaned = cv2.remap(eye.cleaned, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        cleaned = sample(eye.cleaned, place)
         layer = layer + bared[..., None] * (cleaned - layer)
     layer = layer * (1 - _LID_SHADOW * covered)[..., None]
     blend(picture, region, layer, opening)

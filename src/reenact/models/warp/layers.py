@@ -54,7 +54,7 @@ def soft_polygon(polygon: Float[np.ndarray, "n 2"], region: Region) -> Float[np.
     """Antialiased coverage 0..1 of a polygon, in the pixels of a region."""
     mask = np.zeros(region.size, np.uint8)
     corners = np.round((polygon - region.origin) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillPoly(mask, [corners], 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    cv2.fillPoly(mask, [corners], (255,), lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
     return mask.astype(np.float32) / 255
 
 
@@ -69,9 +69,7 @@ def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def fill_outside(
-    image: Float[np.ndarray, "h w 3"], known: Float[np.ndarray, "h w"]
-) -> Float[np.ndarray, "h w 3"]:
+def fill_outside(image: Float[np.ndarray, "h w 3"], known: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
     """Continue the known pixels smoothly over the rest (pull-push: average down, fill from coarse to fine).
 
     Args:

@@ -17,6 +17,7 @@ from reenact.geometry.mean_face import mean_face
 from reenact.geometry.mesh_map import inverse_map
 from reenact.geometry.procrustes import fit_similarity
 from reenact.geometry.rotation import angles_from_matrix
+from reenact.geometry.sampling import sample
 from reenact.models.contract import Needs, ReenactmentModel
 from reenact.models.warp.config import WarpConfig
 from reenact.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
@@ -130,7 +131,7 @@ class Warp(ReenactmentModel):
         field, _ = inverse_map(photo.sheet.points[:, :2], output, sheet[:, 2], triangles(), (map_size, map_size))
         if map_size != size:
             field = cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
-        picture = cv2.remap(photo.picture, field, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        picture = sample(photo.picture, field)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)
         own_opening = photo.mouth.frame.opening
@@ -169,7 +170,7 @@ def _colour_matched(
 def _skin_colour(picture: UInt8[np.ndarray, "s s 3"], mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "3"]:
     """Mean colour inside the face's outline."""
     mask = np.zeros(picture.shape[:2], np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(mesh[list(FACE_OVAL), :2]).astype(np.int32)), 1)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(mesh[list(FACE_OVAL), :2]).astype(np.int32)), (1,))
     return np.array(cv2.mean(picture, mask)[:3])
 
 
@@ -177,6 +178,6 @@ def _face_mask(mesh: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarray,
     """1 well inside the face, falling to 0 at its outline over a tenth of its width."""
     mask = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(np.round(mesh[list(FACE_OVAL), :2]).astype(np.int32))
-    cv2.fillConvexPoly(mask, hull, 1)
+    cv2.fillConvexPoly(mask, hull, (1,))
     width = float(np.ptp(mesh[list(FACE_OVAL), 0]))
     return smoothstep(cv2.distanceTransform(mask, cv2.DIST_L2, 3), 0.01 * width, 0.1 * width)

@@ -20,6 +20,7 @@ from jaxtyping import Float, UInt8
 from reenact.geometry.contours import INNER_LIPS, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.geometry.mean_face import mean_face
 from reenact.geometry.procrustes import fit_similarity
+from reenact.geometry.sampling import sample
 from reenact.models.warp.layers import (
     Region,
     blend,
@@ -203,13 +204,13 @@ def draw_mouth(
     place = photo.pixels(np.stack([across, photo_upper + reach], axis=-1)) - inside.region.origin
     place = place.astype(np.float32)
 
-    layer = cv2.remap(inside.as_seen, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    layer = sample(inside.as_seen, place)
     edge = _LIP_EDGE * photo.unit_px
-    depth_then = cv2.remap(inside.depth_px, place, None, cv2.INTER_LINEAR)
+    depth_then = sample(inside.depth_px, place, cubic=False)
     depth_now = depth_inside(opening) * (photo.unit_px / frame.unit_px)
     bared = smoothstep(depth_now - depth_then, 0.25 * edge, edge)
     if bared.any():
-        cleaned = cv2.remap(inside.cleaned, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        cleaned = sample(inside.cleaned, place)
         layer = layer + bared[..., None] * (cleaned - layer)
     if lips_meet > 0:
         opening = opening * smoothstep(gap, lips_meet, lips_meet + 0.012)
@@ -218,7 +219,12 @@ def draw_mouth(
 
 
 def _with_tongue(
-    layer: np.ndarray, across: np.ndarray, above_lip: np.ndarray, gap: np.ndarray, photo_gap: np.ndarray, light: float
+    layer: np.ndarray,
+    across: np.ndarray,
+    above_lip: np.ndarray,
+    gap: np.ndarray,
+    photo_gap: np.ndarray,
+    light: float,
 ) -> np.ndarray:
     """A dull tongue on the floor of the mouth where it opens much wider than the photo shows."""
     new = smoothstep(gap - photo_gap, 0.10, 0.22) * (1 - smoothstep(above_lip, 0.05, 0.17))
