@@ -7,11 +7,14 @@ Systems", CHI 2012, algorithm 1, with real time stamps instead of a fixed rate.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from reenact.core import MESH_POINTS
+
+Number = TypeVar("Number", float, np.ndarray)
 
 
 class OneEuroFilter:
@@ -49,7 +52,7 @@ class OneEuroFilter:
         if step_s <= 0:
             raise ValueError(f"time must increase: {time_s} s came after {self._time_s} s")
         speed = (value - self._value) / step_s
-        self._speed = self._speed + _share(np.array(self._speed_cutoff_hz), step_s) * (speed - self._speed)
+        self._speed = self._speed + _share(self._speed_cutoff_hz, step_s) * (speed - self._speed)
         cutoff_hz = self._min_cutoff_hz + self._beta * np.abs(self._speed)
         self._value = self._value + _share(cutoff_hz, step_s) * (value - self._value)
         self._time_s = time_s
@@ -81,6 +84,6 @@ class MeshSmoother:
         return (self._filter(mesh / self._unit_px, time_s) * self._unit_px).astype(np.float32)
 
 
-def _share(cutoff_hz: Float[np.ndarray, "*shape"], step_s: float) -> Float[np.ndarray, "*shape"]:
+def _share(cutoff_hz: Number, step_s: float) -> Number:
     """How far a low-pass goes toward a new value: 1 / (1 + tau / step) with tau = 1 / (2 pi cutoff)."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * step_s))

@@ -7,7 +7,7 @@ target's head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -37,14 +37,46 @@ class Transfer(str, Enum):
     """The driver's own shape and head angles, at the target's size and place. The driver's face shape shows."""
 
 
+@dataclass(frozen=True)
+class _Eye:
+    """Vertices of one eye; `lids` is the skin between eye, brow and cheek, which travels with the lid beside it."""
+
+    upper: list[int]
+    lower: list[int]
+    iris: list[int]
+    lids: list[int]
+
+    @property
+    def ring(self) -> list[int]:
+        return self.upper + self.lower[1:-1]
+
+    @property
+    def corners(self) -> list[int]:
+        return [self.upper[0], self.upper[-1]]
+
+    def opening(self, face: np.ndarray) -> float:
+        """Mean height between the lids."""
+        return float((face[self.lower[1:-1], 1] - face[self.upper[1:-1], 1]).mean())
+
+    def gaze(self, face: np.ndarray) -> np.ndarray:
+        """Where the iris stands between the corners, in eye widths."""
+        a, b = face[self.corners]
+        return (face[self.iris[0]] - (a + b) / 2) / np.linalg.norm(b - a)
+
+
 _EYES = (
-    (RIGHT_EYE_UPPER, RIGHT_EYE_LOWER, RIGHT_IRIS),
-    (LEFT_EYE_UPPER, LEFT_EYE_LOWER, LEFT_IRIS),
-)
-# Skin of the lids between eye and brow, eye and cheek; it travels with the lid beside it.
-_LIDS = (
-    (247, 30, 29, 27, 28, 56, 190, 130, 25, 110, 24, 23, 22, 26, 112, 243),
-    (467, 260, 259, 257, 258, 286, 414, 359, 255, 339, 254, 253, 252, 256, 341, 463),
+    _Eye(
+        list(RIGHT_EYE_UPPER),
+        list(RIGHT_EYE_LOWER),
+        list(RIGHT_IRIS),
+        [247, 30, 29, 27, 28, 56, 190, 130, 25, 110, 24, 23, 22, 26, 112, 243],
+    ),
+    _Eye(
+        list(LEFT_EYE_UPPER),
+        list(LEFT_EYE_LOWER),
+        list(LEFT_IRIS),
+        [467, 260, 259, 257, 258, 286, 414, 359, 255, 339, 254, 253, 252, 256, 341, 463],
+    ),
 )
 _CLOSED_RATIO = 0.25
 """The mesh of a fully closed eye still gapes by about a quarter of its open height; that counts as closed."""
@@ -110,65 +142,45 @@ def transfer_expression(
     """Target's shape with the driver's expression change; all three in mean pose.
 
     Skin and lips take the driver's displacement; where the target's mouth is open already, further opening adds as
-    the legs of a right triangle do, not as a sum, and a smile widens a smile only up to the wider of the two. Eyelids take its *ratio* of opening, so that a blink closes narrow
-    and wide eyes alike; irises take the change of gaze in eye widths. Lips may touch but not pass each other.
+    the legs of a right triangle do, not as a sum, and a smile widens a smile only up to the wider of the two.
+    Eyelids take the *ratio* of the driver's opening, so that a blink closes narrow and wide eyes alike; irises take
+    the change of gaze in eye widths. Lips may touch but not pass each other.
     """
     shape = target + (driver - neutral)
     _ease_smile(shape, target, driver)
     _ease_mouth_opening(shape, target)
-    openings = _eye_openings(neutral, driver)
-    for (upper, lower, iris), lids, opening in zip(_EYES, _LIDS, openings, strict=True):
-        _transfer_eye(shape, target, neutral, driver, list(upper), list(lower), list(iris), list(lids), opening)
+    for eye, opening in zip(_EYES, _eye_openings(neutral, driver), strict=True):
+        _transfer_eye(eye, opening, shape, target, neutral, driver)
     _keep_lips_apart(shape)
     return shape
 
 
 def _eye_openings(neutral: np.ndarray, driver: np.ndarray) -> Float[np.ndarray, "2"]:
     """Each eye's opening as a share of its opening at rest; 0 is closed."""
-    ratios = np.array([_gap(driver, u, lo) / max(_gap(neutral, u, lo), 1e-3) for u, lo, _ in _EYES])
+    ratios = np.array([eye.opening(driver) / max(eye.opening(neutral), 1e-3) for eye in _EYES])
     ratios = np.clip((ratios - _CLOSED_RATIO) / (1 - _CLOSED_RATIO), 0.0, _LARGEST_OPENING_RATIO)
     # Eyes blink together; the mesh of the farther one is unsure. Only a clear difference is a wink.
     wink = np.clip((abs(ratios[0] - ratios[1]) - 0.5) / 0.25, 0.0, 1.0)
     return ratios.mean() + wink * (ratios - ratios.mean())
 
 
-def _gap(face: np.ndarray, upper: Sequence[int], lower: Sequence[int]) -> float:
-    """Mean height between two lids."""
-    return float((face[list(lower[1:-1]), 1] - face[list(upper[1:-1]), 1]).mean())
-
-
 def _transfer_eye(
-    shape: np.ndarray,
-    target: np.ndarray,
-    neutral: np.ndarray,
-    driver: np.ndarray,
-    upper: list[int],
-    lower: list[int],
-    iris: list[int],
-    lids: list[int],
-    ratio: float,
+    eye: _Eye, opening: float, shape: np.ndarray, target: np.ndarray, neutral: np.ndarray, driver: np.ndarray
 ) -> None:
-    ring = upper + lower[1:-1]
-    corners = [upper[0], upper[-1]]
-
     # What the corners do moves the whole eye; the lids' own travel comes on top.
-    drift = (driver - neutral)[corners].mean(0)
-    gap = target[lower] - target[upper]
-    shape[ring] = target[ring] + drift
-    shape[upper] += (1 - ratio) * _UPPER_LID_SHARE * gap
-    shape[lower] -= (1 - ratio) * (1 - _UPPER_LID_SHARE) * gap
+    drift = (driver - neutral)[eye.corners].mean(0)
+    gap = target[eye.lower] - target[eye.upper]
+    shape[eye.ring] = target[eye.ring] + drift
+    shape[eye.upper] += (1 - opening) * _UPPER_LID_SHARE * gap
+    shape[eye.lower] -= (1 - opening) * (1 - _UPPER_LID_SHARE) * gap
 
-    travel = float(np.clip(_gap(target, upper, lower) / max(_gap(neutral, upper, lower), 1e-3), 0.5, 2.0))
-    shape[lids] = target[lids] + drift + travel * ((driver - neutral)[lids] - drift)
-
-    def gaze(face: np.ndarray) -> np.ndarray:
-        a, b = face[corners]
-        return (face[iris[0]] - (a + b) / 2) / np.linalg.norm(b - a)
+    travel = float(np.clip(eye.opening(target) / max(eye.opening(neutral), 1e-3), 0.5, 2.0))
+    shape[eye.lids] = target[eye.lids] + drift + travel * ((driver - neutral)[eye.lids] - drift)
 
     # The iris of a closing eye is a guess of the landmark model: hold the gaze there.
-    trust = float(np.clip((ratio - 0.3) / 0.4, 0.0, 1.0))
-    turn = trust * (gaze(driver) - gaze(neutral)) * np.linalg.norm(target[corners[1]] - target[corners[0]])
-    shape[iris] = target[iris] + drift + turn
+    trust = float(np.clip((opening - 0.3) / 0.4, 0.0, 1.0))
+    width = np.linalg.norm(target[eye.corners[1]] - target[eye.corners[0]])
+    shape[eye.iris] = target[eye.iris] + drift + trust * (eye.gaze(driver) - eye.gaze(neutral)) * width
 
 
 def _ease_smile(shape: np.ndarray, target: np.ndarray, driver: np.ndarray) -> None:

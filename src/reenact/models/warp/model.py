@@ -22,7 +22,7 @@ from reenact.models.contract import Needs, ReenactmentModel
 from reenact.models.warp.config import WarpConfig
 from reenact.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
 from reenact.models.warp.layers import smoothstep
-from reenact.models.warp.mouth import SHOWS_INSIDE, MouthInside, draw_mouth, mouth_inside
+from reenact.models.warp.mouth import MouthInside, draw_mouth, mouth_inside
 from reenact.models.warp.surface import Surface, surface, triangles
 
 _LEAST_WEIGHT = 0.02
@@ -81,8 +81,8 @@ class Warp(ReenactmentModel):
         ]
         photos = tuple(_take_apart(p, mesh) for p, mesh in zip(matched, targets.mesh_px, strict=True))
         mouth = photos[0].mouth
-        if mouth.frame.opening <= SHOWS_INSIDE:
-            mouth = max((p.mouth for p in photos), key=lambda m: m.frame.opening)
+        if not mouth.shows:
+            mouth = max((p.mouth for p in photos), key=lambda m: (m.shows, m.frame.opening))
         return WarpCode(photos, mouth)
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
@@ -134,8 +134,7 @@ class Warp(ReenactmentModel):
         picture = sample(photo.picture, field)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)
-        own_opening = photo.mouth.frame.opening
-        draw_mouth(picture, mouth, mesh, lips_meet=0.0 if own_opening > SHOWS_INSIDE else own_opening)
+        draw_mouth(picture, mouth, mesh, lips_meet=0.0 if photo.mouth.shows else photo.mouth.frame.opening)
         return picture
 
 

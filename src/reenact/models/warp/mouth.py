@@ -30,8 +30,12 @@ from reenact.models.warp.layers import (
     soft_polygon,
 )
 
-SHOWS_INSIDE = 0.03
-"""Opening from which a photo is taken to show what is behind the lips."""
+_PARTED = 0.03
+"""Opening from which a photo may show what is behind the lips."""
+_WIDE_OPEN = 0.09
+"""Opening from which it does, whatever is seen; below, only if teeth are."""
+_TEETH_WHITENESS = 0.6
+"""The darkest colour channel of teeth, against the skin's, is at least this; 1.0 to 2.0 in most smiling portraits."""
 _LIP_EDGE = 0.018
 """The landmark model's inner lip line is off by about this much; such a band of lip shows inside the contour."""
 _TOOTH_EDGES = np.array([0.0, 0.092, 0.16, 0.232, 0.295, 0.36])
@@ -46,15 +50,15 @@ class MouthFrame:
         origin: (2,) middle between the lip corners, pixels.
         across, down: (2,) unit vectors.
         unit_px: the face's inter-ocular distance in pixels, as if seen from the front.
-        upper, lower: (11, 2) the lips' inner edges along (across, down), eye distances; the first column increases.
+        upper, lower: (n, 2) the lips' inner edges along (across, down), eye distances; the first column increases.
     """
 
     origin: Float[np.ndarray, "2"]
     across: Float[np.ndarray, "2"]
     down: Float[np.ndarray, "2"]
     unit_px: float
-    upper: Float[np.ndarray, "11 2"]
-    lower: Float[np.ndarray, "11 2"]
+    upper: Float[np.ndarray, "n 2"]
+    lower: Float[np.ndarray, "n 2"]
 
     @property
     def opening(self) -> float:
@@ -110,6 +114,7 @@ class MouthInside:
         depth_px: (h, w) distance to the lips in the photo; 0 where it shows no inside.
         frame: the mouth's axes in the photo.
         light: brightness of the face, 1 = well lit.
+        shows: whether the photo shows the inside; else all of it is painted.
     """
 
     region: Region
@@ -118,6 +123,7 @@ class MouthInside:
     depth_px: Float[np.ndarray, "h w"]
     frame: MouthFrame
     light: float
+    shows: bool
 
 
 def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> MouthInside:
@@ -129,10 +135,10 @@ def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "
     local = frame.local(region.grid()).astype(np.float32)
     # Cheeks and the skin around the lips tell the light that falls on the teeth.
     light = float(np.clip(np.median(seen.max(-1)) / 205, 0.3, 1.1))
-    shows = frame.opening > SHOWS_INSIDE
+    opening = soft_polygon(ring, region)
+    shows = frame.opening > _PARTED and (frame.opening > _WIDE_OPEN or _teeth_seen(seen, opening))
     hanging = local[..., 1] - frame.lips(local[..., 0])[0]
     painted = _painted(local[..., 0], hanging, light, teeth=not shows)
-    opening = soft_polygon(ring, region)
     if shows:
         depth_px = depth_inside(opening)
         edge_px = _LIP_EDGE * frame.unit_px
@@ -142,7 +148,14 @@ def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "
         depth_px, cleaned = np.zeros(region.size, np.float32), painted
     # One pixel more than the opening, so that interpolation at its rim sees the photo.
     rim = cv2.dilate(opening, np.ones((3, 3), np.uint8), iterations=2)[..., None] * float(shows)
-    return MouthInside(region, rim * seen + (1 - rim) * cleaned, cleaned, depth_px, frame, light)
+    return MouthInside(region, rim * seen + (1 - rim) * cleaned, cleaned, depth_px, frame, light, shows)
+
+
+def _teeth_seen(seen: Float[np.ndarray, "h w 3"], opening: Float[np.ndarray, "h w"]) -> bool:
+    """Whether the middle of the gap between the lips is neither dark nor red, compared with the skin around."""
+    whiteness, depth = seen.min(-1), depth_inside(opening)
+    inside = (depth > 0) & (depth >= depth.max() / 2)
+    return bool(inside.any() and np.median(whiteness[inside]) > _TEETH_WHITENESS * np.median(whiteness))
 
 
 def _painted(across: np.ndarray, hanging: np.ndarray, light: float, *, teeth: bool) -> Float[np.ndarray, "h w 3"]:
