@@ -30,7 +30,7 @@ from reenact.models.warp.layers import (
     soft_polygon,
 )
 
-_PARTED = 0.03
+_PARTED = 0.05
 """Opening from which a photo may show what is behind the lips."""
 _WIDE_OPEN = 0.09
 """Opening from which it does, whatever is seen; below, only if teeth are."""
@@ -38,6 +38,8 @@ _TEETH_WHITENESS = 0.6
 """The darkest colour channel of teeth, against the skin's, is at least this; 1.0 to 2.0 in most smiling portraits."""
 _LIP_EDGE = 0.018
 """The landmark model's inner lip line is off by about this much; such a band of lip shows inside the contour."""
+_SKIN_TINT = np.array([1.0, 0.74, 0.63])
+"""Skin in white light, relative to its red: the median over 80 portraits of the data pack."""
 _TOOTH_EDGES = np.array([0.0, 0.092, 0.16, 0.232, 0.295, 0.36])
 """Where upper teeth meet, from the midline (central incisor 8.5 mm wide, outer eye corners 92 mm apart)."""
 
@@ -113,7 +115,7 @@ class MouthInside:
         cleaned: the same without the band of lip along the opening's edge.
         depth_px: (h, w) distance to the lips in the photo; 0 where it shows no inside.
         frame: the mouth's axes in the photo.
-        light: brightness of the face, 1 = well lit.
+        light: (3,) colour of the light on the face, 1 = well lit and white.
         shows: whether the photo shows the inside; else all of it is painted.
     """
 
@@ -122,7 +124,7 @@ class MouthInside:
     cleaned: Float[np.ndarray, "h w 3"]
     depth_px: Float[np.ndarray, "h w"]
     frame: MouthFrame
-    light: float
+    light: Float[np.ndarray, "3"]
     shows: bool
 
 
@@ -133,8 +135,7 @@ def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "
     region = region_around(ring, 0.6 * frame.unit_px, len(photo)) or Region(0, 0, len(photo), len(photo))
     seen = photo[region.slices].astype(np.float32)
     local = frame.local(region.grid()).astype(np.float32)
-    # Cheeks and the skin around the lips tell the light that falls on the teeth.
-    light = float(np.clip(np.median(seen.max(-1)) / 205, 0.3, 1.1))
+    light = _light(seen)
     opening = soft_polygon(ring, region)
     shows = frame.opening > _PARTED and (frame.opening > _WIDE_OPEN or _teeth_seen(seen, opening))
     hanging = local[..., 1] - frame.lips(local[..., 0])[0]
@@ -158,7 +159,14 @@ def _teeth_seen(seen: Float[np.ndarray, "h w 3"], opening: Float[np.ndarray, "h 
     return bool(inside.any() and np.median(whiteness[inside]) > _TEETH_WHITENESS * np.median(whiteness))
 
 
-def _painted(across: np.ndarray, hanging: np.ndarray, light: float, *, teeth: bool) -> Float[np.ndarray, "h w 3"]:
+def _light(seen: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3"]:
+    """The light that falls on the teeth, told by the skin around the lips."""
+    skin = np.median(seen.reshape(-1, 3), axis=0)
+    tint = skin / max(float(skin.max()), 1.0) / _SKIN_TINT
+    return (np.clip(skin.max() / 205, 0.3, 1.1) * np.clip(tint, 0.72, 1.1)).astype(np.float32)
+
+
+def _painted(across: np.ndarray, hanging: np.ndarray, light: np.ndarray, *, teeth: bool) -> Float[np.ndarray, "h w 3"]:
     """A dark mouth, with upper teeth if wanted; `hanging` is the distance below the upper lip."""
     side = np.abs(across)
     picture = np.broadcast_to(np.array([46, 20, 19], np.float32) * light, (*across.shape, 3)).copy()
@@ -169,12 +177,12 @@ def _painted(across: np.ndarray, hanging: np.ndarray, light: float, *, teeth: bo
     half = (_TOOTH_EDGES[tooth + 1] - _TOOTH_EDGES[tooth]) / 2
     within = np.abs(side - middle) / half
     # Edges of the teeth follow the lower lip's curve; corners of each tooth are rounded.
-    length = 0.068 - 0.35 * side**2 - 0.008 * within**4
+    length = 0.06 - 0.3 * side**2 - 0.006 * within**4
     enamel = 1 - smoothstep(hanging - length, -0.006, 0.006)
-    shade = (1 - 0.22 * smoothstep(within, 0.82, 1.0)) * (1 - 0.85 * smoothstep(side, 0.08, 0.3))
-    shade = shade * (0.72 + 0.28 * smoothstep(hanging, 0.0, 0.045))
-    colour = np.array([218, 208, 194], np.float32) * light * shade[..., None]
-    return (picture + enamel[..., None] * (colour - picture)).astype(np.float32)
+    shade = (1 - 0.16 * smoothstep(within, 0.8, 1.0)) * (1 - 0.95 * smoothstep(side, 0.06, 0.26))
+    shade = shade * (0.62 + 0.33 * smoothstep(hanging, 0.0, 0.05))
+    enamel = (enamel * shade)[..., None]
+    return (picture + enamel * (np.array([226, 210, 190], np.float32) * light - picture)).astype(np.float32)
 
 
 def draw_mouth(
@@ -237,7 +245,7 @@ def _with_tongue(
     above_lip: np.ndarray,
     gap: np.ndarray,
     photo_gap: np.ndarray,
-    light: float,
+    light: np.ndarray,
 ) -> np.ndarray:
     """A dull tongue on the floor of the mouth where it opens much wider than the photo shows."""
     new = smoothstep(gap - photo_gap, 0.10, 0.22) * (1 - smoothstep(above_lip, 0.05, 0.17))
