@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from reenact.geometry import Similarity, fit_similarity, generalized_procrustes
 
 
-@pytest.fixture()
+@pytest.fixture
 def rng():
     return np.random.default_rng(5)
 

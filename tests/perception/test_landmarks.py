@@ -24,9 +24,9 @@ def region(finder, photo):
 def test_lie_on_the_face(finder, photo):
     marks = finder.observe(photo).landmarks
     assert marks.mesh.dtype == np.float32
-    # Hand-read in the picture: iris centres, tip of the nose, between the lips.
-    np.testing.assert_allclose(marks.irises[:, :2], [[202, 112], [244, 114]], atol=4)
-    np.testing.assert_allclose(marks.mesh[[4, 13], :2], [[223, 132], [223, 152]], atol=6)
+    # Read in the picture by eye: pupils, tip of the nose, lower edge of the upper lip.
+    np.testing.assert_allclose(marks.irises[:, :2], [[203.5, 101], [246.5, 103]], atol=1.5)
+    np.testing.assert_allclose(marks.mesh[[4, 13], :2], [[223, 126], [223, 143]], atol=3)
     # Depth has the scale of x and points away: the nose is nearer than the temples by most of the eye distance.
     depth = (marks.mesh[[127, 356], 2].mean() - marks.mesh[4, 2]) / marks.interocular_px
     assert 0.5 < depth < 1.6
@@ -55,30 +55,18 @@ def test_scaling_the_picture_scales_them_about_pixel_centres(finder, photo):
 def test_shifting_the_picture_shifts_them(finder, photo):
     mesh = finder.observe(photo).landmarks.mesh
     shifted = finder.observe(np.ascontiguousarray(photo[17:400, 31:450])).landmarks.mesh
-    np.testing.assert_allclose(shifted[:, :2] + [31, 17], mesh[:, :2], atol=0.3)
+    difference = shifted[:, :2] + [31, 17] - mesh[:, :2]
+    assert np.abs(difference.mean(axis=0)).max() < 0.2
+    assert np.abs(difference).mean() < 0.4
 
 
-@pytest.mark.parametrize("side_px", [100.0, 192.0, 300.0, 500.0, 900.0])
-def test_a_patch_shows_what_its_map_says(side_px):
-    yy, xx = np.mgrid[:1000, :1200]
-    ramp = np.stack([xx / 8, yy / 8, np.zeros_like(xx)], axis=-1).astype(np.uint8)
-    region = Region(x=610.3, y=505.8, side_px=side_px, angle_deg=20.0)
-    patch = cut_patch(ramp, region)
-    v, u = np.mgrid[10 : PATCH_PX - 10 : 20, 10 : PATCH_PX - 10 : 20]
-    x, y = region.to_picture() @ np.stack([u.ravel(), v.ravel(), np.ones(u.size)])
-    seen = patch[v.ravel(), u.ravel(), :2].astype(float)
-    # The ramp is floored to integers (0.44 below on average); half a pixel of misplacement would be 0.06.
-    error = np.stack([x, y], axis=1) / 8 - seen
-    assert np.abs(error.mean(axis=0) - 0.4375).max() < 0.2
-    assert np.abs(error).max() < 1.6
-
-
-def test_a_shrunk_patch_is_in_its_exact_place():
+def test_a_patch_shows_what_its_map_says():
     """A bright block's centroid tells the place to a hundredth of a patch pixel."""
     image = np.zeros((900, 1300, 3), dtype=np.uint8)
     image[300:360, 700:760] = 255
+    # From no shrinking to blocks of 5 x 5.
     for side in (191.0, 383.0, 450.0, 800.0, 1100.0):
-        region = Region(x=640.0, y=410.0, side_px=side, angle_deg=-25.0)
+        region = Region(x=700.0, y=350.0, side_px=side, angle_deg=-25.0)
         patch = cut_patch(image, region)[..., 0].astype(float)
         v, u = np.mgrid[:PATCH_PX, :PATCH_PX]
         centroid = np.array([(patch * u).sum(), (patch * v).sum(), patch.sum()]) / patch.sum()

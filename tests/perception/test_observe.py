@@ -8,6 +8,7 @@ import pytest
 
 from reenact.core import NoFaceError
 from reenact.perception import FaceFinder
+from reenact.perception.observe import check_picture
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,10 @@ def test_a_face_cut_by_the_border(finder, head):
     assert np.linalg.norm((half[:, :2] + [100, 0] - whole[:, :2])[visible], axis=1).mean() < 4
 
 
-def test_refuses_what_is_no_picture(finder, head):
+def test_refuses_what_is_no_picture(head):
     for wrong in (head.astype(np.float32), head[..., 0], np.zeros((0, 5, 3), dtype=np.uint8)):
         with pytest.raises(ValueError, match="uint8 RGB"):
-            finder.observe(wrong)
+            check_picture(wrong)
 
 
 def test_one_finder_per_thread(finder, head):

@@ -18,7 +18,7 @@ def shared_tracker():
         yield one
 
 
-@pytest.fixture()
+@pytest.fixture
 def tracker(shared_tracker):
     shared_tracker.reset()
     return shared_tracker
@@ -111,7 +111,7 @@ def test_a_small_face_moving_in_a_large_picture(tracker, head):
     noses = []
     for i in range(12):
         canvas = np.full((720, 1280, 3), 90, dtype=np.uint8)
-        canvas[400 : 500, 900 + 3 * i : 1000 + 3 * i] = small
+        canvas[400:500, 900 + 3 * i : 1000 + 3 * i] = small
         noses.append(tracker.track(canvas).landmarks.mesh[4, 0])
     np.testing.assert_allclose(np.diff(noses), 3, atol=0.8)
 

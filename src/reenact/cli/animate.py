@@ -36,7 +36,12 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--driver", required=True, metavar="FILE", help="who moves: a video, a photo or a .motion file")
     p.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FILE", help=".mp4 .mov .mkv .gif .webp; .png .jpg for a photo"
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help=".mp4 .mov .mkv .gif .webp; .png .jpg for a photo",
     )
     p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
     p.add_argument(
@@ -48,11 +53,15 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     layout = p.add_mutually_exclusive_group()
     layout.add_argument("--crop-only", action="store_true", help="show the face crop alone, not the whole photo")
     layout.add_argument("--grid", action="store_true", help="show target, driver and result side by side")
-    p.add_argument("--size", type=int, metavar="PX", help="side of the face crop (default: the photo's own, 256 to 1024)")
+    p.add_argument(
+        "--size", type=int, metavar="PX", help="side of the face crop (default: the photo's own, 256 to 1024)"
+    )
     p.add_argument(
         "--max-side", type=int, default=1920, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
     )
-    p.add_argument("--face", type=int, metavar="N", help="which face of the photos, from the left (default: the largest)")
+    p.add_argument(
+        "--face", type=int, metavar="N", help="which face of the photos, from the left (default: the largest)"
+    )
     p.add_argument("--driver-face", type=int, metavar="N", help="which face of the driver (default: the largest)")
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
@@ -61,7 +70,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def add_signing(p: argparse.ArgumentParser) -> None:
     """Options about the signature that every output carries."""
-    p.add_argument("--sign-cert", type=Path, metavar="PEM", help="sign with this certificate chain, not a self-made one")
+    p.add_argument(
+        "--sign-cert", type=Path, metavar="PEM", help="sign with this certificate chain, not a self-made one"
+    )
     p.add_argument("--sign-key", type=Path, metavar="PEM", help="the certificate's private key")
     p.add_argument(
         "--no-provenance",

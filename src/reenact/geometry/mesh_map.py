@@ -78,6 +78,20 @@ def inverse_map(
     return field, number > 0
 
 
+def enlarged(field_px: Float[np.ndarray, "h w 2"], size: int) -> Float[np.ndarray, "s s 2"]:
+    """A coarse inverse map for a result of `size` x `size` pixels, cut from a photo of that size.
+
+    Offsets are interpolated, not places: these would be pulled inward along the border, by up to half a coarse pixel.
+    """
+    coarse = (np.arange(len(field_px), dtype=np.float32) + 0.5) * np.float32(size / len(field_px)) - np.float32(0.5)
+    fine = np.arange(size, dtype=np.float32)
+    offset = field_px - np.stack(np.meshgrid(coarse, coarse), axis=-1)
+    larger = cv2.resize(offset, (size, size), interpolation=cv2.INTER_LINEAR)
+    larger[..., 0] += fine
+    larger[..., 1] += fine[:, None]
+    return larger
+
+
 def inverse_map_ref(
     source: Float[np.ndarray, "n 2"],
     output: Float[np.ndarray, "n 2"],

@@ -18,11 +18,11 @@ class Similarity:
         t: (..., d) translation.
     """
 
-    scale: Float[np.ndarray, "*b"]
-    R: Float[np.ndarray, "*b d d"]
-    t: Float[np.ndarray, "*b d"]
+    scale: Float[np.ndarray, "..."]
+    R: Float[np.ndarray, "... d d"]
+    t: Float[np.ndarray, "... d"]
 
-    def apply(self, points: Float[np.ndarray, "*b n d"]) -> Float[np.ndarray, "*b n d"]:
+    def apply(self, points: Float[np.ndarray, "... n d"]) -> Float[np.ndarray, "... n d"]:
         """Move points (..., n, d)."""
         turned = points @ np.swapaxes(self.R, -1, -2)
         return self.scale[..., None, None] * turned + self.t[..., None, :]
@@ -31,12 +31,12 @@ class Similarity:
         """The similarity that undoes this one."""
         back = np.swapaxes(self.R, -1, -2)
         t = (back @ -self.t[..., None])[..., 0] / self.scale[..., None]
-        return Similarity(scale=1.0 / self.scale, R=back, t=t)
+        return Similarity(scale=np.asarray(1.0 / self.scale), R=back, t=t)
 
 
 def fit_similarity(
-    source: Float[np.ndarray, "*b n d"],
-    target: Float[np.ndarray, "*b n d"],
+    source: Float[np.ndarray, "... n d"],
+    target: Float[np.ndarray, "... n d"],
     weights: Float[np.ndarray, " n"] | None = None,
 ) -> Similarity:
     """Similarity that minimises sum_i w_i |scale R source_i + t - target_i|^2, reflections excluded.
@@ -71,7 +71,7 @@ def fit_similarity(
     R = (U * sign[..., None, :]) @ Vt
     scale = (singular * sign).sum(axis=-1) / spread
     t = target_mean - scale[..., None] * (R @ source_mean[..., None])[..., 0]
-    return Similarity(scale=scale, R=R, t=t)
+    return Similarity(scale=np.asarray(scale), R=R, t=t)
 
 
 def generalized_procrustes(

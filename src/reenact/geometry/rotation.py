@@ -46,7 +46,7 @@ def angles_from_matrix(R: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b 
     return np.rad2deg(np.stack([-about_y, about_x, about_z], axis=-1))
 
 
-def _turn(angle_rad: Float[np.ndarray, "*b"], axis: int) -> Float[np.ndarray, "*b 3 3"]:
+def _turn(angle_rad: float | Float[np.ndarray, "*b"], axis: int) -> Float[np.ndarray, "*b 3 3"]:
     """Right-handed rotation about one axis (0 x, 1 y, 2 z)."""
     first, second = (axis + 1) % 3, (axis + 2) % 3
     R = np.zeros((*np.shape(angle_rad), 3, 3))

@@ -14,17 +14,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 
-from reenact.core import MediaError
+from reenact import __version__
+from reenact.core import MediaError, ReenactError
+from reenact.inference.ahead import ahead
 from reenact.inference.composite import draw_landmarks, side_by_side
 from reenact.inference.reenactor import Reenactor, track_neutral, track_of_photo
 from reenact.inference.report import Report, peak_memory_mib
-from reenact.inference.track import Track, TrackFolder
+from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.media import (
     VideoReader,
     VideoWriter,
@@ -44,6 +48,7 @@ from reenact.perception import MeshSmoother
 from reenact.retarget import Transfer
 
 SEGMENT_FRAMES = 250
+_STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _STILL_RATE = 25
 _EASE_FRAMES = 25
 """A photo as driver of a video: one second to get there, one second to stay."""
@@ -119,7 +124,7 @@ def animate(
     targets: list[Path],
     driver: Path,
     output: Path,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: Options = Options(),
     *,
     credentials: Credentials | None = None,
     progress: Progress | None = None,
@@ -136,14 +141,15 @@ def animate(
 
     Raises:
         ReenactError: one sentence that says what is wrong. Nothing is left under the output's name, and what was
-            already there is kept.
+            already there is kept. The job's folder stays only where trying again can help (a full disk).
     """
     try:
-        return _Job(targets, driver, output, options, credentials, progress or Silent()).run()
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        place = error.filename or output
-        raise MediaError(f"cannot work beside {output}: {reason} ({place}); make room or choose another place") from error
+        paths = [Path(target) for target in targets], Path(driver), Path(output)
+        return _Job(*paths, options, credentials, progress or Silent()).run()
+    except (OSError, FFmpegError) as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
+        raise MediaError(f"cannot write {output}: {reason.lower()}; make room or choose another place") from error
 
 
 class _Job:
@@ -160,6 +166,7 @@ class _Job:
     ) -> None:
         self.targets, self.driver, self.output = targets, driver, output
         self.options, self.credentials, self.progress = options, credentials, progress
+        self.signed_by = "the certificate given"
         self.still = is_image(driver) and is_image(output)
         self.folder = output.with_name(output.name + ".reenact-job")
         self.started = time.monotonic()
@@ -168,17 +175,28 @@ class _Job:
     def run(self) -> Report:
         has_video = self._check()
         inputs = [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
-        if self.options.provenance and self.credentials is None:
-            self.credentials = own_credentials()
         reenactor = Reenactor(
             self.options.model,
             transfer=self.options.transfer,
             size=self.options.size,
             max_side=self.options.max_side,
         )
+        if self.options.provenance and self.credentials is None:
+            self.credentials, self.signed_by = own_credentials(), "self-made certificate"
         reenactor.set_target(self.targets, face=self.options.face)
-        self._open_folder(inputs)
-        track, truncated = self._track()
+        track = self._given_track()
+        self._open_folder(inputs, reenactor.model.version)
+        try:
+            return self._work(reenactor, track, inputs, has_video=has_video)
+        except ReenactError as error:
+            if not isinstance(error.__cause__, OSError):
+                self._remove_folder()
+            raise
+
+    def _work(self, reenactor: Reenactor, track: Track | None, inputs: list[SourceFile], *, has_video: bool) -> Report:
+        truncated = False
+        if track is None:
+            track, truncated = self._track_of_video()
         draft = self.folder / f"draft{self.output.suffix.lower()}"
         audio = False
         if self.still:
@@ -190,7 +208,7 @@ class _Job:
             audio = has_video and self._has_audio()
             self._write_video(reenactor, track, draft, audio=audio)
         self._deliver(draft, reenactor, inputs)
-        shutil.rmtree(self.folder)
+        self._remove_folder()
         pts, end_pts, time_base = self._times(track)
         return Report(
             output=self.output,
@@ -201,25 +219,29 @@ class _Job:
             gaps_s=track.gaps_s(),
             truncated=truncated,
             audio=audio,
-            signed_by="self-made certificate" if self.options.provenance else None,
+            signed_by=self.signed_by if self.options.provenance else None,
             peak_memory_mib=peak_memory_mib(),
         )
 
     def _check(self) -> bool:
         """Refuse early what cannot work; tells whether the driver is a video."""
+        check_face_number(self.options.driver_face)
         for path in [*self.targets, self.driver]:
             if not path.exists():
                 raise MediaError(f"there is no file {path}; check the name")
+            if path.is_dir():
+                raise MediaError(f"{path} is a folder; give a file")
             if self.output.exists() and path.samefile(self.output):
                 raise MediaError(f"the output {self.output} is also an input; choose another name")
         if not self.output.parent.is_dir():
             raise MediaError(f"there is no folder {self.output.parent} for the output; make it first")
+        if self.output.is_dir():
+            raise MediaError(f"the output {self.output} is a folder; give the name of a file")
         suffix = self.output.suffix.lower()
-        if not self.still and suffix not in (*CONTAINERS, *ANIMATIONS):
-            stills = ", .png or .jpg (for a photo as driver)"
-            raise MediaError(
-                f"cannot write {self.output}: end the name in .mp4, .mov, .mkv, .gif, .webp{stills}"
-            )
+        fitting = _STILLS if self.still else (*CONTAINERS, *ANIMATIONS)
+        if suffix not in fitting:
+            stills = "" if self.still else " (.png or .jpg with a photo as driver)"
+            raise MediaError(f"cannot write {self.output}: the name must end in {', '.join(fitting)}{stills}")
         if self.options.provenance and not supports(self.output):
             raise MediaError(
                 f"{self.output.name} cannot carry a signature that says it is synthetic: "
@@ -234,21 +256,37 @@ class _Job:
         with VideoReader(self.driver) as reader:
             return reader.has_audio
 
-    def _open_folder(self, inputs: list[SourceFile]) -> None:
+    def _open_folder(self, inputs: list[SourceFile], model_version: str) -> None:
         """Keep what an earlier run of this very job left; anything else begins anew."""
-        job = json.dumps({"inputs": [asdict(one) for one in inputs], "options": asdict(self.options)}, sort_keys=True)
+        facts = {
+            "inputs": [asdict(one) for one in inputs],
+            "options": asdict(self.options),
+            "software": __version__,
+            "model_version": model_version,
+        }
+        job = json.dumps(facts, sort_keys=True)
         note = self.folder / "job.json"
         if self.folder.exists() and not (note.exists() and note.read_text() == job):
             shutil.rmtree(self.folder)
         self.folder.mkdir(exist_ok=True)
         note.write_text(job)
 
-    def _track(self) -> tuple[Track, bool]:
-        """The driver's landmarks, and whether its file ends in damaged data."""
+    def _remove_folder(self) -> None:
+        # Without its note the folder is no job's, should the rest of it not be removable.
+        (self.folder / "job.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _given_track(self) -> Track | None:
+        """The landmarks of a driver that is no video; opens one that is, to refuse early what cannot be read."""
         if is_motion(self.driver):
-            return Track.of_motion(read_motion(self.driver)), False
+            return Track.of_motion(read_motion(self.driver))
         if is_image(self.driver):
-            return track_of_photo(self.driver, face=self.options.driver_face), False
+            return track_of_photo(self.driver, face=self.options.driver_face)
+        VideoReader(self.driver).close()
+        return None
+
+    def _track_of_video(self) -> tuple[Track, bool]:
+        """The driver's landmarks, and whether its file ends in damaged data."""
         folder = TrackFolder(self.folder, self.driver, face=self.options.driver_face)
         self.progress.start("reading the driver", folder.done, None)
         try:
@@ -288,9 +326,7 @@ class _Job:
                 target = reenactor.target
                 yield side_by_side([target.crop.cut(target.photo), next(drivers), face], len(face))
 
-    def _driver_pictures(
-        self, reenactor: Reenactor, track: Track, start: int
-    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    def _driver_pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         if is_motion(self.driver):
             side = reenactor.target.crop.size
             for mesh in track.meshes(start):
@@ -306,19 +342,17 @@ class _Job:
 
     def _write_animation(self, reenactor: Reenactor, track: Track, draft: Path) -> None:
         pts, end_pts, time_base = self._times(track)
-        pictures = self._pictures(reenactor, track, 0)
-        first = next(pictures)
-        writer = open_writer(
-            draft, size=(first.shape[1], first.shape[0]), time_base=time_base, rate_hint=_rate(pts, end_pts, time_base)
-        )
+        rate = _rate(pts, end_pts, time_base)
         self.progress.start("animating", 0, len(pts))
         try:
-            with writer:
-                writer.write(first, int(pts[0]))
-                for i, picture in enumerate(pictures, start=1):
-                    writer.write(picture, int(pts[i]))
-                    self.progress.step(i + 1, len(pts))
-                writer.close(end_pts)
+            with ahead(self._pictures(reenactor, track, 0)) as pictures:
+                first = next(pictures)
+                size = (first.shape[1], first.shape[0])
+                with open_writer(draft, size=size, time_base=time_base, rate_hint=rate) as writer:
+                    for i, picture in enumerate(chain([first], pictures)):
+                        writer.write(picture, int(pts[i]))
+                        self.progress.step(i + 1, len(pts))
+                    writer.close(end_pts)
         finally:
             self.progress.end()
         self.frames_made = len(pts)
@@ -330,22 +364,19 @@ class _Job:
         done = next((i for i, path in enumerate(segments) if not path.exists()), len(segments))
         first_new = min(done * SEGMENT_FRAMES, len(pts))
         self.progress.start("animating", first_new, len(pts))
+        rate = _rate(pts, end_pts, time_base)
         try:
-            pictures = self._pictures(reenactor, track, first_new)
-            for number in range(done, len(segments)):
-                start, stop = starts[number], min(starts[number] + SEGMENT_FRAMES, len(pts))
-                picture = next(pictures)
-                size = (picture.shape[1], picture.shape[0])
-                with VideoWriter(
-                    segments[number], size=size, time_base=time_base, rate_hint=_rate(pts, end_pts, time_base)
-                ) as writer:
-                    for i in range(start, stop):
-                        writer.write(picture, int(pts[i]))
-                        self.frames_made += 1
-                        self.progress.step(i + 1, len(pts))
-                        if i + 1 < stop:
-                            picture = next(pictures)
-                    writer.close(int(pts[stop]) if stop < len(pts) else end_pts)
+            with ahead(self._pictures(reenactor, track, first_new)) as pictures:
+                for number in range(done, len(segments)):
+                    start, stop = starts[number], min(starts[number] + SEGMENT_FRAMES, len(pts))
+                    first = next(pictures)
+                    size = (first.shape[1], first.shape[0])
+                    with VideoWriter(segments[number], size=size, time_base=time_base, rate_hint=rate) as writer:
+                        for i, picture in enumerate(chain([first], islice(pictures, stop - start - 1)), start):
+                            writer.write(picture, int(pts[i]))
+                            self.frames_made += 1
+                            self.progress.step(i + 1, len(pts))
+                        writer.close(int(pts[stop]) if stop < len(pts) else end_pts)
         finally:
             self.progress.end()
         join_segments(segments, draft, audio_from=self.driver if audio else None)
@@ -363,9 +394,11 @@ class _Job:
             inputs=tuple(inputs),
             synthesis=Synthesis.TRAINED if model.trained else Synthesis.UNTRAINED,
         )
-        sign(draft, self.output, claim, self.credentials)
+        # Signed in place first: a file cut short by a power failure must not bear the output's name.
+        sign(draft, draft, claim, self.credentials)
+        draft.replace(self.output)
 
 
 def _rate(pts: np.ndarray, end_pts: int, time_base: Fraction) -> Fraction:
-    """Mean frames per second."""
-    return Fraction(len(pts)) / (int(end_pts) * time_base)
+    """Mean frames per second, of numbers small enough for a video's header."""
+    return (Fraction(len(pts)) / (int(end_pts) * time_base)).limit_denominator(100_000)

@@ -22,6 +22,7 @@ from reenact.media import is_image, read_image
 from reenact.media.motion_file import is_motion, read_motion
 from reenact.models import ReenactmentModel, create_model
 from reenact.perception import FaceFinder, FaceTracker, MeshSmoother
+from reenact.perception.observe import check_picture
 from reenact.retarget import Retargeter, Transfer, neutral_frame
 
 Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
@@ -30,6 +31,9 @@ Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 
 MAX_TARGETS = 8
 STANDARD_SIZE = 256
 _LARGEST_CROP = 1024
+_SMALLEST_SIDE = 64
+_LARGEST_SIZE = 2048
+"""What may be asked for; a frame of it takes 50 MB as floating-point numbers, and models hold several."""
 _NEUTRAL_SAMPLE = 600
 
 
@@ -88,8 +92,12 @@ class Reenactor:
     ) -> None:
         self.model = create_model(model) if isinstance(model, str) else model
         self.transfer = Transfer(transfer)
-        if size is not None and (size < 64 or size % 32):
-            raise ReenactError(f"The face crop's size must be a multiple of 32 from 64 up, not {size}.")
+        if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
+            raise ReenactError(
+                f"the face crop's size must be a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}, not {size}"
+            )
+        if max_side < _SMALLEST_SIDE:
+            raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
         self._size = size
         self._max_side = max_side
         self._target: Target | None = None
@@ -99,7 +107,7 @@ class Reenactor:
     def target(self) -> Target:
         """The person set by `set_target`."""
         if self._target is None:
-            raise ReenactError("Set a target first: reenactor.set_target([photo]).")
+            raise ReenactError("there is no target yet; call set_target([photo]) first")
         return self._target
 
     def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
@@ -113,14 +121,18 @@ class Reenactor:
             NoFaceError: if a photo shows no face (or fewer than `face`).
             MediaError: if a photo cannot be read.
         """
+        if isinstance(photos, (str, os.PathLike, np.ndarray)):
+            raise ReenactError("set_target takes a list of photos, and one photo was given; write set_target([photo])")
         if not 1 <= len(photos) <= MAX_TARGETS:
-            raise ReenactError(f"Give one to {MAX_TARGETS} photos of the person, not {len(photos)}.")
+            raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
         most = self.model.needs.max_targets
         pictures, crops, meshes = [], [], []
         with FaceFinder() as finder:
             for number, photo in enumerate(photos[:most], start=1):
                 name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
-                picture = _shrunk(photo if isinstance(photo, np.ndarray) else read_image(photo), self._max_side)
+                picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
+                check_picture(picture)
+                picture = _shrunk(picture, self._max_side)
                 mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
                 crop = self._crop(mesh, crops[0].size if crops else None)
                 pictures.append(picture)
@@ -212,7 +224,7 @@ class Reenactor:
                     wanted = retarget(mesh)
                 yield self._result(wanted, number / fps)
         if retarget is None:
-            raise NoFaceError("The driver never showed a face: use one that is well lit, sharp and not covered.")
+            raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
 
     def _result(self, mesh: Float[np.ndarray, "478 3"], time_s: float) -> ResultFrame:
         face = self.draw(mesh)
@@ -247,7 +259,13 @@ def track_of_photo(path: Path, *, face: int | None = None) -> Track:
 
 
 def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
-    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size."""
+    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size.
+
+    Raises:
+        NoFaceError: if no frame shows a face.
+    """
+    if not track.seen.any():
+        raise NoFaceError(f"none of the driver's {len(track)} frames shows a face; use another driver, or another part")
     if len(track) == 1:
         mean = mean_face()
         head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
@@ -266,4 +284,4 @@ def _shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndar
     if max(h, w) <= max_side:
         return picture
     scale = max_side / max(h, w)
-    return cv2.resize(picture, (round(w * scale), round(h * scale)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)

@@ -11,13 +11,24 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from reenact.core import MESH_POINTS, CheckpointError, FaceObservation, Motion, NoFaceError
+from reenact.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, ReenactError
+from reenact.inference.ahead import ahead
 from reenact.media import VideoReader
 from reenact.media.motion_file import dequantize, quantize, steps_per_px
-from reenact.perception import FaceTracker, MeshSmoother
+from reenact.perception import FaceTracker, MeshSmoother, Region
 
 _CHUNK = 256
-_RECORD = np.dtype([("pts", "<i8"), ("seen", "?"), ("pose_deg", "<f4", 3), ("mesh", "<i2", (MESH_POINTS, 3))])
+_RECORD = np.dtype(
+    [
+        ("pts", "<i8"),
+        ("seen", "?"),
+        ("pose_deg", "<f4", 3),
+        ("mesh", "<i2", (MESH_POINTS, 3)),
+        # What the tracker knows after the frame: where the person was seen last (NaN before that), and how long ago.
+        ("last_seen", "<f8", 4),
+        ("frames_without", "<i4"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,24 @@ class Track:
                     yield out
 
 
+class _ResumableTracker(FaceTracker):
+    """A tracker that can go on where another one stopped, as if it had seen all frames itself."""
+
+    def save(self, record: np.ndarray) -> None:
+        """Note what is known after a frame."""
+        region = self._last_seen
+        record["last_seen"] = np.nan if region is None else (region.x, region.y, region.side_px, region.angle_deg)
+        record["frames_without"] = self._frames_without
+
+    def restore(self, record: np.ndarray, image: np.ndarray) -> None:
+        """Know what another tracker noted after `image`."""
+        self._is_cut(image)  # keeps the picture's thumbnail, to compare the next one with
+        if not np.isnan(record["last_seen"]).any():
+            self._last_seen = Region(*record["last_seen"].tolist())
+        self._region = self._last_seen if record["seen"] else None
+        self._frames_without = int(record["frames_without"])
+
+
 class TrackFolder:
     """Landmarks of a video in a folder; an interrupted extraction continues where it stopped.
 
@@ -124,8 +153,11 @@ class TrackFolder:
         Raises:
             NoFaceError: if no frame shows a face.
             MediaError: if the video cannot be read.
+            ReenactError: if the face's number is less than 1.
         """
-        if not self._facts.exists():
+        check_face_number(self._face)
+        if not self._complete():
+            self._facts.unlink(missing_ok=True)
             with VideoReader(self._video, precise=False) as reader:
                 steps = steps_per_px(reader.size)
                 done = self._append(reader, steps, on_frame)
@@ -137,7 +169,9 @@ class TrackFolder:
                     "truncated": reader.truncated,
                     "frames": done,
                 }
-            self._facts.write_text(json.dumps(facts))
+            whole = self._facts.with_suffix(".new")
+            whole.write_text(json.dumps(facts))
+            whole.replace(self._facts)
         return self._track()
 
     @property
@@ -150,23 +184,35 @@ class TrackFolder:
         """Whether the video ended in damaged data."""
         return bool(json.loads(self._facts.read_text())["truncated"])
 
+    def _complete(self) -> bool:
+        """Whether all frames are there."""
+        return self._facts.exists() and json.loads(self._facts.read_text())["frames"] == self.done
+
     def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> int:
         done = self.done
-        # The file may end in the middle of a record; the last one of a kept part seeds `held`.
-        with self._records.open("r+b" if done else "w+b") as file, FaceTracker(face=self._face) as tracker:
+        record = np.zeros((), _RECORD)
+        tracker = _ResumableTracker(face=self._face)
+        with (
+            self._records.open("r+b" if done else "w+b") as file,
+            tracker,
+            ahead(reader.frames(start=max(0, done - 1))) as frames,
+        ):
+            # The file may end in the middle of a record; the last whole one tells how to go on.
             file.truncate(done * _RECORD.itemsize)
-            record = np.zeros((), _RECORD)
             if done:
                 file.seek((done - 1) * _RECORD.itemsize)
                 record = np.frombuffer(file.read(_RECORD.itemsize), _RECORD)[0].copy()
-            file.seek(0, 2)
-            for frame in reader.frames(start=done):
+                last = next(frames, None)
+                if last is not None:
+                    tracker.restore(record, last.image)
+            for frame in frames:
                 face = tracker.track(frame.image)
                 record["pts"], record["seen"] = frame.pts, face is not None
                 if face is not None:
                     pose = face.pose
                     record["pose_deg"] = pose.yaw_deg, pose.pitch_deg, pose.roll_deg
                     record["mesh"] = quantize(face.landmarks.mesh, steps)
+                tracker.save(record)
                 file.write(record.tobytes())
                 done += 1
                 on_frame(done, reader.frame_count)
@@ -174,8 +220,6 @@ class TrackFolder:
 
     def _track(self) -> Track:
         facts = json.loads(self._facts.read_text())
-        if not self._records.exists() or self._records.stat().st_size != facts["frames"] * _RECORD.itemsize:
-            raise CheckpointError(f"{self._records} is damaged; delete its folder and run again")
         seen, pts, pose = [], [], []
         for first in range(0, facts["frames"], _CHUNK):
             records = self._read_records(first, first + _CHUNK)
@@ -184,8 +228,9 @@ class TrackFolder:
             pose.append(records["pose_deg"].copy())
         flags = np.concatenate(seen)
         if not flags.any():
+            which = "no face" if self._face is None else f"no face number {self._face} from the left"
             raise NoFaceError(
-                f"no face found in any of the {len(flags)} frames of {self._video}: "
+                f"{which} found in any of the {len(flags)} frames of {self._video}; "
                 "use a driver whose face is well lit, sharp and not covered"
             )
         # Before the first face nothing is known; the first one seen stands there too.
@@ -213,3 +258,13 @@ class TrackFolder:
     def _read_records(self, first: int, last: int) -> np.ndarray:
         count = max(0, last - first)
         return np.fromfile(self._records, _RECORD, count=count, offset=first * _RECORD.itemsize)
+
+
+def check_face_number(face: int | None) -> None:
+    """Refuse a face number that cannot be.
+
+    Raises:
+        ReenactError: it is less than 1.
+    """
+    if face is not None and face < 1:
+        raise ReenactError(f"faces are counted from 1, from the left, and {face} was asked for; give 1 or more")

@@ -59,12 +59,8 @@ class FaceDetector:
     def __init__(self) -> None:
         module = solutions().face_detection
         with quiet_stderr():
-            self._full_range: Any = module.FaceDetection(
-                min_detection_confidence=MIN_SCORE, model_selection=1
-            )
-            self._short_range: Any = module.FaceDetection(
-                min_detection_confidence=MIN_SCORE, model_selection=0
-            )
+            self._full_range: Any = module.FaceDetection(min_detection_confidence=MIN_SCORE, model_selection=1)
+            self._short_range: Any = module.FaceDetection(min_detection_confidence=MIN_SCORE, model_selection=0)
             blank = np.zeros((8, 8, 3), dtype=np.uint8)
             self._full_range.process(blank)
             self._short_range.process(blank)
@@ -82,9 +78,7 @@ class FaceDetector:
         for network in (self._full_range, self._short_range):
             yield self._sharpened(image, _detect(network, image))
         for parts in (2, 4) if thorough else ():
-            yield self._sharpened(
-                image, self._detect_in_tiles(image, math.ceil(max(image.shape[:2]) / parts))
-            )
+            yield self._sharpened(image, self._detect_in_tiles(image, math.ceil(max(image.shape[:2]) / parts)))
 
     def detect(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> list[FaceBox]:
         """Boxes of the first pass that has any, from left to right."""
@@ -94,9 +88,7 @@ class FaceDetector:
         if side < MIN_TILE_PX:
             return []
         corners = product(_starts(image.shape[0], side), _starts(image.shape[1], side))
-        return [
-            box for top, left in corners for box in _detect_part(self._full_range, image, left, top, side)
-        ]
+        return [box for top, left in corners for box in _detect_part(self._full_range, image, left, top, side)]
 
     def _sharpened(self, image: UInt8[np.ndarray, "h w 3"], boxes: list[FaceBox]) -> list[FaceBox]:
         """Distinct boxes, small ones looked at again from nearby: 30 of 1280 pixels are off by a face."""
@@ -128,9 +120,7 @@ def _detect(network: Any, image: UInt8[np.ndarray, "h w 3"]) -> list[FaceBox]:
     return [_box(d, width, height) for d in detections]
 
 
-def _detect_part(
-    network: Any, image: UInt8[np.ndarray, "h w 3"], left: int, top: int, side: int
-) -> list[FaceBox]:
+def _detect_part(network: Any, image: UInt8[np.ndarray, "h w 3"], left: int, top: int, side: int) -> list[FaceBox]:
     """One run over a square part of the picture; boxes in the pixels of the whole."""
     part = image[top : top + side, left : left + side]
     if part.size == 0:

@@ -106,9 +106,7 @@ class FaceMesher:
             )
             self._run(np.zeros((PATCH_PX, PATCH_PX, 3), dtype=np.uint8))
 
-    def mesh(
-        self, image: UInt8[np.ndarray, "h w 3"], region: Region
-    ) -> tuple[Float[np.ndarray, "478 3"], float]:
+    def mesh(self, image: UInt8[np.ndarray, "h w 3"], region: Region) -> tuple[Float[np.ndarray, "478 3"], float]:
         """The mesh in the picture's pixels (float32), and how sure the network is of a face, 0..1."""
         mesh, score = self._run(cut_patch(image, region))
         M = region.to_picture()
@@ -117,9 +115,7 @@ class FaceMesher:
         xy = (mesh[:, :2] - NETWORK_BIAS_PX) @ M[:, :2].T + M[:, 2]
         return np.concatenate([xy, z], axis=1).astype(np.float32), score
 
-    def settled_mesh(
-        self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox
-    ) -> tuple[Float[np.ndarray, "478 3"], float]:
+    def settled_mesh(self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox) -> tuple[Float[np.ndarray, "478 3"], float]:
         """The mesh in a detected box, from two looks: the first one's mesh centres the second."""
         first, _ = self.mesh(image, Region.of_box(box))
         return self.mesh(image, Region.of_mesh(first))
@@ -149,9 +145,7 @@ def _shrunk(
     """The part of the picture that the patch needs, in blocks of k x k pixels, and the map into it."""
     corners = np.array([[0, 0, 1], [PATCH_PX, 0, 1], [0, PATCH_PX, 1], [PATCH_PX, PATCH_PX, 1]]) @ M.T
     height, width = image.shape[:2]
-    x0, y0 = np.clip(
-        np.floor(corners.min(axis=0)).astype(int) - k, 0, [max(width - k, 0), max(height - k, 0)]
-    )
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - k, 0, [max(width - k, 0), max(height - k, 0)])
     x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + k
     part = image[y0 : max(y1, y0 + k), x0 : max(x1, x0 + k)]
     blocks = (part.shape[1] // k, part.shape[0] // k)

@@ -45,9 +45,7 @@ class FaceFinder:
         """
         found = self.observe_all(image)
         if not found:
-            raise NoFaceError(
-                f"no face found in {name}: use one where a face is well lit, sharp and not covered"
-            )
+            raise NoFaceError(f"no face found in {name}: use one where a face is well lit, sharp and not covered")
         if face is None:
             return max(found, key=lambda one: face_side_px(one.landmarks.mesh))
         if not 1 <= face <= len(found):
@@ -57,9 +55,7 @@ class FaceFinder:
             )
         return found[face - 1]
 
-    def observe_all(
-        self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True
-    ) -> list[FaceObservation]:
+    def observe_all(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> list[FaceObservation]:
         """All faces, from left to right.
 
         Args:
@@ -91,9 +87,7 @@ def find_faces(
     for boxes in detector.passes(image, thorough=thorough):
         for box in sorted(boxes, key=lambda b: -b.score):
             mesh, presence = mesher.settled_mesh(image, box)
-            seen = as_observation(
-                mesh, presence=presence, score=box.score, picture_px=(image.shape[1], image.shape[0])
-            )
+            seen = as_observation(mesh, presence=presence, score=box.score, picture_px=(image.shape[1], image.shape[0]))
             if seen is not None and not any(same_place(seen.landmarks, one.landmarks) for one in found):
                 found.append(seen)
         if found:

@@ -7,14 +7,14 @@ Systems", CHI 2012, algorithm 1, with real time stamps instead of a fixed rate.
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from reenact.core import MESH_POINTS
 
-Number = TypeVar("Number", float, np.ndarray)
+Scalars: TypeAlias = "float | np.ndarray"
 
 
 class OneEuroFilter:
@@ -26,9 +26,7 @@ class OneEuroFilter:
         speed_cutoff_hz: cutoff for the speed itself.
     """
 
-    def __init__(
-        self, min_cutoff_hz: float = 1.0, beta: float = 0.0, *, speed_cutoff_hz: float = 1.0
-    ) -> None:
+    def __init__(self, min_cutoff_hz: float = 1.0, beta: float = 0.0, *, speed_cutoff_hz: float = 1.0) -> None:
         if min_cutoff_hz <= 0 or speed_cutoff_hz <= 0 or beta < 0:
             raise ValueError("the filter's cutoffs must be positive and beta not negative")
         self._min_cutoff_hz = min_cutoff_hz
@@ -84,6 +82,6 @@ class MeshSmoother:
         return (self._filter(mesh / self._unit_px, time_s) * self._unit_px).astype(np.float32)
 
 
-def _share(cutoff_hz: Number, step_s: float) -> Number:
+def _share(cutoff_hz: Scalars, step_s: float) -> Scalars:
     """How far a low-pass goes toward a new value: 1 / (1 + tau / step) with tau = 1 / (2 pi cutoff)."""
     return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * step_s))

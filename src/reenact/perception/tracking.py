@@ -73,9 +73,7 @@ class FaceTracker:
         if self._region is None:
             return None
         mesh, presence = self._mesher.mesh(image, self._region)
-        return as_observation(
-            mesh, presence=presence, score=presence, picture_px=(image.shape[1], image.shape[0])
-        )
+        return as_observation(mesh, presence=presence, score=presence, picture_px=(image.shape[1], image.shape[0]))
 
     def _find(self, image: UInt8[np.ndarray, "h w 3"], *, after_cut: bool) -> FaceObservation | None:
         thorough = self._frames_without % THOROUGH_EVERY == 0

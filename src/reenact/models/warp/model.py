@@ -14,7 +14,7 @@ from torch import Tensor
 from reenact.core import DriverFrame, TargetCode, TargetSet
 from reenact.geometry.contours import FACE_OVAL
 from reenact.geometry.mean_face import mean_face
-from reenact.geometry.mesh_map import inverse_map
+from reenact.geometry.mesh_map import enlarged, inverse_map
 from reenact.geometry.procrustes import fit_similarity
 from reenact.geometry.rotation import angles_from_matrix
 from reenact.geometry.sampling import sample
@@ -130,7 +130,7 @@ class Warp(ReenactmentModel):
         output = (sheet[:, :2] + 0.5) * (map_size / size) - 0.5
         field, _ = inverse_map(photo.sheet.points[:, :2], output, sheet[:, 2], triangles(), (map_size, map_size))
         if map_size != size:
-            field = cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+            field = enlarged(field, size)
         picture = sample(photo.picture, field)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)

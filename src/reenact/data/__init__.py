@@ -1,0 +1,1 @@
+"""Folders of videos and photos -> shards -> training pairs."""

@@ -1,0 +1,1 @@
+"""Landmarks -> what networks see."""
