@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,43 +36,35 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         help="one to eight photos of one person; the first is the picture that moves",
     )
     p.add_argument("--driver", required=True, metavar="FILE", help="who moves: a video, a photo or a .motion file")
-    p.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help=".mp4 .mov .mkv .gif .webp; .png .jpg for a photo",
-    )
+    formats = ".mp4 .mov .mkv .gif .webp; .png .jpg for a photo"
+    p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
     p.add_argument(
         "--transfer",
         choices=("relative", "absolute"),
         default="relative",
-        help="relative adds the driver's change since its most neutral frame; absolute copies its face (default: relative)",
+        help="relative adds the driver's change since its most neutral frame (default); absolute copies its face",
     )
     layout = p.add_mutually_exclusive_group()
     layout.add_argument("--crop-only", action="store_true", help="show the face crop alone, not the whole photo")
     layout.add_argument("--grid", action="store_true", help="show target, driver and result side by side")
     p.add_argument(
-        "--size", type=int, metavar="PX", help="side of the face crop (default: the photo's own, 256 to 1024)"
+        "--size", type=int, metavar="PX", help="side of the face crop (default: as in the photo, 256 to 1024)"
     )
     p.add_argument(
         "--max-side", type=int, default=1920, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
     )
-    p.add_argument(
-        "--face", type=int, metavar="N", help="which face of the photos, from the left (default: the largest)"
-    )
-    p.add_argument("--driver-face", type=int, metavar="N", help="which face of the driver (default: the largest)")
+    p.add_argument("--face", type=int, metavar="N", help="which face of the photos from the left (default: largest)")
+    p.add_argument("--driver-face", type=int, metavar="N", help="which face of the driver (default: largest)")
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
-    p.set_defaults(run=run)
+    p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
 
 
 def add_signing(p: argparse.ArgumentParser) -> None:
     """Options about the signature that every output carries."""
     p.add_argument(
-        "--sign-cert", type=Path, metavar="PEM", help="sign with this certificate chain, not a self-made one"
+        "--sign-cert", type=Path, metavar="PEM", help="certificate chain to sign with, instead of a self-made one"
     )
     p.add_argument("--sign-key", type=Path, metavar="PEM", help="the certificate's private key")
     p.add_argument(
@@ -121,8 +114,6 @@ def _options(args: argparse.Namespace) -> Options:
     from reenact.inference import Layout, Options
     from reenact.retarget import Transfer
 
-    if args.max_side < 64:
-        raise ReenactError(f"--max-side must be at least 64 pixels, not {args.max_side}")
     return Options(
         model=args.model,
         transfer=Transfer(args.transfer),
@@ -162,7 +153,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     return jobs, True
 
 
-def _many(given: str, wanted) -> list[Path] | None:  # noqa: ANN001
+def _many(given: str, wanted: Callable[[Path], bool]) -> list[Path] | None:
     """The files of a folder or pattern, in order; None if `given` is a single file."""
     path = Path(given)
     if path.is_dir():

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from reenact.core.errors import ReenactError
+
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     """Describe the verb."""
@@ -23,6 +25,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables."""
     from reenact.inference.bench import measure, render
 
+    if args.json and not args.json.parent.is_dir():
+        raise ReenactError(f"there is no folder {args.json.parent} for the numbers; make it first")
     result = measure(args.model)
     print(render(result))
     if args.json:

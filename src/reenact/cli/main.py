@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from reenact import __version__
 from reenact.cli import animate, bench, demo, motion, verify
@@ -15,9 +16,15 @@ INTERRUPTED = 130
 """What shells report for a program ended by Ctrl-C."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence, as for all other bad input."""
+        self.exit(BAD_INPUT, f"reenact: {message}; see '{self.prog} --help'\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="reenact", description="Make the person in a photo move like a driver.")
+    top = _Parser(prog="reenact", description="Make the person in a photo move like a driver.")
     top.add_argument("--version", action="version", version=f"reenact {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in (animate, demo, motion, verify, bench):
@@ -37,8 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReenactError as error:
         print(f"reenact: {error}", file=sys.stderr)
         return BAD_INPUT
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print(
+            f"reenact: {(error.strerror or str(error)).lower()}{place}; check the disk and the names", file=sys.stderr
+        )
+        return BAD_INPUT
     except KeyboardInterrupt:
-        print("\nreenact: stopped; the same command continues where it stopped", file=sys.stderr)
+        print(f"\nreenact: {getattr(args, 'stopped', 'stopped')}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reenact.cli.progress import Bar
 from reenact.core.errors import ReenactError
+
+if TYPE_CHECKING:
+    from reenact.core import Motion
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -34,15 +38,19 @@ def run_extract(args: argparse.Namespace) -> int:
 
     if not is_motion(args.output):
         raise ReenactError(f"{args.output} should end in .motion")
+    if args.output.exists() and args.driver.exists() and args.output.samefile(args.driver):
+        raise ReenactError(f"the output {args.output} is also the input; choose another name")
     if not args.output.parent.is_dir():
         raise ReenactError(f"there is no folder {args.output.parent} for the output; make it first")
     bar = Bar()
     with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
         bar.start("reading the driver", 0, None)
         try:
-            track = TrackFolder(Path(folder), args.driver, face=args.face).fill(bar.step)
+            tracks = TrackFolder(Path(folder), args.driver, face=args.face)
+            track = tracks.fill(bar.step)
         finally:
             bar.end()
+        truncated = tracks.truncated
         about = {"source": args.driver.name} | ({"note": args.about} if args.about else {})
         motion = track.to_motion(about)
     end_s = motion.duration_s if args.end is None else args.end
@@ -50,8 +58,12 @@ def run_extract(args: argparse.Namespace) -> int:
         motion = motion.between(args.start, end_s)
     except ValueError as error:
         raise ReenactError(f"nothing of {args.driver} lies between {args.start} and {end_s} s") from error
+    if not motion.seen.any():
+        raise ReenactError(f"{args.driver} shows no face between {args.start} and {end_s} s; choose another part")
     write_motion(args.output, motion)
     print(_describe(args.output, motion))
+    if truncated:
+        print("  the driver ends in damaged data: the motion ends there too")
     return 0
 
 
@@ -66,7 +78,7 @@ def run_info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(path: Path, motion) -> str:  # noqa: ANN001
+def _describe(path: Path, motion: Motion) -> str:
     low, high = motion.pose_deg.min(0), motion.pose_deg.max(0)
     ranges = ", ".join(
         f"{name} {a:.0f} to {b:.0f}" for name, a, b in zip(("yaw", "pitch", "roll"), low, high, strict=True)

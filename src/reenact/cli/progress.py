@@ -13,7 +13,10 @@ class Bar:
 
     def start(self, what: str, done: int, total: int | None) -> None:
         """A stage begins."""
-        self._bar = tqdm(desc=what, initial=done, total=total, unit="frame", mininterval=0.2, dynamic_ncols=True)
+        # disable=None: shown on a terminal only, so that logs hold no bar.
+        self._bar = tqdm(
+            desc=what, initial=done, total=total, unit="frame", mininterval=0.2, dynamic_ncols=True, disable=None
+        )
 
     def step(self, done: int, total: int | None) -> None:
         """`done` frames are there."""

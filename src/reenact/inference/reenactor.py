@@ -93,9 +93,8 @@ class Reenactor:
         self.model = create_model(model) if isinstance(model, str) else model
         self.transfer = Transfer(transfer)
         if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
-            raise ReenactError(
-                f"the face crop's size must be a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}, not {size}"
-            )
+            allowed = f"a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}"
+            raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
         if max_side < _SMALLEST_SIDE:
             raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
         self._size = size
