@@ -36,6 +36,8 @@ _OPEN_RATIO = 0.1
 _LID_EDGE = 0.05
 """Width of the band along the lids that lashes and their shadow darken, in eye widths."""
 _LID_SHADOW = 0.3
+_RIM = 0.04
+"""The eyeball appears over this distance from the lid, in eye widths, without a hard edge in large pictures."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,18 @@ def draw_eye(picture: UInt8[np.ndarray, "s s 3"], eye: Eyeball, mesh_px: Float[n
     edge = _LID_EDGE * float(np.linalg.norm(eye.corners[1] - eye.corners[0]))
     depth_now = depth_inside(opening) * scale
     depth_then = sample(eye.depth, place, cubic=False)
-    # Where the lid has moved away, its dark edge must not stay behind; where it has come nearer, it casts shadow.
+    # Where the lid has moved away, its dark edge must not stay behind but goes along with it; where it has come
+    # nearer, it casts a shadow.
     bared = smoothstep(depth_now - depth_then, 0.25 * edge, edge) * (depth_then < 2 * edge)
+    fresh_rim = bared * (1 - smoothstep(depth_now, 0, 1.5 * edge))
     covered = smoothstep(depth_then - depth_now, 0.5 * edge, 3 * edge) * (1 - smoothstep(depth_now, 0, 2.5 * edge))
     layer = sample(eye.as_seen, place)
     if bared.any():
         cleaned = sample(eye.cleaned, place)
         layer = layer + bared[..., None] * (cleaned - layer)
-    layer = layer * (1 - _LID_SHADOW * covered)[..., None]
-    blend(picture, region, layer, opening)
+    layer = layer * (1 - _LID_SHADOW * np.maximum(covered, 1.8 * fresh_rim))[..., None]
+    rim = smoothstep(depth_now, 0, _RIM * float(np.linalg.norm(eye.corners[1] - eye.corners[0])))
+    blend(picture, region, layer, opening * rim)
 
 
 def _turn(corners: Float[np.ndarray, "2 2"], photo_corners: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:

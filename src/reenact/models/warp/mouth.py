@@ -38,6 +38,8 @@ _TEETH_WHITENESS = 0.6
 """The darkest colour channel of teeth, against the skin's, is at least this; 1.0 to 2.0 in most smiling portraits."""
 _LIP_EDGE = 0.018
 """The landmark model's inner lip line is off by about this much; such a band of lip shows inside the contour."""
+_RIM = 0.014
+"""Lips round off inward: what is behind them appears over this distance, without a hard edge in large pictures."""
 _SKIN_TINT = np.array([1.0, 0.74, 0.63])
 """Skin in white light, relative to its red: the median over 80 portraits of the data pack."""
 _TOOTH_EDGES = np.array([0.0, 0.092, 0.16, 0.232, 0.295, 0.36])
@@ -169,7 +171,9 @@ def _light(seen: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3"]:
 def _painted(across: np.ndarray, hanging: np.ndarray, light: np.ndarray, *, teeth: bool) -> Float[np.ndarray, "h w 3"]:
     """A dark mouth, with upper teeth if wanted; `hanging` is the distance below the upper lip."""
     side = np.abs(across)
-    picture = np.broadcast_to(np.array([46, 20, 19], np.float32) * light, (*across.shape, 3)).copy()
+    # Deepest right behind the teeth; the floor of the mouth catches some light.
+    floor = smoothstep(hanging, 0.06, 0.3)[..., None]
+    picture = (np.array([40, 17, 16], np.float32) + floor * np.array([46, 14, 15], np.float32)) * light
     if not teeth:
         return picture
     tooth = np.clip(np.searchsorted(_TOOTH_EDGES, side, side="right") - 1, 0, len(_TOOTH_EDGES) - 2)
@@ -228,11 +232,13 @@ def draw_mouth(
     layer = sample(inside.as_seen, place)
     edge = _LIP_EDGE * photo.unit_px
     depth_then = sample(inside.depth_px, place, cubic=False)
-    depth_now = depth_inside(opening) * (photo.unit_px / frame.unit_px)
+    depth_px = depth_inside(opening)
+    depth_now = depth_px * (photo.unit_px / frame.unit_px)
     bared = smoothstep(depth_now - depth_then, 0.25 * edge, edge)
     if bared.any():
         cleaned = sample(inside.cleaned, place)
         layer = layer + bared[..., None] * (cleaned - layer)
+    opening = opening * smoothstep(depth_px, 0, _RIM * frame.unit_px)
     if lips_meet > 0:
         opening = opening * smoothstep(gap, lips_meet, lips_meet + 0.012)
     layer = _with_tongue(layer, across, lower - local[..., 1], gap, photo_gap, inside.light)
