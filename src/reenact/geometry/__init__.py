@@ -1,6 +1,8 @@
 """Pure functions on points and grids: similarity fits, angles, crops, mesh maps; the mean face."""
 
 from reenact.geometry.crop import FACE_CROP_SCALE, Crop, face_crop, resize
+from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
+from reenact.geometry.head import in_mean_pose
 from reenact.geometry.mean_face import MeanFace, mean_face
 from reenact.geometry.mesh_map import inverse_map
 from reenact.geometry.procrustes import Similarity, fit_similarity, generalized_procrustes
@@ -10,12 +12,16 @@ from reenact.geometry.sampling import sample
 __all__ = [
     "FACE_CROP_SCALE",
     "Crop",
+    "FaceSheet",
     "MeanFace",
     "Similarity",
     "angles_from_matrix",
+    "draw_sheet",
     "face_crop",
+    "face_sheet",
     "fit_similarity",
     "generalized_procrustes",
+    "in_mean_pose",
     "inverse_map",
     "matrix_from_angles",
     "mean_face",

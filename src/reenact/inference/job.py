@@ -26,7 +26,7 @@ from reenact import __version__
 from reenact.core import MediaError, ReenactError
 from reenact.inference.ahead import ahead
 from reenact.inference.composite import draw_landmarks, side_by_side
-from reenact.inference.reenactor import Reenactor, track_neutral, track_of_photo
+from reenact.inference.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
 from reenact.inference.report import Report, peak_memory_mib
 from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.media import (
@@ -41,7 +41,7 @@ from reenact.media import (
 )
 from reenact.media.animation import ANIMATIONS
 from reenact.media.certificates import Credentials, own_credentials
-from reenact.media.motion_file import is_motion, read_motion
+from reenact.media.motion_file import is_motion
 from reenact.media.provenance import Claim, SourceFile, Synthesis, sign, supports
 from reenact.media.video_writer import CONTAINERS
 from reenact.perception import MeshSmoother
@@ -147,7 +147,7 @@ def animate(
         paths = [Path(target) for target in targets], Path(driver), Path(output)
         return _Job(*paths, options, credentials, progress or Silent()).run()
     except (OSError, FFmpegError) as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
         raise MediaError(f"cannot write {output}: {reason.lower()}; make room or choose another place") from error
 
@@ -279,7 +279,7 @@ class _Job:
     def _given_track(self) -> Track | None:
         """The landmarks of a driver that is no video; opens one that is, to refuse early what cannot be read."""
         if is_motion(self.driver):
-            return Track.of_motion(read_motion(self.driver))
+            return track_of_motion(self.driver)
         if is_image(self.driver):
             return track_of_photo(self.driver, face=self.options.driver_face)
         VideoReader(self.driver).close()

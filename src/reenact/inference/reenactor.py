@@ -187,7 +187,7 @@ class Reenactor:
             with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
                 yield from self._drive_track(track_of_file(Path(driver), Path(folder)), rest, smooth=smooth)
         elif isinstance(driver, (str, os.PathLike)):
-            yield from self._drive_track(Track.of_motion(read_motion(driver)), rest, smooth=smooth)
+            yield from self._drive_track(track_of_motion(Path(driver)), rest, smooth=smooth)
         elif isinstance(driver, Motion):
             yield from self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
         else:
@@ -243,10 +243,22 @@ class Reenactor:
 def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
     """The landmarks of a driver video, photo or motion file; those of a video are kept in `folder`."""
     if is_motion(driver):
-        return Track.of_motion(read_motion(driver))
+        return track_of_motion(driver)
     if is_image(driver):
         return track_of_photo(driver, face=face)
     return TrackFolder(folder, driver, face=face).fill()
+
+
+def track_of_motion(path: Path) -> Track:
+    """A driver that is a motion file.
+
+    Raises:
+        NoFaceError: if no frame of it shows a face.
+    """
+    motion = read_motion(path)
+    if not motion.seen.any():
+        raise NoFaceError(f"no face in any of the {len(motion)} frames of {path}; extract it from a part with one")
+    return Track.of_motion(motion)
 
 
 def track_of_photo(path: Path, *, face: int | None = None) -> Track:

@@ -90,8 +90,11 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
                 )
             arrays = {name: file.get_tensor(name) for name in ("mesh", "seen", "pts", "pose_deg")}
         width, height = header["picture_size"].split("x")
-        return Motion(
-            mesh_px=dequantize(arrays["mesh"], int(header["steps_per_px"])),
+        steps = int(header["steps_per_px"])
+        if steps < 1:
+            raise ValueError("steps")
+        motion = Motion(
+            mesh_px=dequantize(arrays["mesh"], steps),
             seen=arrays["seen"].astype(bool),
             pts=arrays["pts"],
             end_pts=int(header["end_pts"]),
@@ -100,5 +103,16 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
             picture_size=(int(width), int(height)),
             about=json.loads(header["about"]),
         )
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        _check_values(motion)
+        return motion
+    except (SafetensorError, KeyError, ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"{path} is not a motion file or is damaged; extract it again") from error
+
+
+def _check_values(motion: Motion) -> None:
+    """Raise ValueError for what no driver can have done."""
+    extent_px = np.ptp(motion.mesh_px, axis=1).max(axis=-1)
+    if not (motion.time_base > 0 and min(motion.picture_size) > 0 and isinstance(motion.about, dict)):
+        raise ValueError("facts")
+    if not (np.isfinite(motion.pose_deg).all() and (extent_px > 0).all()):
+        raise ValueError("landmarks")

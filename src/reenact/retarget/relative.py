@@ -24,8 +24,8 @@ from reenact.geometry.contours import (
     RIGHT_EYE_UPPER,
     RIGHT_IRIS,
 )
-from reenact.geometry.mean_face import mean_face
-from reenact.geometry.procrustes import Similarity, fit_similarity
+from reenact.geometry.head import in_mean_pose
+from reenact.geometry.procrustes import Similarity
 
 
 class Transfer(str, Enum):
@@ -125,13 +125,6 @@ class Retargeter:
             t=self._target_head.t + _soft_limit(shift, _FARTHEST_EYE_DISTANCES * float(self._target_head.scale)),
         )
         return head.apply(shape).astype(np.float32)
-
-
-def in_mean_pose(mesh: Float[np.ndarray, "478 3"]) -> tuple[Similarity, Float[np.ndarray, "478 3"]]:
-    """The similarity mean face -> mesh, and the mesh with it undone (outer eye corners about 1 apart)."""
-    mean = mean_face()
-    head = fit_similarity(mean.points, mesh, mean.weights)
-    return head, head.inverse().apply(mesh.astype(np.float64))
 
 
 def transfer_expression(

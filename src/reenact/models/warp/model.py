@@ -13,17 +13,15 @@ from torch import Tensor
 
 from reenact.core import DriverFrame, TargetCode, TargetSet
 from reenact.geometry.contours import FACE_OVAL
+from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
 from reenact.geometry.mean_face import mean_face
-from reenact.geometry.mesh_map import enlarged, inverse_map
 from reenact.geometry.procrustes import fit_similarity
 from reenact.geometry.rotation import angles_from_matrix
-from reenact.geometry.sampling import sample
 from reenact.models.contract import Needs, ReenactmentModel
 from reenact.models.warp.config import WarpConfig
 from reenact.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
 from reenact.models.warp.layers import smoothstep
 from reenact.models.warp.mouth import MouthInside, draw_mouth, mouth_inside
-from reenact.models.warp.surface import Surface, surface, triangles
 
 _LEAST_WEIGHT = 0.02
 
@@ -41,7 +39,7 @@ class WarpPhoto:
     """
 
     picture: UInt8[np.ndarray, "s s 3"]
-    sheet: Surface
+    sheet: FaceSheet
     eyes: tuple[Eyeball, Eyeball]
     mouth: MouthInside
     angles_deg: Float[np.ndarray, "3"]
@@ -125,13 +123,7 @@ class Warp(ReenactmentModel):
         size: int | None = None,
     ) -> UInt8[np.ndarray, "s s 3"]:
         size = size or len(photo.picture)
-        sheet = photo.sheet.moved_to(mesh)
-        map_size = min(size, self.config.map_size)
-        output = (sheet[:, :2] + 0.5) * (map_size / size) - 0.5
-        field, _ = inverse_map(photo.sheet.points[:, :2], output, sheet[:, 2], triangles(), (map_size, map_size))
-        if map_size != size:
-            field = enlarged(field, size)
-        picture = sample(photo.picture, field)
+        picture = draw_sheet(photo.picture, photo.sheet, mesh, size=size, map_size=self.config.map_size)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)
         draw_mouth(picture, mouth, mesh, lips_meet=0.0 if photo.mouth.shows else photo.mouth.frame.opening)
@@ -143,7 +135,7 @@ def _take_apart(picture: UInt8[np.ndarray, "s s 3"], mesh: Float[np.ndarray, "47
     head = fit_similarity(mean.points, mesh, mean.weights)
     return WarpPhoto(
         picture=picture,
-        sheet=surface(mesh, len(picture)),
+        sheet=face_sheet(mesh, len(picture)),
         eyes=(eyeball(picture, mesh, EYES[0]), eyeball(picture, mesh, EYES[1])),
         mouth=mouth_inside(picture, mesh),
         angles_deg=angles_from_matrix(head.R),

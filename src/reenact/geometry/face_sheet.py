@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import cv2
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from reenact.geometry.contours import (
     FACE_OVAL,
@@ -22,7 +23,9 @@ from reenact.geometry.contours import (
     RIGHT_EYE_UPPER,
 )
 from reenact.geometry.mean_face import mean_face
+from reenact.geometry.mesh_map import inverse_map
 from reenact.geometry.procrustes import fit_similarity
+from reenact.geometry.sampling import sample
 
 _LEVELS = np.array([0.08, 0.18, 0.32, 0.5, 0.72, 1.0])
 """Rings between the face's outline (0) and the crop's border (1) along each ray."""
@@ -33,7 +36,7 @@ _HEAD_DEPTH = 0.55
 
 
 @dataclass(frozen=True)
-class Surface:
+class FaceSheet:
     """One photo's sheet.
 
     Args:
@@ -61,7 +64,7 @@ class Surface:
         return np.concatenate([mesh_px, moved.reshape(-1, 3)])
 
 
-def surface(mesh_px: Float[np.ndarray, "478 3"], side: int) -> Surface:
+def face_sheet(mesh_px: Float[np.ndarray, "478 3"], side: int) -> FaceSheet:
     """Build the sheet of one photo from its landmarks."""
     oval = mesh_px[list(FACE_OVAL)].astype(np.float64)
     centre = oval[:, :2].mean(0)
@@ -78,11 +81,11 @@ def surface(mesh_px: Float[np.ndarray, "478 3"], side: int) -> Surface:
         depth = oval[:, 2:] + (back - oval[:, 2:]) * min(1.0, level / _FACE_REACH)
         rings.append(np.concatenate([oval[:, :2] + level * (border - oval[:, :2]), depth], axis=1))
     rings.append(np.concatenate([outer, back], axis=1))
-    return Surface(np.concatenate([mesh_px, *rings]).astype(np.float64), side)
+    return FaceSheet(np.concatenate([mesh_px, *rings]).astype(np.float64), side)
 
 
 @cache
-def triangles() -> Int[np.ndarray, "t 3"]:
+def sheet_triangles() -> Int[np.ndarray, "t 3"]:
     """All triangles of the sheet, clockwise in a frontal picture, eyes and mouth closed over."""
     n = len(FACE_OVAL)
     rows = np.concatenate([[FACE_OVAL], 478 + np.arange((len(_LEVELS) + 1) * n).reshape(-1, n)])
@@ -108,3 +111,29 @@ def _strip(upper: tuple[int, ...], lower: tuple[int, ...]) -> Int[np.ndarray, "t
     quads = zip(upper[:-1], upper[1:], lower[1:], lower[:-1], strict=True)
     corners = [t for a, b, c, d in quads for t in ((a, b, c), (a, c, d)) if len(set(t)) == 3]
     return np.array(corners)
+
+
+def draw_sheet(
+    picture: UInt8[np.ndarray, "s s 3"],
+    sheet: FaceSheet,
+    mesh_px: Float[np.ndarray, "478 3"],
+    *,
+    size: int,
+    map_size: int = 256,
+) -> UInt8[np.ndarray, "n n 3"]:
+    """The photo with its face moved to other landmarks; eyes and mouth are stretched with the rest.
+
+    Args:
+        picture: the crop that the sheet was built on.
+        sheet: its sheet.
+        mesh_px: where the landmarks shall be, in pixels of the result.
+        size: side of the result.
+        map_size: side of the inverse map; a larger result uses it bilinearly enlarged (it is piecewise affine).
+    """
+    vertices = sheet.moved_to(mesh_px)
+    map_size = min(size, map_size)
+    output = (vertices[:, :2] + 0.5) * (map_size / size) - 0.5
+    field, _ = inverse_map(sheet.points[:, :2], output, vertices[:, 2], sheet_triangles(), (map_size, map_size))
+    if map_size != size:
+        field = cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+    return sample(picture, field)
