@@ -1,2 +1,19 @@
+"""Shape annotations are checked at run time, in the tests only; a motion and a face that several rooms use."""
+
 from jaxtyping import install_import_hook
-hook = install_import_hook(["reenact.geometry.crop","reenact.geometry.mesh_map","reenact.geometry.mean_face", "reenact.geometry.rotation","reenact.retarget","reenact.models","reenact.perception"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+# `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
+install_import_hook(
+    [
+        "reenact.geometry.contours",
+        "reenact.geometry.crop",
+        "reenact.geometry.mean_face",
+        "reenact.geometry.mesh_map",
+        "reenact.geometry.rotation",
+        "reenact.geometry.sampling",
+        "reenact.models",
+        "reenact.perception",
+        "reenact.retarget",
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)

@@ -118,19 +118,18 @@ def draw_sheet(
     sheet: FaceSheet,
     mesh_px: Float[np.ndarray, "478 3"],
     *,
-    size: int,
     map_size: int = 256,
-) -> UInt8[np.ndarray, "n n 3"]:
+) -> UInt8[np.ndarray, "s s 3"]:
     """The photo with its face moved to other landmarks; eyes and mouth are stretched with the rest.
 
     Args:
         picture: the crop that the sheet was built on.
         sheet: its sheet.
-        mesh_px: where the landmarks shall be, in pixels of the result.
-        size: side of the result.
+        mesh_px: where the landmarks shall be, in the crop's pixels.
         map_size: side of the inverse map; a larger result uses it bilinearly enlarged (it is piecewise affine).
     """
     vertices = sheet.moved_to(mesh_px)
+    size = len(picture)
     map_size = min(size, map_size)
     output = (vertices[:, :2] + 0.5) * (map_size / size) - 0.5
     field, _ = inverse_map(sheet.points[:, :2], output, vertices[:, 2], sheet_triangles(), (map_size, map_size))

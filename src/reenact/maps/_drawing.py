@@ -48,14 +48,6 @@ class Drawing:
         return points[:, torch.as_tensor(self.ends, device=device)]
 
 
-def as_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(height, width); one number stands for both."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise ValueError(f"a map needs a size of at least 1 x 1 pixel, got {height} x {width}")
-    return height, width
-
-
 def stroke(
     drawing: Drawing,
     landmarks_px: Float[Tensor, "b n d"],

@@ -23,15 +23,13 @@ on every side; it is kept in `about` only.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from reenact.core import MediaError, ReenactError
+from reenact.data.datasets._frame_list import FPS, FrameList
 from reenact.data.datasets._listing import (
     at_least_one,
     entries,
@@ -44,15 +42,9 @@ from reenact.data.datasets._listing import (
     table,
     text_of,
 )
-from reenact.data.items import FaceBoxes, Item, Kind, Split
-from reenact.media.formats import is_image, is_video
+from reenact.data.items import Item, Kind, Split
+from reenact.media.formats import VIDEO_SUFFIXES, is_image, is_video
 from reenact.media.video_reader import VideoReader
-
-FPS = 25.0
-"""Of the frame numbers, whatever the video's own rate."""
-
-_LINES = 360
-"""Height of the picture that the boxes are pixels of (video-preprocessing, crop_vox.py: `REF_FRAME_SIZE`)."""
 
 _TEST = frozenset(f"id{number}" for number in range(10270, 10310))
 _PERSON = re.compile(r"id1[01][0-9]{3}")
@@ -109,9 +101,6 @@ class _Lists:
             iden={path.removesuffix(".wav"): number for number, path in table(iden)} if iden.is_file() else {},
         )
 
-    def clip(self, key: str, path: Path, person: str, about: dict[str, str], **rest: object) -> Item:
-        raise NotImplementedError
-
     def split(self, person: str) -> Split:
         return Split.TEST if person in self.test else Split.TRAIN
 
@@ -122,3 +111,119 @@ class _Lists:
         if number := self.iden.get(f"{person}/{video}/{utterance}"):
             about["iden_split"] = _IDEN.get(number, number)
         return about
+
+
+def _whole_videos(texts: list[Path], videos: Path, lists: _Lists) -> Iterator[Item]:
+    for person in _people_folders(texts):
+        for folder in folders(person):
+            path = next((p for s in VIDEO_SUFFIXES if (p := videos / f"{folder.name}{s}").is_file()), None)
+            if path is None:
+                continue
+            aspect = _aspect(path)
+            for entry in entries(folder):
+                if not entry.name.endswith(".txt"):
+                    continue
+                utterance = entry.name.removesuffix(".txt")
+                frames = FrameList.read(folder / entry.name)
+                yield Item(
+                    key="-".join(map(slug, (person.name, folder.name, utterance))),
+                    kind=Kind.CLIP,
+                    path=path,
+                    identity=person.name,
+                    split=lists.split(person.name),
+                    start_s=float(frames.numbers[0] / FPS),
+                    end_s=float((frames.numbers[-1] + 1) / FPS),
+                    boxes=frames.boxes(aspect),
+                    about=lists.about(person.name, folder.name, utterance) | frames.about,
+                )
+
+
+def _utterances(root: Path, lists: _Lists) -> Iterator[Item]:
+    for person in _people_folders([root]):
+        for folder in folders(person):
+            for entry in entries(folder):
+                if is_video(entry.name) and entry.is_file():
+                    utterance = Path(entry.name).stem
+                    yield Item(
+                        key="-".join(map(slug, (person.name, folder.name, utterance))),
+                        kind=Kind.CLIP,
+                        path=folder / entry.name,
+                        identity=person.name,
+                        split=lists.split(person.name),
+                        about=lists.about(person.name, folder.name, utterance),
+                    )
+
+
+def _crops(roots: list[Path], lists: _Lists) -> Iterator[Item]:
+    for root in roots:
+        for entry in entries(root):
+            parts = Path(entry.name).stem.split("#")
+            if len(parts) < 3 or not is_video(entry.name) or not entry.is_file():
+                continue
+            person = _checked(parts[0], root)
+            yield Item(
+                key="-".join(map(slug, parts)),
+                kind=Kind.CLIP,
+                path=root / entry.name,
+                identity=person,
+                split=lists.split(person),
+                about=lists.about(person, parts[1]),
+            )
+
+
+def _faces(root: Path, lists: _Lists) -> Iterator[Item]:
+    for named in folders(root):
+        name = text_of(named.name)
+        person = lists.ids.get(_plain(name))
+        # Without vox1_meta.csv the letter decides, as it did for the authors.
+        unlisted = Split.TEST if name.startswith("E") else Split.TRAIN
+        for folder in folders(named / "1.6") if (named / "1.6").is_dir() else ():
+            for path in media(folder):
+                if is_image(path):
+                    yield Item(
+                        key=hashed_key(path.relative_to(root).as_posix()),
+                        kind=Kind.PHOTO,
+                        path=path,
+                        identity=person or name,
+                        split=lists.split(person) if person else unlisted,
+                        about={"name": name, **lists.about(person or "", folder.name), "frame": path.stem},
+                    )
+
+
+def _people_folders(roots: list[Path]) -> Iterator[Path]:
+    for root in roots:
+        for folder in folders(root):
+            _checked(folder.name, root)
+            yield folder
+
+
+def _checked(person: str, place: Path) -> str:
+    if not _PERSON.fullmatch(person):
+        raise ReenactError(f"{person} in {place} is nobody of VoxCeleb1; expected id10001 to id11251")
+    return person
+
+
+def _people(path: Path) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for number, line in lines(path):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if number == 1:
+            continue
+        if len(cells) < 4 or not _PERSON.fullmatch(cells[0]):
+            raise ReenactError(f"{path} line {number} is not 'id1.... name gender nationality set'; download it again")
+        found[cells[0]] = {"name": text_of(cells[1]), "gender": cells[2], "nationality": cells[3]}
+    return found
+
+
+def _plain(name: str) -> str:
+    """A name as a folder may have it: VGG's folders lack the full stop of "Jr."."""
+    return text_of(name).rstrip(".")
+
+
+def _aspect(path: Path) -> float | None:
+    """Width over height; None of a video that cannot be opened, which whoever reads it will report."""
+    try:
+        width, height = VideoReader(path, precise=False).size
+    except MediaError:
+        return None
+    return width / height

@@ -100,7 +100,7 @@ class Warp(ReenactmentModel):
             share = weights[0]
             for k in others:
                 share += weights[k]
-                other = self._draw_from(code.photos[k], code.mouth, mesh, size=len(picture))
+                other = self._draw_from(code.photos[k], code.mouth, mesh)
                 alpha = (face * (weights[k] / share))[..., None]
                 picture = np.rint(picture + alpha * (other.astype(np.float32) - picture)).astype(np.uint8)
         return picture
@@ -116,14 +116,9 @@ class Warp(ReenactmentModel):
         return scores / scores.sum()
 
     def _draw_from(
-        self,
-        photo: WarpPhoto,
-        mouth: MouthInside,
-        mesh: Float[np.ndarray, "478 3"],
-        size: int | None = None,
+        self, photo: WarpPhoto, mouth: MouthInside, mesh: Float[np.ndarray, "478 3"]
     ) -> UInt8[np.ndarray, "s s 3"]:
-        size = size or len(photo.picture)
-        picture = draw_sheet(photo.picture, photo.sheet, mesh, size=size, map_size=self.config.map_size)
+        picture = draw_sheet(photo.picture, photo.sheet, mesh, map_size=self.config.map_size)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)
         draw_mouth(picture, mouth, mesh, lips_meet=0.0 if photo.mouth.shows else photo.mouth.frame.opening)
