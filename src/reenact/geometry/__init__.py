@@ -1,6 +1,7 @@
 """Pure functions on points and grids: similarity fits, angles, crops, mesh maps; the mean face."""
 
 from reenact.geometry.crop import FACE_CROP_SCALE, Crop, face_crop, resize
+from reenact.geometry.face_shape import turned, with_outline_of
 from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
 from reenact.geometry.head import in_mean_pose
 from reenact.geometry.mean_face import MeanFace, mean_face
@@ -27,4 +28,6 @@ __all__ = [
     "mean_face",
     "resize",
     "sample",
+    "turned",
+    "with_outline_of",
 ]

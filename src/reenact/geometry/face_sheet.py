@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
@@ -23,7 +22,7 @@ from reenact.geometry.contours import (
     RIGHT_EYE_UPPER,
 )
 from reenact.geometry.mean_face import mean_face
-from reenact.geometry.mesh_map import inverse_map
+from reenact.geometry.mesh_map import enlarged, inverse_map
 from reenact.geometry.procrustes import fit_similarity
 from reenact.geometry.sampling import sample
 
@@ -134,5 +133,5 @@ def draw_sheet(
     output = (vertices[:, :2] + 0.5) * (map_size / size) - 0.5
     field, _ = inverse_map(sheet.points[:, :2], output, vertices[:, 2], sheet_triangles(), (map_size, map_size))
     if map_size != size:
-        field = cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+        field = enlarged(field, size)
     return sample(picture, field)

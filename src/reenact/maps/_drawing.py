@@ -104,12 +104,17 @@ def winding(
     shape = (len(a), drawing.channels, height, width)
     total = torch.zeros(math.prod(shape) + 1, dtype=a.dtype, device=a.device)
     total.scatter_add_(0, index.flatten(), sign.flatten())
-    return total[:-1].view(shape).cumsum(dim=-1)
+    return total[:-1].view(shape).cumsum_(dim=-1)
+
+
+def inside_positive(distance: Tensor, turns: Tensor) -> Tensor:
+    """Signed distances: positive inside the paths, whichever way round they run."""
+    return torch.copysign(distance, turns.abs().sub_(0.5))
 
 
 def ramp(signed_px: Tensor, *, grow_px: float, soft_px: float) -> Tensor:
     """0 outside, 1 inside: rises over `soft_px` around an edge that lies `grow_px` further out."""
-    return (signed_px * (1 / soft_px) + (0.5 + grow_px / soft_px)).clamp(0.0, 1.0)
+    return (signed_px * (1 / soft_px)).add_(0.5 + grow_px / soft_px).clamp_(0.0, 1.0)
 
 
 def fill(
@@ -122,7 +127,7 @@ def fill(
 ) -> Float[Tensor, "b c h w"]:
     """Filled closed paths with soft edges (see `ramp`), whichever way round they run."""
     distance = edge_distance(drawing, landmarks_px, size, soft_px / 2 + abs(grow_px))
-    signed = torch.where(winding(drawing, landmarks_px, size) != 0, distance, -distance)
+    signed = inside_positive(distance, winding(drawing, landmarks_px, size))
     return ramp(signed, grow_px=grow_px, soft_px=soft_px)
 
 

@@ -39,16 +39,24 @@ def require_folder(root: Path, expected: str) -> None:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in one folder, in natural order, without hidden names.
+    """The files and folders that lie in one folder, in natural order, without hidden ones.
 
     Raises:
         ReenactError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as found:
-            return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: natural(entry.name))
+            return sorted(filter(_is_real, found), key=lambda entry: natural(entry.name))
     except OSError as error:
         raise ReenactError(f"cannot read the folder {folder}: {error.strerror}; check that you may open it") from error
+
+
+def _is_real(entry: os.DirEntry[str]) -> bool:
+    """Not hidden, no broken link, no link to itself, no socket."""
+    try:
+        return not entry.name.startswith(".") and (entry.is_file() or entry.is_dir())
+    except OSError:
+        return False
 
 
 def folders(folder: Path) -> Iterator[Path]:
@@ -94,7 +102,7 @@ def slug(text: str) -> str:
 
 def hashed_key(relative: str) -> str:
     """A key for any path below the root: readable, and told apart by a hash of the whole path."""
-    digest = hashlib.sha256(text_of(relative).encode()).hexdigest()[:10]
+    digest = hashlib.sha256(os.fsencode(relative)).hexdigest()[:10]
     return f"{slug(os.path.splitext(relative)[0])[-_SLUG_LENGTH:]}-{digest}"
 
 

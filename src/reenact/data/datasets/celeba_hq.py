@@ -7,8 +7,8 @@ Layout, as CelebAMask-HQ distributes it; the root may also hold `CelebAMask-HQ`,
     root/identity_CelebA.txt                         from CelebA: "000001.jpg 2880"
     root/list_eval_partition.txt                     from CelebA: "000001.jpg 0", 0 train, 1 val, 2 test
 
-Split: CelebA's, person by person; with the identities alone, 5 % of the people are val. Without CelebA's lists the photos
-are all train, each a person of its own, for nothing else would keep a person out of two splits.
+Split: CelebA's, person by person; with the identities alone, 5 % of the people are val. Without CelebA's lists the
+photos are all train, each a person of its own, for nothing else would keep a person out of two splits.
 """
 
 from __future__ import annotations

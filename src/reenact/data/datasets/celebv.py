@@ -5,9 +5,9 @@ Layout; the root is `CelebV` or the folder that holds it::
     root/CelebV/Donald_Trump/Image/*.jpg        and so on for Emmanuel_Macron, Jack_Ma, Kathleen, Theresa_May
     root/CelebV/Donald_Trump/all_98pt.txt       196 coordinates and the file's name; not read
 
-Split: all five people are test. Frames are photos, in the order of time; `about` has the frame number. The names that
-ReenactGAN's repository shows, `P_Emmanuel_14188.jpg_0000008508.jpg`, hold the frame of the video and the place among the
-frames that were kept; of any other name the last number counts as the frame's.
+Split: all five people are test. Frames are photos, in the order of time; `about` has the frame number. Names such as
+ReenactGAN's repository shows, `P_Emmanuel_14188.jpg_0000008508.jpg`, hold the frame of the video and the place among
+the frames that were kept; of any other name the last number counts as the frame's.
 """
 
 from __future__ import annotations

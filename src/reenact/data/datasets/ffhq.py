@@ -6,8 +6,8 @@ Layout, as `download_ffhq.py` leaves it; the largest `images...` folder is read,
     root/thumbnails128x128/...
     root/ffhq-dataset-v2.json                                    optional: author and licence of each photo
 
-Split: the official one, the first 60,000 photos train, the last 10,000 val. Nobody is named, so each photo is a person of
-its own: somebody who is in two photos may be on both sides.
+Split: the official one, the first 60,000 photos train, the last 10,000 val. Nobody is named, so each photo is a person
+of its own: somebody who is in two photos may be on both sides.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _check(table: Path) -> None:
         item = row.item
         if item.key in first_use:
             raise ReenactError(f"{row.where}: {item.path.name} is there already, at {first_use[item.key]}; remove one")
-        first_use[item.key] = row.where.rpartition(" ")[2]
+        first_use[item.key] = row.where.removeprefix(f"{table} ")
         if splits.setdefault(item.identity, item.split) is not item.split:
             raise ReenactError(
                 f"{row.where}: identity {item.identity} is in {item.split.value} here and in "
@@ -83,7 +83,7 @@ def _rows(table: Path) -> Iterator[_Row]:
             absent = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
             if absent:
                 raise ReenactError(f"{table} has no column {absent[0]}; expected {', '.join(_NEEDED)}")
-            for cells in reader:
+            for cells in _numbered(reader, table):
                 where = f"{table} line {reader.line_num}"
                 if None in cells or None in cells.values():
                     raise ReenactError(
@@ -91,8 +91,15 @@ def _rows(table: Path) -> Iterator[_Row]:
                         "put texts with a comma in double quotes"
                     )
                 yield _Row(where, _item({name: text.strip() for name, text in cells.items()}, table.parent, where))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ReenactError(f"cannot read {table}: {error}; expected a CSV file in UTF-8") from error
+
+
+def _numbered(reader: csv.DictReader[str], table: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ReenactError(f"{table} line {reader.line_num}: {error}; correct the quotes") from error
 
 
 def _item(cells: dict[str, str], folder: Path, where: str) -> Item:

@@ -1,12 +1,13 @@
 """RAF-DB, the basic expressions (Li et al. 2017): 15,339 photos.
 
-Layout; the root is RAF-DB's folder or `basic` itself, and `original` is preferred, for `aligned` has 100x100 pixels only::
+Layout; the root is RAF-DB's folder or `basic` itself; `original` is preferred, for `aligned` has 100x100 pixels::
 
     root/basic/EmoLabel/list_patition_label.txt       (sic) lines "train_00001.jpg 5"
     root/basic/Image/original/train_00001.jpg
     root/basic/Image/aligned/train_00001_aligned.jpg
 
-Split: the official one, train (12,271) and test (3,068). Nobody is named, so each photo is a person of its own.
+Split: the official one, train (12,271) and test (3,068). Nobody is named, so each photo is a person of its own:
+somebody who is in two photos may be on both sides.
 """
 
 from __future__ import annotations

@@ -1,24 +1,33 @@
 """VoxCeleb1 (Nagrani et al. 2017): interviews of 1,251 people on YouTube.
 
-The authors never published its videos, so there are several layouts. The first one that is there is read::
+The authors never published its videos, so there are several layouts. The first one that is there is read:
 
-    root/txt/id10270/5r0dWxy17C8/00001.txt           1. the authors' frame lists (also in vox1_dev_txt/txt and
-    root/videos/5r0dWxy17C8.mp4                         vox1_test_txt/txt) beside whole videos; those not there are passed
-    root/mp4/id10270/5r0dWxy17C8/00001.mp4           2. one video an utterance
-    root/train/id10001#7w0IBEWc9Qw#000993#001143.mp4 3. crops as the first-order model's video-preprocessing makes them,
-    root/test/...                                       in train and test
-    root/unzippedFaces/Eartha_Kitt/1.6/5r0dWxy17C8/*.jpg   4. the authors' face frames, 1 a second; also
-    root/unzippedIntervalFaces/data/...                       the denser ones, with a folder an utterance
+1. the authors' frame lists beside whole videos; a video that is not there is passed over::
 
-Frame lists: header lines (`Identity`, `Reference`, `Offset`, `FV Conf`, `ASD Conf`), then `FRAME X Y W H` and rows; frames
-count at 25 a second from the video's beginning, boxes are pixels of the video scaled to 360 lines. To turn these into
-fractions the video's shape must be known, so layout 1 opens each video once; without that the item has no boxes.
+    root/txt/id10270/5r0dWxy17C8/00001.txt       (also below vox1_dev_txt and vox1_test_txt)
+    root/videos/5r0dWxy17C8.mp4
 
-Official lists, each optional, beside them: `vox1_meta.csv` (names), `veri_test.txt`, `iden_split.txt`.
+2. one video an utterance::
 
-Split: the verification split, in which people are disjoint: id10270 to id10309, whose names start with E, and whoever else
-`veri_test.txt` names, are test, all others train; nobody is val. The identification split of `iden_split.txt` has everybody
-on every side; it is kept in `about` only.
+    root/mp4/id10270/5r0dWxy17C8/00001.mp4
+
+3. crops as the first-order model's video-preprocessing makes them, in `train` and `test`::
+
+    root/train/id10001#7w0IBEWc9Qw#000993#001143.mp4
+
+4. the authors' frames of faces, as photos; the denser `unzippedIntervalFaces/data` has one more level::
+
+    root/unzippedFaces/Eartha_Kitt/1.6/5r0dWxy17C8/*.jpg
+
+Frame lists: header lines (`Identity`, `Reference`, `Offset`, `FV Conf`, `ASD Conf`), then `FRAME X Y W H` and rows.
+Frames count at 25 a second from the video's beginning, boxes are pixels of the video scaled to 360 lines. To turn these
+into fractions the video's shape must be known, so layout 1 opens each video once; if it cannot, items have no boxes.
+
+Official lists, each optional, in the root: `vox1_meta.csv` (names), `veri_test.txt`, `iden_split.txt`.
+
+Split: the verification split, in which people are disjoint: id10270 to id10309, whose names start with E, and whoever
+else `veri_test.txt` names, are test; all others are train, and nobody is val. The identification split of
+`iden_split.txt` has everybody on every side; it is kept in `about` only.
 """
 
 from __future__ import annotations

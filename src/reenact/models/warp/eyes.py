@@ -139,10 +139,12 @@ def draw_eye(picture: UInt8[np.ndarray, "s s 3"], eye: Eyeball, mesh_px: Float[n
     region = region_around(ring, 2, len(picture))
     if region is None:
         return
-    opening = soft_polygon(ring, region)
+    # Closed lids enclose nothing, yet a polygon is drawn a pixel wide: a white sliver between the lashes.
+    corners, iris = points[list(eye.shape.corners)], points[eye.shape.iris[0]]
+    height_px = _area(ring) / max(float(np.linalg.norm(corners[1] - corners[0])), 1.0)
+    opening = soft_polygon(ring, region) * smoothstep(height_px, 0.3, 1.3)
     if opening.max() == 0:
         return
-    corners, iris = points[list(eye.shape.corners)], points[eye.shape.iris[0]]
     turn = _turn(corners, eye.corners)
     middle, eye_middle = corners.mean(0), eye.corners.mean(0)
     place = ((region.grid() - middle) @ turn.T + eye_middle).astype(np.float32)
@@ -169,6 +171,12 @@ def draw_eye(picture: UInt8[np.ndarray, "s s 3"], eye: Eyeball, mesh_px: Float[n
     layer = layer * (1 - _LID_SHADOW * np.maximum(covered, 1.8 * fresh_rim))[..., None]
     rim = smoothstep(depth_now, 0, _RIM * float(np.linalg.norm(eye.corners[1] - eye.corners[0])))
     blend(picture, region, layer, opening * rim)
+
+
+def _area(ring: Float[np.ndarray, "n 2"]) -> float:
+    """Area of a polygon whose corners run clockwise in the picture; negative where they do not."""
+    after = np.roll(ring, -1, axis=0)
+    return float((ring[:, 0] * after[:, 1] - ring[:, 1] * after[:, 0]).sum() / 2)
 
 
 def _turn(corners: Float[np.ndarray, "2 2"], photo_corners: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:

@@ -1,0 +1,140 @@
+"""Training pairs: photos of a person to look at, landmarks to follow, and the picture that is right.
+
+Three kinds, all with the same fields:
+
+* **same clip** (paper B): K target frames and a driver frame of one video.
+* **contour** (paper A): one photo; the landmarks keep its parts but take another person's outline, and the truth is
+  the photo warped to that outline, counted inside the face only. The target stays unwarped.
+* **warp back** (ours): one photo; the *target* is the photo warped by a random turn of the head and by an expression
+  difference taken from a random clip, and the truth is the real photo. One photo a person teaches pose and
+  expression, and what is learned is always a real picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from reenact.geometry import draw_sheet, face_sheet, in_mean_pose, turned, with_outline_of
+from reenact.geometry.contours import FACE_OVAL
+from reenact.retarget import transfer_expression
+
+_LARGEST_TURN_DEG = np.array([22.0, 12.0, 10.0])
+_LARGEST_SHIFT = 0.12
+"""Of a warp-back target, in inter-ocular distances."""
+_SCALES = (0.92, 1.08)
+
+
+class PairKind(str, Enum):
+    """Where a pair comes from."""
+
+    CLIP = "clip"
+    CONTOUR = "contour"
+    WARP_BACK = "warp_back"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One training example; pictures are RGB crops of one size.
+
+    Args:
+        kind: how it was made.
+        identity: who it shows.
+        targets: (K, s, s, 3) the photos that the model may look at.
+        target_mesh: (K, 478, 3) their landmarks, crop pixels.
+        truth: (s, s, 3) what the model should draw.
+        driver_mesh: (478, 3) landmarks that it is given: those of the truth.
+        mask: (s, s) 255 where the truth counts.
+    """
+
+    kind: PairKind
+    identity: str
+    targets: UInt8[np.ndarray, "k s s 3"]
+    target_mesh: Float[np.ndarray, "k 478 3"]
+    truth: UInt8[np.ndarray, "s s 3"]
+    driver_mesh: Float[np.ndarray, "478 3"]
+    mask: UInt8[np.ndarray, "s s"]
+
+
+def clip_pair(
+    identity: str,
+    frames: UInt8[np.ndarray, "t s s 3"],
+    meshes: Float[np.ndarray, "t 478 3"],
+    times_s: Float[np.ndarray, " t"],
+    *,
+    targets: int,
+    least_gap_s: float,
+    rng: np.random.Generator,
+) -> Pair:
+    """K target frames and a driver frame of one video.
+
+    The driver is any frame. Targets are at least `least_gap_s` away from it where the video is long enough (else
+    the farthest are taken), drawn with a chance that grows with the difference in pose and expression: near twins
+    teach little.
+    """
+    driver = int(rng.integers(len(frames)))
+    away_s = np.abs(times_s - times_s[driver])
+    allowed = away_s >= min(least_gap_s, 0.7 * float(away_s.max()))
+    allowed[driver] = len(frames) == 1
+    face_px = float(np.ptp(meshes[driver, :, :2], axis=0).max())
+    difference = np.linalg.norm(meshes - meshes[driver], axis=2).mean(1) / face_px
+    chance = np.where(allowed, 0.02 + difference, 0.0)
+    picked = rng.choice(len(frames), targets, p=chance / chance.sum(), replace=int(allowed.sum()) < targets)
+    everywhere = np.full(frames.shape[1:3], 255, np.uint8)
+    return Pair(PairKind.CLIP, identity, frames[picked], meshes[picked], frames[driver], meshes[driver], everywhere)
+
+
+def contour_pair(
+    identity: str,
+    photo: UInt8[np.ndarray, "s s 3"],
+    mesh: Float[np.ndarray, "478 3"],
+    other_mesh: Float[np.ndarray, "478 3"],
+) -> Pair:
+    """The photo, to be redrawn with the outline of another person (`other_mesh`, any picture's pixels)."""
+    wanted = with_outline_of(mesh, other_mesh)
+    truth = draw_sheet(photo, face_sheet(mesh, len(photo)), wanted, map_size=len(photo))
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(wanted[list(FACE_OVAL), :2]).astype(np.int32)], (255,))
+    return Pair(PairKind.CONTOUR, identity, photo[None], mesh[None], truth, wanted, mask)
+
+
+def warp_back_pair(
+    identity: str,
+    photo: UInt8[np.ndarray, "s s 3"],
+    mesh: Float[np.ndarray, "478 3"],
+    expression: tuple[Float[np.ndarray, "478 3"], Float[np.ndarray, "478 3"]],
+    *,
+    targets: int,
+    rng: np.random.Generator,
+) -> Pair:
+    """The real photo as the truth, and K warps of it as targets.
+
+    Args:
+        identity: who it shows.
+        photo, mesh: the real picture.
+        expression: two frames of a clip, in mean pose; their difference is laid on the photo. Each target takes a
+            random part of it.
+        targets: K.
+        rng: draws the turns.
+    """
+    sheet = face_sheet(mesh, len(photo))
+    head, shape = in_mean_pose(mesh)
+    before, after = expression
+    pictures, meshes = [], []
+    for _ in range(targets):
+        part = rng.uniform(0.3, 1.0)
+        warped = turned(
+            mesh,
+            rng.uniform(-1, 1, 3) * _LARGEST_TURN_DEG,
+            scale=float(rng.uniform(*_SCALES)),
+            shift_px=tuple(rng.uniform(-1, 1, 2) * _LARGEST_SHIFT * float(head.scale)),
+            shape=transfer_expression(shape, before, before + part * (after - before)),
+        )
+        pictures.append(draw_sheet(photo, sheet, warped, map_size=len(photo)))
+        meshes.append(warped)
+    everywhere = np.full(photo.shape[:2], 255, np.uint8)
+    return Pair(PairKind.WARP_BACK, identity, np.stack(pictures), np.stack(meshes), photo, mesh, everywhere)

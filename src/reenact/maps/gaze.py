@@ -1,0 +1,76 @@
+"""Where the irises can be seen: paper A's gaze channels."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from reenact.geometry import contours
+from reenact.maps import _curves
+from reenact.maps._checks import as_landmarks, as_size, scale_of
+from reenact.maps._drawing import Drawing, edge_distance, inside_positive, ramp, winding
+
+CLOSED = 0.03
+"""Width of the band along the lids where nothing of the iris is seen, in eye widths. MediaPipe never closes an eye:
+in blinks the lids stay 0.02 to 0.07 eye widths apart (open: 0.25 to 0.35), which would show a slit of iris."""
+GROW_AT_256, SOFT_AT_256 = 1.0, 3.0
+"""Paper A's filling (its code): a region grown by a 3 x 3 dilation, softened by a 3 x 3 blur; pixels at 256 px."""
+
+
+def fill_reach_px(scale: float) -> float:
+    """How near its edges a region's distance must be known; 2 pixels at least, for `seen_iris`."""
+    return max(2.0, GROW_AT_256 * scale + max(1.0, SOFT_AT_256 * scale) / 2)
+
+
+def soft_region(signed_px: Tensor, scale: float) -> Tensor:
+    """Paper A's soft filling from distances to the edge (inside positive)."""
+    return ramp(signed_px, grow_px=GROW_AT_256 * scale, soft_px=max(1.0, SOFT_AT_256 * scale))
+
+
+def seen_iris(
+    iris: Float[Tensor, "b c h w"],
+    to_lids_px: Float[Tensor, "b c h w"],
+    eye_turns: Float[Tensor, "b c h w"],
+    mesh_px: Float[Tensor, "b 478 d"],
+    reach_px: float,
+) -> Float[Tensor, "b c h w"]:
+    """The iris inside the eye's opening.
+
+    Args:
+        iris: the filled iris.
+        to_lids_px: distance to the lids, known up to `reach_px`.
+        eye_turns: winding of the eye's outline; where the lower lid lies above the upper one it is negative: closed.
+        mesh_px: the mesh, for the width of the eyes.
+        reach_px: at least 1.
+    """
+    right, left = contours.RIGHT_EYE_UPPER, contours.LEFT_EYE_UPPER
+    corners = mesh_px[:, [right[0], left[0]], :2] - mesh_px[:, [right[-1], left[-1]], :2]
+    width_px = corners.detach().square().sum(-1).sqrt().mean(1)[:, None, None, None]
+    margin = (CLOSED * width_px).clamp_max(reach_px - 1)
+    return iris * torch.where(eye_turns > 0, (to_lids_px - margin).clamp(0.0, 1.0), 0.0)
+
+
+def gaze_maps(mesh_px: Float[Tensor, "b 478 d"], size: int | tuple[int, int]) -> Float[Tensor, "b 2 h w"]:
+    """Filled irises, clipped to the openings of the eyes; nothing where an eye is closed.
+
+    Args:
+        mesh_px: the mesh in pixels of the map, x and y (and z, which is not used).
+        size: of the map: height and width, or one number for both.
+
+    Returns:
+        In [0, 1]: the eye at the image's left, the eye at its right.
+    """
+    mesh_px, size = as_landmarks(mesh_px, mesh_for="gaze"), as_size(size)
+    scale = scale_of(size)
+    reach = fill_reach_px(scale)
+    distance, turns = edge_distance(_gaze(), mesh_px, size, reach), winding(_gaze(), mesh_px, size)
+    iris = soft_region(inside_positive(distance[:, 2:], turns[:, 2:]), scale)
+    return seen_iris(iris, distance[:, :2], turns[:, :2], mesh_px, reach)
+
+
+@cache
+def _gaze() -> Drawing:
+    return _curves.drawing([*_curves.eyes(0, 1), *_curves.irises(2, 3)], channels=4)

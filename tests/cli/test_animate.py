@@ -1,0 +1,362 @@
+"""What comes out: timing, sound, sizes, layouts and names."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
+from PIL import Image
+
+from reenact.media import read_image, read_provenance, write_image
+from reenact.perception import FaceFinder, FaceTracker
+
+SMALL = ("--size", 64, "--max-side", 128)
+
+
+def made(reenact, *arguments):
+    """Run a job that must go well; gives its report."""
+    code, out, err = reenact("animate", *arguments)
+    assert (code, err) == (0, "")
+    return out
+
+
+def shapes(path):
+    """How the face differs from its mean over the video, frame by frame."""
+    with FaceTracker() as tracker:
+        meshes = np.stack([tracker.track(picture).landmarks.mesh for picture in decoded(path)])
+    return meshes - meshes.mean(0)
+
+
+def angles(picture):
+    """Yaw, pitch and roll."""
+    with FaceFinder() as finder:
+        pose = finder.observe(picture).pose
+    return np.array([pose.yaw_deg, pose.pitch_deg, pose.roll_deg])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_times_and_sound_stay(reenact, tmp_path, photo, clip, suffix):
+    output = tmp_path / f"o{suffix}"
+    said = made(reenact, "--target", photo, "--driver", clip, "-o", output, *SMALL)
+    times, end = stored_times(output)
+    assert times == [i / NTSC for i in range(FRAMES)]
+    assert end == FRAMES / NTSC
+    given, got = sound_packets(clip), sound_packets(output)
+    # Sound after the end of the pictures is left out, to a packet.
+    assert len(given) - 1 <= len(got) <= len(given)
+    assert got == given[: len(got)]
+    assert f"{FRAMES} frames, 1.33 s, with sound" in said
+    assert read_provenance(output).valid
+
+
+def test_matroska_unsigned(reenact, tmp_path, photo, clip):
+    output = tmp_path / "o.mkv"
+    assert "not signed" in made(reenact, "--target", photo, "--driver", clip, "-o", output, "--no-provenance", *SMALL)
+    times, _ = stored_times(output)
+    for i, time in enumerate(times):
+        assert abs(time - times[0] - i / NTSC) <= Fraction(1, 1000)
+    assert [content for content, _ in sound_packets(output)] == [
+        content for content, _ in sound_packets(clip)[: len(sound_packets(output))]
+    ]
+
+
+def test_variable_frame_rate(reenact, tmp_path, photo, drawn):
+    driver, output = tmp_path / "vfr.mp4", tmp_path / "o.mp4"
+    steps = np.random.default_rng(0).integers(300, 9000, FRAMES - 1)
+    pts = [0, *np.cumsum(steps).tolist()]
+    write_clip(driver, drawn, pts, Fraction(1, 90000))
+    made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    assert stored_times(output) == stored_times(driver)
+    assert stored_times(output)[0] == [Fraction(t, 90000) for t in pts]
+
+
+def test_frames_follow_the_driver_without_delay(reenact, tmp_path, photo, clip, drawn):
+    """Driven by a film of the same person, the result shows what the film shows at the same time."""
+    output = tmp_path / "o.mp4"
+    made(reenact, "--target", photo, "--driver", clip, "-o", output)
+    film, result = shapes(clip), shapes(output)
+    assert film.shape == result.shape
+
+    def likeness(shift):
+        a = film[5 : FRAMES - 5].ravel()
+        b = result[5 + shift : FRAMES - 5 + shift].ravel()
+        return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+    shifts = range(-3, 4)
+    best = max(shifts, key=likeness)
+    assert best == 0, {shift: round(likeness(shift), 3) for shift in shifts}
+    assert likeness(0) > 0.9
+
+
+def test_only_the_crop_moves(reenact, tmp_path, photo, motion):
+    whole, crop = tmp_path / "whole.mp4", tmp_path / "crop.mp4"
+    large = tmp_path / "large.png"
+    framed = np.pad(read_image(photo), ((40, 200), (300, 20), (0, 0)), mode="reflect")
+    write_image(large, framed)
+    made(reenact, "--target", large, "--driver", motion, "-o", whole)
+    frames = decoded(whole)
+    assert frames.shape[1:] == framed.shape
+    moving = np.abs(frames.astype(int) - frames[:1]).max((0, 3)) > 24
+    assert moving.any()
+    assert not moving[:, :200].any()
+    assert not moving[400:].any()
+    made(reenact, "--target", large, "--driver", motion, "-o", crop, "--crop-only", "--size", 96)
+    assert decoded(crop).shape[1:] == (96, 96, 3)
+
+
+@pytest.mark.parametrize("kind", ["clip", "motion", "photo"])
+def test_grid(reenact, tmp_path, photo, kind, request):
+    output = tmp_path / "o.mp4"
+    driver = request.getfixturevalue(kind)
+    made(reenact, "--target", photo, "--driver", driver, "-o", output, "--grid", "--size", 64)
+    frames = decoded(output)
+    assert frames.shape[1:] == (64, 192, 3)
+    assert len(frames) == {"clip": FRAMES, "motion": 30, "photo": 50}[kind]
+    left = frames[:, :, :64].astype(int)
+    assert np.abs(left - left[0]).max() < 24  # the target stands still
+    if kind == "clip":
+        film = decoded(driver)
+        shown = frames[:, :, 64:128].astype(float)
+        wanted = film.reshape(FRAMES, 64, 4, 64, 4, 3).mean((2, 4))
+        assert np.abs(shown - wanted).mean() < 4
+
+
+def test_gif(reenact, tmp_path, photo, clip):
+    output = tmp_path / "o.gif"
+    assert "with sound" not in made(reenact, "--target", photo, "--driver", clip, "-o", output, *SMALL)
+    with Image.open(output) as image:
+        length = 0
+        for number in range(image.n_frames):
+            image.seek(number)
+            length += image.info["duration"]
+        assert image.n_frames == FRAMES
+        assert image.size == (128, 128)
+    assert length == pytest.approx(1000 * FRAMES / float(NTSC), abs=10)
+
+
+def test_webp(reenact, tmp_path, photo, clip):
+    output = tmp_path / "o.webp"
+    made(reenact, "--target", photo, "--driver", clip, "-o", output, *SMALL)
+    with Image.open(output) as image:
+        assert image.is_animated
+        length = 0
+        for number in range(image.n_frames):
+            image.seek(number)
+            image.load()
+            length += image.info["duration"]
+    assert length == pytest.approx(1000 * FRAMES / float(NTSC), abs=2)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_photo_drives_a_still(reenact, tmp_path, photo, drawn, suffix):
+    driver, output = tmp_path / "driver.png", tmp_path / f"o{suffix}"
+    write_image(driver, drawn[20])
+    said = made(reenact, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute")
+    assert "1 frame" in said
+    assert read_image(output).shape == read_image(photo).shape
+    np.testing.assert_allclose(angles(read_image(output)), angles(drawn[20]), atol=3)
+    assert np.abs(angles(read_image(photo)) - angles(drawn[20])).max() > 4
+    assert read_provenance(output).synthetic
+
+
+def test_photo_drives_a_video(reenact, tmp_path, photo):
+    output = tmp_path / "o.mp4"
+    made(reenact, "--target", photo, "--driver", photo, "-o", output, "--transfer", "absolute", *SMALL)
+    frames = decoded(output).astype(int)
+    assert len(frames) == 50
+    assert stored_times(output)[1] == 2
+    # The person's own photo, taken over whole: nothing is left to move.
+    assert np.abs(frames - frames[0]).mean() < 1.5
+
+
+def test_motion_file_gives_what_its_video_gives(reenact, tmp_path, photo, clip):
+    motion, direct, stored = tmp_path / "m.motion", tmp_path / "direct.mp4", tmp_path / "stored.mp4"
+    code, out, err = reenact("motion", "extract", clip, "-o", motion, "--about", "a note")
+    assert (code, err) == (0, "")
+    assert f"{FRAMES} frames, 1.33 s, 29.97 frames/s, 0 without a face" in out
+    code, out, err = reenact("motion", "info", motion)
+    assert "a note" in out
+    assert "driver.mp4" in out
+    made(reenact, "--target", photo, "--driver", clip, "-o", direct, *SMALL)
+    made(reenact, "--target", photo, "--driver", motion, "-o", stored, *SMALL)
+    assert stored_times(direct) == stored_times(stored)
+    np.testing.assert_array_equal(decoded(direct), decoded(stored))
+
+
+def test_gap_holds_the_pose_and_names_the_times(reenact, tmp_path, photo, drawn):
+    driver, output = tmp_path / "gap.mp4", tmp_path / "o.mp4"
+    wall = np.full_like(drawn[0], 90)
+    frames = [*drawn[:15], *[wall] * 10, *drawn[25:]]
+    write_clip(driver, frames, list(range(FRAMES)), Fraction(1, 25))
+    said = made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    assert "no face in the driver at 0.60-1.00 s: the last pose was held" in said
+    result = decoded(output).astype(int)
+    assert np.abs(result[15:25] - result[14]).max() < 16
+    assert np.abs(result[26:] - result[14]).max() > 32
+    assert len(result) == FRAMES
+
+
+def test_face_comes_late(reenact, tmp_path, photo, drawn):
+    driver, output = tmp_path / "late.mp4", tmp_path / "o.mp4"
+    frames = [np.full_like(drawn[0], 90)] * 10 + drawn[:20]
+    write_clip(driver, frames, list(range(30)), Fraction(1, 25))
+    assert "at 0.00-0.40 s" in made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    assert len(decoded(output)) == 30
+
+
+@pytest.mark.parametrize("more", [(), ("--grid",)])
+def test_damaged_end_is_told(reenact, tmp_path, photo, clip, more):
+    driver, output = tmp_path / "cut.mp4", tmp_path / "o.mp4"
+    data = clip.read_bytes()
+    driver.write_bytes(data[: int(len(data) * 0.7)])
+    said = made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL, *more)
+    assert "the driver ends in damaged data" in said
+    times, _ = stored_times(output)
+    assert 10 < len(times) < FRAMES
+    assert times == [i / NTSC for i in range(len(times))]
+
+
+def test_noise_in_the_middle_is_told(reenact, tmp_path, photo, clip):
+    """Overwritten data: whatever could be decoded is animated, twice the same."""
+    driver = tmp_path / "noise.mp4"
+    data = bytearray(clip.read_bytes())
+    middle = int(len(data) * 0.6)
+    data[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
+    driver.write_bytes(data)
+    counts = set()
+    for layout in ("--crop-only", "--grid"):
+        made(reenact, "--target", photo, "--driver", driver, "-o", tmp_path / "o.mp4", "--size", 64, layout)
+        counts.add(len(decoded(tmp_path / "o.mp4")))
+    assert len(counts) == 1
+    assert counts.pop() >= 10
+
+
+def test_names_of_all_kinds(reenact, tmp_path, photo, clip, monkeypatch):
+    folder = tmp_path / "Ünïcode фото 写真 and spaces"
+    folder.mkdir()
+    face, film, output = folder / "l'œil %d.png", folder / "film: 12:30 [x].mp4", folder / "résultat 1.mp4"
+    face.symlink_to(photo)
+    film.symlink_to(clip)
+    monkeypatch.chdir(folder)
+    said = made(reenact, "--target", face.name, "--driver", film.name, "-o", f"./{output.name}", *SMALL)
+    assert output.name in said
+    assert len(decoded(output)) == FRAMES
+    assert sorted(os.listdir(folder)) == sorted([face.name, film.name, output.name])
+    code, out, _ = reenact("verify", output)
+    assert code == 0
+    assert film.name in out
+
+
+def test_output_link_is_replaced_not_followed(reenact, tmp_path, photo, motion):
+    precious = tmp_path / "precious.mp4"
+    precious.write_bytes(b"keep me")
+    output = tmp_path / "o.mp4"
+    output.symlink_to(precious)
+    made(reenact, "--target", photo, "--driver", motion, "-o", output, *SMALL)
+    assert precious.read_bytes() == b"keep me"
+    assert not output.is_symlink()
+
+
+def test_more_photos_and_smoothing(reenact, tmp_path, photo, clip):
+    output = tmp_path / "o.mp4"
+    made(reenact, "--target", photo, photo, photo, "--driver", clip, "-o", output, "--smooth", *SMALL)
+    assert len(decoded(output)) == FRAMES
+
+
+def test_batch_goes_on_after_a_failure(reenact, tmp_path, photo, clip, motion):
+    people, films, results = tmp_path / "people", tmp_path / "films", tmp_path / "results"
+    people.mkdir()
+    films.mkdir()
+    (people / "a.png").write_bytes(photo.read_bytes())
+    (people / "b.jpg").write_text("not a picture")
+    (people / "notes.txt").write_text("not meant")
+    (films / "one.mp4").write_bytes(clip.read_bytes())
+    (films / "two.motion").write_bytes(motion.read_bytes())
+    (films / "zero.mp4").touch()
+    command = ("animate", "--target", people, "--driver", films, "-o", results, *SMALL)
+    code, out, err = reenact(*command)
+    assert code == 2
+    assert sorted(p.name for p in results.iterdir()) == ["a--one.mp4", "a--two.mp4"]
+    lines = err.splitlines()
+    assert len(lines) == 5
+    assert sum("b.jpg is not an image" in line for line in lines) == 3 - 1
+    assert sum("zero.mp4" in line for line in lines) >= 1
+    assert lines[-1].startswith("reenact: 4 of 6 could not be made")
+    before = (results / "a--one.mp4").stat().st_mtime_ns
+    code, out, err = reenact(*command)
+    assert code == 2
+    assert out.count("there already, kept") == 2
+    assert (results / "a--one.mp4").stat().st_mtime_ns == before
+
+
+def test_batch_by_pattern(reenact, tmp_path, photo, motion):
+    for name in ("x1.png", "x2.png", "y.png"):
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    out = made(reenact, "--target", tmp_path / "x*.png", "--driver", motion, "-o", tmp_path / "out", *SMALL)
+    assert out.count("30 frames") == 2
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x1--blink.mp4", "x2--blink.mp4"]
+
+
+def test_batch_needs_a_folder(reenact, tmp_path, photo, motion):
+    code, _, err = reenact("animate", "--target", photo.parent, "--driver", motion, "-o", tmp_path / "o.mp4")
+    assert code == 2
+    assert "give -o a folder" in err
+    (tmp_path / "file").touch()
+    code, _, err = reenact("animate", "--target", photo.parent, "--driver", motion, "-o", tmp_path / "file")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_verify(reenact, tmp_path, photo, motion, clip):
+    output = tmp_path / "o.mp4"
+    made(reenact, "--target", photo, "--driver", motion, "-o", output, *SMALL)
+    code, out, err = reenact("verify", output)
+    assert (code, err) == (0, "")
+    assert "Signed, and unchanged since." in out
+    assert "warp" in out
+    assert "blink.motion" in out
+    data = bytearray(output.read_bytes())
+    at = data.index(b"mdat") + 2000
+    data[at] ^= 1
+    output.write_bytes(data)
+    code, out, _ = reenact("verify", output)
+    assert code == 1
+    assert "TAMPERED" in out
+    code, out, _ = reenact("verify", clip)
+    assert code == 1
+    assert "Not signed" in out
+
+
+@pytest.mark.slow
+def test_demo(reenact, tmp_path):
+    code, out, err = reenact("demo", "--out", tmp_path / "demo")
+    assert (code, err) == (0, "")
+    assert {p.suffix for p in (tmp_path / "demo").iterdir()} == {".mp4", ".gif", ".png"}
+    assert all(read_provenance(p).valid for p in (tmp_path / "demo").iterdir() if p.suffix != ".png")
+
+
+def test_many_ticks_a_second(reenact, tmp_path, photo, drawn):
+    """A clock of microseconds: the mean rate's own fraction would not fit into a video's header."""
+    driver, output = tmp_path / "fine.mp4", tmp_path / "o.mp4"
+    pts = [i * 33_367 + i % 3 for i in range(FRAMES)]
+    write_clip(driver, drawn, pts, Fraction(1, 1_000_000))
+    made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    assert stored_times(output)[0] == [Fraction(t, 1_000_000) for t in pts]
+
+
+def test_odd_sizes(reenact, tmp_path, photo, motion):
+    odd = tmp_path / "odd.png"
+    write_image(odd, read_image(photo)[:241, :233])
+    made(reenact, "--target", odd, "--driver", motion, "-o", tmp_path / "o.mp4")
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert (container.streams.video[0].width, container.streams.video[0].height) == (234, 242)
+
+
+def test_help_names_every_verb(reenact):
+    code, out, _ = reenact("--help")
+    assert code == 0
+    assert all(verb in out for verb in ("animate", "demo", "motion", "verify", "bench"))
+    assert Path(out.split()[1]).name == "reenact"

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from reenact.data.pairs import PairKind, clip_pair, contour_pair, warp_back_pair
+from reenact.geometry import draw_sheet, face_crop, face_sheet, in_mean_pose, mean_face
+from reenact.geometry.contours import FACE_OVAL
+from reenact.inference.shipped import demo_photo, shipped_motions
+from reenact.media import read_motion
+from reenact.perception import FaceFinder
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    photo = demo_photo()
+    with FaceFinder() as finder:
+        mesh = finder.observe(photo).landmarks.mesh
+    crop = face_crop(mesh, size=SIZE)
+    return crop.cut(photo), crop.to_crop(mesh)
+
+
+@pytest.fixture(scope="module")
+def expression():
+    motion = read_motion(shipped_motions()["smile"])
+    return in_mean_pose(motion.mesh_px[60])[1], in_mean_pose(motion.mesh_px[20])[1]
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / max(1e-9, float(((a.astype(float) - b) ** 2).mean())))
+
+
+def numbered_clip(frames, seed=0):
+    """Frames that carry their number in every pixel; meshes that move steadily."""
+    pictures = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None, None], (frames, 8, 8, 3))
+    drift = np.arange(frames)[:, None, None] * np.array([0.5, 0.0, 0.0])
+    return pictures, (100 * mean_face().points + drift).astype(np.float32)
+
+
+class TestClipPair:
+    def test_pictures_belong_to_their_landmarks(self):
+        frames, meshes = numbered_clip(50)
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            pair = clip_pair("a", frames, meshes, np.arange(50) / 25, targets=3, least_gap_s=0.5, rng=rng)
+            driver = int(pair.truth[0, 0, 0])
+            assert (pair.driver_mesh == meshes[driver]).all()
+            picked = pair.targets[:, 0, 0, 0].astype(int)
+            assert (pair.target_mesh == meshes[picked]).all()
+            assert (np.abs(picked - driver) / 25 >= 0.5).all()
+            assert len(set(picked)) == 3
+
+    def test_different_frames_are_preferred(self):
+        frames, meshes = numbered_clip(200)
+        rng = np.random.default_rng(1)
+        gaps = []
+        for _ in range(200):
+            pair = clip_pair("a", frames, meshes, np.arange(200) / 25, targets=1, least_gap_s=0.0, rng=rng)
+            gaps.append(abs(int(pair.targets[0, 0, 0, 0]) - int(pair.truth[0, 0, 0])))
+        # Uniform choice gives a mean gap of a third of the clip.
+        assert np.mean(gaps) > 200 / 3 * 1.15
+
+    @pytest.mark.parametrize("frames", [1, 2])
+    def test_short_clips_still_give_pairs(self, frames):
+        pictures, meshes = numbered_clip(frames)
+        rng = np.random.default_rng(0)
+        pair = clip_pair("a", pictures, meshes, np.arange(frames) / 25, targets=4, least_gap_s=1.0, rng=rng)
+        assert pair.targets.shape[0] == 4
+
+
+class TestContourPair:
+    def test_own_outline_gives_the_photo_back(self, astronaut):
+        photo, mesh = astronaut
+        pair = contour_pair("a", photo, mesh, mesh)
+        assert pair.kind is PairKind.CONTOUR
+        assert psnr(pair.truth, photo) > 45
+
+    def test_truth_has_the_other_outline_and_the_own_parts(self, astronaut):
+        photo, mesh = astronaut
+        other = mesh.copy()
+        oval = list(FACE_OVAL)
+        middle = mesh[oval, 0].mean()
+        other[oval, 0] = middle + 1.2 * (mesh[oval, 0] - middle)
+        pair = contour_pair("a", photo, mesh, other)
+        assert np.ptp(pair.driver_mesh[oval, 0]) > 1.1 * np.ptp(mesh[oval, 0])
+        eye = slice(int(mesh[159, 1]) - 1, int(mesh[145, 1]) + 2), slice(int(mesh[33, 0]) + 2, int(mesh[133, 0]) - 1)
+        assert psnr(pair.truth[eye], photo[eye]) > 35
+        assert (pair.targets[0] == photo).all()
+        # The mask is the outline's inside: its middle counts, the picture's corners do not.
+        x, y = pair.driver_mesh[1, :2].astype(int)
+        assert pair.mask[y, x] == 255
+        assert pair.mask[[0, 0, -1, -1], [0, -1, 0, -1]].max() == 0
+
+
+class TestWarpBackPair:
+    def test_truth_is_the_real_photo_and_targets_can_be_undone(self, astronaut, expression):
+        photo, mesh = astronaut
+        pair = warp_back_pair("a", photo, mesh, expression, targets=3, rng=np.random.default_rng(0))
+        assert (pair.truth == photo).all()
+        assert (pair.driver_mesh == mesh).all()
+        inside = np.zeros((SIZE, SIZE), bool)
+        low, high = mesh[:, :2].min(0).astype(int), mesh[:, :2].max(0).astype(int)
+        inside[low[1] : high[1], low[0] : high[0]] = True
+        for target, target_mesh in zip(pair.targets, pair.target_mesh, strict=True):
+            back = draw_sheet(target, face_sheet(target_mesh, SIZE), mesh)
+            # Warping with the landmarks that come with the target brings the photo closer than leaving it.
+            assert psnr(back[inside], photo[inside]) > psnr(target[inside], photo[inside]) + 2
+
+    def test_same_seed_same_pair(self, astronaut, expression):
+        photo, mesh = astronaut
+        pairs = [warp_back_pair("a", photo, mesh, expression, targets=2, rng=np.random.default_rng(7)) for _ in "ab"]
+        assert (pairs[0].targets == pairs[1].targets).all()
+        assert (pairs[0].target_mesh == pairs[1].target_mesh).all()
+
+    def test_targets_differ_in_pose(self, astronaut, expression):
+        photo, mesh = astronaut
+        pair = warp_back_pair("a", photo, mesh, expression, targets=8, rng=np.random.default_rng(3))
+        apart = np.linalg.norm(pair.target_mesh - mesh, axis=2).mean(1)
+        assert apart.min() > 0.5
+        assert apart.max() > 4

@@ -1,0 +1,126 @@
+"""What the contract asks of every model."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from conftest import as_targets
+
+from reenact.core import DriverFrame, ReenactError, TargetCode
+from reenact.models import ZOO, Needs, ReenactmentModel, create_model
+from reenact.retarget import Retargeter
+
+STANDARD_SIZE = 256
+
+
+@pytest.fixture(scope="module", params=list(ZOO))
+def model(request):
+    return create_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def photos(open_mouthed, closed_mouthed):
+    """Eight different photos of one person: two faces, mirrored pixels excluded, in four brightnesses."""
+    pair = [person.cut(STANDARD_SIZE) for person in (open_mouthed, closed_mouthed)]
+    return [(np.uint8(pixels * gain), mesh) for gain in (1.0, 0.9, 0.8, 0.7) for pixels, mesh in pair]
+
+
+@pytest.fixture(scope="module")
+def wanted(photos, motions):
+    """Landmarks of three different moments."""
+    meshes, neutral = motions["talk"]
+    retarget = Retargeter(photos[0][1], neutral)
+    return np.stack([retarget(meshes[i]) for i in (10, 60, 120)])
+
+
+@torch.inference_mode()
+def draw(model, code, meshes):
+    return model.synthesize(code, DriverFrame(meshes))
+
+
+def test_says_what_it_is(model):
+    assert ZOO[model.name] is type(model)
+    assert model.version
+    assert isinstance(model.needs, Needs)
+    assert model.needs.crop_scale > 1
+    assert model.needs.max_targets is None or model.needs.max_targets >= 1
+    assert isinstance(model.trained, bool)
+    assert isinstance(model, ReenactmentModel)
+    assert not inspect.isabstract(type(model))
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(ReenactError, match="warp"):
+        create_model("no such model")
+
+
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_draws_from_one_to_eight_photos(model, photos, wanted, k):
+    used = min(k, model.needs.max_targets or k)
+    image = draw(model, model.encode_target(as_targets(*photos[:used])), wanted)
+    assert image.shape == (3, 3, STANDARD_SIZE, STANDARD_SIZE)
+    assert image.dtype == torch.float32
+    assert torch.isfinite(image).all()
+    assert image.min() >= -1
+    assert image.max() <= 1
+    # A picture of somebody: neither flat nor the same in each frame.
+    assert image.std() > 0.1
+    assert (image[0] - image[1]).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("size", [64, 96, 320, 512])
+def test_other_sizes(model, open_mouthed, size):
+    if not model.needs.any_resolution:
+        pytest.skip("works at its own size only")
+    photo = open_mouthed.cut(size)
+    assert draw(model, model.encode_target(as_targets(photo)), photo[1][None]).shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize(("height", "width"), [(250, 250), (256, 320), (128, 100)])
+def test_odd_sizes_are_refused(model, open_mouthed, height, width):
+    targets = as_targets((np.zeros((height, width, 3), np.uint8), open_mouthed.mesh_px))
+    with pytest.raises(ValueError, match="32"):
+        model.encode_target(targets)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_encoding_once_equals_encoding_for_every_frame(model, photos, wanted, k):
+    targets = as_targets(*photos[: min(k, model.needs.max_targets or k)])
+    code = model.encode_target(targets)
+    once = [draw(model, code, mesh[None]) for mesh in wanted]
+    each = [draw(model, model.encode_target(targets), mesh[None]) for mesh in wanted]
+    assert all(torch.equal(a, b) for a, b in zip(once, each, strict=True))
+
+
+def test_batch_equals_loop(model, photos, wanted):
+    code = model.encode_target(as_targets(photos[0]))
+    loop = torch.cat([draw(model, code, mesh[None]) for mesh in wanted])
+    torch.testing.assert_close(draw(model, code, wanted), loop, atol=1e-5, rtol=0)
+
+
+def test_repeats_bit_for_bit_whatever_was_drawn_between(model, photos, wanted):
+    targets = as_targets(*photos[: min(2, model.needs.max_targets or 2)])
+    before = targets.images.clone(), targets.mesh_px.copy(), wanted.copy()
+    code = model.encode_target(targets)
+    first = draw(model, code, wanted[:1])
+    draw(model, code, wanted[1:])
+    model.encode_target(as_targets(photos[1]))
+    assert torch.equal(draw(model, code, wanted[:1]), first)
+    assert torch.equal(draw(create_model(model.name), code, wanted[:1]), first)
+    # What it was given stays as it was.
+    assert torch.equal(targets.images, before[0])
+    np.testing.assert_array_equal(targets.mesh_px, before[1])
+    np.testing.assert_array_equal(wanted, before[2])
+
+
+def test_another_models_code_is_refused(model, wanted):
+    with pytest.raises(TypeError, match="Code"):
+        model.synthesize(TargetCode(), DriverFrame(wanted))
+
+
+def test_code_cannot_be_changed(model, photos):
+    code = model.encode_target(as_targets(photos[0]))
+    assert isinstance(code, TargetCode)
+    with pytest.raises(AttributeError):
+        setattr(code, next(iter(vars(code))), None)
