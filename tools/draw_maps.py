@@ -19,7 +19,13 @@ from reenact.inference.shipped import demo_photo
 from reenact.perception import FaceFinder
 
 OUT = Path(__file__).parents[1] / "docs/assets/maps.png"
-COLUMNS = 8
+COLUMNS = 9
+CROP_SCALE = 1.4
+"""Tighter than models see it, so that eyes and lips are large enough to judge."""
+PART_COLOURS = (
+    *((51, 51, 51), (255, 255, 0), (255, 0, 0), (0, 0, 255), (0, 255, 0)),
+    *((255, 0, 255), (0, 255, 255), (255, 255, 255), (255, 128, 0)),
+)
 LABEL_PX = 14
 
 
@@ -33,8 +39,7 @@ def main() -> None:
     photo = demo_photo() if options.photo is None else np.asarray(Image.open(options.photo).convert("RGB"))
     sheet = contact_sheet(photo, options.size, options.tile)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    # 64 grey and colour levels are enough for soft edges and halve the file.
-    sheet.quantize(64, dither=Image.Dither.NONE).save(options.out, optimize=True)
+    sheet.save(options.out, optimize=True)
     print(f"{options.out} ({options.out.stat().st_size / 1024:.0f} KiB)")
 
 
@@ -42,8 +47,8 @@ def contact_sheet(photo: np.ndarray, size: int, tile: int) -> Image.Image:
     """Every map of the photo's face as a labelled tile."""
     with FaceFinder() as finder:
         landmarks = finder.observe(photo).landmarks
-    crop = face_crop(landmarks.mesh, size=size)
-    tiles = [("photo", crop.cut(photo)), *map_tiles(Landmarks(crop.to_crop(landmarks.mesh)), size)]
+    crop = face_crop(landmarks.mesh, size=size, scale=CROP_SCALE)
+    tiles = map_tiles(crop.cut(photo), Landmarks(crop.to_crop(landmarks.mesh)))
     rows = -(-len(tiles) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * tile, rows * (tile + LABEL_PX)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -54,21 +59,27 @@ def contact_sheet(photo: np.ndarray, size: int, tile: int) -> Image.Image:
     return sheet
 
 
-def map_tiles(landmarks: Landmarks, size: int) -> list[tuple[str, np.ndarray]]:
-    """Names and (size, size, 3) uint8 pictures of all maps of one face."""
+def map_tiles(photo: np.ndarray, landmarks: Landmarks) -> list[tuple[str, np.ndarray]]:
+    """Names and (size, size, 3) uint8 pictures: the photo and all maps of its face."""
+    size = len(photo)
     mesh, ibug68 = torch.tensor(landmarks.mesh)[None], torch.tensor(landmarks.ibug68)[None]
     parsing = maps.parsing_map(mesh, size)
-    weights = maps.part_weights(parsing)
     boundaries = maps.boundary_maps(mesh, size)
+    picture = torch.tensor(photo).permute(2, 0, 1) / 255
+    parts = picture
+    for part, colour in zip(parsing[0], PART_COLOURS, strict=True):
+        parts = parts.lerp(torch.tensor(colour)[:, None, None] / 255, part * 0.5)
     planes = {
+        "photo": picture,
+        "parsing map on it": parts,
         "raster": (maps.landmark_raster(ibug68, size) + 1) / 2,
         "raster, irises": (maps.landmark_raster(mesh, size, irises=True) + 1) / 2,
         "all boundaries": boundaries[:, :15].amax(1),
-        "the same from 68": maps.boundary_maps(ibug68, size).amax(1),
-        "part weights / 8.5": weights / 8.5,
+        "boundaries from 68": maps.boundary_maps(ibug68, size).amax(1),
+        "part weights / 8.5": maps.part_weights(parsing) / 8.5,
         "hull weights / 3": maps.hull_weights(ibug68, size) / 3,
         "face mask": maps.face_mask(mesh, size),
-        **{f"p{i} {name}": parsing[:, i] for i, name in enumerate(maps.PARSING_CHANNELS)},
+        **{f"p{i} {short(name)}": parsing[:, i] for i, name in enumerate(maps.PARSING_CHANNELS)},
         **{f"b{i} {short(name)}": boundaries[:, i] for i, name in enumerate(maps.BOUNDARY_CHANNELS)},
     }
     return [(name, to_uint8(plane)) for name, plane in planes.items()]

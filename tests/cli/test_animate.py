@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
+from clip_helpers import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
 from PIL import Image
 
 from reenact.media import read_image, read_provenance, write_image
@@ -332,7 +332,7 @@ def test_verify(reenact, tmp_path, photo, motion, clip):
 
 @pytest.mark.slow
 def test_demo(reenact, tmp_path):
-    code, out, err = reenact("demo", "--out", tmp_path / "demo")
+    code, _, err = reenact("demo", "--out", tmp_path / "demo")
     assert (code, err) == (0, "")
     assert {p.suffix for p in (tmp_path / "demo").iterdir()} == {".mp4", ".gif", ".png"}
     assert all(read_provenance(p).valid for p in (tmp_path / "demo").iterdir() if p.suffix != ".png")

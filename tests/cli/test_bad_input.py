@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from conftest import write_clip
+from clip_helpers import write_clip
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from skimage.data import astronaut, coins
@@ -341,7 +341,7 @@ def little_room():
     ("driver", "room", "suffix"),
     [
         ("clip", 40_000, ".mp4"),  # the landmarks do not fit
-        ("motion", 20_000, ".mp4"),  # the pictures do not fit
+        ("motion", 5_000, ".mp4"),  # the pictures do not fit
         ("motion", 20_000, ".gif"),
         ("motion", 20_000, ".webp"),
     ],
@@ -379,7 +379,7 @@ MORE = {
     "info missing": (("motion", "info", "no.motion"), "does not exist"),
     "info of a video": (("motion", "info", "CLIP"), "not a motion file"),
     "verify missing": (("verify", "no.mp4"), "does not exist"),
-    "verify folder": (("verify", "../"), "is a folder"),
+    "verify folder": (("verify", "films"), "is a folder"),
     "verify text": (("verify", "letter.txt"), "letter.txt"),
     "demo below a file": (("demo", "--out", "letter.txt/demo"), "letter.txt"),
     "bench to nowhere": (("bench", "--json", "nowhere/a.json"), "nowhere"),
@@ -392,6 +392,7 @@ MORE = {
 def test_other_verbs(case, refused, tmp_path, clip, photo, monkeypatch):
     arguments, reason = MORE[case]
     text(tmp_path / "letter.txt")
+    folder(tmp_path / "films")
     monkeypatch.chdir(tmp_path)
     given = {"CLIP": clip, "PHOTO": photo}
     assert reason in refused(*(given.get(one, one) for one in arguments))

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import FRAMES, decoded, sound_packets, stored_times
+from clip_helpers import FRAMES, decoded, sound_packets, stored_times, write_clip
 
 from reenact.core import MediaError
-from reenact.inference import Layout, Options, Report, animate, job
+from reenact.inference import Layout, Options, Report, TrackFolder, animate, job
 
 SEGMENT = 8
 FAST = Options(size=64, max_side=128, provenance=False)
@@ -116,12 +117,8 @@ def test_stopped_again_and_again(tmp_path, photo, clip, unstopped):
     assert_same(output, unstopped(FAST))
 
 
-def test_tracker_keeps_to_its_person(tmp_path, photo, drawn, unstopped):
+def test_tracker_keeps_to_its_person(tmp_path, drawn):
     """Two people: the one followed is not the largest after the stop, and still the one to follow."""
-    from conftest import write_clip
-
-    from reenact.inference import TrackFolder
-
     rng = np.random.default_rng(3)
     frames = []
     for i, face in enumerate(drawn):
@@ -131,8 +128,6 @@ def test_tracker_keeps_to_its_person(tmp_path, photo, drawn, unstopped):
             larger = np.kron(drawn[0][20:180, 40:200], np.ones((2, 2, 1), np.uint8))[:256, :300]
             canvas[:, 260:] = larger
         frames.append(canvas)
-    from fractions import Fraction
-
     driver = tmp_path / "two.mp4"
     write_clip(driver, frames, list(range(FRAMES)), Fraction(1, 25))
     whole = TrackFolder(tmp_path / "whole", driver).fill().read(0, FRAMES)
@@ -266,8 +261,6 @@ def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenact):
 
 
 def test_other_verbs_promise_nothing(tmp_path, clip, reenact, monkeypatch):
-    from reenact.inference import TrackFolder
-
     def stopped(*_):
         raise KeyboardInterrupt
 

@@ -1,5 +1,7 @@
 """Contours against the mesh itself: its boundary loops, its edges, its mirror."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -80,7 +82,7 @@ def test_halves_share_their_ends_and_make_the_whole(closed, upper, lower):
 def test_outer_lip_runs_along_edges_of_the_mesh():
     edges = {frozenset((int(t[i]), int(t[i - 1]))) for t in mean_face().triangles for i in range(3)}
     lip = contours.OUTER_LIPS_UPPER
-    assert all(frozenset(pair) in edges for pair in zip(lip[:-1], lip[1:], strict=True))
+    assert all(frozenset(pair) in edges for pair in pairwise(lip))
     # Above the inner edge.
     points = mean_face().points
     assert (points[list(lip[1:-1]), 1] < points[list(contours.INNER_LIPS_UPPER[1:-1]), 1]).all()

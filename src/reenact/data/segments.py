@@ -156,7 +156,7 @@ def steady_crop(mesh_px: Float[np.ndarray, "t 478 3"], picture_px: tuple[int, in
     side = max(FACE_CROP_SCALE * median, spread)
     if side > min(picture_px):
         side = min(side, max(min(picture_px), TIGHT_SCALE * median, spread))
-    side_px = max(8, int(side) if side <= min(picture_px) else round(side))
+    side_px = max(8, round(side))
     # As in `geometry.face_crop`: the mesh ends at the hairline, and moving up centres head and hair...
     corner = (low + high) / 2 - side_px / 2 - [0, 0.05 * side_px]
     # ...as far as the chin stays in.

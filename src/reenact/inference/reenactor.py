@@ -215,6 +215,7 @@ class Reenactor:
         wanted = self.target.mesh_px
         with FaceTracker() as tracker:
             for number, picture in enumerate(pictures):
+                check_picture(picture)
                 seen = tracker.track(picture)
                 if seen is not None:
                     mesh = seen.landmarks.mesh

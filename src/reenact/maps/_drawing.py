@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 SQRT2 = math.sqrt(2.0)
-_TINY = 1e-12
+_TINY = 1e-20
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,7 @@ def boundary_maps(
         return torch.where(distance < reach, torch.exp(distance.square() * (-0.5 / sigma**2)), 0.0)
 
     lines = stroke(_lines(from_mesh), landmarks_px, size, bell, reach)
-    if from_mesh:
-        lines[:, len(BOUNDARIES) :] = gaze_maps(landmarks_px, size)
-    return lines
+    return torch.cat([lines, gaze_maps(landmarks_px, size)], dim=1) if from_mesh else lines
 
 
 @cache
@@ -79,4 +77,4 @@ def _lines(from_mesh: bool) -> Drawing:
     pieces = _MESH_PIECES if from_mesh else _IBUG_PIECES
     chains = [mesh if from_mesh else ibug for mesh, ibug in BOUNDARIES.values()]
     paths = [_curves.Path(i, (_curves.smooth(chain, pieces),)) for i, chain in enumerate(chains) if chain]
-    return _curves.drawing(paths, channels=len(BOUNDARY_CHANNELS))
+    return _curves.drawing(paths, channels=len(BOUNDARIES if from_mesh else BOUNDARY_CHANNELS))

@@ -34,7 +34,7 @@ def seen_iris(
     iris: Float[Tensor, "b c h w"],
     to_lids_px: Float[Tensor, "b c h w"],
     eye_turns: Float[Tensor, "b c h w"],
-    mesh_px: Float[Tensor, "b 478 d"],
+    mesh_px: Float[Tensor, "b n d"],
     reach_px: float,
 ) -> Float[Tensor, "b c h w"]:
     """The iris inside the eye's opening.
@@ -53,7 +53,7 @@ def seen_iris(
     return iris * torch.where(eye_turns > 0, (to_lids_px - margin).clamp(0.0, 1.0), 0.0)
 
 
-def gaze_maps(mesh_px: Float[Tensor, "b 478 d"], size: int | tuple[int, int]) -> Float[Tensor, "b 2 h w"]:
+def gaze_maps(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 2 h w"]:
     """Filled irises, clipped to the openings of the eyes; nothing where an eye is closed.
 
     Args:

@@ -22,7 +22,7 @@ _IRIS_UNTIL_CLIPPED = PARSING_CHANNELS.index("gaze")
 _EYES = PARSING_CHANNELS.index("eyes")
 
 
-def parsing_map(mesh_px: Float[Tensor, "b 478 d"], size: int | tuple[int, int]) -> Float[Tensor, "b 9 h w"]:
+def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 9 h w"]:
     """The parts of a face, filled, with soft edges; parts lie on top of the face and of each other. Differentiable.
 
     The face reaches up to the brows' upper edges, as in the authors' code. Their filling (polygon, 3 x 3 dilation,

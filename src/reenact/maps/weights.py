@@ -33,7 +33,7 @@ EVERYWHERE = 0.5
 HULL_WEIGHT = 3.0
 
 
-def part_weights(parsing: Float[Tensor, "b 9 h w"]) -> Float[Tensor, "b 1 h w"]:
+def part_weights(parsing: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     """Paper A's weight of each pixel in the L1 loss: 0.5 plus the weights of all parts that cover it.
 
     Parts lie on top of each other, so an iris weighs 0.5 + 1 (face) + 3 (eyes) + 4 (gaze) = 8.5.
@@ -67,7 +67,7 @@ def hull_weights(
 
 
 def face_mask(
-    mesh_px: Float[Tensor, "b 478 d"], size: int | tuple[int, int], *, grow_px: float = 0.0, soft_px: float = 1.0
+    mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int], *, grow_px: float = 0.0, soft_px: float = 1.0
 ) -> Float[Tensor, "b 1 h w"]:
     """The face with its forehead: the mesh's outline, and the nose where a turned head shows it outside of that.
 

@@ -51,3 +51,10 @@ class ReenactmentModel(nn.Module, ABC):
         Returns:
             RGB in [-1, 1], the size of the first target photo.
         """
+
+
+def check_targets(targets: TargetSet) -> None:
+    """Refuse photos that are not cropped to squares of a multiple of 32 pixels."""
+    height, width = targets.images.shape[-2:]
+    if height != width or height % 32:
+        raise ValueError(f"target crops must be squares of a multiple of 32 pixels, not {width} x {height}")

@@ -80,26 +80,27 @@ def _rows(table: Path) -> Iterator[_Row]:
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            absent = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-            if absent:
-                raise ReenactError(f"{table} has no column {absent[0]}; expected {', '.join(_NEEDED)}")
-            for cells in _numbered(reader, table):
-                where = f"{table} line {reader.line_num}"
-                if None in cells or None in cells.values():
-                    raise ReenactError(
-                        f"{where}: expected {len(reader.fieldnames or ())} cells, as in the header; "
-                        "put texts with a comma in double quotes"
-                    )
-                yield _Row(where, _item({name: text.strip() for name, text in cells.items()}, table.parent, where))
+            try:
+                yield from _parsed(reader, table)
+            except csv.Error as error:
+                # DictReader's own number is behind after an error.
+                raise ReenactError(f"{table} line {reader.reader.line_num}: {error}; correct the quotes") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ReenactError(f"cannot read {table}: {error}; expected a CSV file in UTF-8") from error
 
 
-def _numbered(reader: csv.DictReader[str], table: Path) -> Iterator[dict[str, str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise ReenactError(f"{table} line {reader.line_num}: {error}; correct the quotes") from error
+def _parsed(reader: csv.DictReader[str], table: Path) -> Iterator[_Row]:
+    absent = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+    if absent:
+        raise ReenactError(f"{table} has no column {absent[0]}; expected {', '.join(_NEEDED)}")
+    for cells in reader:
+        where = f"{table} line {reader.line_num}"
+        if None in cells or None in cells.values():
+            raise ReenactError(
+                f"{where}: expected {len(reader.fieldnames or ())} cells, as in the header; "
+                "put texts with a comma in double quotes"
+            )
+        yield _Row(where, _item({name: text.strip() for name, text in cells.items()}, table.parent, where))
 
 
 def _item(cells: dict[str, str], folder: Path, where: str) -> Item:

@@ -17,7 +17,7 @@ from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
 from reenact.geometry.mean_face import mean_face
 from reenact.geometry.procrustes import fit_similarity
 from reenact.geometry.rotation import angles_from_matrix
-from reenact.models.contract import Needs, ReenactmentModel
+from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.warp.config import WarpConfig
 from reenact.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
 from reenact.models.warp.layers import smoothstep
@@ -72,6 +72,7 @@ class Warp(ReenactmentModel):
 
     def encode_target(self, targets: TargetSet) -> WarpCode:
         """Take the photos apart; see `ReenactmentModel.encode_target`."""
+        check_targets(targets)
         pictures = [_to_uint8(image) for image in targets.images]
         matched = [pictures[0]] + [
             _colour_matched(picture, mesh, pictures[0], targets.mesh_px[0])

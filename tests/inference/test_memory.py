@@ -1,0 +1,105 @@
+"""The longest driver takes no more memory than a short one."""
+
+import re
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import psutil
+import pytest
+from skimage.data import astronaut
+
+from reenact import Reenactor
+from reenact.inference import Options, animate
+from reenact.inference.shipped import shipped_motions
+from reenact.media import write_image
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
+    write_image(path, np.ascontiguousarray(astronaut()[:256, 100:356]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(photo):
+    """15 pictures of a talking head."""
+    reenactor = Reenactor()
+    reenactor.set_target([photo])
+    return [frame.image for frame, _ in zip(reenactor.drive(shipped_motions()["talk"]), range(15), strict=False)]
+
+
+def looped(path, pictures, frames, *, sound=False):
+    """A film of that many frames, 30 a second, that repeats one encoded second for as long as wanted."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=30, options={"preset": "ultrafast", "bf": "0"})
+        video.height, video.width = pictures[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        audio = output.add_stream("aac", rate=48000) if sound else None
+        packets = []
+        for picture in pictures:
+            packets += video.encode(av.VideoFrame.from_ndarray(picture))
+        packets += video.encode(None)
+        contents = [(bytes(packet), packet.is_keyframe) for packet in packets]
+        for number in range(frames):
+            content, key = contents[number % len(contents)]
+            packet = av.Packet(content)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.duration = Fraction(1, 30), 1
+            packet.stream, packet.is_keyframe = video, key
+            output.mux(packet)
+        if audio:
+            for block in range(frames * 1600 // 1024):
+                wave = np.sin((np.arange(1024) + block * 1024) * 440 * 2 * np.pi / 48000).astype(np.float32)
+                sample = av.AudioFrame.from_ndarray(np.repeat(wave[None], 2, 0), format="fltp", layout="stereo")
+                sample.sample_rate, sample.pts = 48000, block * 1024
+                output.mux(audio.encode(sample))
+            output.mux(audio.encode(None))
+    return path
+
+
+class Watch:
+    """Largest resident size seen at any frame, MiB."""
+
+    def __init__(self):
+        self.peak_mib = 0.0
+
+    def start(self, what, done, total):
+        pass
+
+    def step(self, done, total):
+        self.peak_mib = max(self.peak_mib, psutil.Process().memory_info().rss / 2**20)
+
+    def end(self):
+        pass
+
+
+def test_ten_times_the_frames_no_more_memory(tmp_path, photo, pictures):
+    options = Options(size=64, max_side=128, provenance=False)
+    peaks = []
+    for frames in (40, 40, 400):  # the first run loads what is loaded once
+        watch = Watch()
+        driver = looped(tmp_path / f"{frames}.mp4", pictures, frames)
+        report = animate([photo], driver, tmp_path / "o.mp4", options, progress=watch)
+        assert report.frames == frames
+        peaks.append(watch.peak_mib)
+    # 360 pictures of 256 x 256 would be 68 MiB, their landmarks as floats another 2.
+    assert peaks[2] - peaks[1] < 12, peaks
+
+
+@pytest.mark.slow
+def test_one_minute_of_720p_against_ten_seconds(tmp_path, photo, pictures):
+    wide = [np.pad(cv2.resize(p, (720, 720)), ((0, 0), (280, 280), (0, 0)), mode="edge") for p in pictures]
+    peaks = []
+    for seconds in (10, 60):
+        driver = looped(tmp_path / f"{seconds}.mp4", wide, 30 * seconds, sound=True)
+        command = ["animate", "--target", photo, "--driver", driver, "-o", tmp_path / f"{seconds}-o.mp4"]
+        done = subprocess.run(
+            [sys.executable, "-m", "reenact", *map(str, command)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(re.search(r"peak memory (\d+) MiB", done.stdout)[1]))
+    assert peaks[1] < 1.1 * peaks[0], peaks

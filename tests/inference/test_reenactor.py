@@ -1,0 +1,173 @@
+"""The Python interface, as its users write it."""
+
+import threading
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+import reenact
+from reenact import Motion, ReenactError, Reenactor, Transfer
+from reenact.core import NoFaceError
+from reenact.inference.shipped import shipped_motions
+from reenact.media import VideoWriter, read_motion, write_image, write_motion
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def face():
+    return np.ascontiguousarray(astronaut()[:256, 100:356])
+
+
+@pytest.fixture(scope="module")
+def motion():
+    """Half a second of a shipped motion."""
+    whole = read_motion(shipped_motions()["talk"])
+    return whole.between(0, FRAMES / whole.fps - 1e-6)
+
+
+@pytest.fixture(scope="module")
+def reenactor(face):
+    one = Reenactor("warp", size=128)
+    one.set_target([face])
+    return one
+
+
+@pytest.fixture(scope="module")
+def pictures(reenactor, motion):
+    return [frame.image for frame in reenactor.drive(motion)]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory, pictures):
+    path = tmp_path_factory.mktemp("video") / "driver.mp4"
+    with VideoWriter(path, size=(256, 256), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
+        for number, picture in enumerate(pictures):
+            writer.write(picture, number)
+    return path
+
+
+def test_lines_of_the_docstring(face, video, tmp_path):
+    write_image(tmp_path / "person.png", face)
+    r = Reenactor("warp")
+    r.set_target([tmp_path / "person.png"])
+    shown = [frame.image for frame in r.drive(str(video))]
+    assert len(shown) == FRAMES
+    assert all(image.shape == face.shape and image.dtype == np.uint8 for image in shown)
+    assert "set_target" in reenact.__doc__
+
+
+def test_motion_path_and_motion_are_the_same(reenactor, motion, tmp_path):
+    write_motion(tmp_path / "a.motion", motion)
+    by_path = list(reenactor.drive(tmp_path / "a.motion"))
+    by_value = list(reenactor.drive(motion))
+    assert isinstance(motion, Motion)
+    assert len(by_path) == len(by_value) == FRAMES
+    for a, b, pts in zip(by_path, by_value, motion.pts, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        assert a.time_s == b.time_s == pytest.approx(float(pts * motion.time_base))
+
+
+def test_video_and_pictures_as_they_come(reenactor, video, pictures):
+    """Live the neutral is the first frame, so it is given here to compare with."""
+    recorded = list(reenactor.drive(video, neutral=pictures[0]))
+    live = list(reenactor.drive(iter(pictures), neutral=pictures[0], fps=25.0))
+    assert [f.time_s for f in recorded] == pytest.approx([f.time_s for f in live])
+    for a, b in zip(recorded, live, strict=True):
+        assert a.face.shape == (128, 128, 3)
+        # One has gone through a codec.
+        assert np.abs(a.mesh_px - b.mesh_px)[:, :2].mean() < 1.0
+
+
+def test_first_frame_of_a_live_driver_is_its_neutral(reenactor, pictures):
+    first = next(iter(reenactor.drive(pictures)))
+    np.testing.assert_allclose(first.mesh_px, reenactor.target.mesh_px, atol=0.6)
+
+
+def test_live_driver_without_a_face_holds_the_pose(reenactor, pictures):
+    wall = np.full_like(pictures[0], 90)
+    shown = list(reenactor.drive([wall, *pictures[:3], wall, wall, pictures[5]], smooth=True))
+    np.testing.assert_array_equal(shown[0].mesh_px, reenactor.target.mesh_px)
+    np.testing.assert_array_equal(shown[4].image, shown[3].image)
+    np.testing.assert_array_equal(shown[5].image, shown[3].image)
+    assert (shown[6].image != shown[5].image).any()
+    with pytest.raises(NoFaceError, match="never showed a face"):
+        list(reenactor.drive([wall, wall]))
+
+
+def test_photo_drives_one_frame(reenactor, pictures, tmp_path):
+    write_image(tmp_path / "d.png", pictures[5])
+    assert len(list(reenactor.drive(tmp_path / "d.png"))) == 1
+
+
+def test_the_outside_of_the_crop_is_the_photo(face, motion):
+    wide = np.pad(face, ((60, 60), (200, 200), (0, 0)), mode="reflect")
+    one = Reenactor("warp")
+    target = one.set_target([wide])
+    inside = target.crop.inside(wide.shape[1], wide.shape[0])
+    shown = next(one.drive(motion)).image
+    outside = np.ones(wide.shape[:2], bool)
+    outside[inside] = False
+    assert outside.any()
+    np.testing.assert_array_equal(shown[outside], wide[outside])
+    assert (shown[inside] != wide[inside]).any()
+
+
+def test_stopping_a_drive_leaves_no_thread(reenactor, video):
+    before = threading.active_count()
+    drive = reenactor.drive(video)
+    next(drive)
+    drive.close()
+    assert threading.active_count() == before
+
+
+def test_a_second_target_replaces_the_first(face, motion):
+    one = Reenactor("warp", size=128, transfer="absolute")
+    assert one.transfer is Transfer.ABSOLUTE
+    one.set_target([face])
+    first = next(one.drive(motion)).image
+    one.set_target([np.ascontiguousarray(face[:, ::-1])])
+    assert (next(one.drive(motion)).image != first).any()
+
+
+def test_errors(face, motion, tmp_path):
+    with pytest.raises(ReenactError, match="no target yet"):
+        next(Reenactor("warp").drive(motion))
+    with pytest.raises(ReenactError, match="warp"):
+        Reenactor("nobody")
+    with pytest.raises(ReenactError, match="multiple of 32"):
+        Reenactor("warp", size=100)
+    with pytest.raises(ReenactError, match="at least 64"):
+        Reenactor("warp", max_side=10)
+    with pytest.raises(ValueError, match="sideways"):
+        Reenactor("warp", transfer="sideways")
+    one = Reenactor("warp", size=64)
+    for photos in ([], [face] * 9):
+        with pytest.raises(ReenactError, match="photos were given"):
+            one.set_target(photos)
+    for single in (face, "photo.png", tmp_path / "photo.png"):
+        with pytest.raises(ReenactError, match="takes a list"):
+            one.set_target(single)
+    with pytest.raises(ReenactError, match="does not exist"):
+        one.set_target([tmp_path / "photo.png"])
+    with pytest.raises(NoFaceError, match="photo 2"):
+        one.set_target([face, np.full((64, 64, 3), 90, np.uint8)])
+    with pytest.raises(NoFaceError, match="photo 1"):
+        one.set_target([np.zeros((1, 1, 3), np.uint8)])
+    with pytest.raises(ValueError, match="uint8"):
+        one.set_target([face.astype(np.float32)])
+    one.set_target([face])
+    with pytest.raises(ReenactError, match="does not exist"):
+        next(one.drive(tmp_path / "film.mp4"))
+    with pytest.raises(ReenactError, match="does not exist"):
+        next(one.drive(tmp_path / "m.motion"))
+    with pytest.raises(ValueError, match="uint8"):
+        next(one.drive(face))
+
+
+def test_motion_without_a_face(reenactor, motion):
+    with pytest.raises(NoFaceError, match="none of the driver's 12 frames"):
+        next(reenactor.drive(replace(motion, seen=np.zeros(FRAMES, bool))))
