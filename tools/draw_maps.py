@@ -1,6 +1,6 @@
 """Draws `docs/assets/maps.png`: all maps of the demo photo, with their names.
 
-    python tools/draw_maps.py
+python tools/draw_maps.py
 """
 
 from __future__ import annotations

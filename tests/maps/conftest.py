@@ -24,7 +24,7 @@ def astronaut_mesh():
 
 @pytest.fixture(scope="session")
 def faces(astronaut_mesh):
-    """(6, 478, 3) float64: the real face, and mean faces: straight, turned, tilted, half outside, filling the picture."""
+    """(6, 478, 3) float64: the real face; mean faces: straight, turned, tilted, half outside, filling the picture."""
     meshes = [
         astronaut_mesh.astype(np.float64),
         _posed(),

@@ -1,4 +1,4 @@
-"""What holds for every map: agrees with its slow twin, batch = loop, moves with the face, mirrors, dtypes, gradients."""
+"""What holds for every map: agrees with its slow twin, batch = loop, moves with the face, mirrors, gradients..."""
 
 import numpy as np
 import pytest

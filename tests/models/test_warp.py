@@ -251,7 +251,7 @@ def test_closing_an_open_mouth_hides_the_teeth(finder, draw, open_mouthed, motio
     assert gap(found, LIPS) < 0.25 * gap(mesh, LIPS)
 
 
-# Several photos: heads turned by 0, -20 and 20 degrees, each with a spot on the forehead and a background of its own colour.
+# Several photos: heads turned by 0, -20 and 20 degrees; each has a forehead spot and a background of its own colour.
 
 SIZE = 128
 YAW_DEG = (0.0, -20.0, 20.0)

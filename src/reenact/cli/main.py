@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from reenact import __version__
-from reenact.cli import animate, bench, demo, motion, verify
+from reenact.cli import animate, bench, demo, motion, prepare, verify
 from reenact.core.errors import ReenactError
 
 BAD_INPUT = 2
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="reenact", description="Make the person in a photo move like a driver.")
     top.add_argument("--version", action="version", version=f"reenact {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in (animate, demo, motion, verify, bench):
+    for verb in (animate, demo, motion, prepare, verify, bench):
         verb.add_parser(verbs)
     return top
 

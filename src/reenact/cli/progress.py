@@ -6,20 +6,25 @@ from tqdm import tqdm
 
 
 class Bar:
-    """Shows `inference.Progress` on the terminal."""
+    """Shows `inference.Progress` on the terminal.
 
-    def __init__(self) -> None:
+    Args:
+        unit: what is counted.
+    """
+
+    def __init__(self, *, unit: str = "frame") -> None:
+        self._unit = unit
         self._bar: tqdm | None = None
 
     def start(self, what: str, done: int, total: int | None) -> None:
         """A stage begins."""
         # disable=None: shown on a terminal only, so that logs hold no bar.
         self._bar = tqdm(
-            desc=what, initial=done, total=total, unit="frame", mininterval=0.2, dynamic_ncols=True, disable=None
+            desc=what, initial=done, total=total, unit=self._unit, mininterval=0.2, dynamic_ncols=True, disable=None
         )
 
     def step(self, done: int, total: int | None) -> None:
-        """`done` frames are there."""
+        """So many are done."""
         assert self._bar is not None
         if total is not None and self._bar.total != total:
             self._bar.total = total

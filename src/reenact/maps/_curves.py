@@ -24,6 +24,8 @@ IMAGE_RIGHT_BROW_UPPER, IMAGE_RIGHT_BROW_LOWER = (336, 296, 334, 293, 300), (285
 NOSE_BRIDGE = (168, 6, 197, 195, 5, 4)
 NOSE_TIP = (131, 49, 102, 64, 98, 97, 2, 326, 327, 294, 331, 279, 360)
 """Down one wing, along the base, up the other wing."""
+PROFILE = (9, 8, *NOSE_BRIDGE, 1, 19, 94, 2, 164, 0, 17, 18, 200, 199, 175, 152)
+"""From between the brows to the chin."""
 OUTER_LIPS_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 
 
@@ -46,7 +48,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Path:
-    """Curves one after the other, joined by straight lines, drawn to a channel; closed: the last point meets the first."""
+    """Curves one after the other, joined by straight lines.
+
+    Args:
+        channel: that they are drawn to.
+        curves: in order.
+        closed: whether the last point is joined to the first.
+    """
 
     channel: int
     curves: tuple[Curve, ...]
@@ -76,6 +84,11 @@ def smooth(landmarks: Sequence[int], pieces: int = 1) -> Curve:
     return Curve(np.asarray(landmarks)[control], blend)
 
 
+def point(landmark: int) -> Curve:
+    """A curve of one point, for corners."""
+    return Curve(np.full((1, 4), landmark), np.full((1, 4), 0.25))
+
+
 def ellipse(rim: Sequence[int], points: int = IRIS_POINTS) -> Curve:
     """The ellipse whose half axes run between opposite ones of four landmarks (given in order around it)."""
     angle = 2 * np.pi * np.arange(points) / points
@@ -95,7 +108,9 @@ def drawing(paths: Sequence[Path], channels: int) -> Drawing:
         joined = np.stack([points, np.roll(points, -1)], axis=1)
         ends.append(joined if path.closed else joined[:-1])
         channel.append(np.full(len(ends[-1]), path.channel))
-    return Drawing(np.concatenate(control), np.concatenate(weight), np.concatenate(ends), np.concatenate(channel), channels)
+    return Drawing(
+        np.concatenate(control), np.concatenate(weight), np.concatenate(ends), np.concatenate(channel), channels
+    )
 
 
 def opening(upper: Sequence[int], lower: Sequence[int], channel: int, pieces: int = 1) -> Path:
@@ -111,10 +126,34 @@ def eyes(image_left: int, image_right: int) -> list[Path]:
     ]
 
 
+def nose(channel: int, pieces: int) -> Path:
+    """Seen from the front: the triangle from the top of the bridge to the nose's wings and base."""
+    return Path(channel, (point(NOSE_BRIDGE[0]), smooth(NOSE_TIP, pieces).reversed()), closed=True)
+
+
+def face(channels: tuple[int, int, int], left_top: Curve, right_top: Curve) -> list[Path]:
+    """A face below its upper edge: whole, and its two halves, which meet in the profile line.
+
+    Of a head turned by more than 30 degrees the whole outline misses most, because its far side lies behind the
+    nose and cheek; the near half then ends where the face does.
+
+    Args:
+        channels: for the whole and the halves; their union is the face.
+        left_top: upper edge from the jaw's end at the image's left to the middle.
+        right_top: upper edge from the middle to the jaw's other end.
+    """
+    left_jaw, right_jaw = smooth(JAW[:12], 2), smooth(JAW[11:], 2)
+    profile = smooth(PROFILE)
+    return [
+        Path(channels[0], (left_top, right_top, smooth(JAW, 2).reversed()), closed=True),
+        Path(channels[1], (left_top, profile, left_jaw.reversed()), closed=True),
+        Path(channels[2], (right_top, right_jaw.reversed(), profile.reversed()), closed=True),
+    ]
+
+
 def irises(image_left: int, image_right: int) -> list[Path]:
     """Both irises, whole."""
     return [
         Path(image_left, (ellipse(contours.RIGHT_IRIS[1:]),), closed=True),
         Path(image_right, (ellipse(contours.LEFT_IRIS[1:]),), closed=True),
     ]
-

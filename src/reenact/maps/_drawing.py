@@ -82,9 +82,7 @@ def edge_distance(
 
 
 @torch.no_grad()
-def winding(
-    drawing: Drawing, landmarks_px: Float[Tensor, "b n d"], size: tuple[int, int]
-) -> Float[Tensor, "b c h w"]:
+def winding(drawing: Drawing, landmarks_px: Float[Tensor, "b n d"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
     """How often the closed paths of each channel run around each pixel; clockwise in the picture counts +1.
 
     Every edge leaves its sign (up +1, down -1) where it crosses a row of pixels; summing along the row does the rest.

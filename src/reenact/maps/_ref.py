@@ -76,7 +76,7 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
     left, left_lower = _curves.IMAGE_LEFT_BROW_UPPER, _curves.IMAGE_LEFT_BROW_LOWER
     right, right_lower = _curves.IMAGE_RIGHT_BROW_UPPER, _curves.IMAGE_RIGHT_BROW_LOWER
     face = np.concatenate([curve(left, 2), curve(right, 2), curve(_curves.JAW, 2)[::-1]])
-    nose = np.concatenate([points[list(_curves.NOSE_BRIDGE[:2])], curve(_curves.NOSE_TIP, 2)[::-1]])
+    nose = np.concatenate([points[[_curves.NOSE_BRIDGE[0]]], curve(_curves.NOSE_TIP, 2)[::-1]])
     scale = min(size) / 256
     from_bridge = distance_ref(curve(_curves.NOSE_BRIDGE, 2), size)
     return np.stack(

@@ -48,7 +48,7 @@ def seen_iris(
     """
     right, left = contours.RIGHT_EYE_UPPER, contours.LEFT_EYE_UPPER
     corners = mesh_px[:, [right[0], left[0]], :2] - mesh_px[:, [right[-1], left[-1]], :2]
-    width_px = corners.detach().square().sum(-1).sqrt().mean(1)[:, None, None, None]
+    width_px = corners.square().sum(-1).clamp_min(1e-20).sqrt().mean(1)[:, None, None, None]
     margin = (CLOSED * width_px).clamp_max(reach_px - 1)
     return iris * torch.where(eye_turns > 0, (to_lids_px - margin).clamp(0.0, 1.0), 0.0)
 

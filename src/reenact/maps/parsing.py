@@ -11,21 +11,21 @@ from torch import Tensor
 from reenact.geometry import contours
 from reenact.maps import _curves
 from reenact.maps._checks import as_landmarks, as_size, scale_of
-from reenact.maps._curves import Path, opening, smooth
+from reenact.maps._curves import opening, smooth
 from reenact.maps._drawing import Drawing, edge_distance, inside_positive, stroke, winding
 from reenact.maps.gaze import SOFT_AT_256, fill_reach_px, seen_iris, soft_region
 
 PARSING_CHANNELS = ("face", "brows", "eyes", "gaze", "nose", "upper_lip", "lower_lip", "teeth", "nose_bridge")
-BRIDGE_WIDTH_AT_256 = 6.0
-"""A line 3 wide, grown by a 4 x 4 dilation."""
-_IRIS_UNTIL_CLIPPED = PARSING_CHANNELS.index("gaze")
-_EYES = PARSING_CHANNELS.index("eyes")
+BRIDGE_WIDTH_AT_256 = 8.0
+"""The authors' line of thickness 3, which OpenCV draws 5 pixels wide, grown by a 4 x 4 dilation."""
+_EYES, _IRISES = PARSING_CHANNELS.index("eyes"), PARSING_CHANNELS.index("gaze")
+_FACE_HALVES = (8, 9)
 
 
 def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 9 h w"]:
     """The parts of a face, filled, with soft edges; parts lie on top of the face and of each other. Differentiable.
 
-    The face reaches up to the brows' upper edges, as in the authors' code. Their filling (polygon, 3 x 3 dilation,
+    The face reaches up to the brows' upper edges, as in the authors' code, and stays whole in turned heads. Their filling (polygon, 3 x 3 dilation,
     3 x 3 blur at 256 px) becomes a ramp over 3 pixels around an edge 1 pixel further out, scaled with the picture.
 
     Args:
@@ -40,35 +40,32 @@ def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) ->
     reach = fill_reach_px(scale)
     distance, turns = edge_distance(_regions(), mesh_px, size, reach), winding(_regions(), mesh_px, size)
     filled = soft_region(inside_positive(distance, turns), scale)
-    eyes, iris = slice(_EYES, _EYES + 1), slice(_IRIS_UNTIL_CLIPPED, _IRIS_UNTIL_CLIPPED + 1)
+    eyes, iris = slice(_EYES, _EYES + 1), slice(_IRISES, _IRISES + 1)
     gaze = seen_iris(filled[:, iris], distance[:, eyes], turns[:, eyes], mesh_px, reach)
     soft = max(1.0, SOFT_AT_256 * scale)
     edge = BRIDGE_WIDTH_AT_256 / 2 * scale
-    bridge = stroke(
-        _bridge(), mesh_px, size, lambda d: ((edge - d) / soft + 0.5).clamp(0.0, 1.0), edge + soft / 2
-    )
-    return torch.cat([filled[:, : iris.start], gaze, filled[:, iris.stop :], bridge], dim=1)
+    bridge = stroke(_bridge(), mesh_px, size, lambda d: ((edge - d) / soft + 0.5).clamp(0.0, 1.0), edge + soft / 2)
+    face = filled[:, [0, *_FACE_HALVES]].amax(dim=1, keepdim=True)
+    return torch.cat([face, filled[:, 1 : iris.start], gaze, filled[:, iris.stop : _FACE_HALVES[0]], bridge], dim=1)
 
 
 @cache
 def _regions() -> Drawing:
     left_brow = (_curves.IMAGE_LEFT_BROW_UPPER, _curves.IMAGE_LEFT_BROW_LOWER)
     right_brow = (_curves.IMAGE_RIGHT_BROW_UPPER, _curves.IMAGE_RIGHT_BROW_LOWER)
-    forehead = (smooth(left_brow[0], 2), smooth(right_brow[0], 2))
-    bridge_top = smooth(_curves.NOSE_BRIDGE[:2]) 
     paths = [
-        Path(0, (*forehead, smooth(_curves.JAW, 2).reversed()), closed=True),
+        *_curves.face((0, *_FACE_HALVES), smooth(left_brow[0], 2), smooth(right_brow[0], 2)),
         *(opening(*brow, channel=1, pieces=2) for brow in (left_brow, right_brow)),
         *_curves.eyes(2, 2),
         *_curves.irises(3, 3),
-        Path(4, (bridge_top, smooth(_curves.NOSE_TIP, 2).reversed()), closed=True),
+        _curves.nose(4, pieces=2),
         opening(contours.OUTER_LIPS_UPPER, contours.INNER_LIPS_UPPER, 5),
         opening(contours.INNER_LIPS_LOWER, _curves.OUTER_LIPS_LOWER, 6),
         opening(contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER, 7),
     ]
-    return _curves.drawing(paths, channels=8)
+    return _curves.drawing(paths, channels=10)
 
 
 @cache
 def _bridge() -> Drawing:
-    return _curves.drawing([Path(0, (smooth(_curves.NOSE_BRIDGE, 2),))], channels=1)
+    return _curves.drawing([_curves.Path(0, (smooth(_curves.NOSE_BRIDGE, 2),))], channels=1)

@@ -69,7 +69,7 @@ def hull_weights(
 def face_mask(
     mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int], *, grow_px: float = 0.0, soft_px: float = 1.0
 ) -> Float[Tensor, "b 1 h w"]:
-    """The face with its forehead: the mesh's outline, and the nose where a turned head shows it outside of that.
+    """The face with its forehead.
 
     Args:
         mesh_px: the mesh in pixels of the mask.
@@ -84,8 +84,10 @@ def face_mask(
 
 @cache
 def _face() -> Drawing:
-    nose = (smooth(_curves.NOSE_BRIDGE), smooth(_curves.NOSE_TIP).reversed())
-    return _curves.drawing([Path(0, (smooth(contours.FACE_OVAL),), closed=True), Path(1, nose, closed=True)], channels=2)
+    top, left_end, right_end = (contours.FACE_OVAL.index(vertex) for vertex in (10, 127, 356))
+    left_top = smooth((*contours.FACE_OVAL[left_end : top + 1], 151))
+    right_top = smooth((151, *contours.FACE_OVAL[top : right_end + 1]))
+    return _curves.drawing(_curves.face((0, 1, 2), left_top, right_top), channels=3)
 
 
 def _hull(points: Float[Tensor, "b n 2"]) -> Float[Tensor, "b m 2"]:
@@ -93,7 +95,9 @@ def _hull(points: Float[Tensor, "b n 2"]) -> Float[Tensor, "b m 2"]:
 
     Found on the CPU (10 microseconds a face): a search on the device would take a launch for every corner.
     """
-    rings = [cv2.convexHull(one, returnPoints=False)[:, 0] for one in points.detach().cpu().float().contiguous().numpy()]
+    rings = [
+        cv2.convexHull(one, returnPoints=False)[:, 0] for one in points.detach().cpu().float().contiguous().numpy()
+    ]
     most = max(2, *(len(ring) for ring in rings))
     index = np.stack([np.pad(ring, (0, most - len(ring)), mode="edge") for ring in rings]).astype(np.int64)
     picked = torch.as_tensor(index, device=points.device)
