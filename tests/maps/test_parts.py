@@ -95,14 +95,15 @@ def test_gaze_follows_the_iris_and_stays_between_the_lids(face):
     x = torch.arange(256.0).double()
     for before, after in zip(straight, aside, strict=True):
         moved = (after.sum(0) @ x) / after.sum() - (before.sum(0) @ x) / before.sum()
-        assert moved.item() == pytest.approx(3, abs=0.7)
+        # The lids, and the soft edge beyond the iris, hold some of it back.
+        assert 2 < moved.item() <= 3
     looking[RIGHT_IRIS:] += [80.0, 0.0, 0.0]
     assert (maps.gaze_maps(torch.tensor(looking)[None], 256)[:, 0] == 0).all()
 
 
 def test_parsing_is_the_authors_recipe_by_opencv(face):
-    """Polygon fill, 3 x 3 dilation, 3 x 3 blur with sigma 3, at 256 px; theirs is a bit larger, as `fillPoly` draws
-    the outline too. They differ along edges only."""
+    """Polygon fill, 3 x 3 dilation, 3 x 3 blur with sigma 3, at 256 px. Theirs is rounded to whole pixels, so
+    they differ along edges."""
 
     def recipe(chains):
         canvas = np.zeros((256, 256))
@@ -124,14 +125,14 @@ def test_parsing_is_the_authors_recipe_by_opencv(face):
     ours = dict(zip(maps.PARSING_CHANNELS, maps.parsing_map(torch.tensor(face)[None], 256)[0].numpy(), strict=True))
     for name, plane in theirs.items():
         both = np.minimum(plane, ours[name]).sum() / np.maximum(plane, ours[name]).sum()
-        assert both > 0.8, (name, both)
-        assert np.abs(plane - ours[name]).max() < 0.75, name
+        assert both > 0.9, (name, both)
+        assert ours[name].sum() == pytest.approx(plane.sum(), rel=0.1), name
     bridge = np.zeros((256, 256), np.uint8)
     cv2.polylines(bridge, [face[list(_curves.NOSE_BRIDGE), :2].round().astype(np.int32)], False, (255,), 3)
     bridge = cv2.dilate(cv2.GaussianBlur(bridge, (3, 3), 3), np.ones((4, 4), np.uint8)) / 255
     # A 4 x 4 kernel has no middle: theirs lies half a pixel off.
-    assert np.minimum(bridge, ours["nose_bridge"]).sum() / np.maximum(bridge, ours["nose_bridge"]).sum() > 0.7
-    assert ours["nose_bridge"].sum() == pytest.approx(bridge.sum(), rel=0.15)
+    assert np.minimum(bridge, ours["nose_bridge"]).sum() / np.maximum(bridge, ours["nose_bridge"]).sum() > 0.8
+    assert ours["nose_bridge"].sum() == pytest.approx(bridge.sum(), rel=0.1)
 
 
 def test_parts_are_where_they_are(face):
@@ -150,6 +151,20 @@ def test_parts_are_where_they_are(face):
     assert parts_at(14, 17) == {"face", "lower_lip"}
     assert parts_at(50) == parts_at(199) == {"face"}
     assert parts_at(10) == parts_at(151) == set()
+
+
+@pytest.mark.parametrize("yaw", [-70.0, -45.0, 30.0, 55.0])
+def test_turned_heads_keep_their_face(posed, yaw):
+    """Nose and mouth lie on the face, and it has no holes along the profile line."""
+    mesh = posed(yaw=yaw, scale=110.0, at=(128.0, 130.0))
+    parsing = maps.parsing_map(torch.tensor(mesh)[None], 256)
+    face, hull = parsing[0, 0], maps.hull_mask(torch.tensor(mesh)[None], 256)[0, 0]
+    for vertex in (6, 195, 2, 0, 13, 17, 200):
+        assert at(face, mesh[vertex] - [np.sign(yaw), 0, 0]) > 0.6, vertex
+    assert face.sum() / hull.sum() > 0.93
+    solid = face.numpy() > 0.99
+    filled = cv2.morphologyEx(solid.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    assert (filled > solid).sum() < 25
 
 
 def test_part_weights_add_up(face):
@@ -174,12 +189,12 @@ def test_hull_of_a_hand_computed_square():
 
 
 def test_face_mask_holds_the_face(posed):
-    face = posed(yaw=50.0, scale=110.0, at=(128.0, 130.0))  # the nose sticks out of the outline
+    face = posed(yaw=50.0, scale=110.0, at=(128.0, 130.0))
     mesh = torch.tensor(face)[None]
     mask, eroded, soft = (
         maps.face_mask(mesh, 256, **how)[0, 0] for how in ({}, {"grow_px": -4.0}, {"grow_px": -4.0, "soft_px": 8.0})
     )
-    assert at(mask, face[4]) == at(mask, face[151]) == at(mask, face[50]) == 1
+    assert at(mask, face[197]) == at(mask, face[151]) == at(mask, face[50]) == at(mask, face[1] - [2, 0, 0]) == 1
     assert (mask[:10] == 0).all()
     assert ((mask > 0) & (mask < 1)).float().mean() < 0.02
     assert (eroded <= mask).all()

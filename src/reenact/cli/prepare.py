@@ -41,7 +41,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare."""
-    from reenact.data.prepare import Plan, prepare
+    from reenact.data.packing import Plan
+    from reenact.data.prepare import prepare
     from reenact.data.settings import Settings
 
     workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers

@@ -32,6 +32,7 @@ from reenact.data.segments import MAX_GAP_S, CutFinder, Segment, SegmentCutter, 
 from reenact.data.settings import Settings
 from reenact.media import VideoFrame, VideoReader
 from reenact.perception import FaceBox, Region
+from reenact.perception.identity import SAME_PERSON_DISTANCE
 from reenact.perception.observe import as_observation
 
 MIN_SEGMENT_S = 0.5

@@ -27,6 +27,14 @@ from reenact.media import read_image
 
 
 def photo_sample(item: Item, source: str, settings: Settings) -> PackedSample:
+    """Make the sample of a photo.
+
+    The crop is `geometry.face_crop`'s, moved and shrunk to stay inside the picture as clips' crops are: around the
+    faces of tight portraits it would show 40% of repeated edge.
+
+    Raises:
+        ReenactError: the photo cannot be read, or shows no face that can be used.
+    """
     networks = tools()
     picture = read_image(item.path)
     faces = networks.finder.observe_all(picture)

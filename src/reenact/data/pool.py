@@ -19,7 +19,12 @@ from reenact.data.settings import Settings
 ATTEMPTS = 2
 """An item whose process died is tried once more; then it is the item's fault."""
 
-THREADS_ENV = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+THREADS_ENV: dict[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+}
 """One thread a process: more only take turns, and sums in another order would change bytes."""
 
 

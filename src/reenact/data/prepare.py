@@ -1,9 +1,7 @@
 """A data set -> a pack of shards: resumable, never half-written, the same bytes however it was made.
 
-Workers turn items into parcels, in any order; the parent packs parcels into shards in the data set's order. While that
-goes on the folder `.work` in the pack keeps parcels not yet packed (`00000000.parcel`) and, for each finished shard,
-its index rows and where the next shard begins (`shard-000000.part`). After a kill at any moment the same command goes on:
-finished shards stay, parcels that are there are not made again, the open shard is packed anew from them.
+Workers turn items into parcels, in any order (`pool`, `cluster`); the parent packs them (`packing`) and at the end
+writes the index, the list of skipped files, the report and, last, the manifest, which makes the pack a whole one.
 """
 
 from __future__ import annotations
@@ -15,99 +13,24 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from reenact.core import ReenactError
-from reenact.data.cluster import run_on_ray
 from reenact.data.datasets import DATASETS
 from reenact.data.index import IndexWriter
-from reenact.data.items import Item
 from reenact.data.landmark_codec import PARENTS
-from reenact.data.parcel import Parcel
-from reenact.data.pool import Done, Task, run_here, run_in_processes
-from reenact.data.process import Work, fingerprint, process_item, source_name
+from reenact.data.packing import Packer, Plan, Progress, Silent, sync, write_whole
+from reenact.data.process import fingerprint
 from reenact.data.report import Summary, report_page
-from reenact.data.settings import Settings
-from reenact.data.shards import FORMAT, INDEX, MANIFEST, VERSION, ShardWriter, read_manifest, shard_name
+from reenact.data.shards import FORMAT, INDEX, MANIFEST, VERSION, read_manifest
 
 WORK = ".work"
 SKIPPED = "skipped.jsonl"
 REPORT = "report.html"
-
-
-class Progress(Protocol):
-    """Told how it goes on, in items."""
-
-    def start(self, what: str, done: int, total: int | None) -> None:
-        """Work begins."""
-        ...
-
-    def step(self, done: int, total: int | None) -> None:
-        """So many items are packed."""
-        ...
-
-    def end(self) -> None:
-        """All are packed, or it has stopped."""
-        ...
-
-
-class _Silent:
-    def start(self, what: str, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def step(self, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to prepare, and how.
-
-    Args:
-        source: the data set's root.
-        out: folder of the pack.
-        dataset: name of its adapter.
-        settings: how samples are made.
-        shard_mb: largest size of a shard, in 1,000,000 bytes (a sample that is larger has a shard of its own).
-        limit: only so many items, from the beginning.
-        workers: processes; 0 works in this one.
-        ray: address of a Ray cluster to use instead.
-        work: what makes a parcel of an item; for tests.
-        items: lists the data set instead of the adapter; for tests.
-    """
-
-    source: Path
-    out: Path
-    dataset: str = "folder"
-    settings: Settings = field(default_factory=Settings)
-    shard_mb: float = 64
-    limit: int | None = None
-    workers: int = 0
-    ray: str | None = None
-    work: Work = process_item
-    items: Callable[[Path], Iterator[Item]] | None = None
-
-    def listing(self) -> Iterator[Item]:
-        """The items wanted."""
-        items = self.items or DATASETS[self.dataset]
-        return islice(items(self.source), self.limit)
-
-    def facts(self) -> dict[str, Any]:
-        """What decides the pack's bytes, besides the items."""
-        return {
-            "dataset": self.dataset,
-            "settings": self.settings.facts(),
-            "shard_mb": self.shard_mb,
-            "limit": self.limit,
-        }
 
 
 @dataclass(frozen=True)
@@ -165,8 +88,8 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Result:
         shutil.rmtree(plan.out / WORK, ignore_errors=True)
         return Result(plan.out, manifest, time.monotonic() - started, total)
     with _work_folder(plan.out, facts) as work:
-        packer = _Packer(plan, work)
-        done_before = packer.pack(total, progress or _Silent())
+        packer = Packer(plan, work)
+        done_before = packer.pack(total, progress or Silent())
         manifest = _finish(plan, work, packer, facts)
     shutil.rmtree(work, ignore_errors=True)
     return Result(plan.out, manifest, time.monotonic() - started, done_before)
@@ -208,163 +131,14 @@ def _work_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
         if note.exists():
             _refuse_other(out, json.loads(note.read_text()), facts)
         else:
-            _write_whole(note, json.dumps(facts).encode())
+            write_whole(note, json.dumps(facts).encode())
         yield work
 
 
-class _Packer:
-    """Packs parcels into shards in the data set's order.
-
-    Attributes:
-        parts: finished shards' notes, in order. The last may be of no shard, and tell of skipped items alone.
-    """
-
-    def __init__(self, plan: Plan, work: Path) -> None:
-        self._plan = plan
-        self._work = work
-        self._limit_bytes = round(plan.shard_mb * 1e6)
-        self._shard: ShardWriter | None = None
-        self.parts: list[Path] = []
-        self._next_item, self._next_sample = 0, 0
-        self._recover()
-        self._begin()
-
-    def _recover(self) -> None:
-        """Find the last shard that is finished, and remove what came after."""
-        while self._part().exists():
-            note = json.loads(self._part().read_text())
-            if note["shard"] and not (self._plan.out / note["shard"]["name"]).exists():
-                break
-            self._next_item, self._next_sample = note["next_item"], note["next_sample"]
-            self.parts.append(self._part())
-        self._part().unlink(missing_ok=True)
-        for draft in self._work.glob("*.tmp"):
-            draft.unlink()
-
-    def _begin(self) -> None:
-        """Nothing is in the next shard yet."""
-        self._rows: list[dict[str, Any]] = []
-        self._skipped: list[dict[str, str]] = []
-        self._lost_s = 0.0
-        self._packed: list[int] = []
-
-    def _part(self) -> Path:
-        return self._work / f"shard-{len(self.parts):06d}.part"
-
-    def _parcel(self, number: int) -> Path:
-        return self._work / f"{number:08d}.parcel"
-
-    def pack(self, total: int, progress: Progress) -> int:
-        """Work until every item is in a shard; tells how many were done before."""
-        plan, place, done_before = self._plan, self._next_item, self._next_item
-        waiting: set[int] = set()
-
-        def tasks() -> Iterator[Task]:
-            nonlocal done_before
-            for number, item in islice(enumerate(plan.listing()), place, None):
-                if self._is_made(number, item):
-                    done_before += 1
-                    waiting.add(number)
-                else:
-                    yield Task(number, item)
-
-        progress.start("preparing", place, total)
-        try:
-            for done in chain(_run(plan, tasks()), [None]):
-                if done is not None:
-                    _write_whole(self._parcel(done.task.number), _parcel_bytes(plan, done), durable=False)
-                    waiting.add(done.task.number)
-                while place in waiting:
-                    waiting.remove(place)
-                    self._add(place)
-                    place += 1
-                    progress.step(place, total)
-            if place != total:
-                raise ReenactError(f"{plan.source} changed meanwhile; run the command again")
-            self._finish_shard(total, 0)
-        finally:
-            progress.end()
-        return done_before
-
-    def _is_made(self, number: int, item: Item) -> bool:
-        """Whether an earlier run left the item's parcel, whole and up to date."""
-        try:
-            parcel = Parcel.from_bytes(self._parcel(number).read_bytes())
-        except (OSError, ValueError):
-            return False
-        return parcel.fingerprint == fingerprint(item, self._plan.settings)
-
-    def _add(self, number: int) -> None:
-        """Pack an item's samples."""
-        parcel = Parcel.from_bytes(self._parcel(number).read_bytes())
-        first = self._next_sample if number == self._next_item else 0
-        for place, sample in enumerate(parcel.samples):
-            if place < first:
-                continue
-            size = ShardWriter.size_of(sample)
-            if self._shard is not None and self._shard.size + size + ShardWriter.END > self._limit_bytes:
-                self._finish_shard(number, place)
-            if self._shard is None:
-                self._shard = ShardWriter(self._work / "shard.tmp")
-            name = shard_name(len(self.parts))
-            self._rows.append(sample.row | {"shard": name} | self._shard.add(sample))
-        self._lost_s += parcel.lost_s
-        if parcel.skipped is not None:
-            self._skipped.append({"source": parcel.source, "reason": parcel.skipped})
-        self._packed.append(number)
-
-    def _finish_shard(self, next_item: int, next_sample: int) -> None:
-        """Put the open shard in its place; from here on a kill does not lose it."""
-        shard = None
-        if self._shard is not None:
-            sha256 = self._shard.close()
-            name = shard_name(len(self.parts))
-            shard = {"name": name, "bytes": self._shard.size, "samples": self._shard.samples, "sha256": sha256}
-        elif not self._packed:
-            return
-        note = {
-            "next_item": next_item,
-            "next_sample": next_sample,
-            "shard": shard,
-            "rows": self._rows,
-            "skipped": self._skipped,
-            "lost_s": self._lost_s,
-        }
-        _write_whole(self._part(), json.dumps(note).encode())
-        if shard is not None:
-            os.replace(self._work / "shard.tmp", self._plan.out / shard["name"])
-            _sync(self._plan.out)
-        for number in self._packed:
-            self._parcel(number).unlink(missing_ok=True)
-        self.parts.append(self._part())
-        self._shard = None
-        self._begin()
-
-
-def _run(plan: Plan, tasks: Iterator[Task]) -> Iterator[Done]:
-    """Where the work is done."""
-    arguments = (tasks, plan.work, plan.source, plan.settings)
-    if plan.ray is not None:
-        return run_on_ray(*arguments, address=plan.ray)
-    if plan.workers == 0:
-        return run_here(*arguments)
-    return run_in_processes(*arguments, workers=plan.workers)
-
-
-def _parcel_bytes(plan: Plan, done: Done) -> bytes:
-    """The parcel, or one that says how the process died."""
-    if isinstance(done.result, bytes):
-        return done.result
-    item = done.task.item
-    source = source_name(item, plan.source)
-    reason = f"the process that worked on {source} {done.result}, twice; check the file"
-    return Parcel(item.key, source, fingerprint(item, plan.settings), skipped=reason).to_bytes()
-
-
-def _finish(plan: Plan, work: Path, packer: _Packer, facts: dict[str, Any]) -> dict[str, Any]:
+def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> dict[str, Any]:
     """Write index, list of what was skipped, report and, last, the manifest."""
     shards: list[dict[str, Any]] = []
-    counts = Counter(dict.fromkeys(("samples", "clips", "photos", "frames", "skipped"), 0))
+    counts: dict[str, int] = dict.fromkeys(("samples", "clips", "photos", "frames", "skipped"), 0)
     splits: Counter[str] = Counter()
     lost_s = seconds = 0.0
     items = 0
@@ -380,7 +154,9 @@ def _finish(plan: Plan, work: Path, packer: _Packer, facts: dict[str, Any]) -> d
             index.add(note["rows"])
             for row in note["rows"]:
                 summary.add(row)
-                counts.update({"samples": 1, f"{row['kind']}s": 1, "frames": row["frames"]})
+                counts["samples"] += 1
+                counts[f"{row['kind']}s"] += 1
+                counts["frames"] += row["frames"]
                 splits[row["split"]] += 1
                 seconds += row["duration_s"]
             for entry in note["skipped"]:
@@ -406,26 +182,7 @@ def _finish(plan: Plan, work: Path, packer: _Packer, facts: dict[str, Any]) -> d
     }
     (work / "report.tmp").write_text(report_page(plan.out, manifest, summary), encoding="utf-8")
     for draft, name in (("index.tmp", INDEX), ("skipped.tmp", SKIPPED), ("report.tmp", REPORT)):
-        _sync(work / draft)
+        sync(work / draft)
         os.replace(work / draft, plan.out / name)
-    _write_whole(plan.out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode(), draft_in=work)
+    write_whole(plan.out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode(), draft_in=work)
     return manifest
-
-
-def _write_whole(path: Path, data: bytes, *, durable: bool = True, draft_in: Path | None = None) -> None:
-    """The whole file or none of it; `durable` outlasts a power failure, not only a kill."""
-    draft = (draft_in or path.parent) / f"{path.name}.tmp"
-    draft.write_bytes(data)
-    if durable:
-        _sync(draft)
-    os.replace(draft, path)
-    if durable:
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

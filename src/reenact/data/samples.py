@@ -35,11 +35,22 @@ class Tools:
 
 @cache
 def tools() -> Tools:
+    """This process' own."""
     return Tools()
 
 
 @dataclass(frozen=True)
 class Measures:
+    """How good a sample is.
+
+    Args:
+        faces: the most that were seen in one of the frames looked at.
+        score: mean confidence of detector (photos) or mesh network (clips).
+        face_share: of the frames, where the face was found.
+        sharpness: see `sharpness`.
+        embedding: of who it is; the mean over the frames looked at.
+    """
+
     faces: int
     score: float
     face_share: float
@@ -115,15 +126,18 @@ _STATISTICS = {"mean": np.mean, "min": np.min, "max": np.max}
 
 
 def json_bytes(meta: dict[str, Any]) -> bytes:
+    """KEY.json."""
     return json.dumps(meta, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def check_size(face_px: float, source: str) -> None:
+    """Raise NoFaceError for a face too small to learn from."""
     if face_px < MIN_FACE_PX:
         raise NoFaceError(f"the face in {source} is only {face_px:.0f} pixels large; use one of {MIN_FACE_PX} or more")
 
 
 def face_px_of(mesh: Float[np.ndarray, "478 3"]) -> float:
+    """Longer side of the mesh's box."""
     return float(np.ptp(mesh[:, :2], axis=0).max())
 
 

@@ -134,8 +134,8 @@ def nose(channel: int, pieces: int) -> Path:
 def face(channels: tuple[int, int, int], left_top: Curve, right_top: Curve) -> list[Path]:
     """A face below its upper edge: whole, and its two halves, which meet in the profile line.
 
-    Of a head turned by more than 30 degrees the whole outline misses most, because its far side lies behind the
-    nose and cheek; the near half then ends where the face does.
+    Of a head turned by more than 35 degrees the whole outline misses much, because its far side lies behind nose and
+    mouth; the near half then ends where the face does (a strip of the far cheek is missing up to 55 degrees).
 
     Args:
         channels: for the whole and the halves; their union is the face.

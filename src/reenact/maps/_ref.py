@@ -54,7 +54,7 @@ def gaze_maps_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "2 h w"]:
     corners = [(33, 133), (362, 263)]
     width = np.mean([np.linalg.norm(points[a] - points[b]) for a, b in corners])
     scale = min(size) / 256
-    margin = min(0.03 * width, max(2.0, scale + max(1.0, 3 * scale) / 2) - 1)
+    margin = min(0.03 * width, max(2.0, 3 * scale) - 1)
     maps = []
     for ring, rim in zip(eye_rings, (contours.RIGHT_IRIS[1:], contours.LEFT_IRIS[1:]), strict=True):
         eye = points[list(ring)]
@@ -75,13 +75,19 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
 
     left, left_lower = _curves.IMAGE_LEFT_BROW_UPPER, _curves.IMAGE_LEFT_BROW_LOWER
     right, right_lower = _curves.IMAGE_RIGHT_BROW_UPPER, _curves.IMAGE_RIGHT_BROW_LOWER
-    face = np.concatenate([curve(left, 2), curve(right, 2), curve(_curves.JAW, 2)[::-1]])
+    jaw, profile = curve(_curves.JAW, 2), curve(_curves.PROFILE)
+    # The jaw's 12th vertex of 23 is the chin.
+    faces = (
+        np.concatenate([curve(left, 2), curve(right, 2), jaw[::-1]]),
+        np.concatenate([curve(left, 2), profile, curve(_curves.JAW[:12], 2)[::-1]]),
+        np.concatenate([curve(right, 2), curve(_curves.JAW[11:], 2)[::-1], profile[::-1]]),
+    )
     nose = np.concatenate([points[[_curves.NOSE_BRIDGE[0]]], curve(_curves.NOSE_TIP, 2)[::-1]])
     scale = min(size) / 256
     from_bridge = distance_ref(curve(_curves.NOSE_BRIDGE, 2), size)
     return np.stack(
         [
-            soft_fill_ref(face, size),
+            np.max([soft_fill_ref(face, size) for face in faces], axis=0),
             np.maximum(between(left, left_lower, 2), between(right, right_lower, 2)),
             np.maximum(
                 between(contours.RIGHT_EYE_UPPER, contours.RIGHT_EYE_LOWER),
@@ -92,7 +98,7 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
             between(contours.OUTER_LIPS_UPPER, contours.INNER_LIPS_UPPER),
             between(contours.INNER_LIPS_LOWER, _curves.OUTER_LIPS_LOWER),
             between(contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER),
-            np.clip((3 * scale - from_bridge) / max(1.0, 3 * scale) + 0.5, 0, 1),
+            np.clip((4 * scale - from_bridge) / max(1.0, 3 * scale) + 0.5, 0, 1),
         ]
     )
 
@@ -116,11 +122,9 @@ def hull_mask_ref(landmarks: np.ndarray, size: Size) -> Float[np.ndarray, "h w"]
 
 
 def soft_fill_ref(ring: Points, size: Size) -> Float[np.ndarray, "h w"]:
-    """Paper A's filling of one closed path: grown by 1 pixel, softened over 3, at 256."""
-    scale = min(size) / 256
-    inside = np.abs(winding_ref(ring, size)) > 0.5
-    signed = np.where(inside, 1, -1) * distance_ref(ring, size, closed=True)
-    return np.clip((signed + scale) / max(1.0, 3 * scale) + 0.5, 0, 1)
+    """Paper A's filling of one closed path: 1 inside, falling to 0 over 3 pixels (at 256) outside."""
+    outside = np.clip(1 - distance_ref(ring, size, closed=True) / max(1.0, 3 * min(size) / 256), 0, 1)
+    return np.where(np.abs(winding_ref(ring, size)) > 0.5, 1.0, outside)
 
 
 def distance_ref(points: Points, size: Size, *, closed: bool = False) -> Float[np.ndarray, "h w"]:

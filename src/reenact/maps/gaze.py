@@ -11,23 +11,29 @@ from torch import Tensor
 from reenact.geometry import contours
 from reenact.maps import _curves
 from reenact.maps._checks import as_landmarks, as_size, scale_of
-from reenact.maps._drawing import Drawing, edge_distance, inside_positive, ramp, winding
+from reenact.maps._drawing import Drawing, edge_distance, winding
 
 CLOSED = 0.03
 """Width of the band along the lids where nothing of the iris is seen, in eye widths. MediaPipe never closes an eye:
 in blinks the lids stay 0.02 to 0.07 eye widths apart (open: 0.25 to 0.35), which would show a slit of iris."""
-GROW_AT_256, SOFT_AT_256 = 1.0, 3.0
-"""Paper A's filling (its code): a region grown by a 3 x 3 dilation, softened by a 3 x 3 blur; pixels at 256 px."""
+SOFT_AT_256 = 3.0
+"""Paper A's regions are 1 inside their outline and fall to 0 over this many pixels (at 256) outside of it. So do those
+that its code draws with OpenCV: a filled polygon, outline included, dilated by 3 x 3, blurred by 3 x 3."""
 
 
-def fill_reach_px(scale: float) -> float:
-    """How near its edges a region's distance must be known; 2 pixels at least, for `seen_iris`."""
-    return max(2.0, GROW_AT_256 * scale + max(1.0, SOFT_AT_256 * scale) / 2)
+def soft_px(scale: float) -> float:
+    """Width of the regions' edge, one pixel at least."""
+    return max(1.0, SOFT_AT_256 * scale)
 
 
-def soft_region(signed_px: Tensor, scale: float) -> Tensor:
-    """Paper A's soft filling from distances to the edge (inside positive)."""
-    return ramp(signed_px, grow_px=GROW_AT_256 * scale, soft_px=max(1.0, SOFT_AT_256 * scale))
+def reach_px(scale: float) -> float:
+    """How near its outline a region's distance must be known; 2 pixels at least, for `seen_iris`."""
+    return max(2.0, soft_px(scale))
+
+
+def soft_region(distance: Tensor, turns: Tensor, scale: float) -> Tensor:
+    """Paper A's soft filling, from the distance to the outline and the outline's winding."""
+    return torch.where(turns != 0, 1.0, (1 - distance * (1 / soft_px(scale))).clamp_min(0.0))
 
 
 def seen_iris(
@@ -35,21 +41,21 @@ def seen_iris(
     to_lids_px: Float[Tensor, "b c h w"],
     eye_turns: Float[Tensor, "b c h w"],
     mesh_px: Float[Tensor, "b n d"],
-    reach_px: float,
+    reach: float,
 ) -> Float[Tensor, "b c h w"]:
     """The iris inside the eye's opening.
 
     Args:
         iris: the filled iris.
-        to_lids_px: distance to the lids, known up to `reach_px`.
+        to_lids_px: distance to the lids, known up to `reach`.
         eye_turns: winding of the eye's outline; where the lower lid lies above the upper one it is negative: closed.
         mesh_px: the mesh, for the width of the eyes.
-        reach_px: at least 1.
+        reach: pixels, more than 1.
     """
     right, left = contours.RIGHT_EYE_UPPER, contours.LEFT_EYE_UPPER
     corners = mesh_px[:, [right[0], left[0]], :2] - mesh_px[:, [right[-1], left[-1]], :2]
     width_px = corners.square().sum(-1).clamp_min(1e-20).sqrt().mean(1)[:, None, None, None]
-    margin = (CLOSED * width_px).clamp_max(reach_px - 1)
+    margin = (CLOSED * width_px).clamp_max(reach - 1)
     return iris * torch.where(eye_turns > 0, (to_lids_px - margin).clamp(0.0, 1.0), 0.0)
 
 
@@ -65,9 +71,9 @@ def gaze_maps(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> F
     """
     mesh_px, size = as_landmarks(mesh_px, mesh_for="gaze"), as_size(size)
     scale = scale_of(size)
-    reach = fill_reach_px(scale)
+    reach = reach_px(scale)
     distance, turns = edge_distance(_gaze(), mesh_px, size, reach), winding(_gaze(), mesh_px, size)
-    iris = soft_region(inside_positive(distance[:, 2:], turns[:, 2:]), scale)
+    iris = soft_region(distance[:, 2:], turns[:, 2:], scale)
     return seen_iris(iris, distance[:, :2], turns[:, :2], mesh_px, reach)
 
 

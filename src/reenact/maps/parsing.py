@@ -12,8 +12,8 @@ from reenact.geometry import contours
 from reenact.maps import _curves
 from reenact.maps._checks import as_landmarks, as_size, scale_of
 from reenact.maps._curves import opening, smooth
-from reenact.maps._drawing import Drawing, edge_distance, inside_positive, stroke, winding
-from reenact.maps.gaze import SOFT_AT_256, fill_reach_px, seen_iris, soft_region
+from reenact.maps._drawing import Drawing, edge_distance, stroke, winding
+from reenact.maps.gaze import reach_px, seen_iris, soft_px, soft_region
 
 PARSING_CHANNELS = ("face", "brows", "eyes", "gaze", "nose", "upper_lip", "lower_lip", "teeth", "nose_bridge")
 BRIDGE_WIDTH_AT_256 = 8.0
@@ -25,8 +25,8 @@ _FACE_HALVES = (8, 9)
 def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 9 h w"]:
     """The parts of a face, filled, with soft edges; parts lie on top of the face and of each other. Differentiable.
 
-    The face reaches up to the brows' upper edges, as in the authors' code, and stays whole in turned heads. Their filling (polygon, 3 x 3 dilation,
-    3 x 3 blur at 256 px) becomes a ramp over 3 pixels around an edge 1 pixel further out, scaled with the picture.
+    The face reaches up to the brows' upper edges, as in the authors' code, and stays whole in turned heads. At 256 px
+    edges fall off over 3 pixels outside of the outline (see `gaze.SOFT_AT_256`), at other sizes in proportion.
 
     Args:
         mesh_px: the mesh in pixels of the map, x and y (and z, which is not used).
@@ -37,13 +37,12 @@ def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) ->
     """
     mesh_px, size = as_landmarks(mesh_px, mesh_for="a parsing map"), as_size(size)
     scale = scale_of(size)
-    reach = fill_reach_px(scale)
+    reach = reach_px(scale)
     distance, turns = edge_distance(_regions(), mesh_px, size, reach), winding(_regions(), mesh_px, size)
-    filled = soft_region(inside_positive(distance, turns), scale)
+    filled = soft_region(distance, turns, scale)
     eyes, iris = slice(_EYES, _EYES + 1), slice(_IRISES, _IRISES + 1)
     gaze = seen_iris(filled[:, iris], distance[:, eyes], turns[:, eyes], mesh_px, reach)
-    soft = max(1.0, SOFT_AT_256 * scale)
-    edge = BRIDGE_WIDTH_AT_256 / 2 * scale
+    soft, edge = soft_px(scale), BRIDGE_WIDTH_AT_256 / 2 * scale
     bridge = stroke(_bridge(), mesh_px, size, lambda d: ((edge - d) / soft + 0.5).clamp(0.0, 1.0), edge + soft / 2)
     face = filled[:, [0, *_FACE_HALVES]].amax(dim=1, keepdim=True)
     return torch.cat([face, filled[:, 1 : iris.start], gaze, filled[:, iris.stop : _FACE_HALVES[0]], bridge], dim=1)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reenact.geometry import contours
 from reenact.maps import _curves
 from reenact.maps._checks import as_ibug68, as_landmarks, as_size
 from reenact.maps._curves import Path, smooth
-from reenact.maps._drawing import Drawing, fill
+from reenact.maps._drawing import fill
 from reenact.maps.parsing import PARSING_CHANNELS
 
 PART_WEIGHTS: dict[str, float] = {
@@ -54,9 +51,7 @@ def hull_mask(landmarks_px: Float[Tensor, "b n d"], size: int | tuple[int, int])
     Returns:
         In [0, 1]; differentiable where the hull keeps its corners.
     """
-    corners = _hull(as_ibug68(as_landmarks(landmarks_px))[..., :2])
-    ring = _curves.drawing([Path(0, (smooth(range(corners.shape[1])),), closed=True)], channels=1)
-    return fill(ring, corners, as_size(size))
+    return _filled_hull(as_ibug68(as_landmarks(landmarks_px)), size)
 
 
 def hull_weights(
@@ -69,7 +64,7 @@ def hull_weights(
 def face_mask(
     mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int], *, grow_px: float = 0.0, soft_px: float = 1.0
 ) -> Float[Tensor, "b 1 h w"]:
-    """The face with its forehead.
+    """The face with its forehead: the convex hull of the mesh, which holds the nose of a turned head too.
 
     Args:
         mesh_px: the mesh in pixels of the mask.
@@ -78,16 +73,15 @@ def face_mask(
         soft_px: width of the edge; 1 is almost binary.
     """
     mesh_px = as_landmarks(mesh_px, mesh_for="a face mask")
-    parts = fill(_face(), mesh_px, as_size(size), grow_px=grow_px, soft_px=soft_px)
-    return parts.amax(dim=1, keepdim=True)
+    return _filled_hull(mesh_px, size, grow_px=grow_px, soft_px=soft_px)
 
 
-@cache
-def _face() -> Drawing:
-    top, left_end, right_end = (contours.FACE_OVAL.index(vertex) for vertex in (10, 127, 356))
-    left_top = smooth((*contours.FACE_OVAL[left_end : top + 1], 151))
-    right_top = smooth((151, *contours.FACE_OVAL[top : right_end + 1]))
-    return _curves.drawing(_curves.face((0, 1, 2), left_top, right_top), channels=3)
+def _filled_hull(
+    points: Float[Tensor, "b n d"], size: int | tuple[int, int], *, grow_px: float = 0.0, soft_px: float = 1.0
+) -> Float[Tensor, "b 1 h w"]:
+    corners = _hull(points[..., :2])
+    ring = _curves.drawing([Path(0, (smooth(range(corners.shape[1])),), closed=True)], channels=1)
+    return fill(ring, corners, as_size(size), grow_px=grow_px, soft_px=soft_px)
 
 
 def _hull(points: Float[Tensor, "b n 2"]) -> Float[Tensor, "b m 2"]:

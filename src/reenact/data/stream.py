@@ -1,0 +1,256 @@
+"""An endless stream of training pairs from a pack, mixed by weight, repeatable, shared out over workers.
+
+stream = PairStream("pack", PairSettings(size=128), seed=1)
+for batch in pair_loader(stream, batch_size=8, workers=2):
+    batch["truth"]  # (8, 3, 128, 128) uint8
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from reenact.core import ReenactError
+from reenact.data.items import Kind, Split
+from reenact.data.pairs import Pair, PairKind, clip_pair, contour_pair, warp_back_pair
+from reenact.data.shards import Sample, ShardReader
+from reenact.geometry import fit_similarity, mean_face
+
+_WINDOW = 128
+"""Frames of a clip decoded at a time (5 s at 25 frames/s); decoding, not pairing, is what costs."""
+_FRAMES_PER_PAIR = 4
+_OPEN_CLIPS = 4
+"""Windows that a worker draws from at the same time, so that a batch mixes people."""
+_BANK_CLIPS, _BANK_FRAMES = 64, 24
+_KINDS = tuple(PairKind)
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """What pairs to make.
+
+    Args:
+        size: side of the pictures, pixels.
+        targets: photos K in each pair (contour pairs have one, repeated).
+        mix: weight of each kind; kinds that the pack has no data for are left out.
+        least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
+    """
+
+    size: int = 128
+    targets: int = 1
+    mix: dict[PairKind, float] = field(
+        default_factory=lambda: {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
+    )
+    least_gap_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.targets < 1:
+            raise ValueError("pairs need pictures of at least 16 px and at least one target")
+        if min(self.mix.values()) < 0 or sum(self.mix.values()) <= 0:
+            raise ValueError("the weights of a mix must not be negative, nor all zero")
+
+
+class PairStream(IterableDataset):
+    """Yields pairs as dictionaries of tensors, for ever.
+
+    In every epoch each clip and photo of the split belongs to one part, and a part to one worker of one machine; the
+    order and all random choices follow from `seed`, the epoch and the part. So the same seed and number of workers
+    give the same pairs, and no two workers show the same photo in the same epoch.
+
+    Args:
+        folder: what `reenact prepare` wrote.
+        settings: what pairs to make.
+        split: which part of the data.
+        seed: of everything random.
+        rank, world: this machine's (or process') number, and how many there are.
+
+    Raises:
+        ReenactError: the pack has nothing for this split and mix.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        settings: PairSettings = PairSettings(),
+        *,
+        split: Split = Split.TRAIN,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        super().__init__()
+        self._reader = ShardReader(folder)
+        self._settings, self._seed, self._rank, self._world = settings, seed, rank, world
+        kinds = self._reader.index["kind"].to_numpy(zero_copy_only=False)
+        chosen = self._reader.index["split"].to_numpy(zero_copy_only=False) == split.value
+        long_enough = self._reader.index["frames"].to_numpy() > 1
+        self._clips = np.flatnonzero(chosen & (kinds == Kind.CLIP.value) & long_enough)
+        self._photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
+        rows = {PairKind.CLIP: self._clips, PairKind.CONTOUR: self._photos, PairKind.WARP_BACK: self._photos}
+        self._mix = {kind: w for kind, w in settings.mix.items() if w > 0 and len(rows[kind])}
+        if not self._mix:
+            raise ReenactError(f"{folder} has nothing to train on in its '{split.value}' split; prepare more data")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        workers = worker.num_workers if worker else 1
+        part, parts = self._rank * workers + (worker.id if worker else 0), self._world * workers
+        makers = {
+            PairKind.CLIP: self._clip_pairs,
+            PairKind.CONTOUR: self._contour_pairs,
+            PairKind.WARP_BACK: self._warp_back_pairs,
+        }
+        sources = {kind: makers[kind](part, parts) for kind in self._mix}
+        kinds = list(self._mix)
+        weights = np.array([self._mix[kind] for kind in kinds])
+        rng = np.random.default_rng([self._seed, part])
+        while True:
+            kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
+            yield as_tensors(next(sources[kind]))
+
+    def _rng(self, kind: PairKind, part: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, part, 1 + _KINDS.index(kind)])
+
+    def _rows(self, rows: Int[np.ndarray, " n"], kind: PairKind, part: int, parts: int) -> Iterator[int]:
+        """This part's rows, epoch after epoch, each in an order of its own."""
+        epoch = 0
+        while True:
+            order = np.random.default_rng([self._seed, epoch, 1 + _KINDS.index(kind), parts]).permutation(rows)
+            yield from (int(row) for row in order[part::parts])
+            epoch += 1
+
+    def _clip_pairs(self, part: int, parts: int) -> Iterator[Pair]:
+        rng = self._rng(PairKind.CLIP, part)
+        rows = self._rows(self._clips, PairKind.CLIP, part, parts)
+        open_clips: list[Iterator[Pair]] = []
+        while True:
+            while len(open_clips) < min(_OPEN_CLIPS, len(self._clips)):
+                open_clips.append(self._pairs_of_clip(self._reader[next(rows)], rng))
+            chosen = int(rng.integers(len(open_clips)))
+            pair = next(open_clips[chosen], None)
+            if pair is None:
+                open_clips.pop(chosen)
+            else:
+                yield pair
+
+    def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[Pair]:
+        usable = np.flatnonzero(sample.seen)
+        if len(usable) < 2:
+            return
+        first = int(rng.integers(max(1, len(usable) - _WINDOW + 1)))
+        numbers = usable[first : first + _WINDOW]
+        size = self._settings.size
+        frames = sample.frames(numbers.tolist(), size=size)
+        meshes, times_s = sample.landmarks_at(size)[numbers], sample.times_s[numbers]
+        for _ in range(max(1, len(numbers) // _FRAMES_PER_PAIR)):
+            yield clip_pair(
+                sample.identity,
+                frames,
+                meshes,
+                times_s,
+                targets=self._settings.targets,
+                least_gap_s=self._settings.least_gap_s,
+                rng=rng,
+            )
+
+    def _photos_of(self, kind: PairKind, part: int, parts: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """(identity, picture, mesh) of this part's photos."""
+        size = self._settings.size
+        for row in self._rows(self._photos, kind, part, parts):
+            sample = self._reader[row]
+            yield sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
+
+    def _contour_pairs(self, part: int, parts: int) -> Iterator[Pair]:
+        lender: tuple[str, np.ndarray] | None = None
+        for identity, photo, mesh in self._photos_of(PairKind.CONTOUR, part, parts):
+            # Own outlines teach nothing, but a part that has but one photo would otherwise search for ever.
+            if lender is not None and (lender[0] != identity or len(self._photos) <= parts):
+                pair = contour_pair(identity, photo, mesh, lender[1])
+                yield _with_targets(pair, self._settings.targets)
+            lender = identity, mesh
+
+    def _warp_back_pairs(self, part: int, parts: int) -> Iterator[Pair]:
+        rng = self._rng(PairKind.WARP_BACK, part)
+        bank = self._expressions(rng)
+        for identity, photo, mesh in self._photos_of(PairKind.WARP_BACK, part, parts):
+            clip = bank[int(rng.integers(len(bank)))]
+            before, after = clip[rng.integers(len(clip), size=2)]
+            yield warp_back_pair(identity, photo, mesh, (before, after), targets=self._settings.targets, rng=rng)
+
+    def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
+        """Shapes in mean pose from some clips; without clips the mean face, which differs from itself by nothing."""
+        mean = mean_face()
+        if not len(self._clips):
+            return [mean.points[None].astype(np.float64)]
+        bank = []
+        for row in rng.choice(self._clips, min(_BANK_CLIPS, len(self._clips)), replace=False):
+            sample = self._reader[int(row)]
+            usable = np.flatnonzero(sample.seen)
+            if len(usable):
+                meshes = sample.landmarks[rng.choice(usable, min(_BANK_FRAMES, len(usable)), replace=False)]
+                heads = fit_similarity(mean.points, meshes, mean.weights)
+                bank.append(heads.inverse().apply(meshes.astype(np.float64)))
+        return bank
+
+
+def _with_targets(pair: Pair, targets: int) -> Pair:
+    """A pair of one target with the target repeated."""
+    if targets == 1:
+        return pair
+    repeated = np.repeat(pair.targets, targets, axis=0), np.repeat(pair.target_mesh, targets, axis=0)
+    return Pair(pair.kind, pair.identity, *repeated, pair.truth, pair.driver_mesh, pair.mask)
+
+
+def as_tensors(pair: Pair) -> dict[str, Any]:
+    """What a batch is collated from: `targets` (K, 3, s, s), `truth` (3, s, s), `mask` (1, s, s), all uint8;
+    `target_mesh` (K, 478, 3) and `driver_mesh` (478, 3) float32; `identity` and `kind` as text.
+    """
+    return {
+        "targets": torch.from_numpy(np.ascontiguousarray(pair.targets.transpose(0, 3, 1, 2))),
+        "target_mesh": torch.from_numpy(np.asarray(pair.target_mesh, np.float32)),
+        "truth": torch.from_numpy(np.ascontiguousarray(pair.truth.transpose(2, 0, 1))),
+        "driver_mesh": torch.from_numpy(np.asarray(pair.driver_mesh, np.float32)),
+        "mask": torch.from_numpy(pair.mask)[None],
+        "identity": pair.identity,
+        "kind": pair.kind.value,
+    }
+
+
+def pictures_m1p1(pictures: Tensor) -> Float[Tensor, "*b 3 h w"]:
+    """uint8 -> float32 in [-1, 1]; call it on the device."""
+    return pictures.float() / 127.5 - 1
+
+
+def pair_loader(stream: PairStream, *, batch_size: int, workers: int = 2) -> DataLoader:
+    """A loader of batches; pictures stay uint8 until they are on the device (`pictures_m1p1`).
+
+    Args:
+        stream: the pairs.
+        batch_size: pairs in a batch.
+        workers: processes; 0 makes the pairs in this one.
+    """
+    return DataLoader(
+        stream,
+        batch_size=batch_size,
+        num_workers=workers,
+        # Forking a process that has used MediaPipe deadlocks.
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
