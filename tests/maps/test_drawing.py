@@ -88,7 +88,7 @@ def test_channels_and_pictures_do_not_mix():
 def test_smooth_is_catmull_rom(n, pieces):
     points = np.random.default_rng(n).normal(size=(n, 2))
     order = np.random.default_rng(1).permutation(n)
-    curve = smooth(order, pieces)
+    curve = smooth(order.tolist(), pieces)
     np.testing.assert_allclose(curve.weight.sum(1), 1, atol=1e-12)
     got = (points[curve.control] * curve.weight[..., None]).sum(1)
     np.testing.assert_allclose(got, catmull_rom_ref(points[order], pieces), atol=1e-12)

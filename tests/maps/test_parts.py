@@ -46,18 +46,18 @@ def test_boundaries_lie_on_their_landmarks(face):
     }
     for name, vertices in on.items():
         for vertex in vertices:
-            # A pixel's centre is at most 0.71 px away: exp(-0.5 (0.71 / 1.5)^2) = 0.89.
-            assert at(heat[maps.BOUNDARY_CHANNELS.index(name)], face[vertex]) > 0.89, (name, vertex)
+            # A pixel's centre is at most 0.71 px away: exp(-0.5 (0.71 / 2)^2) = 0.94.
+            assert at(heat[maps.BOUNDARY_CHANNELS.index(name)], face[vertex]) > 0.93, (name, vertex)
     assert 0 <= heat.min() <= heat.max() <= 1
 
 
 def test_a_boundarys_profile_is_a_bell():
-    """Across a level jaw: exp(-d^2 / 2 sigma^2), sigma 3 at 512 px, nothing from 9 px on."""
+    """Across a level jaw: exp(-d^2 / 2 sigma^2), sigma 4 at 512 px, nothing from 12 px on."""
     points = torch.full((1, 68, 2), -1000.0, dtype=torch.float64)
     points[0, :17, 0], points[0, :17, 1] = torch.linspace(20, 480, 17), 256.0
     column = maps.boundary_maps(points, 512)[0, 0, :, 200]
     d = torch.arange(512) - 256.0
-    torch.testing.assert_close(column, torch.where(d.abs() < 9, torch.exp(-(d**2) / 18), 0.0).double())
+    torch.testing.assert_close(column, torch.where(d.abs() < 12, torch.exp(-(d**2) / 32), 0.0).double())
 
 
 def test_68_points_leave_lower_brows_and_gaze_empty(faces):
@@ -96,7 +96,7 @@ def test_gaze_follows_the_iris_and_stays_between_the_lids(face):
     for before, after in zip(straight, aside, strict=True):
         moved = (after.sum(0) @ x) / after.sum() - (before.sum(0) @ x) / before.sum()
         # The lids, and the soft edge beyond the iris, hold some of it back.
-        assert 2 < moved.item() <= 3
+        assert 1.5 < moved.item() <= 3
     looking[RIGHT_IRIS:] += [80.0, 0.0, 0.0]
     assert (maps.gaze_maps(torch.tensor(looking)[None], 256)[:, 0] == 0).all()
 

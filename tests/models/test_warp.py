@@ -194,6 +194,39 @@ def test_blink_hides_the_eyes(finder, draw, open_mouthed, motions):
         assert (drawn[disc].mean(-1) < dark).mean() < 0.25
 
 
+def test_lids_slide_over_an_eyeball_that_stays(draw, open_mouthed):
+    size = 512
+    photo = pixels, mesh = open_mouthed.cut(size)
+
+    def half_closed(face):
+        for upper, lower in EYES:
+            face[list(upper)] += 0.5 * (face[list(lower)] - face[list(upper)])
+        return face
+
+    wanted = changed(mesh, half_closed)
+    drawn = draw([photo], wanted)
+    for ring in (contours.RIGHT_EYE, contours.LEFT_EYE):
+        # Away from the lids' shadow, what is still seen of the eye is where it was: nothing is squeezed.
+        still_seen = cv2.erode(np.uint8(polygon(wanted, ring, size)), np.ones((5, 5), np.uint8)) > 0
+        assert still_seen.sum() > 20
+        assert np.median(np.abs(drawn[still_seen].astype(int) - pixels[still_seen])) < 12
+
+
+@pytest.mark.parametrize("by", [-0.025, 0.025])
+def test_iris_goes_where_the_gaze_does(finder, draw, open_mouthed, by):
+    photo = _, mesh = open_mouthed.cut(512)
+    irises = list(contours.RIGHT_IRIS + contours.LEFT_IRIS)
+
+    def look_aside(face):
+        face[irises, 0] += by
+        return face
+
+    wanted = changed(mesh, look_aside)
+    still, found = (finder.observe(draw([photo], at)).landmarks.mesh for at in (mesh, wanted))
+    asked_px = (wanted - mesh)[[468, 473], 0]
+    np.testing.assert_allclose((found - still)[[468, 473], 0], asked_px, atol=0.35 * np.abs(asked_px).max())
+
+
 def widest_mouth(motions, mesh):
     """The talking driver's widest mouth on a target whose mouth is as the driver's at its most closed."""
     ordered = sorted(motions["talk"][0], key=lambda m: gap(m, LIPS))

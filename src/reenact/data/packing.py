@@ -1,9 +1,9 @@
 """Parcels -> shards, in the data set's order; goes on where an earlier run was stopped.
 
 While a pack is made its folder `.work` keeps parcels not yet packed (`00000000.parcel`) and, for each finished shard,
-its index rows and where the next shard begins (`shard-000000.part`). A part is written before its shard gets its name, and
-parcels are removed after: whatever the moment of a kill, finished shards stay, no parcel is made twice, and the open
-shard is packed anew.
+its index rows and where the next shard begins (`shard-000000.part`). A part is written before its shard gets its name,
+and parcels are removed after: whatever the moment of a kill, finished shards stay, no parcel is made twice, and the
+open shard is packed anew.
 """
 
 from __future__ import annotations

@@ -183,8 +183,8 @@ class _Job:
         )
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
-        reenactor.set_target(self.targets, face=self.options.face)
         track = self._given_track()
+        reenactor.set_target(self.targets, face=self.options.face)
         self._open_folder(inputs, reenactor.model.version)
         try:
             return self._work(reenactor, track, inputs, has_video=has_video)

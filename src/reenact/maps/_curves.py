@@ -84,9 +84,9 @@ def smooth(landmarks: Sequence[int], pieces: int = 1) -> Curve:
     return Curve(np.asarray(landmarks)[control], blend)
 
 
-def point(landmark: int) -> Curve:
-    """A curve of one point, for corners."""
-    return Curve(np.full((1, 4), landmark), np.full((1, 4), 0.25))
+def straight(first: int, last: int, pieces: int) -> Curve:
+    """A line between two landmarks, in pieces: every segment of a drawing costs as much as its longest one."""
+    return smooth((first, last), pieces)
 
 
 def ellipse(rim: Sequence[int], points: int = IRIS_POINTS) -> Curve:
@@ -126,28 +126,28 @@ def eyes(image_left: int, image_right: int) -> list[Path]:
     ]
 
 
-def nose(channel: int, pieces: int) -> Path:
-    """Seen from the front: the triangle from the top of the bridge to the nose's wings and base."""
-    return Path(channel, (point(NOSE_BRIDGE[0]), smooth(NOSE_TIP, pieces).reversed()), closed=True)
+def nose(channel: int) -> Path:
+    """The triangle from the top of the bridge to the nose's wings and base."""
+    top = NOSE_BRIDGE[0]
+    sides = straight(top, NOSE_TIP[-1], 4), straight(NOSE_TIP[0], top, 4)
+    return Path(channel, (sides[0], smooth(NOSE_TIP, 2).reversed(), sides[1]), closed=True)
 
 
-def face(channels: tuple[int, int, int], left_top: Curve, right_top: Curve) -> list[Path]:
-    """A face below its upper edge: whole, and its two halves, which meet in the profile line.
+def face(whole: int, left_half: int, right_half: int) -> list[Path]:
+    """A face below the upper edge of its brows: whole, and its two halves, which meet in the profile line.
 
-    Of a head turned by more than 35 degrees the whole outline misses much, because its far side lies behind nose and
-    mouth; the near half then ends where the face does (a strip of the far cheek is missing up to 55 degrees).
-
-    Args:
-        channels: for the whole and the halves; their union is the face.
-        left_top: upper edge from the jaw's end at the image's left to the middle.
-        right_top: upper edge from the middle to the jaw's other end.
+    Of a head turned by more than 35 degrees the whole outline misses much, because its far side lies behind nose
+    and mouth; the near half then ends where the face does (a strip of the far cheek is missing up to 55 degrees).
     """
-    left_jaw, right_jaw = smooth(JAW[:12], 2), smooth(JAW[11:], 2)
-    profile = smooth(PROFILE)
+    left_top, right_top = smooth(IMAGE_LEFT_BROW_UPPER, 2), smooth(IMAGE_RIGHT_BROW_UPPER, 2)
+    between = straight(IMAGE_LEFT_BROW_UPPER[-1], IMAGE_RIGHT_BROW_UPPER[0], 4)
+    chin = JAW.index(PROFILE[-1])
+    left_jaw, right_jaw = smooth(JAW[: chin + 1], 2), smooth(JAW[chin:], 2)
+    profile = smooth(PROFILE, 2)
     return [
-        Path(channels[0], (left_top, right_top, smooth(JAW, 2).reversed()), closed=True),
-        Path(channels[1], (left_top, profile, left_jaw.reversed()), closed=True),
-        Path(channels[2], (right_top, right_jaw.reversed(), profile.reversed()), closed=True),
+        Path(whole, (left_top, between, right_top, smooth(JAW, 2).reversed()), closed=True),
+        Path(left_half, (left_top, profile, left_jaw.reversed()), closed=True),
+        Path(right_half, (right_top, right_jaw.reversed(), profile.reversed()), closed=True),
     ]
 
 

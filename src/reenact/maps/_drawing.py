@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-SQRT2 = math.sqrt(2.0)
 _TINY = 1e-20
 
 
@@ -151,7 +150,7 @@ def _band(
         along = (low - reach_px).ceil().clamp(0, max(height, width))[..., None] + torch.arange(steps, device=a.device)
         slope = d1 / torch.where(d0 == 0, 1.0, d0)
         on_line = a1[..., None] + slope[..., None] * (along.clamp(low[..., None], high[..., None]) - a0[..., None])
-        half = SQRT2 * reach_px
+        half = math.sqrt(2.0) * reach_px
         across = (on_line - half).ceil()[..., None] + torch.arange(int(2 * half) + 1, device=a.device)
     u, v = (along - a0[..., None])[..., None], across - a1[..., None, None]
     d0, d1 = d0[..., None, None], d1[..., None, None]

@@ -67,7 +67,7 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
     """`parsing_map` of one face."""
     points = mesh[:, :2].astype(np.float64)
 
-    def curve(chain: tuple[int, ...], pieces: int = 1) -> Points:
+    def curve(chain: tuple[int, ...], pieces: int = 1) -> np.ndarray:
         return catmull_rom_ref(points[list(chain)], pieces)
 
     def between(upper: tuple[int, ...], lower: tuple[int, ...], pieces: int = 1) -> np.ndarray:
@@ -75,7 +75,7 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
 
     left, left_lower = _curves.IMAGE_LEFT_BROW_UPPER, _curves.IMAGE_LEFT_BROW_LOWER
     right, right_lower = _curves.IMAGE_RIGHT_BROW_UPPER, _curves.IMAGE_RIGHT_BROW_LOWER
-    jaw, profile = curve(_curves.JAW, 2), curve(_curves.PROFILE)
+    jaw, profile = curve(_curves.JAW, 2), curve(_curves.PROFILE, 2)
     # The jaw's 12th vertex of 23 is the chin.
     faces = (
         np.concatenate([curve(left, 2), curve(right, 2), jaw[::-1]]),
@@ -149,7 +149,7 @@ def winding_ref(ring: Points, size: Size) -> Float[np.ndarray, "h w"]:
     return total / (2 * np.pi)
 
 
-def catmull_rom_ref(points: Points, pieces: int) -> Points:
+def catmull_rom_ref(points: Points, pieces: int) -> Float[np.ndarray, "m 2"]:
     """The curve through these points as repeated linear interpolation (Barry and Goldman 1988, uniform knots)."""
     ext = np.concatenate([[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]])
     result = []
@@ -162,7 +162,7 @@ def catmull_rom_ref(points: Points, pieces: int) -> Points:
     return np.array([*result, points[-1]])
 
 
-def _iris(rim: Points) -> Points:
+def _iris(rim: Points) -> np.ndarray:
     angle = 2 * np.pi * np.arange(_curves.IRIS_POINTS)[:, None] / _curves.IRIS_POINTS
     return rim.mean(0) + (np.cos(angle) * (rim[0] - rim[2]) + np.sin(angle) * (rim[1] - rim[3])) / 2
 

@@ -37,8 +37,8 @@ BOUNDARIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 GAZE = ("image_left_gaze", "image_right_gaze")
 BOUNDARY_CHANNELS = (*BOUNDARIES, *GAZE)
 
-SIGMA_AT_256 = 1.5
-"""Pixels; as wide at half height (3.5) as the line of width 3 that the authors blur."""
+SIGMA_AT_256 = 2.0
+"""Pixels; 4.7 wide at half height, like the authors' blurred line of thickness 3, which OpenCV draws 5 wide."""
 _REACH_SIGMAS = 3.0
 _MESH_PIECES, _IBUG_PIECES = 2, 4
 """Straight pieces between two landmarks: at 256 px no corner turns by more than a few degrees."""

@@ -53,11 +53,11 @@ def _regions() -> Drawing:
     left_brow = (_curves.IMAGE_LEFT_BROW_UPPER, _curves.IMAGE_LEFT_BROW_LOWER)
     right_brow = (_curves.IMAGE_RIGHT_BROW_UPPER, _curves.IMAGE_RIGHT_BROW_LOWER)
     paths = [
-        *_curves.face((0, *_FACE_HALVES), smooth(left_brow[0], 2), smooth(right_brow[0], 2)),
+        *_curves.face(0, *_FACE_HALVES),
         *(opening(*brow, channel=1, pieces=2) for brow in (left_brow, right_brow)),
         *_curves.eyes(2, 2),
         *_curves.irises(3, 3),
-        _curves.nose(4, pieces=2),
+        _curves.nose(4),
         opening(contours.OUTER_LIPS_UPPER, contours.INNER_LIPS_UPPER, 5),
         opening(contours.INNER_LIPS_LOWER, _curves.OUTER_LIPS_LOWER, 6),
         opening(contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER, 7),
