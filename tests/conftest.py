@@ -11,6 +11,7 @@ install_import_hook(
         "reenact.geometry.mesh_map",
         "reenact.geometry.rotation",
         "reenact.geometry.sampling",
+        "reenact.maps",
         "reenact.models",
         "reenact.perception",
         "reenact.retarget",
