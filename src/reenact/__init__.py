@@ -13,15 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reenact.core import Motion, ReenactError
+    from reenact.core import Motion, NoFaceError, ReenactError
     from reenact.inference import Reenactor, ResultFrame
     from reenact.retarget import Transfer
 
 __version__ = "0.1.0"
-__all__ = ["Motion", "ReenactError", "Reenactor", "ResultFrame", "Transfer", "__version__"]
+__all__ = ["Motion", "NoFaceError", "ReenactError", "Reenactor", "ResultFrame", "Transfer", "__version__"]
 
 _HOMES = {
     "Motion": "reenact.core",
+    "NoFaceError": "reenact.core",
     "ReenactError": "reenact.core",
     "Reenactor": "reenact.inference",
     "ResultFrame": "reenact.inference",

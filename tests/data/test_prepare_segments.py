@@ -39,7 +39,7 @@ class TestCutting:
         assert spans(cut([face(200, 200)] * 30)) == [(0, 30, 300)]
 
     def test_a_moving_face_that_fits_is_one_segment(self):
-        assert len(cut([face(200 + 100 * np.sin(i / 5), 200) for i in range(60)])) == 1
+        assert len(cut([face(200 + 55 * np.sin(i / 5), 200) for i in range(60)])) == 1
 
     def test_a_face_that_wanders_off_is_cut_again(self):
         segments = cut([face(200 + 5 * i, 200) for i in range(120)])
@@ -88,7 +88,7 @@ class TestCutting:
 
 class TestSquare:
     def test_with_room_it_is_the_face_crop(self):
-        mesh = face(400, 300)
+        mesh = face(403.3, 301.7)
         assert steady_crop(mesh[None], (1280, 720), 256) == face_crop(mesh, size=256)
 
     def test_scale_is_of_the_median_face(self):

@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from reenact.geometry import in_mean_pose, matrix_from_angles, mean_face, turned, with_outline_of
-from reenact.geometry.contours import FACE_OVAL, INNER_LIPS, LEFT_EYE, RIGHT_EYE
+from reenact.geometry import in_mean_pose, matrix_from_angles, mean_face, turned, with_lips_closed, with_outline_of
+from reenact.geometry.contours import (
+    FACE_OVAL,
+    INNER_LIPS,
+    INNER_LIPS_LOWER,
+    INNER_LIPS_UPPER,
+    LEFT_EYE,
+    RIGHT_EYE,
+)
 from reenact.geometry.face_shape import _follow_outline
 
 OVAL = list(FACE_OVAL)
@@ -51,3 +58,13 @@ def test_turned_adds_to_the_pose():
     assert float(head.scale) == pytest.approx(110.0, rel=1e-5)
     assert head.t[:2] == pytest.approx([125.0, 128.0], abs=1e-2)
     assert shape == pytest.approx(mean_face().points.astype(np.float64), abs=1e-5)
+
+
+def test_lips_close_half_way_and_nothing_else_moves():
+    mesh = posed(mean_face().points)
+    closed = with_lips_closed(mesh)
+    upper, lower = list(INNER_LIPS_UPPER), list(INNER_LIPS_LOWER)
+    assert (closed[upper] == closed[lower]).all()
+    assert closed[13] == pytest.approx((mesh[13] + mesh[14]) / 2)
+    others = np.setdiff1d(np.arange(478), upper + lower)
+    assert (closed[others] == mesh[others]).all()

@@ -71,9 +71,7 @@ def test_gif_frames_are_never_shorter_than_players_take(tmp_path, face):
 
 
 def test_equal_webp_frames_keep_their_time(tmp_path, face):
-    path = write(
-        tmp_path / "a.webp", [face] * 10 + [moving(face, 9)] * 10, range(20), Fraction(1, 25), end=20
-    )
+    path = write(tmp_path / "a.webp", [face] * 10 + [moving(face, 9)] * 10, range(20), Fraction(1, 25), end=20)
     _, lengths, _ = read(path)
     assert sum(lengths) == 800
     assert len(lengths) < 20
@@ -125,9 +123,7 @@ def test_memory_does_not_grow_with_length(tmp_path, face, suffix):
 
     def write_many(count):
         frames = [moving(face[:96, :96], i) for i in range(64)]
-        with AnimationWriter(
-            tmp_path / f"a{suffix}", size=(96, 96), time_base=1 / NTSC, rate_hint=NTSC
-        ) as writer:
+        with AnimationWriter(tmp_path / f"a{suffix}", size=(96, 96), time_base=1 / NTSC, rate_hint=NTSC) as writer:
             for number in range(count):
                 writer.write(frames[number % 64], number)
             peak = process.memory_info().rss

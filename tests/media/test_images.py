@@ -29,9 +29,7 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT" + zlib.compress(b"\0")) + chunk(b"IEND")
 
 
-@pytest.mark.parametrize(
-    ("suffix", "quality_db"), [(".png", 200), (".jpg", 38), (".JPEG", 38), (".webp", 35)]
-)
+@pytest.mark.parametrize(("suffix", "quality_db"), [(".png", 200), (".jpg", 38), (".JPEG", 38), (".webp", 35)])
 def test_what_is_written_is_read(tmp_path, face, suffix, quality_db):
     path = tmp_path / f"a{suffix}"
     write_image(path, face)
@@ -98,9 +96,7 @@ def test_a_colour_profile_is_applied(tmp_path, face):
     assert np.array_equal(read_image(tmp_path / "broken.png"), face)
 
 
-@pytest.mark.parametrize(
-    "size", [(20_000, 40), (MAX_SIDE_PX + 1, 40), (40, 20_000), (20_000, 20_000), (9400, 9600)]
-)
+@pytest.mark.parametrize("size", [(20_000, 40), (MAX_SIDE_PX + 1, 40), (40, 20_000), (20_000, 20_000), (9400, 9600)])
 def test_too_large_is_told_from_the_header(tmp_path, size):
     path = tmp_path / "a.png"
     path.write_bytes(png_header(*size))

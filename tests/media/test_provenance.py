@@ -265,9 +265,7 @@ def test_config_folder(tmp_path, monkeypatch):
     assert config_folder() == Path.home() / ".config" / "reenact"
 
 
-def issue(
-    folder: Path, key, *, days: int = 30, usage=ExtendedKeyUsageOID.EMAIL_PROTECTION, own: bool = False
-):
+def issue(folder: Path, key, *, days: int = 30, usage=ExtendedKeyUsageOID.EMAIL_PROTECTION, own: bool = False):
     """A certificate as a small company would issue it; returns paths of chain and key, and the authority."""
     now = dt.datetime.now(dt.timezone.utc)
     root_key = key if own else ec.generate_private_key(ec.SECP384R1())
@@ -292,9 +290,7 @@ def issue(
             .add_extension(x509.BasicConstraints(ca, None), critical=True)
             .add_extension(certificates._usage(issues=ca), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         )
 
     root = build("Root", root_key.public_key(), ca=True).sign(root_key, hashes.SHA384())

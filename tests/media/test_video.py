@@ -78,9 +78,7 @@ def test_ntsc_stays_ntsc(tmp_path, face):
 
 
 def test_matroska_rounds_to_milliseconds_without_drift(tmp_path, face):
-    path = write(
-        tmp_path / "a.mkv", [moving(face[:32, :32], i % 64) for i in range(300)], range(300), 1 / NTSC
-    )
+    path = write(tmp_path / "a.mkv", [moving(face[:32, :32], i % 64) for i in range(300)], range(300), 1 / NTSC)
     stored, _ = stored_times(path)
     assert max(abs(s - i / NTSC) for i, s in enumerate(stored)) <= Fraction(1, 2000)
 
@@ -154,9 +152,7 @@ def test_the_reader_follows_tag_or_size(tmp_path, tag, size, matrix):
     width, height = size
     values = np.round(to_ycbcr(bars(width, height), *WEIGHTS[matrix])).astype(np.uint8)
     frame = av.VideoFrame(width, height, "yuv420p")
-    for plane, samples in zip(
-        frame.planes, (values[..., 0], values[::2, ::2, 1], values[::2, ::2, 2]), strict=True
-    ):
+    for plane, samples in zip(frame.planes, (values[..., 0], values[::2, ::2, 1], values[::2, ::2, 2]), strict=True):
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
         rows[:, : plane.width] = samples
     path = tmp_path / "a.mp4"

@@ -147,9 +147,7 @@ def forward_ref(network: DlibFaceNetwork, chip: np.ndarray) -> np.ndarray:
     before = shortcut = x
     for layer in network.layers:
         if isinstance(layer, Convolution):
-            windows = _windows(
-                np.pad(x, ((0, 0), *[(layer.padding,) * 2] * 2)), layer.weight.shape[2], layer.stride
-            )
+            windows = _windows(np.pad(x, ((0, 0), *[(layer.padding,) * 2] * 2)), layer.weight.shape[2], layer.stride)
             x = np.einsum("chwij,ocij->ohw", windows, layer.weight, optimize=True) + layer.bias[:, None, None]
         elif isinstance(layer, Affine):
             x = layer.gamma[:, None, None] * x + layer.beta[:, None, None]
@@ -225,9 +223,7 @@ def test_chip_of_aligned_face_is_the_picture_itself(astronaut: np.ndarray) -> No
     ibug68 = np.zeros((68, 2))
     ibug68[list(ALIGNED_IBUG68)] = aligned_points_px() + 100
     chip = face_chip(astronaut, as_landmarks(ibug68)).astype(float)
-    corners = [
-        astronaut[100 + dy : 250 + dy, 100 + dx : 250 + dx].astype(float) for dy in (0, 1) for dx in (0, 1)
-    ]
+    corners = [astronaut[100 + dy : 250 + dy, 100 + dx : 250 + dx].astype(float) for dy in (0, 1) for dx in (0, 1)]
     np.testing.assert_allclose(chip, np.mean(corners, axis=0), atol=1)
 
 

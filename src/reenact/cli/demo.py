@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         report = animate([photo], motion, args.out / f"{name}.mp4", progress=Bar())
         print(report.text())
     report = animate(
-        [photo], motions["smile"], args.out / "demo.gif", Options(layout=Layout.GRID, size=256), progress=Bar()
+        [photo], motions["smile"], args.out / "demo.gif", Options(layout=Layout.CROP, size=256), progress=Bar()
     )
     print(report.text())
     return 0

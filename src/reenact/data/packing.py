@@ -171,6 +171,8 @@ class Packer:
             self._finish_shard(total, 0)
         finally:
             progress.end()
+            if self._shard is not None:
+                self._shard.discard()
         return done_before
 
     def _is_made(self, number: int, item: Item) -> bool:

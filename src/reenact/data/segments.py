@@ -158,7 +158,7 @@ def steady_crop(mesh_px: Float[np.ndarray, "t 478 3"], picture_px: tuple[int, in
         side = min(side, max(min(picture_px), TIGHT_SCALE * median, spread))
     side_px = max(8, round(side))
     # As in `geometry.face_crop`: the mesh ends at the hairline, and moving up centres head and hair...
-    corner = (low + high) / 2 - side_px / 2 - [0, 0.05 * side_px]
+    corner = (low + high) / 2 - side_px / 2 - [0, 0.05 * side]
     # ...as far as the chin stays in.
     corner = np.clip(corner, np.minimum(high - side_px, low), np.maximum(high - side_px, low))
     room = np.array(picture_px) - side_px

@@ -87,6 +87,10 @@ class ShardWriter:
         self._file.close()
         return self._hash.hexdigest()
 
+    def discard(self) -> None:
+        """Give up; the file stays as it is."""
+        self._file.close()
+
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self._hash.update(data)

@@ -153,8 +153,8 @@ class Reenactor:
         """The target's face crop with the given landmarks (crop pixels)."""
         with torch.inference_mode():
             image = self.model.synthesize(self.target.code, DriverFrame(mesh_px[None]))[0]
-            pixels = image.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        pixels = np.rint((image.cpu().numpy() + 1) * np.float32(127.5))
+        return np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
     def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """The whole photo with a drawn face crop in it."""

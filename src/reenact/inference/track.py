@@ -15,7 +15,7 @@ from reenact.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, Reen
 from reenact.inference.ahead import ahead
 from reenact.media import VideoReader
 from reenact.media.motion_file import dequantize, quantize, steps_per_px
-from reenact.perception import FaceTracker, MeshSmoother, Region
+from reenact.perception import FaceTracker, MeshSmoother, Region, TrackerMemory
 
 _CHUNK = 256
 _RECORD = np.dtype(
@@ -112,22 +112,15 @@ class Track:
                     yield out
 
 
-class _ResumableTracker(FaceTracker):
-    """A tracker that can go on where another one stopped, as if it had seen all frames itself."""
+def _note(memory: TrackerMemory, record: np.ndarray) -> None:
+    region = memory.last_seen
+    record["last_seen"] = np.nan if region is None else (region.x, region.y, region.side_px, region.angle_deg)
+    record["frames_without"] = memory.frames_without
 
-    def save(self, record: np.ndarray) -> None:
-        """Note what is known after a frame."""
-        region = self._last_seen
-        record["last_seen"] = np.nan if region is None else (region.x, region.y, region.side_px, region.angle_deg)
-        record["frames_without"] = self._frames_without
 
-    def restore(self, record: np.ndarray, image: np.ndarray) -> None:
-        """Know what another tracker noted after `image`."""
-        self._is_cut(image)  # keeps the picture's thumbnail, to compare the next one with
-        if not np.isnan(record["last_seen"]).any():
-            self._last_seen = Region(*record["last_seen"].tolist())
-        self._region = self._last_seen if record["seen"] else None
-        self._frames_without = int(record["frames_without"])
+def _recall(record: np.ndarray) -> TrackerMemory:
+    never = np.isnan(record["last_seen"]).any()
+    return TrackerMemory(None if never else Region(*record["last_seen"].tolist()), int(record["frames_without"]))
 
 
 class TrackFolder:
@@ -191,10 +184,9 @@ class TrackFolder:
     def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> int:
         done = self.done
         record = np.zeros((), _RECORD)
-        tracker = _ResumableTracker(face=self._face)
         with (
             self._records.open("r+b" if done else "w+b") as file,
-            tracker,
+            FaceTracker(face=self._face) as tracker,
             ahead(reader.frames(start=max(0, done - 1))) as frames,
         ):
             # The file may end in the middle of a record; the last whole one tells how to go on.
@@ -204,7 +196,7 @@ class TrackFolder:
                 record = np.frombuffer(file.read(_RECORD.itemsize), _RECORD)[0].copy()
                 last = next(frames, None)
                 if last is not None:
-                    tracker.restore(record, last.image)
+                    tracker.resume(_recall(record), last.image)
             for frame in frames:
                 face = tracker.track(frame.image)
                 record["pts"], record["seen"] = frame.pts, face is not None
@@ -212,7 +204,7 @@ class TrackFolder:
                     pose = face.pose
                     record["pose_deg"] = pose.yaw_deg, pose.pitch_deg, pose.roll_deg
                     record["mesh"] = quantize(face.landmarks.mesh, steps)
-                tracker.save(record)
+                _note(tracker.memory, record)
                 file.write(record.tobytes())
                 done += 1
                 on_frame(done, reader.frame_count)

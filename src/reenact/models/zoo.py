@@ -18,5 +18,5 @@ def create_model(name: str) -> ReenactmentModel:
         ReenactError: if the zoo has no such entry.
     """
     if name not in ZOO:
-        raise ReenactError(f"There is no model '{name}'; choose one of: {', '.join(ZOO)}.")
+        raise ReenactError(f"there is no model '{name}'; choose one of: {', '.join(ZOO)}")
     return ZOO[name]()

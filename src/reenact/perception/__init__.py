@@ -5,7 +5,7 @@ from reenact.perception.head_pose import fit_head, head_angles, head_pose
 from reenact.perception.landmarks import FaceMesher, Region
 from reenact.perception.observe import FaceFinder
 from reenact.perception.smoothing import MeshSmoother, OneEuroFilter
-from reenact.perception.tracking import FaceTracker
+from reenact.perception.tracking import FaceTracker, TrackerMemory
 
 __all__ = [
     "FaceBox",
@@ -16,6 +16,7 @@ __all__ = [
     "MeshSmoother",
     "OneEuroFilter",
     "Region",
+    "TrackerMemory",
     "fit_head",
     "head_angles",
     "head_pose",

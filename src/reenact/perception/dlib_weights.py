@@ -113,9 +113,7 @@ def find_face_network() -> Path:
     """
     spec = importlib.util.find_spec(_WHEEL)
     if spec is None:
-        raise CheckpointError(
-            f"The face recognition network is missing: {_WHEEL} is not installed; {_REPAIR}."
-        )
+        raise CheckpointError(f"The face recognition network is missing: {_WHEEL} is not installed; {_REPAIR}.")
     for folder in spec.submodule_search_locations or ():
         path = Path(folder) / "models" / FACE_NETWORK_FILE
         if path.is_file():

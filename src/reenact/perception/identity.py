@@ -105,9 +105,7 @@ class _ResidualBlock(nn.Module):
         super().__init__()
         self.halve = halve
         # dlib's halving convolution has no padding.
-        self.conv1 = nn.Conv2d(
-            channels_in, channels_out, 3, stride=2 if halve else 1, padding=0 if halve else 1
-        )
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=2 if halve else 1, padding=0 if halve else 1)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c_out h_out w_out"]:
@@ -180,9 +178,7 @@ class IdentityEmbedder:
         # Colour last, as the chips come: 1.2 to 1.35 times as fast on a CPU. (torch's stub lacks this.)
         self.network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def embed(
-        self, image: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks
-    ) -> Float32[np.ndarray, "size=128"]:
+    def embed(self, image: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> Float32[np.ndarray, "size=128"]:
         """Embedding of one face; `landmarks` in the pixels of `image`."""
         return self.embed_chips(face_chip(image, landmarks)[None])[0]
 
@@ -195,9 +191,7 @@ class IdentityEmbedder:
     ) -> Float32[np.ndarray, "n 128"]:
         """Embeddings of one face in each of n pictures (of any sizes), at half the time each of `embed`."""
         chips = [face_chip(image, points) for image, points in zip(images, landmarks, strict=True)]
-        return self.embed_chips(
-            np.array(chips, np.uint8).reshape(-1, CHIP_PX, CHIP_PX, 3), batch_size=batch_size
-        )
+        return self.embed_chips(np.array(chips, np.uint8).reshape(-1, CHIP_PX, CHIP_PX, 3), batch_size=batch_size)
 
     def embed_chips(
         self, chips: UInt8[np.ndarray, "n 150 150 3"], *, batch_size: int = 16
@@ -213,16 +207,12 @@ class IdentityEmbedder:
         return embeddings
 
 
-def identity_distance(
-    a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n 128"]
-) -> Float[np.ndarray, "*n"]:
+def identity_distance(a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n 128"]) -> Float[np.ndarray, "*n"]:
     """Euclidean distance of embeddings (..., 128), broadcasting; one person: below `SAME_PERSON_DISTANCE`."""
     return np.asarray(np.linalg.norm(a - b, axis=-1))
 
 
-def identity_similarity(
-    a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n 128"]
-) -> Float[np.ndarray, "*n"]:
+def identity_similarity(a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n 128"]) -> Float[np.ndarray, "*n"]:
     """Cosine of embeddings (..., 128) after subtracting the mean over people, broadcasting.
 
     All embeddings share a large part: without the subtraction strangers score 0.84, one person 0.98. With it,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -29,6 +30,19 @@ SAME_PERSON_FACES = 1.5
 """A face that comes back is the same person's if it is nearer than this many faces to where it was lost."""
 
 
+@dataclass(frozen=True)
+class TrackerMemory:
+    """What a tracker knows after a frame.
+
+    Args:
+        last_seen: where the person was seen last; None before that.
+        frames_without: frames since then.
+    """
+
+    last_seen: Region | None
+    frames_without: int
+
+
 class FaceTracker:
     """Follows one person frame by frame: 1 network run per frame, no detector while all goes well.
 
@@ -53,6 +67,17 @@ class FaceTracker:
         self._last_seen: Region | None = None
         self._thumbnail: np.ndarray | None = None
         self._frames_without = 0
+
+    @property
+    def memory(self) -> TrackerMemory:
+        """What must be kept to go on later with another tracker."""
+        return TrackerMemory(self._last_seen, self._frames_without)
+
+    def resume(self, memory: TrackerMemory, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Go on as if this tracker had seen all frames up to `image` itself; `memory` is another's after it."""
+        self._is_cut(image)  # keeps the picture's thumbnail, to compare the next one with
+        self._last_seen, self._frames_without = memory.last_seen, memory.frames_without
+        self._region = memory.last_seen if memory.frames_without == 0 else None
 
     def track(self, image: UInt8[np.ndarray, "h w 3"]) -> FaceObservation | None:
         """The person's face in the next frame (RGB); None if unseen. `score` is the mesh's presence."""

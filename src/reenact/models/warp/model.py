@@ -89,7 +89,8 @@ class Warp(ReenactmentModel):
         if not isinstance(code, WarpCode):
             raise TypeError(f"the warp draws a WarpCode, got {type(code).__name__}")
         frames = np.stack([self._draw(code, mesh) for mesh in driver.mesh_px])
-        return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        # In NumPy, which keeps to one thread: two of PyTorch's on a busy machine take ten times as long.
+        return torch.from_numpy(np.moveaxis(frames, -1, 1).astype(np.float32) / np.float32(127.5) - 1)
 
     def _draw(self, code: WarpCode, mesh: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
         weights = self._photo_weights(code, mesh)
