@@ -6,7 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _HEADER = struct.Struct("<4sII")
@@ -49,12 +49,11 @@ class Parcel:
 
     def to_bytes(self) -> bytes:
         """For a file or a wire."""
-        about = asdict(self) | {
-            "samples": [
-                {"row": sample.row, "sizes": {suffix: len(data) for suffix, data in sample.members.items()}}
-                for sample in self.samples
-            ]
-        }
+        about = {one.name: getattr(self, one.name) for one in fields(self)}
+        about["samples"] = [
+            {"row": sample.row, "sizes": {suffix: len(data) for suffix, data in sample.members.items()}}
+            for sample in self.samples
+        ]
         text = json.dumps(about).encode()
         payload = b"".join(data for sample in self.samples for data in sample.members.values())
         return _HEADER.pack(_MAGIC, len(text), zlib.crc32(payload, zlib.crc32(text))) + text + payload

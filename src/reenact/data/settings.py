@@ -8,6 +8,8 @@ from typing import Any
 
 from reenact.core import ReenactError
 
+_SOFTWARE = version("reenact")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -48,4 +50,4 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """For the manifest, and to tell one pack from another."""
         derived = {name: getattr(self, name) for name in ("max_fps", "crf", "jpeg_quality", "steps_per_px")}
-        return asdict(self) | derived | {"software": version("reenact")}
+        return asdict(self) | derived | {"software": _SOFTWARE}

@@ -1,7 +1,7 @@
 """Pure functions on points and grids: similarity fits, angles, crops, mesh maps; the mean face."""
 
 from reenact.geometry.crop import FACE_CROP_SCALE, Crop, face_crop, resize
-from reenact.geometry.face_shape import turned, with_outline_of
+from reenact.geometry.face_shape import turned, with_lips_closed, with_outline_of
 from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
 from reenact.geometry.head import in_mean_pose
 from reenact.geometry.mean_face import MeanFace, mean_face
@@ -29,5 +29,6 @@ __all__ = [
     "resize",
     "sample",
     "turned",
+    "with_lips_closed",
     "with_outline_of",
 ]

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from reenact.geometry.contours import (
     FACE_OVAL,
     INNER_LIPS,
+    INNER_LIPS_LOWER,
+    INNER_LIPS_UPPER,
     LEFT_EYE,
     LEFT_IRIS,
     OUTER_LIPS_UPPER,
@@ -64,6 +66,14 @@ def _follow_outline() -> Float[np.ndarray, "478 36"]:
     weights[oval, np.arange(len(oval))] = 1.0
     weights[free] = np.linalg.solve(laplacian[free][:, free], -laplacian[free][:, oval])
     return weights
+
+
+def with_lips_closed(mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
+    """A face whose inner lips meet half-way; nothing else moves."""
+    closed = mesh.copy()
+    upper, lower = list(INNER_LIPS_UPPER), list(INNER_LIPS_LOWER)
+    closed[upper] = closed[lower] = (mesh[upper] + mesh[lower]) / 2
+    return closed
 
 
 def turned(

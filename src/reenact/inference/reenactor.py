@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from reenact.core import DriverFrame, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
-from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face
+from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
 from reenact.inference.composite import Compositor
 from reenact.inference.track import Track, TrackFolder
 from reenact.media import is_image, read_image
@@ -281,7 +281,7 @@ def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
     if len(track) == 1:
         mean = mean_face()
         head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
-        return Similarity(head.scale, np.eye(3), head.t).apply(mean.points)
+        return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean.points))
     _, meshes = track.sample(_NEUTRAL_SAMPLE)
     return meshes[neutral_frame(meshes)]
 
