@@ -9,7 +9,7 @@ from typing import Any
 
 from reenact.core import ReenactError
 from reenact.data.items import Item
-from reenact.data.pool import THREADS_ENV, Done, Task, use_one_thread
+from reenact.data.pool import THREADS_ENV, Done, Task, one_thread
 from reenact.data.process import Work
 from reenact.data.settings import Settings
 
@@ -55,8 +55,8 @@ def run_on_ray(tasks: Iterable[Task], work: Work, root: Path, settings: Settings
 
 
 def _work(item: Item, root: Path, settings: Settings, work: Work) -> bytes:
-    use_one_thread()
-    return work(item, root, settings).to_bytes()
+    with one_thread():
+        return work(item, root, settings).to_bytes()
 
 
 def _connect(ray: Any, address: str) -> None:

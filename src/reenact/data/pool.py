@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+
+import cv2
+import torch
 
 from reenact.data.items import Item
 from reenact.data.process import Work
@@ -51,7 +53,9 @@ Runner = Callable[[Iterable[Task]], Iterator[Done]]
 def run_here(tasks: Iterable[Task], work: Work, root: Path, settings: Settings) -> Iterator[Done]:
     """One task after the other in this process: for debugging."""
     for task in tasks:
-        yield Done(task, work(task.item, root, settings).to_bytes())
+        with one_thread():
+            result = work(task.item, root, settings).to_bytes()
+        yield Done(task, result)
 
 
 def run_in_processes(
@@ -144,24 +148,26 @@ class _Worker:
 def serve(pipe: Connection, work: Work, root: Path, settings: Settings) -> None:
     """A worker's life: items in, parcels out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
-    use_one_thread()
-    while True:
-        try:
-            item = pipe.recv()
-            pipe.send_bytes(work(item, root, settings).to_bytes())
-        except (EOFError, OSError):
-            return
+    with one_thread():
+        while True:
+            try:
+                item = pipe.recv()
+                pipe.send_bytes(work(item, root, settings).to_bytes())
+            except (EOFError, OSError):
+                return
 
 
-def use_one_thread() -> None:
-    """Keep the libraries of this process to one thread each."""
-    import cv2
-
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep the libraries of this process to one thread each meanwhile."""
+    before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
 
 
 @contextmanager
