@@ -283,7 +283,7 @@ class TestCommand:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_ray_cluster_with_a_dying_machine(data_set, pack, tmp_path):
-    """Two nodes on this machine; one is taken away half-way. The bytes are those of a single process."""
+    """Two nodes on this machine; one is taken away while both work. The bytes are those of a single process."""
     pytest.importorskip("ray", reason="Ray is not installed")
     import ray
     from ray.cluster_utils import Cluster
