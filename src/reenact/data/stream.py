@@ -27,7 +27,7 @@ from reenact.geometry import fit_similarity, mean_face
 
 _WINDOW = 128
 """Frames of a clip decoded at a time (5 s at 25 frames/s); decoding, not pairing, is what costs."""
-_FRAMES_PER_PAIR = 4
+_FRAMES_PER_PAIR = 2
 _OPEN_CLIPS = 4
 """Windows that a worker draws from at the same time, so that a batch mixes people."""
 _BANK_CLIPS, _BANK_FRAMES = 64, 24

@@ -1,0 +1,57 @@
+"""Sizes of the networks, and the ablations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MarioNETteConfig(BaseModel):
+    """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int = Field(default=256, ge=32, multiple_of=32)
+    """Pixels a side that it is trained at; the networks take any multiple of 32."""
+    levels: int = Field(default=4, ge=1, le=4)
+    """Halvings from picture to driver features; the target encoder has one more."""
+    base_width: int = Field(default=64, ge=4, multiple_of=4)
+    """Channels at full size; doubled with each halving ..."""
+    max_width: int = Field(default=512, ge=4, multiple_of=4)
+    """... up to this."""
+    wide: bool = True
+    """Downsampling blocks of BigGAN's wide kind; see README.md."""
+    blender: Literal["attention", "adain"] = "attention"
+    """How target features reach the driver's; "adain" is the paper's baseline."""
+    blender_blocks: int = Field(default=3, ge=1)
+    attention_width: int | None = Field(default=None, ge=1)
+    """Channels of queries and keys; None for as many as the driver's features have."""
+    alignment: bool = True
+    """Target feature alignment (normalization flow and warp-alignment blocks)."""
+    discriminator_blocks: int = Field(default=5, ge=1, le=5)
+
+    def width(self, halvings: int) -> int:
+        """Channels of maps that are this many halvings smaller than the picture."""
+        return min(self.base_width * 2**halvings, self.max_width)
+
+    @classmethod
+    def paper(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
+        """The paper's network; its ablations: AdaIN ("adain", False), +Attention ("attention", False), +Alignment
+        ("adain", True), MarioNETte ("attention", True).
+        """
+        return cls(blender=blender, alignment=alignment)
+
+    @classmethod
+    def lite(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
+        """128 pixels, an eighth of the parameters; trains on a small machine."""
+        return cls(
+            resolution=128,
+            levels=3,
+            base_width=32,
+            max_width=128,
+            wide=False,
+            blender=blender,
+            alignment=alignment,
+            discriminator_blocks=4,
+        )

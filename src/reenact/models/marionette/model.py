@@ -1,0 +1,161 @@
+"""MarioNETte's generator, and the zoo entry around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reenact.core import DriverFrame, TargetCode, TargetSet
+from reenact.models.contract import Needs, ReenactmentModel, check_targets
+from reenact.models.marionette.blocks import AdaINBlender, AttentionBlender, Decoder, DriverEncoder, TargetEncoder
+from reenact.models.marionette.config import MarioNETteConfig
+from reenact.nn import add_spectral_norm
+
+Rasterizer = Callable[[Tensor, int], Tensor]
+"""Landmarks (B, N, 3) in pixels and the size of a square -> rasters (B, 3, size, size) in [-1, 1]."""
+
+SIZE_STEP = 32
+
+
+@dataclass(frozen=True)
+class MarioNETteCode(TargetCode):
+    """A person, encoded: all that the driver's frames need. B people at a time, in training.
+
+    Args:
+        z_y: the K target feature maps.
+        s_hat: pose-normalized feature maps averaged over the K targets, largest first; empty without alignment.
+            The mean does not depend on the driver, so it is taken here.
+    """
+
+    z_y: Float[Tensor, "b k c h w"]
+    s_hat: tuple[Float[Tensor, "b _ _ _"], ...]
+
+
+class MarioNETteGenerator(nn.Module):
+    """G(r_x; {y_i}, {r_y_i}) with spectral normalization on every layer (paper B, figure 2)."""
+
+    def __init__(self, config: MarioNETteConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.driver_encoder = DriverEncoder(config)
+        self.target_encoder = TargetEncoder(config)
+        self.blender = AttentionBlender(config) if config.blender == "attention" else AdaINBlender(config)
+        self.decoder = Decoder(config)
+        add_spectral_norm(self)
+
+    def forward(
+        self,
+        raster_x: Float[Tensor, "b 3 h w"],
+        targets: Float[Tensor, "#b k 3 h w"],
+        rasters_y: Float[Tensor, "#b k 3 h w"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        """The whole generator: `decode(encode(targets, rasters_y), raster_x)`.
+
+        | | shape | paper |
+        |---|---|---|
+        | raster_x | (B, 3, H, W) in [-1, 1] | r_x |
+        | targets, rasters_y | (B or 1, K, 3, H, W) in [-1, 1] | y_i, r_y_i, i = 1..K |
+        | result | (B, 3, H, W) in (-1, 1) | x^ |
+        """
+        return self.decode(self.encode(targets, rasters_y), raster_x)
+
+    def encode(self, targets: Float[Tensor, "b k 3 h w"], rasters: Float[Tensor, "b k 3 h w"]) -> MarioNETteCode:
+        """All that depends on the target photos alone: E_y of each, and the mean of S^ over them."""
+        _check_size(targets)
+        batch, k = targets.shape[:2]
+        found = self.target_encoder(targets.flatten(0, 1), rasters.flatten(0, 1))
+        return MarioNETteCode(
+            z_y=found.z_y.unflatten(0, (batch, k)),
+            s_hat=tuple(s.unflatten(0, (batch, k)).mean(dim=1) for s in found.s_hat),
+        )
+
+    def decode(self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Draw: E_x, blender and decoder. The code of one person serves any number of frames."""
+        z_xy, _ = self._blend(code, raster_x)
+        return self.decoder(z_xy, tuple(s.expand(len(raster_x), -1, -1, -1) for s in code.s_hat))
+
+    def attention_maps(
+        self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b n hx wx k hy wy"]:
+        """Where each place of the driver's map looks, for each of the blender's n blocks (paper B, figure 7).
+
+        Sums to 1 over the last three axes, that is over all places of all K targets. `attention_received` turns it
+        into pictures to lay over the target photos.
+        """
+        if self.config.blender != "attention":
+            raise ValueError("this network blends with AdaIN: it has no attention to show")
+        return torch.stack(self._blend(code, raster_x)[1], dim=1)
+
+    def _blend(self, code: MarioNETteCode, raster_x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        _check_size(raster_x)
+        if len(code.z_y) not in (1, len(raster_x)):
+            raise ValueError(f"{len(raster_x)} driver frames for the codes of {len(code.z_y)} people: give one each")
+        return self.blender(self.driver_encoder(raster_x), code.z_y)
+
+
+def attention_received(
+    attention: Float[Tensor, "b n hx wx k hy wy"], driver_mask: Float[Tensor, "b hm wm"] | None = None
+) -> Float[Tensor, "b k hy wy"]:
+    """How much of the driver's attention each place of each target gets; mean of the blocks (paper B, figure 7a).
+
+    Args:
+        attention: from `MarioNETteGenerator.attention_maps`.
+        driver_mask: weights of the driver's places, in a multiple of the map's size (a mask of the picture, say);
+            None for all alike.
+
+    Returns:
+        Sums to 1 over all places of all K targets.
+    """
+    if driver_mask is None:
+        return attention.mean(dim=(1, 2, 3))
+    weights = F.adaptive_avg_pool2d(driver_mask[:, None], attention.shape[2:4])[:, 0]
+    weights = weights / weights.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    return torch.einsum("bij,bijkuv->bkuv", weights, attention.mean(dim=1))
+
+
+@final
+class MarioNETte(ReenactmentModel):
+    """The generator behind the contract.
+
+    Args:
+        config: of the generator.
+        rasterize: draws the landmark rasters; `reenact.maps.landmark_raster` is the paper's.
+    """
+
+    name: ClassVar[str] = "marionette"
+    version: ClassVar[str] = "1"
+    needs: ClassVar[Needs] = Needs()
+
+    def __init__(self, config: MarioNETteConfig, rasterize: Rasterizer) -> None:
+        super().__init__()
+        self.generator = MarioNETteGenerator(config)
+        self._rasterize = rasterize
+
+    def encode_target(self, targets: TargetSet) -> MarioNETteCode:
+        """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
+        check_targets(targets)
+        rasters = self._rasters(targets.mesh_px, targets.images.shape[-1], targets.images)
+        return self.generator.encode(targets.images[None], rasters[None])
+
+    def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
+        """Draw the frames; see `ReenactmentModel.synthesize`."""
+        if not isinstance(code, MarioNETteCode):
+            raise TypeError(f"MarioNETte draws a MarioNETteCode, got {type(code).__name__}")
+        size = code.z_y.shape[-1] * 2 ** (self.generator.config.levels + 1)
+        return self.generator.decode(code, self._rasters(driver.mesh_px, size, code.z_y))
+
+    def _rasters(self, mesh_px: Float[np.ndarray, "n 478 3"], size: int, like: Tensor) -> Float[Tensor, "n 3 s s"]:
+        return self._rasterize(torch.from_numpy(mesh_px).to(like), size)
+
+
+def _check_size(images: Tensor) -> None:
+    height, width = images.shape[-2:]
+    if height % SIZE_STEP or width % SIZE_STEP:
+        raise ValueError(f"pictures must be multiples of {SIZE_STEP} pixels, not {width} x {height}")

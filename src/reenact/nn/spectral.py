@@ -1,0 +1,36 @@
+"""Spectral normalization of whole networks (Miyato et al. 2018)."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
+
+M = TypeVar("M", bound=nn.Module)
+
+LAYERS = (nn.Conv2d, nn.Linear, nn.Embedding)
+"""Layers with a weight matrix. A norm layer's gains are not one."""
+
+
+def add_spectral_norm(module: M) -> M:
+    """Divide the weight of every convolution, linear layer and embedding by its largest singular value, in place.
+
+    The singular value is followed by one power iteration a forward pass in training mode, by none in evaluation mode.
+    A weight of zeros has no direction to normalize (0 / 0), so no such layer may be zero-initialized.
+    """
+    for layer in module.modules():
+        if isinstance(layer, LAYERS) and not parametrize.is_parametrized(layer, "weight"):
+            spectral_norm(layer)
+    return module
+
+
+def fold_spectral_norm(module: M) -> M:
+    """A copy in evaluation mode whose weights are plain numbers: same outputs, no division a frame, can be exported."""
+    folded = copy.deepcopy(module).eval()
+    for layer in folded.modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight")
+    return folded

@@ -1,0 +1,40 @@
+"""Moving feature maps along flows."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def warp(features: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
+    """Bilinear sampling, the warping function T of paper B (its equation 8); places outside repeat the border.
+
+    The result at a place p is the features' value at p + flow(p). Places are computed in float32 at least: bfloat16
+    knows only every half pixel of a map of 256.
+
+    Args:
+        features: any values.
+        flow_ndc: offsets in x and y; docs/conventions.md. A flow of 2 / w moves by one column.
+    """
+    height, width = features.shape[-2:]
+    kind = torch.promote_types(features.dtype, torch.float32)
+    x = (2 * torch.arange(width, dtype=kind, device=features.device) + 1) / width - 1
+    y = (2 * torch.arange(height, dtype=kind, device=features.device) + 1) / height - 1
+    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]], dim=-1)
+    moved = F.grid_sample(features.to(kind), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return moved.to(features.dtype)
+
+
+def pool_flow(flow_ndc: Float[Tensor, "b 2 h w"], size: tuple[int, int]) -> Float[Tensor, "b 2 hs ws"]:
+    """The flow averaged down to a smaller map; normalized offsets keep their meaning.
+
+    Args:
+        flow_ndc: the flow of the largest map.
+        size: height and width wanted; they divide the flow's.
+    """
+    height, width = flow_ndc.shape[-2:]
+    if height % size[0] or width % size[1]:
+        raise ValueError(f"a flow of {height} x {width} does not pool evenly to {size[0]} x {size[1]}")
+    return F.avg_pool2d(flow_ndc, (height // size[0], width // size[1]))
