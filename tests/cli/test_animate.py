@@ -1,16 +1,22 @@
 """What comes out: timing, sound, sizes, layouts and names."""
 
 import os
+import subprocess
+import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from clip_helpers import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
 from PIL import Image
+from skimage.data import lfw_subset
 
-from reenact.media import read_image, read_provenance, write_image
+from reenact import Reenactor
+from reenact.media import read_image, read_motion, read_provenance, write_image, write_motion
 from reenact.perception import FaceFinder, FaceTracker
 
 SMALL = ("--size", 64, "--max-side", 128)
@@ -172,6 +178,53 @@ def test_photo_drives_a_video(reenact, tmp_path, photo):
     assert np.abs(frames - frames[0]).mean() < 1.5
 
 
+def test_a_photo_is_eased_to(reenact, tmp_path, photo, drawn, monkeypatch):
+    """From the target's own face to the driver's in one second, slowly at both ends, and one second there."""
+    driver, output = tmp_path / "driver.png", tmp_path / "o.mp4"
+    write_image(driver, drawn[20])
+    asked = []
+    draw = Reenactor.draw
+
+    def noted(self, mesh_px):
+        asked.append((mesh_px, self.target))
+        return draw(self, mesh_px)
+
+    monkeypatch.setattr(Reenactor, "draw", noted)
+    made(reenact, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute")
+    meshes, target = np.stack([mesh for mesh, _ in asked]), asked[0][1]
+    assert len(meshes) == 50
+    np.testing.assert_array_equal(meshes[0], target.mesh_px)
+    way = np.abs(meshes[-1] - meshes[0]).max()
+    assert way > 5
+    np.testing.assert_allclose(meshes[25:], meshes[-1:].repeat(25, 0), atol=1e-3)
+    steps = np.abs(np.diff(meshes[:26], axis=0)).max((1, 2))
+    # The steepest part of 3 t^2 - 2 t^3 has slope 1.5; its first step is 3 / 25^2.
+    assert steps.max() < 1.51 / 25 * way
+    assert max(steps[0], steps[-1]) < 0.006 * way
+    shown = decoded(output)[0].astype(int)
+    assert np.abs(shown - read_image(photo)).mean() < 3
+
+
+def test_a_picture_that_moves_is_no_photo(reenact, tmp_path, photo, clip):
+    """An animated .webp was taken for its first frame."""
+    moving = tmp_path / "moving.webp"
+    made(reenact, "--target", photo, "--driver", clip, "-o", moving, *SMALL)
+    for driver in (moving, tmp_path / "renamed.png"):
+        driver.write_bytes(moving.read_bytes())
+        for output in ("o.mp4", "o.webp"):
+            code, out, err = reenact("animate", "--target", photo, "--driver", driver, "-o", tmp_path / output)
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert f"{driver} is an animation" in err
+            assert ".gif or .mp4" in err
+            assert not (tmp_path / output).exists()
+    # As a target its first frame is good enough.
+    made(reenact, "--target", moving, "--driver", photo, "-o", tmp_path / "o.png", *SMALL)
+    # A still picture drives, whatever its format.
+    still = tmp_path / "still.webp"
+    made(reenact, "--target", photo, "--driver", photo, "-o", still, *SMALL)
+    made(reenact, "--target", photo, "--driver", still, "-o", tmp_path / "o2.png", *SMALL)
+
+
 def test_motion_file_gives_what_its_video_gives(reenact, tmp_path, photo, clip):
     motion, direct, stored = tmp_path / "m.motion", tmp_path / "direct.mp4", tmp_path / "stored.mp4"
     code, out, err = reenact("motion", "extract", clip, "-o", motion, "--about", "a note")
@@ -266,6 +319,30 @@ def test_more_photos_and_smoothing(reenact, tmp_path, photo, clip):
     assert len(decoded(output)) == FRAMES
 
 
+def test_smoothing_steadies_the_result(reenact, tmp_path, photo, motion):
+    """A face that sits still behind noise moves less with --smooth."""
+    rest = read_motion(motion)
+    noise = np.random.default_rng(0).normal(0, 1.5, rest.mesh_px.shape).astype(np.float32)
+    shaky = tmp_path / "shaky.motion"
+    write_motion(shaky, replace(rest, mesh_px=rest.mesh_px[:1] + noise))
+    moved = {}
+    for options in ((), ("--smooth",)):
+        output = tmp_path / "o.mp4"
+        made(reenact, "--target", photo, "--driver", shaky, "-o", output, "--crop-only", "--size", 128, *options)
+        moved[options] = np.abs(np.diff(decoded(output)[10:].astype(int), axis=0)).mean()
+    assert moved["--smooth",] < 0.7 * moved[()]
+
+
+def test_photo_of_someone_else_is_told(reenact, tmp_path, photo, motion):
+    stranger = cv2.resize(np.uint8(np.rint(255 * lfw_subset()[0])), (200, 200), interpolation=cv2.INTER_CUBIC)
+    write_image(tmp_path / "someone.png", np.repeat(np.pad(stranger, 60, mode="edge")[..., None], 3, axis=2))
+    output = tmp_path / "o.mp4"
+    people = (photo, photo, tmp_path / "someone.png")
+    said = made(reenact, "--target", *people, "--driver", motion, "-o", output, *SMALL)
+    assert "\n  photo 3 (someone.png) may show another person\n" in said
+    assert "another person" not in made(reenact, "--target", photo, photo, "--driver", motion, "-o", output, *SMALL)
+
+
 def test_batch_goes_on_after_a_failure(reenact, tmp_path, photo, clip, motion):
     people, films, results = tmp_path / "people", tmp_path / "films", tmp_path / "results"
     people.mkdir()
@@ -353,6 +430,18 @@ def test_odd_sizes(reenact, tmp_path, photo, motion):
     made(reenact, "--target", odd, "--driver", motion, "-o", tmp_path / "o.mp4")
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (234, 242)
+
+
+@pytest.mark.parametrize("arguments", [("verify", "SIGNED"), ("animate", "--help")])
+def test_output_that_nobody_reads(reenact, tmp_path, photo, arguments):
+    """As in `reenact verify o.png | head -1`: quiet."""
+    signed = tmp_path / "o.png"
+    made(reenact, "--target", photo, "--driver", photo, "-o", signed, *SMALL)
+    command = [sys.executable, "-m", "reenact", *(str(signed) if one == "SIGNED" else one for one in arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
 
 
 def test_help_names_every_verb(reenact):

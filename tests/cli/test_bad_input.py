@@ -88,6 +88,7 @@ BAD_PHOTOS = {
     "no face but things": (lambda d: (write_image(d / "c.png", np.stack([coins()] * 3, 2)), d / "c.png")[1], "no face"),
     "a video": (lambda d: text(d / "film.mp4"), "not an image"),
     "below a file": (lambda d: text(d / "letter.txt") / "face.png", "there is no file"),
+    "empty folder": (lambda d: folder(d / "people"), "is a photo (.png, .jpg"),
 }
 
 
@@ -164,11 +165,11 @@ BAD_DRIVERS = {
     "unknown codec": (lambda d: odd_codec(d / "odd.mp4"), "codec"),
     "no face": (lambda d: no_face_clip(d / "wall.mp4"), "no face"),
     "no face in photo": (lambda d: grey_noise(d / "noise.png"), "no face"),
-    "empty folder": (lambda d: folder(d / "films"), "nothing in"),
+    "empty folder": (lambda d: folder(d / "films"), "is a video (.mp4, .mov, .gif and others), a photo or a .motion"),
     "no such pattern": (lambda d: d / "*.mov", "nothing in"),
     "motion of noise": (lambda d: (d / "n.motion", (d / "n.motion").write_bytes(os.urandom(5000)))[0], "not a motion"),
     "motion of text": (lambda d: text(d / "t.motion"), "not a motion"),
-    "motion empty": (lambda d: empty(d / "e.motion"), "is empty"),
+    "motion empty": (lambda d: empty(d / "e.motion"), "is empty; give a motion file with content"),
 }
 
 
@@ -276,6 +277,7 @@ BAD_OPTIONS = {
     "face zero": (("--face", 0), "from 1"),
     "face negative": (("--driver-face", -1), "from 1"),
     "driver's face zero": (("--driver-face", 0), "from 1"),
+    "a motion's face": (("--driver-face", 2), "holds one face"),
     "unknown transfer": (("--transfer", "sideways"), "--transfer"),
     "unknown option": (("--quality", "best"), "--quality"),
     "two layouts": (("--grid", "--crop-only"), "--grid"),

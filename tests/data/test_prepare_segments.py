@@ -5,7 +5,7 @@ import pytest
 
 from reenact.data.clips import box_at, thinned
 from reenact.data.items import FaceBoxes
-from reenact.data.segments import MAX_FRAMES, CutFinder, SegmentCutter, steady_crop
+from reenact.data.segments import MAX_FRAMES, CutFinder, SegmentCutter
 from reenact.geometry import FACE_CROP_SCALE, face_crop, mean_face
 
 FACE = 100.0
@@ -46,7 +46,7 @@ class TestCutting:
         assert len(segments) > 1
         assert sum(map(len, segments)) == 120
         for one in segments:
-            crop = steady_crop(one.mesh_px, (1280, 720), 256)
+            crop = face_crop(one.mesh_px, picture_px=(1280, 720), size=256)
             inside = crop.to_crop(one.mesh_px)[..., :2]
             assert inside.min() > 0
             assert inside.max() < 255
@@ -89,25 +89,25 @@ class TestCutting:
 class TestSquare:
     def test_with_room_it_is_the_face_crop(self):
         mesh = face(403.3, 301.7)
-        assert steady_crop(mesh[None], (1280, 720), 256) == face_crop(mesh, size=256)
+        assert face_crop(mesh[None], picture_px=(1280, 720), size=256) == face_crop(mesh, size=256)
 
     def test_scale_is_of_the_median_face(self):
         meshes = np.stack([face(400, 300)] * 5 + [face(400, 300, 120)])
-        assert steady_crop(meshes, (1280, 720), 256).side == FACE_CROP_SCALE * FACE
+        assert face_crop(meshes, picture_px=(1280, 720), size=256).side == FACE_CROP_SCALE * FACE
 
     @pytest.mark.parametrize("x", [60, 640, 1220])
     def test_stays_inside(self, x):
-        crop = steady_crop(face(x, 80)[None], (1280, 720), 256)
+        crop = face_crop(face(x, 80)[None], picture_px=(1280, 720), size=256)
         assert crop.left >= 0
         assert crop.top >= 0
         assert crop.left + crop.side <= 1280
 
     def test_a_tight_picture_is_taken_whole(self):
-        crop = steady_crop(face(112, 120, 130)[None], (224, 224), 256)
+        crop = face_crop(face(112, 120, 130)[None], picture_px=(224, 224), size=256)
         assert (crop.left, crop.top, crop.side) == (0, 0, 224)
 
     def test_a_picture_too_tight_is_padded_a_little(self):
-        crop = steady_crop(face(50, 50, 90)[None], (100, 100), 256)
+        crop = face_crop(face(50, 50, 90)[None], picture_px=(100, 100), size=256)
         assert crop.side == 135
         assert -35 <= crop.left <= 0
 

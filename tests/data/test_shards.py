@@ -3,6 +3,7 @@
 import io
 import tarfile
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import cv2
@@ -103,7 +104,35 @@ class TestClips:
             times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
         assert times == [i * time_base for i in pts]
 
+    @pytest.mark.parametrize(
+        "pts",
+        [[0, 1, 2, 10, 11], [0, 4], [0, 1, 2, 5, 6, 9, 10, 14, 15, 16, 20, 23], [*range(30), 90, *range(91, 120), 130]],
+    )
+    @pytest.mark.parametrize("time_base", [Fraction(1, 25), Fraction(1001, 30000)])
+    def test_every_frame_lasts_until_the_next(self, pts, time_base):
+        encoder = ClipEncoder(SIZE, time_base=time_base, rate_hint=Fraction(25), crf=20, preset="veryfast")
+        for i, time in enumerate(pts[:-1]):
+            encoder.write(picture(i), time)
+        with av.open(io.BytesIO(encoder.close(pts[-1]))) as container:
+            stream = container.streams.video[0]
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            assert stream.duration * stream.time_base == pts[-1] * time_base
+            assert container.duration == pytest.approx(float(pts[-1] * time_base) * 1e6, abs=100)
+            lasts = {packet.pts * stream.time_base: packet.duration * stream.time_base for packet in packets}
+        assert lasts == {a * time_base: (b - a) * time_base for a, b in pairwise(pts)}
+        assert all(packet.dts <= packet.pts for packet in packets)
+        assert all(a.dts < b.dts for a, b in pairwise(packets))
+
+    @pytest.mark.parametrize(("pts", "end"), [([], 1), ([0, 1], 1), ([0, 2], 1)])
+    def test_times_that_cannot_be(self, pts, end):
+        encoder = ClipEncoder(SIZE, time_base=Fraction(1, 25), rate_hint=Fraction(25), crf=20, preset="veryfast")
+        for time in pts:
+            encoder.write(picture(0), time)
+        with pytest.raises(ValueError, match="times that increase"):
+            encoder.close(end)
+
     def test_same_frames_same_bytes(self):
+        assert clip([0, 1, 2, 10]) == clip([0, 1, 2, 10])
         assert clip(range(5)) == clip(range(5))
 
     @pytest.mark.parametrize("wanted", [[60], [-1]])

@@ -1,10 +1,13 @@
 """The stream of pairs from a real, small pack: six photos and two clips made from the astronaut."""
 
+import shutil
 from collections import Counter
 from fractions import Fraction
 from itertools import islice
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -14,7 +17,7 @@ from reenact.data.items import Split
 from reenact.data.packing import Plan
 from reenact.data.pairs import PairKind
 from reenact.data.prepare import prepare
-from reenact.data.shards import ShardReader
+from reenact.data.shards import INDEX, Sample, ShardReader
 from reenact.data.stream import PairSettings, PairStream, pair_loader, pictures_m1p1
 from reenact.inference.shipped import demo_photo, shipped_motions
 from reenact.media import VideoWriter, write_image
@@ -43,6 +46,28 @@ def pack(tmp_path_factory):
     prepare(Plan(source=source, out=out, dataset="folder", workers=1))
     assert len(ShardReader(out)) == 8
     return out
+
+
+@pytest.fixture
+def edited(pack, tmp_path):
+    """Makes a copy of the pack with some rows only, and changed columns of the index."""
+
+    def edit(keep, **columns):
+        folder = tmp_path / "edited"
+        shutil.copytree(pack, folder)
+        rows = [row | columns for row in pq.read_table(pack / INDEX).to_pylist() if keep(row)]
+        pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(pack / INDEX)), folder / INDEX)
+        return folder
+
+    return edit
+
+
+def is_photo(row):
+    return row["kind"] == "photo"
+
+
+def is_clip(row):
+    return row["kind"] == "clip"
 
 
 def same(a, b):
@@ -93,6 +118,68 @@ def test_an_epoch_shows_every_photo_once(pack):
     stream = PairStream(pack, ONLY[PairKind.WARP_BACK], seed=1)
     names = [pair["identity"] for pair in islice(stream, 12)]
     assert sorted(names[:6]) == sorted(names[6:]) == [f"person{i}" for i in range(6)]
+
+
+def test_few_photos_are_shared_by_many_parts(edited):
+    """Four machines, two photos: every machine gets pairs, and every photo is shown."""
+    folder = edited(lambda row: row["identity"] in ("person0", "person1"))
+    for kind in (PairKind.WARP_BACK, PairKind.CONTOUR):
+        parts = [PairStream(folder, ONLY[kind], rank=rank, world=4) for rank in range(4)]
+        seen = [next(iter(part))["identity"] for part in parts]
+        assert Counter(seen) == {"person0": 2, "person1": 2}
+
+
+def test_few_clips_are_shared_by_many_parts(pack):
+    parts = [PairStream(pack, ONLY[PairKind.CLIP], rank=rank, world=5) for rank in range(5)]
+    assert {next(iter(part))["identity"] for part in parts} == {"talk", "smile"}
+
+
+@pytest.mark.parametrize("rank", range(3))
+def test_an_outline_is_always_another_persons(pack, monkeypatch, rank):
+    """Also in a part whose own photos all show one person (two photos a part here)."""
+    lent = []
+    landmarks_at = Sample.landmarks_at
+
+    def noted(self, size):
+        lent.append(self.identity)
+        return landmarks_at(self, size)
+
+    monkeypatch.setattr(Sample, "landmarks_at", noted)
+    shown = [pair["identity"] for pair in islice(PairStream(pack, ONLY[PairKind.CONTOUR], rank=rank, world=3), 40)]
+    assert lent[::2] == shown
+    assert all(one != other for one, other in zip(shown, lent[1::2], strict=True))
+    assert len(set(lent[1::2])) == 6  # photos of other parts lend theirs, too
+
+
+def test_photos_of_one_person_make_no_contour_pairs(edited):
+    folder = edited(is_photo, identity="the same")
+    kinds = {pair["kind"] for pair in islice(PairStream(folder, PairSettings(size=SIZE)), 20)}
+    assert kinds == {"warp_back"}
+    with pytest.raises(ReenactError, match="photos of two people"):
+        PairStream(folder, ONLY[PairKind.CONTOUR])
+
+
+@pytest.mark.parametrize("columns", [{"frames": 1}, {"face_share": 0.02}])
+def test_clips_of_one_usable_frame_are_left_out(edited, columns):
+    """0.02 of 40 frames is one frame."""
+    with pytest.raises(ReenactError, match="nothing to train on"):
+        PairStream(edited(is_clip, **columns), ONLY[PairKind.CLIP])
+
+
+def test_clips_that_show_no_face_after_all(pack, monkeypatch):
+    """What the index does not tell: pairs from clips are refused, and warp-back pairs do without expressions."""
+    monkeypatch.setattr(Sample, "seen", property(lambda self: np.zeros(len(self), bool)))
+    with pytest.raises(ReenactError, match="two frames that show the face"):
+        next(iter(PairStream(pack, ONLY[PairKind.CLIP])))
+    assert next(iter(PairStream(pack, ONLY[PairKind.WARP_BACK])))["kind"] == "warp_back"
+
+
+def test_a_clip_that_shows_no_face_is_passed_over(pack, monkeypatch):
+    """Also by the part that has no other."""
+    monkeypatch.setattr(Sample, "seen", property(lambda self: np.full(len(self), self.identity == "talk")))
+    for rank in range(2):
+        pairs = islice(PairStream(pack, ONLY[PairKind.CLIP], rank=rank, world=2), 40)
+        assert {pair["identity"] for pair in pairs} == {"talk"}
 
 
 def test_landmarks_lie_on_the_faces(pack):

@@ -4,9 +4,10 @@ import threading
 from dataclasses import replace
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
-from skimage.data import astronaut
+from skimage.data import astronaut, lfw_subset
 
 import reenact
 from reenact import Motion, ReenactError, Reenactor, Transfer
@@ -135,14 +136,14 @@ def test_a_second_target_replaces_the_first(face, motion):
 
 def test_errors(face, motion, tmp_path):
     with pytest.raises(ReenactError, match="no target yet"):
-        next(Reenactor("warp").drive(motion))
+        Reenactor("warp").drive(motion)
     with pytest.raises(ReenactError, match="warp"):
         Reenactor("nobody")
     with pytest.raises(ReenactError, match="multiple of 32"):
         Reenactor("warp", size=100)
     with pytest.raises(ReenactError, match="at least 64"):
         Reenactor("warp", max_side=10)
-    with pytest.raises(ValueError, match="sideways"):
+    with pytest.raises(ReenactError, match="must be relative or absolute, not sideways"):
         Reenactor("warp", transfer="sideways")
     one = Reenactor("warp", size=64)
     for photos in ([], [face] * 9):
@@ -151,6 +152,10 @@ def test_errors(face, motion, tmp_path):
     for single in (face, "photo.png", tmp_path / "photo.png"):
         with pytest.raises(ReenactError, match="takes a list"):
             one.set_target(single)
+    with pytest.raises(ReenactError, match="photo 2 must be a path or an array of pixels, not int"):
+        one.set_target([face, 5])
+    with pytest.raises(ReenactError, match="takes a list of photos, and NoneType"):
+        one.set_target(None)
     with pytest.raises(ReenactError, match="does not exist"):
         one.set_target([tmp_path / "photo.png"])
     with pytest.raises(NoFaceError, match="photo 2"):
@@ -166,8 +171,70 @@ def test_errors(face, motion, tmp_path):
         next(one.drive(tmp_path / "m.motion"))
     with pytest.raises(ValueError, match="uint8"):
         next(one.drive(face))
+    for nothing in (None, 5):
+        with pytest.raises(ReenactError, match="a driver is"):
+            one.drive(nothing)
+    for fps in (0, -25, float("nan"), float("inf")):
+        with pytest.raises(ReenactError, match="fps must be more than 0"):
+            one.drive([face], fps=fps)
+    with pytest.raises(ReenactError, match="from 1"):
+        one.drive([face], driver_face=0)
+    for one_face in (motion, tmp_path / "m.motion"):
+        with pytest.raises(ReenactError, match="one face"):
+            one.drive(one_face, driver_face=1)
 
 
 def test_motion_without_a_face(reenactor, motion):
     with pytest.raises(NoFaceError, match="none of the driver's 12 frames"):
         next(reenactor.drive(replace(motion, seen=np.zeros(FRAMES, bool))))
+
+
+@pytest.mark.parametrize("kind", ["video", "photo", "as they come"])
+def test_a_face_of_the_driver_is_chosen(kind, reenactor, pictures, tmp_path):
+    """Two people side by side: the one on the right talks, the one on the left does not."""
+    frames = [np.concatenate([pictures[0], picture], axis=1) for picture in pictures]
+    neutral = pictures[0]
+    driver = iter(frames)
+    if kind == "video":
+        driver = tmp_path / "two.mp4"
+        with VideoWriter(driver, size=(512, 256), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
+            for number, picture in enumerate(frames):
+                writer.write(picture, number)
+    if kind == "photo":
+        driver = tmp_path / "two.png"
+        write_image(driver, frames[-1])
+    shown = [frame.mesh_px for frame in reenactor.drive(driver, neutral=neutral, driver_face=2)]
+    alone = [frame.mesh_px for frame in reenactor.drive(pictures, neutral=neutral)]
+    assert len(shown) == (1 if kind == "photo" else FRAMES)
+    moved = np.abs(alone[-1] - alone[0])[:, :2].max()
+    assert moved > 4
+    assert np.abs(shown[-1] - alone[-1])[:, :2].max() < 0.4 * moved
+
+
+def test_photos_of_someone_else_are_numbered(face):
+    stranger = np.uint8(np.rint(255 * lfw_subset()[0]))
+    stranger = np.pad(cv2.resize(stranger, (200, 200), interpolation=cv2.INTER_CUBIC), 60, mode="edge")
+    stranger = np.repeat(stranger[..., None], 3, axis=2)
+    one = Reenactor("warp", size=64)
+    mirrored = np.ascontiguousarray(face[:, ::-1])
+    assert one.set_target([face, mirrored, stranger, face, stranger]).other_people == (3, 5)
+    assert one.set_target([stranger, face]).other_people == (2,)
+    assert one.set_target([face, mirrored]).other_people == ()
+
+
+def test_one_photo_is_compared_with_nothing(face, monkeypatch):
+    """It would cost 0.2 s."""
+    monkeypatch.setattr(reenact.inference.reenactor, "IdentityEmbedder", None)
+    assert Reenactor("warp", size=64).set_target([face]).other_people == ()
+
+
+def test_a_live_driver_is_not_smeared_across_a_gap(reenactor, pictures):
+    """After the gap the face is elsewhere in the picture; smoothed, it would come from where it was."""
+    wall = np.full_like(pictures[0], 90)
+    aside = np.roll(pictures[5], 12, axis=1)
+    driver = [*pictures[:3], wall, aside]
+    plain = [frame.mesh_px for frame in reenactor.drive(driver, neutral=pictures[0])]
+    smooth = [frame.mesh_px for frame in reenactor.drive(driver, neutral=pictures[0], smooth=True)]
+    assert np.abs(smooth[2] - plain[2]).max() > 0.01
+    np.testing.assert_array_equal(smooth[3], smooth[2])
+    np.testing.assert_allclose(smooth[4], plain[4], atol=1e-3)

@@ -25,7 +25,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         description="Make the person in one to eight photos move like a driver.",
         epilog=(
             "A folder or a quoted pattern ('people/*.jpg') for --target or --driver makes a batch: every photo with "
-            "every driver, into the folder given with -o; results that are there already are kept."
+            "every driver, into the folder given with -o; results that are there already are kept, whatever "
+            "the options: delete them to make them anew."
         ),
     )
     p.add_argument(
@@ -36,7 +37,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         help="one to eight photos of one person; the first is the picture that moves",
     )
     p.add_argument("--driver", required=True, metavar="FILE", help="who moves: a video, a photo or a .motion file")
-    formats = ".mp4 .mov .mkv .gif .webp; .png .jpg for a photo"
+    formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
     p.add_argument(
@@ -55,7 +56,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--max-side", type=int, default=1920, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
     )
     p.add_argument("--face", type=int, metavar="N", help="which face of the photos from the left (default: largest)")
-    p.add_argument("--driver-face", type=int, metavar="N", help="which face of the driver (default: largest)")
+    p.add_argument(
+        "--driver-face", type=int, metavar="N", help="which face of a driver with pictures (default: largest)"
+    )
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
@@ -129,10 +132,15 @@ def _options(args: argparse.Namespace) -> Options:
 
 def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:
     """(photos, driver, output) of every job, and whether this is a batch."""
-    from reenact.media import is_image, is_motion, is_video
+    from reenact.media import IMAGE_SUFFIXES, is_image, is_motion, is_video
 
-    people = _many(args.target[0], is_image) if len(args.target) == 1 else None
-    drivers = _many(args.driver, lambda path: is_video(path) or is_motion(path) or is_image(path))
+    photos = f"a photo ({', '.join(IMAGE_SUFFIXES)})"
+    people = _many(args.target[0], is_image, photos) if len(args.target) == 1 else None
+    drivers = _many(
+        args.driver,
+        lambda path: is_video(path) or is_motion(path) or is_image(path),
+        "a video (.mp4, .mov, .gif and others), a photo or a .motion file",
+    )
     if people is None and drivers is None:
         return [([Path(t) for t in args.target], Path(args.driver), args.output)], False
     if args.output.suffix and not args.output.is_dir():
@@ -153,8 +161,8 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     return jobs, True
 
 
-def _many(given: str, wanted: Callable[[Path], bool]) -> list[Path] | None:
-    """The files of a folder or pattern, in order; None if `given` is a single file."""
+def _many(given: str, wanted: Callable[[Path], bool], kinds: str) -> list[Path] | None:
+    """The files of a folder or pattern, in order; None if `given` is a single file. `kinds` is `wanted` in words."""
     path = Path(given)
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if wanted(p))
@@ -163,5 +171,5 @@ def _many(given: str, wanted: Callable[[Path], bool]) -> list[Path] | None:
     else:
         return None
     if not found:
-        raise ReenactError(f"nothing in {given} can be used here; check the name")
+        raise ReenactError(f"nothing in {given} is {kinds}; check the name")
     return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from reenact import __version__
@@ -14,6 +16,8 @@ from reenact.core.errors import ReenactError
 BAD_INPUT = 2
 INTERRUPTED = 130
 """What shells report for a program ended by Ctrl-C."""
+READER_LEFT = 141
+"""What shells report for a program whose output nobody reads any more (SIGPIPE): `reenact ... | head -1`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,11 +40,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, 2 for input that cannot be worked with (after one sentence on stderr), or 130 when interrupted.
+        0, 2 for input that cannot be worked with (after one sentence on stderr), 130 when interrupted, or 141 when
+        the output's reader went away.
     """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still to be written when Python ends would be told as an error otherwise.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_LEFT
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     args = parser().parse_args(arguments)
     try:
         return args.run(args)
+    except BrokenPipeError:
+        raise
     except ReenactError as error:
         print(f"reenact: {error}", file=sys.stderr)
         return BAD_INPUT

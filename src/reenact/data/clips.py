@@ -28,8 +28,9 @@ from reenact.data.samples import (
     sharpness,
     tools,
 )
-from reenact.data.segments import MAX_GAP_S, CutFinder, Segment, SegmentCutter, steady_crop
+from reenact.data.segments import MAX_GAP_S, CutFinder, Segment, SegmentCutter
 from reenact.data.settings import Settings
+from reenact.geometry import face_crop
 from reenact.media import VideoFrame, VideoReader
 from reenact.perception import FaceBox, Region
 from reenact.perception.identity import SAME_PERSON_DISTANCE
@@ -180,7 +181,7 @@ def _cut_out(
 ) -> PackedSample:
     networks = tools()
     mesh = segment.mesh_px
-    crop = steady_crop(mesh[segment.seen_mask], reader.size, settings.size)
+    crop = face_crop(mesh[segment.seen_mask], picture_px=reader.size, size=settings.size)
     kept = thinned(segment.pts, reader.time_base, settings.max_fps)
     mesh_px = crop.to_crop(mesh[kept])
     pts = [segment.pts[i] - segment.pts[0] for i in kept]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import av
 import numpy as np
@@ -50,28 +50,41 @@ class ClipEncoder:
         stream.time_base = stream.codec_context.time_base = time_base
         tag_bt709(stream.codec_context)
         self._stream = stream
-        self._ends: dict[int, int] = {}
-        self._last_pts: int | None = None
+        self._pts: list[int] = []
+        self._packets: list[Packet] = []
 
     def write(self, image: UInt8[np.ndarray, "s s 3"], pts: int) -> None:
         """Append a frame; times increase from 0."""
         frame = to_bt709(image)
         frame.pts = pts
         frame.time_base = self._time_base
-        if self._last_pts is not None:
-            frame.duration = pts - self._last_pts
-        self._last_pts = pts
-        self._mux(self._stream.encode(frame))
+        self._pts.append(pts)
+        self._packets += self._stream.encode(frame)
 
     def close(self, end_pts: int) -> bytes:
         """The file; `end_pts` is when the last frame ends."""
-        self._mux(self._stream.encode(None))
+        self._packets += self._stream.encode(None)
+        self._time_packets(end_pts)
+        for packet in self._packets:
+            self._container.mux_one(packet)
         self._container.close()
         return self._buffer.getvalue()
 
-    def _mux(self, packets: Iterable[Packet]) -> None:
-        for packet in packets:
-            self._container.mux_one(packet)
+    def _time_packets(self, end_pts: int) -> None:
+        """Give each packet the time for which its frame is shown.
+
+        MP4 holds no durations but the steps between decoding times, and B-frames are decoded out of order: so let
+        decoding times advance by the durations, from early enough that no frame is decoded after it is shown.
+        """
+        durations = {start: end - start for start, end in pairwise([*self._pts, end_pts])}
+        if min(durations.values(), default=0) <= 0:
+            raise ValueError(f"a clip needs frames, and times that increase: {[*self._pts, end_pts]}")
+        shown = [packet.pts for packet in self._packets if packet.pts is not None]
+        steps = [0, *accumulate(durations[pts] for pts in shown[:-1])]
+        # x264's own first time stays where it is early enough, as it is at a steady rate.
+        first = min(self._packets[0].dts or 0, *(pts - step for pts, step in zip(shown, steps, strict=True)))
+        for packet, pts, step in zip(self._packets, shown, steps, strict=True):
+            packet.dts, packet.duration = first + step, durations[pts]
 
 
 def decode_frames(

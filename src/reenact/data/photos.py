@@ -21,16 +21,13 @@ from reenact.data.samples import (
     sharpness,
     tools,
 )
-from reenact.data.segments import steady_crop
 from reenact.data.settings import Settings
+from reenact.geometry import face_crop
 from reenact.media import read_image
 
 
 def photo_sample(item: Item, source: str, settings: Settings) -> PackedSample:
     """Make the sample of a photo.
-
-    The crop is `geometry.face_crop`'s, moved and shrunk to stay inside the picture as clips' crops are: around the
-    faces of tight portraits it would show 40% of repeated edge.
 
     Raises:
         ReenactError: the photo cannot be read, or shows no face that can be used.
@@ -43,7 +40,7 @@ def photo_sample(item: Item, source: str, settings: Settings) -> PackedSample:
     face = _wanted(faces, item.boxes, picture, source)
     mesh = face.landmarks.mesh
     check_size(face_px_of(mesh), source)
-    crop = steady_crop(mesh[None], (picture.shape[1], picture.shape[0]), settings.size)
+    crop = face_crop(mesh, picture_px=(picture.shape[1], picture.shape[0]), size=settings.size)
     image = crop.cut(picture)
     mesh_px = crop.to_crop(mesh)[None]
     measures = Measures(

@@ -7,15 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from reenact.geometry import FACE_CROP_SCALE, Crop
+from reenact.geometry import FACE_MARGIN
 from reenact.perception.tracking import CUT_GREY_LEVELS, CUT_GRID
 
 ROOMY_SCALE = 2.5
 """A square may grow to this many median faces to hold a face that moves about, before the clip is cut."""
-TIGHT_SCALE = 1.5
-"""In a picture that is itself a tight crop the square shrinks to this, rather than showing what is not there."""
-FACE_MARGIN = 1.06
-"""Room around all the places where the face is."""
 MAX_GAP_S = 0.5
 """A face may be away for this long; its landmarks in between are interpolated, and the frames marked."""
 MAX_FRAMES = 1500
@@ -139,31 +135,6 @@ class SegmentCutter:
         segment.scores.append(score)
         self._low, self._high = np.minimum(low, self._low), np.maximum(high, self._high)
         self._sides.append(side)
-
-
-def steady_crop(mesh_px: Float[np.ndarray, "t 478 3"], picture_px: tuple[int, int], size: int) -> Crop:
-    """One square for all frames: around all places of the face, and inside the picture as far as it goes.
-
-    Args:
-        mesh_px: the face's meshes, picture pixels.
-        picture_px: width and height.
-        size: side of the crop in its own pixels.
-    """
-    lows, highs = mesh_px[..., :2].min(axis=1), mesh_px[..., :2].max(axis=1)
-    median = float(np.median((highs - lows).max(axis=1)))
-    low, high = lows.min(axis=0) + 0.5, highs.max(axis=0) + 0.5  # from pixel centres to edges
-    spread = float((high - low).max()) * FACE_MARGIN
-    side = max(FACE_CROP_SCALE * median, spread)
-    if side > min(picture_px):
-        side = min(side, max(min(picture_px), TIGHT_SCALE * median, spread))
-    side_px = max(8, round(side))
-    # As in `geometry.face_crop`: the mesh ends at the hairline, and moving up centres head and hair...
-    corner = (low + high) / 2 - side_px / 2 - [0, 0.05 * side]
-    # ...as far as the chin stays in.
-    corner = np.clip(corner, np.minimum(high - side_px, low), np.maximum(high - side_px, low))
-    room = np.array(picture_px) - side_px
-    corner = np.clip(np.round(corner), np.minimum(room, 0), np.maximum(room, 0)).astype(int)
-    return Crop(int(corner[0]), int(corner[1]), side_px, size)
 
 
 class CutFinder:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import cv2
@@ -41,7 +42,8 @@ class PairSettings:
     Args:
         size: side of the pictures, pixels.
         targets: photos K in each pair (contour pairs have one, repeated).
-        mix: weight of each kind; kinds that the pack has no data for are left out.
+        mix: weight of each kind; kinds that the pack has no data for are left out (contour pairs need
+            photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
     """
 
@@ -64,7 +66,8 @@ class PairStream(IterableDataset):
 
     In every epoch each clip and photo of the split belongs to one part, and a part to one worker of one machine; the
     order and all random choices follow from `seed`, the epoch and the part. So the same seed and number of workers
-    give the same pairs, and no two workers show the same photo in the same epoch.
+    give the same pairs, and no two workers show the same photo in the same epoch - as long as there are at least as
+    many clips, and photos, as parts: with fewer, parts share them.
 
     Args:
         folder: what `reenact prepare` wrote.
@@ -92,13 +95,23 @@ class PairStream(IterableDataset):
         self._settings, self._seed, self._rank, self._world = settings, seed, rank, world
         kinds = self._reader.index["kind"].to_numpy(zero_copy_only=False)
         chosen = self._reader.index["split"].to_numpy(zero_copy_only=False) == split.value
-        long_enough = self._reader.index["frames"].to_numpy() > 1
+        frames, face_share = (self._reader.index[name].to_numpy() for name in ("frames", "face_share"))
+        long_enough = np.rint(frames * face_share) > 1
         self._clips = np.flatnonzero(chosen & (kinds == Kind.CLIP.value) & long_enough)
         self._photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
-        rows = {PairKind.CLIP: self._clips, PairKind.CONTOUR: self._photos, PairKind.WARP_BACK: self._photos}
-        self._mix = {kind: w for kind, w in settings.mix.items() if w > 0 and len(rows[kind])}
+        identities = self._reader.index["identity"].to_numpy(zero_copy_only=False)[self._photos]
+        names, self._people = np.unique(identities.astype(str), return_inverse=True)
+        possible = {
+            PairKind.CLIP: len(self._clips) > 0,
+            PairKind.CONTOUR: len(names) > 1,
+            PairKind.WARP_BACK: len(self._photos) > 0,
+        }
+        self._mix = {kind: w for kind, w in settings.mix.items() if w > 0 and possible[kind]}
         if not self._mix:
-            raise ReenactError(f"{folder} has nothing to train on in its '{split.value}' split; prepare more data")
+            raise ReenactError(
+                f"{folder} has nothing to train on in its '{split.value}' split for this mix of pairs "
+                "(contour pairs need photos of two people); prepare more data"
+            )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
@@ -121,11 +134,11 @@ class PairStream(IterableDataset):
         return np.random.default_rng([self._seed, part, 1 + _KINDS.index(kind)])
 
     def _rows(self, rows: Int[np.ndarray, " n"], kind: PairKind, part: int, parts: int) -> Iterator[int]:
-        """This part's rows, epoch after epoch, each in an order of its own."""
+        """This part's rows, at least one, epoch after epoch, each in an order of its own."""
         epoch = 0
         while True:
             order = np.random.default_rng([self._seed, epoch, 1 + _KINDS.index(kind), parts]).permutation(rows)
-            yield from (int(row) for row in order[part::parts])
+            yield from (int(row) for row in order[part % len(order) :: parts])
             epoch += 1
 
     def _clip_pairs(self, part: int, parts: int) -> Iterator[Pair]:
@@ -134,7 +147,7 @@ class PairStream(IterableDataset):
         open_clips: list[Iterator[Pair]] = []
         while True:
             while len(open_clips) < min(_OPEN_CLIPS, len(self._clips)):
-                open_clips.append(self._pairs_of_clip(self._reader[next(rows)], rng))
+                open_clips.append(self._pairs_of_clip(self._next_clip(rows), rng))
             chosen = int(rng.integers(len(open_clips)))
             pair = next(open_clips[chosen], None)
             if pair is None:
@@ -142,10 +155,19 @@ class PairStream(IterableDataset):
             else:
                 yield pair
 
+    def _next_clip(self, rows: Iterator[int]) -> Sample:
+        """The next clip that can give a pair: the index only tells about how many of a clip's frames show the face."""
+        # The part's own clips first; if those are no good, any.
+        for row in chain(islice(rows, len(self._clips)), self._clips.tolist()):
+            sample = self._reader[row]
+            if np.count_nonzero(sample.seen) > 1:
+                return sample
+        raise ReenactError(
+            f"no clip of this split in {self._reader.folder} has two frames that show the face; prepare more data"
+        )
+
     def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[Pair]:
         usable = np.flatnonzero(sample.seen)
-        if len(usable) < 2:
-            return
         first = int(rng.integers(max(1, len(usable) - _WINDOW + 1)))
         numbers = usable[first : first + _WINDOW]
         size = self._settings.size
@@ -162,35 +184,33 @@ class PairStream(IterableDataset):
                 rng=rng,
             )
 
-    def _photos_of(self, kind: PairKind, part: int, parts: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """(identity, picture, mesh) of this part's photos."""
-        size = self._settings.size
-        for row in self._rows(self._photos, kind, part, parts):
-            sample = self._reader[row]
-            yield sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
+    def _photo(self, row: int) -> tuple[str, np.ndarray, np.ndarray]:
+        """(identity, picture, mesh) of a photo."""
+        sample, size = self._reader[row], self._settings.size
+        return sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
 
     def _contour_pairs(self, part: int, parts: int) -> Iterator[Pair]:
-        lender: tuple[str, np.ndarray] | None = None
-        for identity, photo, mesh in self._photos_of(PairKind.CONTOUR, part, parts):
-            # Own outlines teach nothing, but a part that has but one photo would otherwise search for ever.
-            if lender is not None and (lender[0] != identity or len(self._photos) <= parts):
-                pair = contour_pair(identity, photo, mesh, lender[1])
-                yield _with_targets(pair, self._settings.targets)
-            lender = identity, mesh
+        rng = self._rng(PairKind.CONTOUR, part)
+        for row in self._rows(self._photos, PairKind.CONTOUR, part, parts):
+            identity, photo, mesh = self._photo(row)
+            # One's own outline teaches nothing; a photo of any part may lend one, as only its landmarks are shown.
+            person = self._people[np.searchsorted(self._photos, row)]
+            lender = self._reader[int(rng.choice(self._photos[self._people != person]))]
+            pair = contour_pair(identity, photo, mesh, lender.landmarks_at(self._settings.size)[0])
+            yield _with_targets(pair, self._settings.targets)
 
     def _warp_back_pairs(self, part: int, parts: int) -> Iterator[Pair]:
         rng = self._rng(PairKind.WARP_BACK, part)
         bank = self._expressions(rng)
-        for identity, photo, mesh in self._photos_of(PairKind.WARP_BACK, part, parts):
+        for row in self._rows(self._photos, PairKind.WARP_BACK, part, parts):
+            identity, photo, mesh = self._photo(row)
             clip = bank[int(rng.integers(len(bank)))]
             before, after = clip[rng.integers(len(clip), size=2)]
             yield warp_back_pair(identity, photo, mesh, (before, after), targets=self._settings.targets, rng=rng)
 
     def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
-        """Shapes in mean pose from some clips; without clips the mean face, which differs from itself by nothing."""
+        """Shapes in mean pose from some clips; without any the mean face, which differs from itself by nothing."""
         mean = mean_face()
-        if not len(self._clips):
-            return [mean.points[None].astype(np.float64)]
         bank = []
         for row in rng.choice(self._clips, min(_BANK_CLIPS, len(self._clips)), replace=False):
             sample = self._reader[int(row)]
@@ -199,7 +219,7 @@ class PairStream(IterableDataset):
                 meshes = sample.landmarks[rng.choice(usable, min(_BANK_FRAMES, len(usable)), replace=False)]
                 heads = fit_similarity(mean.points, meshes, mean.weights)
                 bank.append(heads.inverse().apply(meshes.astype(np.float64)))
-        return bank
+        return bank or [mean.points[None].astype(np.float64)]
 
 
 def _with_targets(pair: Pair, targets: int) -> Pair:

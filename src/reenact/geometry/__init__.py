@@ -1,6 +1,6 @@
 """Pure functions on points and grids: similarity fits, angles, crops, mesh maps; the mean face."""
 
-from reenact.geometry.crop import FACE_CROP_SCALE, Crop, face_crop, resize
+from reenact.geometry.crop import FACE_CROP_SCALE, FACE_MARGIN, Crop, face_crop, resize
 from reenact.geometry.face_shape import turned, with_lips_closed, with_outline_of
 from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
 from reenact.geometry.head import in_mean_pose
@@ -12,6 +12,7 @@ from reenact.geometry.sampling import sample
 
 __all__ = [
     "FACE_CROP_SCALE",
+    "FACE_MARGIN",
     "Crop",
     "FaceSheet",
     "MeanFace",

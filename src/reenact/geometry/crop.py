@@ -11,6 +11,11 @@ from jaxtyping import Float, UInt8
 FACE_CROP_SCALE = 2.0
 """Side of a face crop over the larger side of the mesh's bounding box: hair, neck and some background fit in."""
 
+_TIGHT_SCALE = 1.5
+"""The same in pictures that are cut close around the face."""
+FACE_MARGIN = 1.06
+"""Side of a crop over the box of all places of a face that moves about, at least."""
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -71,20 +76,42 @@ class Crop:
         )
 
 
-def face_crop(mesh_px: Float[np.ndarray, "n 3"], *, size: int | None = None, scale: float = FACE_CROP_SCALE) -> Crop:
-    """The square around a face.
+def face_crop(
+    mesh_px: Float[np.ndarray, "*t n 3"],
+    *,
+    size: int | None = None,
+    scale: float = FACE_CROP_SCALE,
+    picture_px: tuple[int, int] | None = None,
+) -> Crop:
+    """The square around a face, or around all places of a face that moves.
+
+    Its side is `scale` times the (median) face, the longer side of the landmarks' box, or more where the face moves
+    about. A picture that has no room for that is used whole, down to 1.5 faces; only then does the square reach out
+    of it.
 
     Args:
-        mesh_px: landmarks in picture pixels.
-        size: side of the crop in pixels; None keeps the picture's own resolution (rounded up to a multiple of 32).
-        scale: side over the larger side of the landmarks' bounding box.
+        mesh_px: landmarks in picture pixels, of one picture or of many.
+        size: side of the crop in pixels; None keeps the picture's own resolution (rounded to a multiple of 32).
+        scale: side over the face.
+        picture_px: width and height; None for a picture without borders.
     """
-    low, high = mesh_px[:, :2].min(0), mesh_px[:, :2].max(0)
-    side = float((high - low).max()) * scale
-    # The mesh ends at the hairline: moving up by 5% of the side centres head and hair.
-    centre = (low + high) / 2 + 0.5 - np.array([0.0, 0.05 * side])
+    meshes = mesh_px.reshape(-1, *mesh_px.shape[-2:])
+    lows, highs = meshes[..., :2].min(axis=1), meshes[..., :2].max(axis=1)
+    face = float(np.median((highs - lows).max(axis=1)))
+    low, high = lows.min(axis=0) + 0.5, highs.max(axis=0) + 0.5  # from pixel centres to edges
+    spread = float((high - low).max()) * FACE_MARGIN
+    side = max(scale * face, spread)
+    if picture_px is not None and side > min(picture_px):
+        side = min(side, max(min(picture_px), _TIGHT_SCALE * face, spread))
     side_px = max(32, round(side / 32) * 32) if size is None else max(8, round(side))
-    left, top = np.round(centre - side_px / 2).astype(int)
+    # The mesh ends at the hairline: moving up by 5% of the side centres head and hair...
+    corner = (low + high) / 2 - side_px / 2 - np.array([0.0, 0.05 * side])
+    if picture_px is not None:
+        # ...as far as the chin stays in.
+        corner = np.clip(corner, np.minimum(high - side_px, low), np.maximum(high - side_px, low))
+        room = np.array(picture_px) - side_px
+        corner = np.clip(np.round(corner), np.minimum(room, 0), np.maximum(room, 0))
+    left, top = np.round(corner).astype(int)
     return Crop(int(left), int(top), side_px, size or side_px)
 
 

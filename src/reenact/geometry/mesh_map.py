@@ -72,10 +72,27 @@ def inverse_map(
     y = np.arange(size[0], dtype=np.float32)[:, None]
     field = np.empty((*size, 2), np.float32)
     index = number.astype(np.intp)
+    low, high = _source_boxes(source, output, visible)
     for axis in range(2):
         along_x, along_y, start = np.ascontiguousarray(matrices[:, axis].T)
-        field[..., axis] = along_x.take(index) * x + along_y.take(index) * y + start.take(index)
+        place = along_x.take(index) * x + along_y.take(index) * y + start.take(index)
+        field[..., axis] = np.clip(place, low[axis].take(index), high[axis].take(index))
     return field, number > 0
+
+
+def _source_boxes(
+    source: Float[np.ndarray, "n d"], output: Float[np.ndarray, "n d"], triangles: Int[np.ndarray, "t 3"]
+) -> tuple[Float[np.ndarray, "2 m"], Float[np.ndarray, "2 m"]]:
+    """Where each triangle's pixels may come from: its box in the photo and a pixel's worth around it.
+
+    A drawn triangle includes pixels whose centres lie just outside; in a sliver the affine map takes those far away.
+    First comes the box of pixels without a triangle, which is the point 0.
+    """
+    corners = source[triangles][..., :2]
+    slack = float(np.ptp(source[:, 0]) / max(float(np.ptp(output[:, 0])), 1e-6))
+    low, high = np.zeros((2, len(triangles) + 1), np.float32), np.zeros((2, len(triangles) + 1), np.float32)
+    low[:, 1:], high[:, 1:] = corners.min(1).T - slack, corners.max(1).T + slack
+    return low, high
 
 
 def enlarged(field_px: Float[np.ndarray, "h w 2"], size: int) -> Float[np.ndarray, "s s 2"]:

@@ -216,6 +216,7 @@ class _Job:
             duration_s=0.0 if self.still else float(end_pts * time_base),
             seconds=time.monotonic() - self.started,
             frames_made=self.frames_made,
+            other_people=[(number, self.targets[number - 1].name) for number in reenactor.target.other_people],
             gaps_s=track.gaps_s(),
             truncated=truncated,
             audio=audio,
@@ -226,6 +227,11 @@ class _Job:
     def _check(self) -> bool:
         """Refuse early what cannot work; tells whether the driver is a video."""
         check_face_number(self.options.driver_face)
+        if self.options.driver_face is not None and is_motion(self.driver):
+            raise ReenactError(
+                f"{self.driver} holds one face, so that there is none to choose; leave out --driver-face, or give "
+                "'reenact motion extract' the face's number"
+            )
         for path in [*self.targets, self.driver]:
             if not path.exists():
                 raise MediaError(f"there is no file {path}; check the name")
@@ -316,15 +322,15 @@ class _Job:
         """The result's frames from number `start` on."""
         layout = self.options.layout
         drivers = self._driver_pictures(reenactor, track, start) if layout is Layout.GRID else None
+        target = reenactor.target.crop.cut(reenactor.target.photo) if layout is Layout.GRID else None
         for mesh in self._meshes(reenactor, track, start):
             face = reenactor.draw(mesh)
             if layout is Layout.PHOTO:
                 yield reenactor.paste(face)
-            elif drivers is None:
+            elif drivers is None or target is None:
                 yield face
             else:
-                target = reenactor.target
-                yield side_by_side([target.crop.cut(target.photo), next(drivers), face], len(face))
+                yield side_by_side([target, next(drivers), face], len(face))
 
     def _driver_pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         if is_motion(self.driver):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +15,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from reenact.core import DriverFrame, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
+from reenact.core import DriverFrame, Landmarks, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
 from reenact.inference.composite import Compositor
-from reenact.inference.track import Track, TrackFolder
+from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.media import is_image, read_image
+from reenact.media.formats import check_not_animated
 from reenact.media.motion_file import is_motion, read_motion
 from reenact.models import ReenactmentModel, create_model
 from reenact.perception import FaceFinder, FaceTracker, MeshSmoother
+from reenact.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenact.perception.observe import check_picture
 from reenact.retarget import Retargeter, Transfer, neutral_frame
 
@@ -46,12 +49,14 @@ class Target:
         crop: the square of it that moves.
         mesh_px: (478, 3) its landmarks in the crop's pixels.
         code: what the model keeps of all photos.
+        other_people: numbers, from 1, of the photos that look like someone else than the first.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
     crop: Crop
     mesh_px: Float[np.ndarray, "478 3"]
     code: TargetCode
+    other_people: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,9 @@ class Reenactor:
         max_side: int = 1920,
     ) -> None:
         self.model = create_model(model) if isinstance(model, str) else model
+        ways = [way.value for way in Transfer]
+        if transfer not in ways:
+            raise ReenactError(f"the transfer must be {' or '.join(ways)}, not {transfer}")
         self.transfer = Transfer(transfer)
         if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
             allowed = f"a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}"
@@ -112,6 +120,8 @@ class Reenactor:
     def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
         """Choose the person: one to eight photos; the first is the one that is animated.
 
+        Photos of someone else are not refused, but the result's `other_people` has their numbers.
+
         Args:
             photos: paths, or (H, W, 3) uint8 RGB arrays.
             face: which face of each photo, counted from the left; None for the largest.
@@ -122,18 +132,24 @@ class Reenactor:
         """
         if isinstance(photos, (str, os.PathLike, np.ndarray)):
             raise ReenactError("set_target takes a list of photos, and one photo was given; write set_target([photo])")
+        if not isinstance(photos, Sequence):
+            raise ReenactError(f"set_target takes a list of photos, and {type(photos).__name__} was given")
         if not 1 <= len(photos) <= MAX_TARGETS:
             raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
+        for number, photo in enumerate(photos, start=1):
+            if not isinstance(photo, (str, os.PathLike, np.ndarray)):
+                raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
         most = self.model.needs.max_targets
-        pictures, crops, meshes = [], [], []
+        pictures, crops, meshes, faces = [], [], [], []
         with FaceFinder() as finder:
             for number, photo in enumerate(photos[:most], start=1):
                 name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
                 picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
                 check_picture(picture)
                 picture = _shrunk(picture, self._max_side)
-                mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
-                crop = self._crop(mesh, crops[0].size if crops else None)
+                faces.append(finder.observe(picture, face=face, name=name).landmarks)
+                mesh = faces[-1].mesh
+                crop = self._crop(mesh, picture, crops[0].size if crops else None)
                 pictures.append(picture)
                 crops.append(crop)
                 meshes.append(crop.to_crop(mesh))
@@ -141,7 +157,8 @@ class Reenactor:
         images = torch.from_numpy(cuts).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.inference_mode():
             code = self.model.encode_target(TargetSet(images, np.stack(meshes)))
-        self._target = Target(pictures[0], crops[0], meshes[0], code)
+        others = _other_people(pictures, faces) if len(pictures) > 1 else ()
+        self._target = Target(pictures[0], crops[0], meshes[0], code, others)
         self._compositor = Compositor(pictures[0], crops[0])
         return self._target
 
@@ -168,6 +185,7 @@ class Reenactor:
         neutral: UInt8[np.ndarray, "h w 3"] | None = None,
         smooth: bool = False,
         fps: float = 25.0,
+        driver_face: int | None = None,
     ) -> Iterator[ResultFrame]:
         """Move the target like the driver, frame by frame; memory does not grow with the driver's length.
 
@@ -177,21 +195,29 @@ class Reenactor:
                 pictures as they come it is the first that shows a face.
             smooth: steady the landmarks with a One-Euro filter.
             fps: of pictures as they come.
+            driver_face: which face of the driver, counted from the left; None for the largest.
 
         Raises:
+            ReenactError: at once, if there is no target or an argument cannot be.
             NoFaceError: if the driver never shows a face.
             MediaError: if a file cannot be read.
         """
+        _ = self.target  # raises where there is none, before the driver is read
+        check_face_number(driver_face)
+        if not (fps > 0 and math.isfinite(fps)):
+            raise ReenactError(f"fps must be more than 0, not {fps}")
+        if not isinstance(driver, (str, os.PathLike, Motion, Iterable)):
+            raise ReenactError(
+                f"a driver is a video, a photo, a motion file, a Motion or pictures, not {type(driver).__name__}"
+            )
+        if driver_face is not None and (isinstance(driver, Motion) or _is_motion_file(driver)):
+            raise ReenactError("a motion holds one face, so that there is none to choose; leave out driver_face")
         rest = None if neutral is None else _rest_mesh(neutral)
-        if isinstance(driver, (str, os.PathLike)) and not is_motion(driver):
-            with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
-                yield from self._drive_track(track_of_file(Path(driver), Path(folder)), rest, smooth=smooth)
-        elif isinstance(driver, (str, os.PathLike)):
-            yield from self._drive_track(track_of_motion(Path(driver)), rest, smooth=smooth)
-        elif isinstance(driver, Motion):
-            yield from self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
-        else:
-            yield from self._drive_live(driver, rest, smooth=smooth, fps=fps)
+        if isinstance(driver, Motion):
+            return self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
+        if isinstance(driver, (str, os.PathLike)):
+            return self._drive_file(Path(driver), rest, smooth=smooth, face=driver_face)
+        return self._drive_live(driver, rest, smooth=smooth, fps=fps, face=driver_face)
 
     def wanted(
         self, track: Track, *, start: int = 0, smooth: bool = False, neutral_mesh: np.ndarray | None = None
@@ -203,20 +229,28 @@ class Reenactor:
         for mesh in track.meshes(start, MeshSmoother() if smooth else None):
             yield retarget(mesh)
 
+    def _drive_file(
+        self, driver: Path, rest: np.ndarray | None, *, smooth: bool, face: int | None
+    ) -> Iterator[ResultFrame]:
+        with tempfile.TemporaryDirectory(prefix="reenact-") as folder:
+            yield from self._drive_track(track_of_file(driver, Path(folder), face=face), rest, smooth=smooth)
+
     def _drive_track(self, track: Track, rest: np.ndarray | None, *, smooth: bool) -> Iterator[ResultFrame]:
         for pts, mesh in zip(track.pts, self.wanted(track, smooth=smooth, neutral_mesh=rest), strict=True):
             yield self._result(mesh, float(pts * track.time_base))
 
     def _drive_live(
-        self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float
+        self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
     ) -> Iterator[ResultFrame]:
         smoother = MeshSmoother() if smooth else None
         retarget = None if rest is None else self.retargeter(rest)
         wanted = self.target.mesh_px
-        with FaceTracker() as tracker:
+        with FaceTracker(face=face) as tracker:
             for number, picture in enumerate(pictures):
                 check_picture(picture)
                 seen = tracker.track(picture)
+                if seen is None and smoother is not None:
+                    smoother.reset()
                 if seen is not None:
                     mesh = seen.landmarks.mesh
                     mesh = mesh if smoother is None else smoother(mesh, number / fps)
@@ -230,15 +264,18 @@ class Reenactor:
         face = self.draw(mesh)
         return ResultFrame(self.paste(face), face, mesh, time_s)
 
-    def _crop(self, mesh: Float[np.ndarray, "478 3"], size_of_first: int | None) -> Crop:
+    def _crop(
+        self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None
+    ) -> Crop:
         needs = self.model.needs
+        picture_px = (picture.shape[1], picture.shape[0])
         size = size_of_first or self._size
         if size is None and needs.any_resolution:
-            own = face_crop(mesh, scale=needs.crop_scale)
+            own = face_crop(mesh, scale=needs.crop_scale, picture_px=picture_px)
             if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
                 return own
             size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
-        return face_crop(mesh, size=size or STANDARD_SIZE, scale=needs.crop_scale)
+        return face_crop(mesh, size=size or STANDARD_SIZE, scale=needs.crop_scale, picture_px=picture_px)
 
 
 def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
@@ -263,8 +300,14 @@ def track_of_motion(path: Path) -> Track:
 
 
 def track_of_photo(path: Path, *, face: int | None = None) -> Track:
-    """A driver that is a single photo."""
+    """A driver that is a single photo.
+
+    Raises:
+        MediaError: if it cannot be read, or moves.
+        NoFaceError: if it shows no face (or fewer than `face`).
+    """
     picture = read_image(path)
+    check_not_animated(path)
     with FaceFinder() as finder:
         seen = finder.observe(picture, face=face, name=str(path))
     return Track.still(seen, (picture.shape[1], picture.shape[0]))
@@ -284,6 +327,17 @@ def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
         return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean.points))
     _, meshes = track.sample(_NEUTRAL_SAMPLE)
     return meshes[neutral_frame(meshes)]
+
+
+def _is_motion_file(driver: Driver) -> bool:
+    return isinstance(driver, (str, os.PathLike)) and is_motion(driver)
+
+
+def _other_people(pictures: list[UInt8[np.ndarray, "h w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
+    """Numbers, from 1, of the pictures that look like someone else than the first."""
+    embeddings = IdentityEmbedder().embed_batch(pictures, faces)
+    apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE
+    return tuple(int(i) + 1 for i in np.flatnonzero(apart))
 
 
 def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"]:

@@ -19,6 +19,7 @@ class Report:
         duration_s: its length.
         seconds: time this run took.
         frames_made: frames this run drew (fewer than `frames` when it continued an interrupted one).
+        other_people: the photos, by number and name, that may show someone else than the first.
         gaps_s: stretches in which the driver showed no face, (start, end).
         truncated: the driver ended in damaged data.
         audio: the driver's sound was copied.
@@ -31,6 +32,7 @@ class Report:
     duration_s: float
     seconds: float
     frames_made: int
+    other_people: list[tuple[int, str]] = field(default_factory=list)
     gaps_s: list[tuple[float, float]] = field(default_factory=list)
     truncated: bool = False
     audio: bool = False
@@ -46,6 +48,9 @@ class Report:
         lines.append(
             f"  took {self.seconds:.1f} s{continued}, {speed:.1f} frames/s, peak memory {self.peak_memory_mib:.0f} MiB"
         )
+        if self.other_people:
+            photos = ", ".join(f"photo {number} ({name})" for number, name in self.other_people)
+            lines.append(f"  {photos} may show another person")
         if self.gaps_s:
             times = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in self.gaps_s[:6])
             more = f" and {len(self.gaps_s) - 6} more" if len(self.gaps_s) > 6 else ""

@@ -104,10 +104,20 @@ class Track:
         return frames, np.concatenate([self.read(i, i + 1) for i in frames])
 
     def meshes(self, start: int = 0, smooth: MeshSmoother | None = None) -> Iterator[Float[np.ndarray, "478 3"]]:
-        """The meshes one by one from frame `start` on; a filter sees those before as well."""
+        """The meshes one by one from frame `start` on; a filter sees those before as well.
+
+        Filtered or not, the last mesh is held while there is no face; a filter begins anew after that.
+        """
+        out = None
         for first in range(start - start % _CHUNK if smooth is None else 0, len(self), _CHUNK):
             for i, mesh in enumerate(self.read(first, min(first + _CHUNK, len(self))), start=first):
-                out = mesh if smooth is None else smooth(mesh, float(self.pts[i] * self.time_base))
+                if smooth is None:
+                    out = mesh
+                elif self.seen[i]:
+                    out = smooth(mesh, float(self.pts[i] * self.time_base))
+                else:
+                    smooth.reset()
+                    out = mesh if out is None else out
                 if i >= start:
                     yield out
 

@@ -41,9 +41,9 @@ def check_readable(path: Path, kind: str) -> None:
     """
     try:
         if path.is_dir():
-            raise MediaError(f"{path} is a folder; give {kind} file")
+            raise MediaError(f"{path} is a folder; give {kind}")
         if path.stat().st_size == 0:
-            raise MediaError(f"{path} is empty; give {kind} file with content")
+            raise MediaError(f"{path} is empty; give {kind} with content")
         with path.open("rb"):
             pass
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What a file is, told by its suffix."""
+"""What a file is, told by its suffix, and whether a picture moves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
+from PIL import Image
+
+from reenact.core import MediaError
 from reenact.media.animation import ANIMATIONS, AnimationWriter
 from reenact.media.video_writer import VideoWriter
 
@@ -31,6 +34,18 @@ VIDEO_SUFFIXES = (
 def is_image(path: str | os.PathLike[str]) -> bool:
     """Whether the name is that of a still picture."""
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def check_not_animated(path: str | os.PathLike[str]) -> None:
+    """Refuse a picture, readable by `read_image`, of which that would give the first frame of several.
+
+    Raises:
+        MediaError: it is an animated WebP or PNG, whatever its name says.
+    """
+    with Image.open(path) as image:
+        # Pages of a TIFF, and the second picture some telephones put into a JPEG, are no movement.
+        if image.format in ("WEBP", "PNG", "GIF") and getattr(image, "n_frames", 1) > 1:
+            raise MediaError(f"{path} is an animation that cannot be read as one; save it as .gif or .mp4")
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:

@@ -77,7 +77,7 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
         CheckpointError: it is no motion file, damaged, or of a version this release does not know.
     """
     path = Path(path)
-    check_readable(path, "motion file")
+    check_readable(path, "a motion file")
     try:
         with safe_open(str(path), framework="numpy") as file:
             header = file.metadata() or {}

@@ -59,7 +59,8 @@ class ResidualBlock(nn.Module):
         self.norm2 = norm_layer(norm, inner)
         self.conv2 = conv3x3(inner, channels_out)
         plain = resample is Resample.SAME and channels_in == channels_out
-        self.skip = nn.Identity() if plain else nn.Conv2d(channels_in, channels_out, 1)
+        # conv2 has a bias already; a second one would only add to it.
+        self.skip = nn.Identity() if plain else nn.Conv2d(channels_in, channels_out, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Input, output.

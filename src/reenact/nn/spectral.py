@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -32,5 +32,9 @@ def fold_spectral_norm(module: M) -> M:
     folded = copy.deepcopy(module).eval()
     for layer in folded.modules():
         if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight")
+            # A copy shares its class with the original, and `remove_parametrizations` would take the weight off that.
+            weight = nn.Parameter(cast(Tensor, layer.weight).detach().clone())
+            layer.__class__ = parametrize.type_before_parametrizations(layer)
+            del layer.parametrizations
+            layer.register_parameter("weight", weight)
     return folded

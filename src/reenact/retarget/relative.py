@@ -85,8 +85,9 @@ _NOSE_BASE = 2
 _LARGEST_OPENING_RATIO = 1.6
 _UPPER_LID_SHARE = 0.85
 """A blink is nearly all upper lid."""
-_FARTHEST_EYE_DISTANCES = 0.45
-"""Head translation is bent smoothly to stay under this many inter-ocular distances: the photo has no more to show."""
+_FARTHEST_EYE_DISTANCES = 0.3
+"""Head translation is bent smoothly to stay under this many inter-ocular distances: the photo has no more to show, and
+necks stretch."""
 
 
 class Retargeter:
@@ -117,12 +118,12 @@ class Retargeter:
             shape = transfer_expression(self._target, self._neutral, driver)
             R = driver_head.R @ self._neutral_head.R.T @ self._target_head.R
         enlargement = self._target_head.scale / self._neutral_head.scale
-        shift = (driver_head.t - self._neutral_head.t) * enlargement
-        shift[2] = 0.0
+        shift = (driver_head.t - self._neutral_head.t)[:2] * enlargement
+        shift = _soft_limit(shift, _FARTHEST_EYE_DISTANCES * float(self._target_head.scale))
         head = Similarity(
             scale=driver_head.scale * enlargement,
             R=R,
-            t=self._target_head.t + _soft_limit(shift, _FARTHEST_EYE_DISTANCES * float(self._target_head.scale)),
+            t=self._target_head.t + np.append(shift, 0.0),
         )
         return head.apply(shape).astype(np.float32)
 
@@ -215,7 +216,7 @@ def _keep_lips_apart(shape: np.ndarray) -> None:
     shape[lower, 1] += overlap / 2
 
 
-def _soft_limit(shift: Float[np.ndarray, "3"], limit: float) -> Float[np.ndarray, "3"]:
-    """Shorten a vector smoothly so that it never reaches `limit`; small ones stay as they are."""
-    length = float(np.linalg.norm(shift))
-    return shift if length == 0 else shift * (limit * np.tanh(length / limit) / length)
+def _soft_limit(shift: Float[np.ndarray, "2"], limit: float) -> Float[np.ndarray, "2"]:
+    """Shorten a vector smoothly so that it never reaches `limit`; small ones hardly change."""
+    length = float(np.linalg.norm(shift)) / limit
+    return shift if length == 0 else shift * (np.tanh(length) / length)

@@ -69,7 +69,7 @@ class TargetFeatures:
 
 
 class TargetEncoder(nn.Module):
-    """E_y: a U-Net without normalization layers; its upper half exists for the flow and is left out without alignment."""
+    """E_y: a U-Net without normalization layers. Its upper half makes the flow; without alignment it is left out."""
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()

@@ -44,11 +44,11 @@ class MarioNETteConfig(BaseModel):
 
     @classmethod
     def lite(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
-        """128 pixels, an eighth of the parameters; trains on a small machine."""
+        """128 pixels; 4.2 GFLOP a frame instead of 192, 2.8 million parameters instead of 64; README.md."""
         return cls(
             resolution=128,
             levels=3,
-            base_width=32,
+            base_width=24,
             max_width=128,
             wide=False,
             blender=blender,

@@ -115,7 +115,8 @@ def attention_received(
     """
     if driver_mask is None:
         return attention.mean(dim=(1, 2, 3))
-    weights = F.adaptive_avg_pool2d(driver_mask[:, None], attention.shape[2:4])[:, 0]
+    height, width = attention.shape[2:4]
+    weights = F.adaptive_avg_pool2d(driver_mask[:, None], (height, width))[:, 0]
     weights = weights / weights.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     return torch.einsum("bij,bijkuv->bkuv", weights, attention.mean(dim=1))
 
