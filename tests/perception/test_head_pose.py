@@ -5,8 +5,8 @@ import pytest
 from skimage.transform import rotate
 
 from reenact.core import Landmarks
-from reenact.geometry import matrix_from_angles, mean_face
-from reenact.perception import fit_head, head_angles, head_pose
+from reenact.geometry import fit_head, head_angles, matrix_from_angles, mean_face
+from reenact.perception import head_pose
 
 
 def _posed(angles_deg, scale=120.0, t=(300.0, 200.0, 5.0)):

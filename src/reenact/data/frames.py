@@ -76,9 +76,10 @@ class ClipEncoder:
         MP4 holds no durations but the steps between decoding times, and B-frames are decoded out of order: so let
         decoding times advance by the durations, from early enough that no frame is decoded after it is shown.
         """
-        durations = {start: end - start for start, end in pairwise([*self._pts, end_pts])}
-        if min(durations.values(), default=0) <= 0:
+        spans = list(pairwise([*self._pts, end_pts]))
+        if not spans or any(end <= start for start, end in spans):
             raise ValueError(f"a clip needs frames, and times that increase: {[*self._pts, end_pts]}")
+        durations = {start: end - start for start, end in spans}
         shown = [packet.pts for packet in self._packets if packet.pts is not None]
         steps = [0, *accumulate(durations[pts] for pts in shown[:-1])]
         # x264's own first time stays where it is early enough, as it is at a steady rate.

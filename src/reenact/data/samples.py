@@ -15,8 +15,8 @@ from jaxtyping import Float, Float32, UInt8
 from reenact.core import NoFaceError
 from reenact.data.items import Item
 from reenact.data.parcel import PackedSample
-from reenact.geometry import Crop
-from reenact.perception import FaceFinder, FaceMesher, FaceTracker, head_angles
+from reenact.geometry import Crop, head_angles
+from reenact.perception import FaceFinder, FaceMesher, FaceTracker
 from reenact.perception.identity import IdentityEmbedder
 
 MIN_FACE_PX = 32

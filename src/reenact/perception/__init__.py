@@ -1,7 +1,7 @@
 """Pixels to faces: where they are, their landmarks, the head's pose. MediaPipe is imported when needed."""
 
 from reenact.perception.detection import FaceBox, FaceDetector
-from reenact.perception.head_pose import fit_head, head_angles, head_pose
+from reenact.perception.head_pose import head_pose
 from reenact.perception.landmarks import FaceMesher, Region
 from reenact.perception.observe import FaceFinder
 from reenact.perception.smoothing import MeshSmoother, OneEuroFilter
@@ -17,7 +17,5 @@ __all__ = [
     "OneEuroFilter",
     "Region",
     "TrackerMemory",
-    "fit_head",
-    "head_angles",
     "head_pose",
 ]

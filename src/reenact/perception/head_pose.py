@@ -1,39 +1,12 @@
-"""Head pose: the similarity that moves the mean face onto the mesh, read as angles."""
+"""Head pose of an observed face."""
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Float
-
 from reenact.core import HeadPose, Landmarks
-from reenact.geometry.mean_face import mean_face
-from reenact.geometry.procrustes import Similarity, fit_similarity
-from reenact.geometry.rotation import angles_from_matrix
+from reenact.geometry.head import head_angles
 
 
 def head_pose(landmarks: Landmarks) -> HeadPose:
     """Rotation of the head in degrees (docs/conventions.md); zero is the pose of `mean_face()`."""
     yaw, pitch, roll = head_angles(landmarks.mesh)
     return HeadPose(yaw_deg=float(yaw), pitch_deg=float(pitch), roll_deg=float(roll))
-
-
-def head_angles(mesh: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 3"]:
-    """Yaw, pitch, roll in degrees of one mesh or a batch of them, pixels."""
-    return angles_from_matrix(fit_head(mesh).R)
-
-
-def fit_head(mesh: Float[np.ndarray, "*b 478 3"]) -> Similarity:
-    """Similarity from the mean face to the mesh, weighted by how rigid each vertex is.
-
-    Expressions hardly move it, since lips, jaw, brows and lids weigh little; more accurate than a perspective
-    fit of a few points (root mean square difference to OpenFace 4.9, 3.1, 1.5 degrees against 8.0, 4.3, 1.5).
-
-    Args:
-        mesh: (..., 478, 3) pixels, z at the same scale.
-
-    Returns:
-        scale in pixels per outer-eye distance of the mean face (it does not shrink when the head turns),
-        R and t.
-    """
-    face = mean_face()
-    return fit_similarity(face.points, mesh, face.weights)

@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenact.core import FaceObservation, HeadPose, Landmarks, NoFaceError
-from reenact.geometry import angles_from_matrix, mean_face
+from reenact.geometry import angles_from_matrix, fit_head, mean_face
 from reenact.perception.detection import FaceDetector
-from reenact.perception.head_pose import fit_head
 from reenact.perception.landmarks import FaceMesher
 
 MIN_PRESENCE = 0.5

@@ -13,8 +13,7 @@ from reenact.geometry.contours import (
     RIGHT_EYE_LOWER,
     RIGHT_EYE_UPPER,
 )
-from reenact.geometry.mean_face import mean_face
-from reenact.geometry.procrustes import fit_similarity
+from reenact.geometry.head import in_mean_pose
 from reenact.geometry.rotation import angles_from_matrix
 
 _MOST_FRAMES = 600
@@ -34,9 +33,7 @@ def neutral_frame(mesh: Float[np.ndarray, "t 478 3"], seen: Bool[np.ndarray, " t
     """
     frames = np.arange(len(mesh)) if seen is None or not seen.any() else np.flatnonzero(seen)
     frames = frames[:: max(1, -(-len(frames) // _MOST_FRAMES))]
-    mean = mean_face()
-    heads = fit_similarity(mean.points, mesh[frames], mean.weights)
-    shapes = heads.inverse().apply(mesh[frames].astype(np.float64))
+    heads, shapes = in_mean_pose(mesh[frames])
     angles = angles_from_matrix(heads.R)
 
     mouth = _gap(shapes, INNER_LIPS_UPPER, INNER_LIPS_LOWER)

@@ -14,9 +14,7 @@ from torch import Tensor
 from reenact.core import DriverFrame, TargetCode, TargetSet
 from reenact.geometry.contours import FACE_OVAL
 from reenact.geometry.face_sheet import FaceSheet, draw_sheet, face_sheet
-from reenact.geometry.mean_face import mean_face
-from reenact.geometry.procrustes import fit_similarity
-from reenact.geometry.rotation import angles_from_matrix
+from reenact.geometry.head import head_angles
 from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.warp.config import WarpConfig
 from reenact.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
@@ -110,8 +108,7 @@ class Warp(ReenactmentModel):
     def _photo_weights(self, code: WarpCode, mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " k"]:
         if len(code.photos) == 1:
             return np.ones(1)
-        mean = mean_face()
-        wanted = angles_from_matrix(fit_similarity(mean.points, mesh, mean.weights).R)
+        wanted = head_angles(mesh)
         distance = np.array([np.linalg.norm(photo.angles_deg[:2] - wanted[:2]) for photo in code.photos])
         distance[0] -= self.config.first_photo_bonus_deg
         scores = np.exp(-(distance - distance.min()) / self.config.pose_blend_deg)
@@ -128,14 +125,12 @@ class Warp(ReenactmentModel):
 
 
 def _take_apart(picture: UInt8[np.ndarray, "s s 3"], mesh: Float[np.ndarray, "478 3"]) -> WarpPhoto:
-    mean = mean_face()
-    head = fit_similarity(mean.points, mesh, mean.weights)
     return WarpPhoto(
         picture=picture,
         sheet=face_sheet(mesh, len(picture)),
         eyes=(eyeball(picture, mesh, EYES[0]), eyeball(picture, mesh, EYES[1])),
         mouth=mouth_inside(picture, mesh),
-        angles_deg=angles_from_matrix(head.R),
+        angles_deg=head_angles(mesh),
     )
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenact.geometry.contours import INNER_LIPS, INNER_LIPS_LOWER, INNER_LIPS_UPPER
-from reenact.geometry.mean_face import mean_face
-from reenact.geometry.procrustes import fit_similarity
+from reenact.geometry.head import fit_head
 from reenact.geometry.sampling import sample
 from reenact.models.warp.layers import (
     Region,
@@ -92,8 +91,7 @@ class MouthFrame:
 
 def mouth_frame(mesh_px: Float[np.ndarray, "478 3"]) -> MouthFrame:
     """Axes and lip edges of the mouth of one face."""
-    mean = mean_face()
-    unit_px = float(fit_similarity(mean.points, mesh_px, mean.weights).scale)
+    unit_px = float(fit_head(mesh_px).scale)
     points = mesh_px[:, :2].astype(np.float64)
     first, last = points[INNER_LIPS_UPPER[0]], points[INNER_LIPS_UPPER[-1]]
     across = (last - first) / max(float(np.linalg.norm(last - first)), 1e-6)
