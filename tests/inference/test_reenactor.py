@@ -191,24 +191,31 @@ def test_motion_without_a_face(reenactor, motion):
 
 @pytest.mark.parametrize("kind", ["video", "photo", "as they come"])
 def test_a_face_of_the_driver_is_chosen(kind, reenactor, pictures, tmp_path):
-    """Two people side by side: the one on the right talks, the one on the left does not."""
-    frames = [np.concatenate([pictures[0], picture], axis=1) for picture in pictures]
-    neutral = pictures[0]
-    driver = iter(frames)
+    """Two people side by side: the one on the right tilts the head, the one on the left does not."""
+    turn = cv2.getRotationMatrix2D((128, 128), -20, 1)  # clockwise, a positive roll
+    tilted = cv2.warpAffine(pictures[0], turn, (256, 256), borderMode=cv2.BORDER_REPLICATE)
+    two = np.concatenate([pictures[0], tilted], axis=1)
+    driver = [two] * 3
     if kind == "video":
         driver = tmp_path / "two.mp4"
         with VideoWriter(driver, size=(512, 256), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
-            for number, picture in enumerate(frames):
-                writer.write(picture, number)
+            for number in range(3):
+                writer.write(two, number)
     if kind == "photo":
         driver = tmp_path / "two.png"
-        write_image(driver, frames[-1])
-    shown = [frame.mesh_px for frame in reenactor.drive(driver, neutral=neutral, driver_face=2)]
-    alone = [frame.mesh_px for frame in reenactor.drive(pictures, neutral=neutral)]
-    assert len(shown) == (1 if kind == "photo" else FRAMES)
-    moved = np.abs(alone[-1] - alone[0])[:, :2].max()
-    assert moved > 4
-    assert np.abs(shown[-1] - alone[-1])[:, :2].max() < 0.4 * moved
+        write_image(driver, two)
+
+    def roll_deg(mesh):
+        x, y = (mesh[263] - mesh[33])[:2]
+        return np.degrees(np.arctan2(y, x))
+
+    rolls = {}
+    for face in (1, 2):
+        shown = [f.mesh_px for f in reenactor.drive(driver, neutral=pictures[0], driver_face=face)]
+        assert len(shown) == (1 if kind == "photo" else 3)
+        rolls[face] = roll_deg(shown[-1]) - roll_deg(reenactor.target.mesh_px)
+    assert rolls[1] == pytest.approx(0, abs=3)
+    assert rolls[2] == pytest.approx(20, abs=4)
 
 
 def test_photos_of_someone_else_are_numbered(face):
