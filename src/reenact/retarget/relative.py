@@ -85,9 +85,9 @@ _NOSE_BASE = 2
 _LARGEST_OPENING_RATIO = 1.6
 _UPPER_LID_SHARE = 0.85
 """A blink is nearly all upper lid."""
-_FARTHEST_EYE_DISTANCES = 0.3
-"""Head translation is bent smoothly to stay under this many inter-ocular distances: the photo has no more to show, and
-necks stretch."""
+_FREE_EYE_DISTANCES, _FARTHEST_EYE_DISTANCES = 0.25, 0.4
+"""Head translation up to the first, in inter-ocular distances, is followed as it is; beyond, it is bent smoothly to
+stay under the second: the photo has no more to show, and necks stretch."""
 
 
 class Retargeter:
@@ -119,7 +119,7 @@ class Retargeter:
             R = driver_head.R @ self._neutral_head.R.T @ self._target_head.R
         enlargement = self._target_head.scale / self._neutral_head.scale
         shift = (driver_head.t - self._neutral_head.t)[:2] * enlargement
-        shift = _soft_limit(shift, _FARTHEST_EYE_DISTANCES * float(self._target_head.scale))
+        shift = _soft_limit(shift, float(self._target_head.scale))
         head = Similarity(
             scale=driver_head.scale * enlargement,
             R=R,
@@ -216,7 +216,10 @@ def _keep_lips_apart(shape: np.ndarray) -> None:
     shape[lower, 1] += overlap / 2
 
 
-def _soft_limit(shift: Float[np.ndarray, "2"], limit: float) -> Float[np.ndarray, "2"]:
-    """Shorten a vector smoothly so that it never reaches `limit`; small ones hardly change."""
-    length = float(np.linalg.norm(shift)) / limit
-    return shift if length == 0 else shift * (np.tanh(length) / length)
+def _soft_limit(shift: Float[np.ndarray, "2"], unit: float) -> Float[np.ndarray, "2"]:
+    """Shorten a vector that is longer than `_FREE_EYE_DISTANCES` units, so that it stays under the farthest."""
+    length = float(np.linalg.norm(shift)) / unit
+    if length <= _FREE_EYE_DISTANCES:
+        return shift
+    room = _FARTHEST_EYE_DISTANCES - _FREE_EYE_DISTANCES
+    return shift * ((_FREE_EYE_DISTANCES + room * np.tanh((length - _FREE_EYE_DISTANCES) / room)) / length)
