@@ -13,6 +13,7 @@ install_import_hook(
         "reenact.geometry.sampling",
         "reenact.maps",
         "reenact.models",
+        "reenact.nn",
         "reenact.perception",
         "reenact.retarget",
     ],

@@ -120,3 +120,27 @@ def test_gradients_reach_every_parameter(block):
     z_x, z_y = maps(3)
     block(z_x, z_y)[0].square().sum().backward()
     assert all(parameter.grad.abs().max() > 1e-6 for parameter in block.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("autocast", [True, False])
+def test_faint_differences_survive_bfloat16(autocast):
+    # As before training: places differ by 1% of their mean, which a result rounded to bfloat16 would lose by half.
+    torch.manual_seed(0)
+    block = ImageAttentionBlock(C_X, C_Y, C_A)
+    block.value.weight.abs_()
+    for layer in (block.query, block.query_position):
+        layer.weight.mul_(0.1)
+    z_x, z_y = (z.float() for z in maps(2))
+    z_y = z_y.abs()
+    seen = []
+    block.norm.register_forward_hook(lambda _module, given, _output: seen.append(given[0].float()))
+    block(z_x, z_y)
+    if autocast:
+        with torch.autocast("cpu", torch.bfloat16):
+            block(z_x, z_y)
+    else:
+        block.bfloat16()(z_x.bfloat16(), z_y.bfloat16())
+    exact, rounded = (m - m.mean((2, 3), keepdim=True) for m in seen)
+    assert exact.std() < 0.02 * block.value(z_y.to(block.value.weight.dtype).movedim(2, -1)).mean()
+    assert (rounded - exact).std() < 0.1 * exact.std()
