@@ -69,8 +69,8 @@ def _connect(ray: Any, address: str) -> None:
 
 def _ray() -> Any:
     try:
-        import ray
-        import ray.exceptions
+        import ray  # pyright: ignore[reportMissingImports]  - an optional extra
+        import ray.exceptions  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ReenactError("--ray needs Ray, which is not installed; pip install 'reenact[cluster]'") from None
     return ray

@@ -171,7 +171,7 @@ def _painted(across: np.ndarray, hanging: np.ndarray, light: np.ndarray, *, teet
     side = np.abs(across)
     # Deepest right behind the teeth; the floor of the mouth catches some light.
     floor = smoothstep(hanging, 0.06, 0.3)[..., None]
-    picture = (np.array([45, 20, 18], np.float32) + floor * np.array([44, 15, 15], np.float32)) * light
+    picture = (np.array([40, 17, 16], np.float32) + floor * np.array([46, 14, 15], np.float32)) * light
     if not teeth:
         return picture
     tooth = np.clip(np.searchsorted(_TOOTH_EDGES, side, side="right") - 1, 0, len(_TOOTH_EDGES) - 2)
@@ -180,9 +180,9 @@ def _painted(across: np.ndarray, hanging: np.ndarray, light: np.ndarray, *, teet
     within = np.abs(side - middle) / half
     # Edges of the teeth follow the lower lip's curve; corners of each tooth are rounded.
     length = 0.06 - 0.3 * side**2 - 0.006 * within**4
-    enamel = 1 - smoothstep(hanging - length, -0.012, 0.012)
+    enamel = 1 - smoothstep(hanging - length, -0.006, 0.006)
     shade = (1 - 0.16 * smoothstep(within, 0.8, 1.0)) * (1 - 0.95 * smoothstep(side, 0.06, 0.26))
-    shade = shade * (0.7 + 0.28 * smoothstep(hanging, 0.0, 0.04))
+    shade = shade * (0.62 + 0.33 * smoothstep(hanging, 0.0, 0.05))
     enamel = (enamel * shade)[..., None]
     return (picture + enamel * (np.array([226, 210, 190], np.float32) * light - picture)).astype(np.float32)
 
