@@ -264,7 +264,8 @@ def test_face_comes_late(reenact, tmp_path, photo, drawn):
 def test_damaged_end_is_told(reenact, tmp_path, photo, clip, more):
     driver, output = tmp_path / "cut.mp4", tmp_path / "o.mp4"
     data = clip.read_bytes()
-    driver.write_bytes(data[: int(len(data) * 0.7)])
+    # More than the half second by which headers may be wrong, wherever between two packets the cut falls.
+    driver.write_bytes(data[: int(len(data) * 0.5)])
     said = made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL, *more)
     assert "the driver ends in damaged data" in said
     times, _ = stored_times(output)
