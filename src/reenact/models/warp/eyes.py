@@ -188,9 +188,6 @@ def _eyeball_at(
         white = sample(eye.as_seen, still) * (1 - gone) + sample(eye.white, still) * gone
         disc = sample(eye.disc, moved, cubic=False)[..., None]
         white = white + disc * (sample(eye.cleaned, moved) - white)
-        # Where the lid has stayed, so has its dark edge.
-        edging = ((1 - bared) * (1 - smoothstep(depth_then, 0.5 * edge, 1.5 * edge)))[..., None]
-        white = white + edging * (sample(eye.as_seen, still) - white)
         layer = layer + away * (white - layer)
     return layer * (1 - _LID_SHADOW * np.maximum(covered, 1.8 * fresh_rim))[..., None]
 
