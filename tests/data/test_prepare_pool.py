@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from reenact.core import ReenactError
+from reenact.core.progress import Silent
 from reenact.data import packing
 from reenact.data.frames import encode_photo
 from reenact.data.items import Item, Kind, Split
@@ -195,7 +196,7 @@ class TestKills:
         root.mkdir()
         steps = 0
 
-        class Impatient(packing.Silent):
+        class Impatient(Silent):
             def step(self, done, total):
                 nonlocal steps
                 steps += 1
@@ -265,7 +266,7 @@ class TestProcesses:
         root, _ = finished
         out = tmp_path / "out"
 
-        class Other(packing.Silent):
+        class Other(Silent):
             def start(self, what, done, total):
                 with pytest.raises(ReenactError, match="another run is working"):
                     prepare(plan(root, out))

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from reenact.core import ReenactError
+from reenact.core.progress import Progress
 from reenact.data.cluster import run_on_ray
 from reenact.data.datasets import DATASETS
 from reenact.data.items import Item
@@ -25,35 +26,6 @@ from reenact.data.pool import Done, Task, run_here, run_in_processes
 from reenact.data.process import Work, fingerprint, process_item, source_name
 from reenact.data.settings import Settings
 from reenact.data.shards import ShardWriter, shard_name
-
-
-class Progress(Protocol):
-    """Told how it goes on, in items."""
-
-    def start(self, what: str, done: int, total: int | None) -> None:
-        """Work begins."""
-        ...
-
-    def step(self, done: int, total: int | None) -> None:
-        """So many items are packed."""
-        ...
-
-    def end(self) -> None:
-        """All are packed, or it has stopped."""
-        ...
-
-
-class Silent:
-    """No progress shown."""
-
-    def start(self, what: str, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def step(self, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

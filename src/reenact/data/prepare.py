@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from reenact.core import ReenactError
+from reenact.core.progress import Progress, Silent
 from reenact.data.datasets import DATASETS
 from reenact.data.index import IndexWriter
 from reenact.data.landmark_codec import PARENTS
-from reenact.data.packing import Packer, Plan, Progress, Silent, sync, write_whole
+from reenact.data.packing import Packer, Plan, sync, write_whole
 from reenact.data.process import fingerprint
 from reenact.data.report import Summary, report_page
 from reenact.data.shards import FORMAT, INDEX, MANIFEST, VERSION, read_manifest

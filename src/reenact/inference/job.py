@@ -16,7 +16,6 @@ from enum import Enum
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from av.error import FFmpegError
@@ -24,6 +23,7 @@ from jaxtyping import Float, UInt8
 
 from reenact import __version__
 from reenact.core import MediaError, ReenactError
+from reenact.core.progress import Progress, Silent
 from reenact.inference.ahead import ahead
 from reenact.inference.composite import draw_landmarks, side_by_side
 from reenact.inference.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
@@ -63,35 +63,6 @@ class Layout(str, Enum):
     """The face crop alone."""
     GRID = "grid"
     """Target, driver and result side by side."""
-
-
-class Progress(Protocol):
-    """Told how a job goes on; `total` is None where it cannot be known."""
-
-    def start(self, what: str, done: int, total: int | None) -> None:
-        """A stage begins, `done` frames of it being there already."""
-        ...
-
-    def step(self, done: int, total: int | None) -> None:
-        """So many frames of the stage are done."""
-        ...
-
-    def end(self) -> None:
-        """The stage is complete, or the job has stopped."""
-        ...
-
-
-class Silent:
-    """No progress shown."""
-
-    def start(self, what: str, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def step(self, done: int, total: int | None) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)
