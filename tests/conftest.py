@@ -1,5 +1,10 @@
-"""Shape annotations are checked at run time, in the tests only; a motion and a face that several rooms use."""
+"""Shape annotations are checked at run time, in the tests only; a small pack that several rooms use."""
 
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+import pytest
 from jaxtyping import install_import_hook
 
 # `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
@@ -11,7 +16,9 @@ install_import_hook(
         "reenact.geometry.mesh_map",
         "reenact.geometry.rotation",
         "reenact.geometry.sampling",
+        "reenact.losses",
         "reenact.maps",
+        "reenact.metrics",
         "reenact.models",
         "reenact.nn",
         "reenact.perception",
@@ -19,3 +26,31 @@ install_import_hook(
     ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory):
+    """Folder of a real, small pack: six photos and two clips, made from the astronaut."""
+    from reenact import Reenactor
+    from reenact.data.packing import Plan
+    from reenact.data.prepare import prepare
+    from reenact.inference.shipped import demo_photo, shipped_motions
+    from reenact.media import VideoWriter, write_image
+
+    source = tmp_path_factory.mktemp("source")
+    photo = np.ascontiguousarray(demo_photo()[:256, 100:356])
+    for i in range(6):
+        (source / "train" / f"person{i}").mkdir(parents=True)
+        shade = np.clip(photo * (0.7 + 0.1 * i), 0, 255).astype(np.uint8)
+        write_image(source / "train" / f"person{i}" / "a.png", shade[:, ::-1] if i % 2 else shade)
+    reenactor = Reenactor(size=256)
+    reenactor.set_target([photo])
+    for name in ("talk", "smile"):
+        (source / "train" / name).mkdir()
+        path = source / "train" / name / "clip.mp4"
+        with VideoWriter(path, size=(256, 256), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
+            for i, frame in enumerate(islice(reenactor.drive(shipped_motions()[name]), 40)):
+                writer.write(frame.image, i)
+    out = tmp_path_factory.mktemp("pack") / "pack"
+    prepare(Plan(source=source, out=out, dataset="folder", workers=1))
+    return out

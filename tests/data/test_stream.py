@@ -2,7 +2,6 @@
 
 import shutil
 from collections import Counter
-from fractions import Fraction
 from itertools import islice
 
 import numpy as np
@@ -11,41 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from reenact import Reenactor
 from reenact.core import ReenactError
 from reenact.data.items import Split
-from reenact.data.packing import Plan
 from reenact.data.pairs import PairKind
-from reenact.data.prepare import prepare
 from reenact.data.shards import INDEX, Sample, ShardReader
 from reenact.data.stream import PairSettings, PairStream, pair_loader, pictures_m1p1
-from reenact.inference.shipped import demo_photo, shipped_motions
-from reenact.media import VideoWriter, write_image
 
 SIZE = 64
 ONLY = {kind: PairSettings(size=SIZE, mix={kind: 1.0}) for kind in PairKind}
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory):
-    source = tmp_path_factory.mktemp("source")
-    photo = np.ascontiguousarray(demo_photo()[:256, 100:356])
-    for i in range(6):
-        (source / "train" / f"person{i}").mkdir(parents=True)
-        shade = np.clip(photo * (0.7 + 0.1 * i), 0, 255).astype(np.uint8)
-        write_image(source / "train" / f"person{i}" / "a.png", shade[:, ::-1] if i % 2 else shade)
-    reenactor = Reenactor(size=256)
-    reenactor.set_target([photo])
-    for name in ("talk", "smile"):
-        (source / "train" / name).mkdir()
-        path = source / "train" / name / "clip.mp4"
-        with VideoWriter(path, size=(256, 256), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
-            for i, frame in enumerate(islice(reenactor.drive(shipped_motions()[name]), 40)):
-                writer.write(frame.image, i)
-    out = tmp_path_factory.mktemp("pack") / "pack"
-    prepare(Plan(source=source, out=out, dataset="folder", workers=1))
-    assert len(ShardReader(out)) == 8
-    return out
 
 
 @pytest.fixture
@@ -74,6 +46,29 @@ def same(a, b):
     return a.keys() == b.keys() and all(
         torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k] for k in a
     )
+
+
+def test_each_iteration_is_the_next_chapter(pack):
+    settings = PairSettings(size=SIZE)
+    stream = PairStream(pack, settings, seed=5)
+    first, second = (list(islice(stream, 6)) for _ in range(2))
+    assert not all(map(same, first, second))
+    again = list(islice(PairStream(pack, settings, seed=5, chapter=1), 6))
+    assert all(map(same, second, again))
+
+
+def test_workers_that_stay_begin_the_next_chapter(pack):
+    loader = pair_loader(PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5), batch_size=2, workers=1)
+    first, second = (next(iter(loader)) for _ in range(2))
+    wanted = [next(iter(pair_loader(PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5, chapter=c), batch_size=2, workers=0))) for c in (0, 1)]
+    assert same(first, wanted[0])
+    assert same(second, wanted[1])
+
+
+def test_only_the_people_asked_for(pack):
+    settings = PairSettings(size=SIZE, people=("smile", "person3"), mix={PairKind.CLIP: 0.5, PairKind.WARP_BACK: 0.5})
+    seen = {pair["identity"] for pair in islice(PairStream(pack, settings), 12)}
+    assert seen == {"smile", "person3"}
 
 
 def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pack):

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils import parametrize
 
-from reenact.core import MESH_POINTS, DriverFrame, TargetCode, TargetSet
-from reenact.maps import landmark_raster
+from reenact.core import MESH_POINTS, DriverFrame, MapKind, TargetCode, TargetSet
+from reenact.maps import draw_maps
 from reenact.models.marionette import (
     MarioNETte,
     MarioNETteConfig,
@@ -211,7 +211,12 @@ def test_norm_layers_only_where_the_paper_has_them(paper):
 @torch.no_grad()
 def test_folded_network_draws_the_same(generator):
     inputs = driver(), *pictures(2)
-    torch.testing.assert_close(fold_spectral_norm(generator)(*inputs), generator(*inputs))
+    folded = fold_spectral_norm(generator)
+    torch.testing.assert_close(folded(*inputs), generator(*inputs))
+    plain = made(lambda config: MarioNETteGenerator(config, spectral=False), tiny(), seed=1)
+    assert not any(parametrize.is_parametrized(m) for m in plain.modules())
+    plain.load_state_dict(folded.state_dict())
+    assert torch.equal(plain(*inputs), folded(*inputs))
 
 
 # How targets and frames come together.
@@ -477,7 +482,7 @@ def test_config_is_checked_and_frozen():
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return MarioNETte(tiny(), landmark_raster).eval()
+    return MarioNETte(tiny()).eval()
 
 
 def faces(count, seed=0):
@@ -485,20 +490,40 @@ def faces(count, seed=0):
     return mesh.astype(np.float32)
 
 
+def maps(mesh, kind=MapKind.LANDMARK_RASTER):
+    return draw_maps([kind], torch.from_numpy(mesh), SIZE)
+
+
 @torch.no_grad()
-def test_behind_the_contract(model):
-    targets = TargetSet(noise(2, 3, SIZE, SIZE).float(), faces(2))
-    wanted = faces(3, seed=1)
-    code = model.encode_target(targets)
-    image = model.synthesize(code, DriverFrame(wanted))
-    rasters = [landmark_raster(torch.from_numpy(mesh), SIZE) for mesh in (wanted, targets.mesh_px)]
-    expected = model.generator(rasters[0], targets.images[None], rasters[1][None])
+@pytest.mark.parametrize("irises", [False, True])
+def test_behind_the_contract(irises):
+    torch.manual_seed(0)
+    model = MarioNETte(tiny(irises=irises)).eval()
+    kind = MapKind.IRIS_RASTER if irises else MapKind.LANDMARK_RASTER
+    assert model.needs.maps == (kind,)
+    photos, wanted = faces(2), faces(3, seed=1)
+    targets = TargetSet(noise(2, 3, SIZE, SIZE).float(), photos, maps(photos, kind))
+    image = model.synthesize(model.encode_target(targets), DriverFrame(wanted, maps(wanted, kind)))
+    expected = model.generator(maps(wanted, kind)[kind], targets.images[None], maps(photos, kind)[kind][None])
     assert image.shape == (3, 3, SIZE, SIZE)
     torch.testing.assert_close(image, expected)
 
 
-def test_contract_refuses_other_codes_and_odd_sizes(model):
+def test_what_the_zoo_asks_of_it(model):
+    assert model.config == tiny()
+    assert model.resolution == SIZE
+    assert MarioNETte.config_type is MarioNETteConfig
+    assert all(name.startswith("generator.") and "parametrizations" not in name for name in model.state_dict())
+
+
+def test_contract_refuses_other_codes_odd_sizes_and_missing_maps(model):
+    photos = faces(1)
     with pytest.raises(TypeError, match="Code"):
-        model.synthesize(TargetCode(), DriverFrame(faces(1)))
+        model.synthesize(TargetCode(), DriverFrame(photos, maps(photos)))
     with pytest.raises(ValueError, match="32"):
-        model.encode_target(TargetSet(torch.zeros(1, 3, 60, 60), faces(1)))
+        model.encode_target(TargetSet(torch.zeros(1, 3, 60, 60), photos, maps(photos)))
+    with pytest.raises(ValueError, match="landmark raster of the target photos"):
+        model.encode_target(TargetSet(torch.zeros(1, 3, SIZE, SIZE), photos))
+    code = model.encode_target(TargetSet(torch.zeros(1, 3, SIZE, SIZE), photos, maps(photos)))
+    with pytest.raises(ValueError, match="landmark raster of the driver frames"):
+        model.synthesize(code, DriverFrame(photos, maps(photos, MapKind.IRIS_RASTER)))

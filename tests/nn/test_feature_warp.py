@@ -62,3 +62,9 @@ def test_pooling_averages_offsets():
 def test_uneven_pooling_is_refused():
     with pytest.raises(ValueError, match="evenly"):
         pool_flow(random(1, 2, 8, 8), (3, 4))
+
+
+def test_a_flow_of_nan_does_not_crash():
+    features = torch.rand(1, 1, 8, 8, requires_grad=True)
+    warp(features, torch.full((1, 2, 8, 8), torch.nan)).sum().backward()
+    assert torch.isfinite(features.grad).all()

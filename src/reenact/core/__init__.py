@@ -1,5 +1,6 @@
 """What flows through reenact, and how it is named. Imports nothing else of ours."""
 
+from reenact.core.action_units import ActionUnits
 from reenact.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
 from reenact.core.landmarks import (
     IRIS_CENTRES,
@@ -12,7 +13,10 @@ from reenact.core.motion import Motion
 from reenact.core.records import (
     DriverFrame,
     FaceObservation,
+    FrameBatch,
     HeadPose,
+    MapKind,
+    PairBatch,
     TargetCode,
     TargetSet,
 )
@@ -22,14 +26,18 @@ __all__ = [
     "MESH_POINTS",
     "MESH_TO_IBUG68",
     "OUTER_EYE_CORNERS",
+    "ActionUnits",
     "CheckpointError",
     "DriverFrame",
     "FaceObservation",
+    "FrameBatch",
     "HeadPose",
     "Landmarks",
+    "MapKind",
     "MediaError",
     "Motion",
     "NoFaceError",
+    "PairBatch",
     "ReenactError",
     "TargetCode",
     "TargetSet",

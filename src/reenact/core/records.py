@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from reenact.core.landmarks import Landmarks
 
 if TYPE_CHECKING:
     from torch import Tensor  # takes a second to import, and only the annotation needs it
+
+
+class MapKind(Enum):
+    """Pictures drawn from landmarks, which `reenact.maps.draw_maps` makes (docs/maps.md)."""
+
+    LANDMARK_RASTER = "landmark raster"
+    """(B, 3, H, W) in [-1, 1], paper B."""
+    IRIS_RASTER = "landmark raster with irises"
+    """(B, 3, H, W) in [-1, 1]; ours."""
+    BOUNDARIES = "boundaries"
+    """(B, 17, H, W) in [0, 1], paper A: 15 boundaries and two gazes."""
+    PARSING = "parsing map"
+    """(B, 9, H, W) in [0, 1], paper A."""
+    HULL_MASK = "hull mask"
+    """(B, 1, H, W) in [0, 1], convex hull of the 68 landmarks."""
+    FACE_MASK = "face mask"
+    """(B, 1, H, W) in [0, 1], convex hull of the mesh: with the forehead."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +64,12 @@ class TargetSet:
     Args:
         images: (K, 3, H, W) float32 RGB in [-1, 1].
         mesh_px: (K, 478, 3) float32 landmarks in the pixels of each crop.
+        maps: those that the model needs, (K, C, H, W) each.
     """
 
     images: Float[Tensor, "k 3 h w"]
     mesh_px: Float[np.ndarray, "k 478 3"]
+    maps: Mapping[MapKind, Float[Tensor, "k _ h w"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.mesh_px) or len(self.images) == 0:
@@ -66,6 +87,50 @@ class DriverFrame:
 
     Args:
         mesh_px: (B, 478, 3) float32 landmarks wanted, in the pixels of the target's crop (already retargeted).
+        maps: those that the model needs, (B, C, H, W) each, drawn from these landmarks.
     """
 
     mesh_px: Float[np.ndarray, "b 478 3"]
+    maps: Mapping[MapKind, Float[Tensor, "b _ h w"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B training pairs, on the device: what photos show, and the true picture of the driver's landmarks.
+
+    Args:
+        targets: (B, K, 3, H, W) in [-1, 1].
+        target_mesh: (B, K, 478, 3) pixels.
+        target_maps: those that the objective needs, (B, K, C, H, W) each.
+        truth: (B, 3, H, W) in [-1, 1].
+        driver_mesh: (B, 478, 3) pixels, the landmarks of `truth`.
+        driver_maps: those that the objective needs, (B, C, H, W) each.
+        mask: (B, 1, H, W) in [0, 1], where `truth` is true (all of it, but for contour pairs).
+        identity: (B,) numbers of people.
+    """
+
+    targets: Float[Tensor, "b k 3 h w"]
+    target_mesh: Float[Tensor, "b k 478 3"]
+    target_maps: Mapping[MapKind, Float[Tensor, "b k _ h w"]]
+    truth: Float[Tensor, "b 3 h w"]
+    driver_mesh: Float[Tensor, "b 478 3"]
+    driver_maps: Mapping[MapKind, Float[Tensor, "b _ h w"]]
+    mask: Float[Tensor, "b 1 h w"]
+    identity: Int[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """B frames of clips, on the device: for what learns from single pictures and their landmarks.
+
+    Args:
+        images: (B, 3, H, W) in [-1, 1].
+        mesh_px: (B, 478, 3) pixels of them.
+        identity: (B,) numbers of people.
+        clip: (B,) numbers of clips (or photos): the row in the pack's index.
+    """
+
+    images: Float[Tensor, "b 3 h w"]
+    mesh_px: Float[Tensor, "b 478 3"]
+    identity: Int[Tensor, " b"]
+    clip: Int[Tensor, " b"]

@@ -45,6 +45,7 @@ class PairSettings:
         mix: weight of each kind; kinds that the pack has no data for are left out (contour pairs need
             photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
+        people: identities to take pairs of; empty for all.
     """
 
     size: int = 128
@@ -53,6 +54,7 @@ class PairSettings:
         default_factory=lambda: {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
     )
     least_gap_s: float = 1.0
+    people: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.targets < 1:
@@ -61,11 +63,22 @@ class PairSettings:
             raise ValueError("the weights of a mix must not be negative, nor all zero")
 
 
+@dataclass(frozen=True)
+class _Share:
+    """One worker's share of a chapter."""
+
+    chapter: int
+    part: int
+    parts: int
+
+
 class PairStream(IterableDataset):
     """Yields pairs as dictionaries of tensors, for ever.
 
     In every epoch each clip and photo of the split belongs to one part, and a part to one worker of one machine; the
-    order and all random choices follow from `seed`, the epoch and the part. So the same seed and number of workers
+    order and all random choices follow from `seed`, the chapter, the epoch and the part. A chapter is what one
+    iteration gives: the next iteration is the next chapter, and training that begins at a chapter needs to go through
+    none of those before it. So the same seed and number of workers
     give the same pairs, and no two workers show the same photo in the same epoch - as long as there are at least as
     many clips, and photos, as parts: with fewer, parts share them.
 
@@ -75,6 +88,7 @@ class PairStream(IterableDataset):
         split: which part of the data.
         seed: of everything random.
         rank, world: this machine's (or process') number, and how many there are.
+        chapter: of the first iteration.
 
     Raises:
         ReenactError: the pack has nothing for this split and mix.
@@ -89,12 +103,16 @@ class PairStream(IterableDataset):
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        chapter: int = 0,
     ) -> None:
         super().__init__()
         self._reader = ShardReader(folder)
+        self._chapter = chapter
         self._settings, self._seed, self._rank, self._world = settings, seed, rank, world
         kinds = self._reader.index["kind"].to_numpy(zero_copy_only=False)
         chosen = self._reader.index["split"].to_numpy(zero_copy_only=False) == split.value
+        if settings.people:
+            chosen &= np.isin(self._reader.index["identity"].to_numpy(zero_copy_only=False).astype(str), settings.people)
         frames, face_share = (self._reader.index[name].to_numpy() for name in ("frames", "face_share"))
         long_enough = np.rint(frames * face_share) > 1
         self._clips = np.flatnonzero(chosen & (kinds == Kind.CLIP.value) & long_enough)
@@ -116,34 +134,40 @@ class PairStream(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         workers = worker.num_workers if worker else 1
-        part, parts = self._rank * workers + (worker.id if worker else 0), self._world * workers
+        part = self._rank * workers + (worker.id if worker else 0)
+        share = _Share(self._chapter, part, self._world * workers)
+        self._chapter += 1
+        return self._pairs(share)
+
+    def _pairs(self, share: _Share) -> Iterator[dict[str, Any]]:
         makers = {
             PairKind.CLIP: self._clip_pairs,
             PairKind.CONTOUR: self._contour_pairs,
             PairKind.WARP_BACK: self._warp_back_pairs,
         }
-        sources = {kind: makers[kind](part, parts) for kind in self._mix}
+        sources = {kind: makers[kind](share) for kind in self._mix}
         kinds = list(self._mix)
         weights = np.array([self._mix[kind] for kind in kinds])
-        rng = np.random.default_rng([self._seed, part])
+        rng = np.random.default_rng([self._seed, share.chapter, share.part])
         while True:
             kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
             yield as_tensors(next(sources[kind]))
 
-    def _rng(self, kind: PairKind, part: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, part, 1 + _KINDS.index(kind)])
+    def _rng(self, kind: PairKind, share: _Share) -> np.random.Generator:
+        return np.random.default_rng([self._seed, share.chapter, share.part, 1 + _KINDS.index(kind)])
 
-    def _rows(self, rows: Int[np.ndarray, " n"], kind: PairKind, part: int, parts: int) -> Iterator[int]:
+    def _rows(self, rows: Int[np.ndarray, " n"], kind: PairKind, share: _Share) -> Iterator[int]:
         """This part's rows, at least one, epoch after epoch, each in an order of its own."""
         epoch = 0
         while True:
-            order = np.random.default_rng([self._seed, epoch, 1 + _KINDS.index(kind), parts]).permutation(rows)
-            yield from (int(row) for row in order[part % len(order) :: parts])
+            seeds = [self._seed, share.chapter, epoch, 1 + _KINDS.index(kind), share.parts]
+            order = np.random.default_rng(seeds).permutation(rows)
+            yield from (int(row) for row in order[share.part % len(order) :: share.parts])
             epoch += 1
 
-    def _clip_pairs(self, part: int, parts: int) -> Iterator[Pair]:
-        rng = self._rng(PairKind.CLIP, part)
-        rows = self._rows(self._clips, PairKind.CLIP, part, parts)
+    def _clip_pairs(self, share: _Share) -> Iterator[Pair]:
+        rng = self._rng(PairKind.CLIP, share)
+        rows = self._rows(self._clips, PairKind.CLIP, share)
         open_clips: list[Iterator[Pair]] = []
         while True:
             while len(open_clips) < min(_OPEN_CLIPS, len(self._clips)):
@@ -189,9 +213,9 @@ class PairStream(IterableDataset):
         sample, size = self._reader[row], self._settings.size
         return sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
 
-    def _contour_pairs(self, part: int, parts: int) -> Iterator[Pair]:
-        rng = self._rng(PairKind.CONTOUR, part)
-        for row in self._rows(self._photos, PairKind.CONTOUR, part, parts):
+    def _contour_pairs(self, share: _Share) -> Iterator[Pair]:
+        rng = self._rng(PairKind.CONTOUR, share)
+        for row in self._rows(self._photos, PairKind.CONTOUR, share):
             identity, photo, mesh = self._photo(row)
             # One's own outline teaches nothing; a photo of any part may lend one, as only its landmarks are shown.
             person = self._people[np.searchsorted(self._photos, row)]
@@ -199,10 +223,10 @@ class PairStream(IterableDataset):
             pair = contour_pair(identity, photo, mesh, lender.landmarks_at(self._settings.size)[0])
             yield _with_targets(pair, self._settings.targets)
 
-    def _warp_back_pairs(self, part: int, parts: int) -> Iterator[Pair]:
-        rng = self._rng(PairKind.WARP_BACK, part)
+    def _warp_back_pairs(self, share: _Share) -> Iterator[Pair]:
+        rng = self._rng(PairKind.WARP_BACK, share)
         bank = self._expressions(rng)
-        for row in self._rows(self._photos, PairKind.WARP_BACK, part, parts):
+        for row in self._rows(self._photos, PairKind.WARP_BACK, share):
             identity, photo, mesh = self._photo(row)
             clip = bank[int(rng.integers(len(bank)))]
             before, after = clip[rng.integers(len(clip), size=2)]

@@ -71,6 +71,7 @@ class Options:
 
     Args:
         model: name in the zoo.
+        weights: folder of a checkpoint; None for the weights that ship.
         transfer: see `Transfer`.
         layout: see `Layout`.
         size: side of the face crop, or None for the model's choice.
@@ -81,6 +82,7 @@ class Options:
     """
 
     model: str = "warp"
+    weights: Path | None = None
     transfer: Transfer = Transfer.RELATIVE
     layout: Layout = Layout.PHOTO
     size: int | None = None
@@ -151,6 +153,7 @@ class _Job:
             transfer=self.options.transfer,
             size=self.options.size,
             max_side=self.options.max_side,
+            weights=self.options.weights,
         )
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
@@ -241,7 +244,7 @@ class _Job:
             "software": __version__,
             "model_version": model_version,
         }
-        job = json.dumps(facts, sort_keys=True)
+        job = json.dumps(facts, sort_keys=True, default=str)
         note = self.folder / "job.json"
         if self.folder.exists() and not (note.exists() and note.read_text() == job):
             shutil.rmtree(self.folder)

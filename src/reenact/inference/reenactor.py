@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from reenact.core import DriverFrame, Landmarks, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
+from reenact.core import DriverFrame, Landmarks, MapKind, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
 from reenact.inference.composite import Compositor
 from reenact.inference.track import Track, TrackFolder, check_face_number
+from reenact.maps import draw_maps
 from reenact.media import is_image, read_image
 from reenact.media.formats import check_not_animated
 from reenact.media.motion_file import is_motion, read_motion
@@ -82,9 +83,10 @@ class Reenactor:
     Args:
         model: a name from the zoo, or a model.
         transfer: how the driver's movement is carried over.
-        size: side of the face crop in pixels, a multiple of 32. None: 256, or for models that work at any
-            resolution what the photo has (256 to 1024).
+        size: side of the face crop in pixels, a multiple of 32. None: what the model was trained at (256 if that says
+            nothing), or for models that work at any resolution what the photo has (256 to 1024).
         max_side: photos with a longer side are shrunk to it first.
+        weights: folder of a checkpoint for a model given by name; None for the weights that ship.
     """
 
     def __init__(
@@ -94,8 +96,11 @@ class Reenactor:
         transfer: Transfer = Transfer.RELATIVE,
         size: int | None = None,
         max_side: int = 1920,
+        weights: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.model = create_model(model) if isinstance(model, str) else model
+        if weights is not None and not isinstance(model, str):
+            raise ReenactError("weights go with the name of a model; a model that is given has its own")
+        self.model = create_model(model, weights) if isinstance(model, str) else model
         ways = [way.value for way in Transfer]
         if transfer not in ways:
             raise ReenactError(f"the transfer must be {' or '.join(ways)}, not {transfer}")
@@ -155,8 +160,9 @@ class Reenactor:
                 meshes.append(crop.to_crop(mesh))
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         images = torch.from_numpy(cuts).permute(0, 3, 1, 2).float() / 127.5 - 1
+        mesh_px = np.stack(meshes)
         with torch.inference_mode():
-            code = self.model.encode_target(TargetSet(images, np.stack(meshes)))
+            code = self.model.encode_target(TargetSet(images, mesh_px, self._maps(mesh_px, crops[0].size)))
         others = _other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], meshes[0], code, others)
         self._compositor = Compositor(pictures[0], crops[0])
@@ -168,8 +174,10 @@ class Reenactor:
 
     def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """The target's face crop with the given landmarks (crop pixels)."""
+        wanted = mesh_px[None]
         with torch.inference_mode():
-            image = self.model.synthesize(self.target.code, DriverFrame(mesh_px[None]))[0]
+            frame = DriverFrame(wanted, self._maps(wanted, self.target.crop.size))
+            image = self.model.synthesize(self.target.code, frame)[0]
         pixels = np.rint((image.cpu().numpy() + 1) * np.float32(127.5))
         return np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
@@ -264,6 +272,9 @@ class Reenactor:
         face = self.draw(mesh)
         return ResultFrame(self.paste(face), face, mesh, time_s)
 
+    def _maps(self, mesh_px: Float[np.ndarray, "b 478 3"], size: int) -> dict[MapKind, torch.Tensor]:
+        return draw_maps(self.model.needs.maps, torch.from_numpy(mesh_px), size)
+
     def _crop(
         self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None
     ) -> Crop:
@@ -275,7 +286,8 @@ class Reenactor:
             if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
                 return own
             size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
-        return face_crop(mesh, size=size or STANDARD_SIZE, scale=needs.crop_scale, picture_px=picture_px)
+        size = size or self.model.resolution or STANDARD_SIZE
+        return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
 
 
 def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:

@@ -1,6 +1,7 @@
 """Landmarks -> what networks see. Pure functions: torch, batched, on the device of their input (docs/maps.md)."""
 
 from reenact.maps.boundaries import BOUNDARY_CHANNELS, boundary_maps
+from reenact.maps.draw import draw_maps
 from reenact.maps.gaze import gaze_maps
 from reenact.maps.parsing import PARSING_CHANNELS, parsing_map
 from reenact.maps.raster import landmark_raster
@@ -11,6 +12,7 @@ __all__ = [
     "PARSING_CHANNELS",
     "PART_WEIGHTS",
     "boundary_maps",
+    "draw_maps",
     "face_mask",
     "gaze_maps",
     "hull_mask",

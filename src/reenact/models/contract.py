@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from reenact.core import DriverFrame, TargetCode, TargetSet
+from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenact.geometry.crop import FACE_CROP_SCALE
 
 
@@ -21,20 +22,34 @@ class Needs:
         crop_scale: side of the face crop over the larger side of the landmarks' bounding box.
         any_resolution: crops of any size (a multiple of 32) are fine, so a photo can keep its own pixels.
         max_targets: photos used at most; None for any number.
+        maps: drawn from the landmarks and given with the photos and with each driver frame.
     """
 
     crop_scale: float = FACE_CROP_SCALE
     any_resolution: bool = False
     max_targets: int | None = None
+    maps: tuple[MapKind, ...] = ()
 
 
 class ReenactmentModel(nn.Module, ABC):
-    """Abstract; every zoo entry is a final subclass. Models find no faces, read no files and know no devices."""
+    """Abstract; every zoo entry is a final subclass. Models find no faces, read no files and know no devices.
+
+    A subclass is made from its settings alone, `Model(config)`; if it is trained, its `state_dict` is what a checkpoint
+    holds.
+
+    Attributes:
+        version: of the method; with a checkpoint's weights also the beginning of their digest.
+        needs: may depend on the settings.
+        resolution: pixels a side of the pictures that it was trained on; None where that says nothing.
+    """
 
     name: ClassVar[str]
-    version: ClassVar[str]
+    version: str
+    config_type: ClassVar[type[BaseModel]]
     trained: ClassVar[bool] = True
-    needs: ClassVar[Needs] = Needs()
+    needs: Needs = Needs()
+    config: BaseModel
+    resolution: int | None = None
 
     @abstractmethod
     def encode_target(self, targets: TargetSet) -> TargetCode:

@@ -22,7 +22,8 @@ def warp(features: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 h w"])
     kind = torch.promote_types(features.dtype, torch.float32)
     x = (2 * torch.arange(width, dtype=kind, device=features.device) + 1) / width - 1
     y = (2 * torch.arange(height, dtype=kind, device=features.device) + 1) / height - 1
-    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]], dim=-1)
+    # On a CPU, `grid_sample`'s gradient of a place that is NaN crashes the process.
+    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]], dim=-1).nan_to_num()
     moved = F.grid_sample(features.to(kind), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return moved.to(features.dtype)
 

@@ -25,7 +25,7 @@ from reenact.geometry.contours import (
     RIGHT_IRIS,
 )
 from reenact.geometry.head import in_mean_pose
-from reenact.geometry.procrustes import Similarity
+from reenact.retarget.head_movement import HeadMovement
 
 
 class Transfer(str, Enum):
@@ -85,9 +85,6 @@ _NOSE_BASE = 2
 _LARGEST_OPENING_RATIO = 1.6
 _UPPER_LID_SHARE = 0.85
 """A blink is nearly all upper lid."""
-_FREE_EYE_DISTANCES, _FARTHEST_EYE_DISTANCES = 0.25, 0.4
-"""Head translation up to the first, in inter-ocular distances, is followed as it is; beyond, it is bent smoothly to
-stay under the second: the photo has no more to show, and necks stretch."""
 
 
 class Retargeter:
@@ -106,26 +103,16 @@ class Retargeter:
         transfer: Transfer = Transfer.RELATIVE,
     ) -> None:
         self.transfer = transfer
-        self._target_head, self._target = in_mean_pose(target_mesh)
-        self._neutral_head, self._neutral = in_mean_pose(neutral_mesh)
+        target_head, self._target = in_mean_pose(target_mesh)
+        neutral_head, self._neutral = in_mean_pose(neutral_mesh)
+        self._moved = HeadMovement(target_head, neutral_head, absolute=transfer is Transfer.ABSOLUTE)
 
     def __call__(self, driver_mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
         """The landmarks wanted of the target, in the pixels of its crop."""
         driver_head, driver = in_mean_pose(driver_mesh)
-        if self.transfer is Transfer.ABSOLUTE:
-            shape, R = driver, driver_head.R
-        else:
-            shape = transfer_expression(self._target, self._neutral, driver)
-            R = driver_head.R @ self._neutral_head.R.T @ self._target_head.R
-        enlargement = self._target_head.scale / self._neutral_head.scale
-        shift = (driver_head.t - self._neutral_head.t)[:2] * enlargement
-        shift = _soft_limit(shift, float(self._target_head.scale))
-        head = Similarity(
-            scale=driver_head.scale * enlargement,
-            R=R,
-            t=self._target_head.t + np.append(shift, 0.0),
-        )
-        return head.apply(shape).astype(np.float32)
+        absolute = self.transfer is Transfer.ABSOLUTE
+        shape = driver if absolute else transfer_expression(self._target, self._neutral, driver)
+        return self._moved(driver_head).apply(shape).astype(np.float32)
 
 
 def transfer_expression(
@@ -145,7 +132,7 @@ def transfer_expression(
     _ease_mouth_opening(shape, target)
     for eye, opening in zip(_EYES, _eye_openings(neutral, driver), strict=True):
         _transfer_eye(eye, opening, shape, target, neutral, driver)
-    _keep_lips_apart(shape)
+    keep_apart(shape, INNER_LIPS_UPPER, INNER_LIPS_LOWER)
     return shape
 
 
@@ -209,17 +196,8 @@ def _ease_mouth_opening(shape: np.ndarray, target: np.ndarray) -> None:
     shape[below, 1] -= excess * share[below]
 
 
-def _keep_lips_apart(shape: np.ndarray) -> None:
-    upper, lower = list(INNER_LIPS_UPPER), list(INNER_LIPS_LOWER)
-    overlap = np.maximum(shape[upper, 1] - shape[lower, 1], 0.0)
-    shape[upper, 1] -= overlap / 2
-    shape[lower, 1] += overlap / 2
-
-
-def _soft_limit(shift: Float[np.ndarray, "2"], unit: float) -> Float[np.ndarray, "2"]:
-    """Shorten a vector that is longer than `_FREE_EYE_DISTANCES` units, so that it stays under the farthest."""
-    length = float(np.linalg.norm(shift)) / unit
-    if length <= _FREE_EYE_DISTANCES:
-        return shift
-    room = _FARTHEST_EYE_DISTANCES - _FREE_EYE_DISTANCES
-    return shift * ((_FREE_EYE_DISTANCES + room * np.tanh((length - _FREE_EYE_DISTANCES) / room)) / length)
+def keep_apart(shape: Float[np.ndarray, "478 3"], upper: tuple[int, ...], lower: tuple[int, ...]) -> None:
+    """Where two lips or two lids of a face in mean pose have passed each other, let them meet half-way; in place."""
+    overlap = np.maximum(shape[list(upper), 1] - shape[list(lower), 1], 0.0)
+    shape[list(upper), 1] -= overlap / 2
+    shape[list(lower), 1] += overlap / 2

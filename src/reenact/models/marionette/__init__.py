@@ -3,6 +3,7 @@
 from reenact.models.marionette.config import MarioNETteConfig
 from reenact.models.marionette.discriminator import Judgement, MarioNETteDiscriminator
 from reenact.models.marionette.model import MarioNETte, MarioNETteCode, MarioNETteGenerator, attention_received
+from reenact.models.marionette.objective import MarioNETteObjective, MarioNETteObjectiveConfig
 
 __all__ = [
     "Judgement",
@@ -11,5 +12,7 @@ __all__ = [
     "MarioNETteConfig",
     "MarioNETteDiscriminator",
     "MarioNETteGenerator",
+    "MarioNETteObjective",
+    "MarioNETteObjectiveConfig",
     "attention_received",
 ]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reenact.core import DriverFrame, TargetCode, TargetSet
+from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.marionette.blocks import AdaINBlender, AttentionBlender, Decoder, DriverEncoder, TargetEncoder
 from reenact.models.marionette.config import MarioNETteConfig
 from reenact.nn import add_spectral_norm
-
-Rasterizer = Callable[[Tensor, int], Tensor]
-"""Landmarks (B, N, 3) in pixels and the size of a square -> rasters (B, 3, size, size) in [-1, 1]."""
 
 SIZE_STEP = 32
 
@@ -39,16 +35,23 @@ class MarioNETteCode(TargetCode):
 
 
 class MarioNETteGenerator(nn.Module):
-    """G(r_x; {y_i}, {r_y_i}) with spectral normalization on every layer (paper B, figure 2)."""
+    """G(r_x; {y_i}, {r_y_i}) (paper B, figure 2).
 
-    def __init__(self, config: MarioNETteConfig) -> None:
+    Args:
+        config: sizes and ablations.
+        spectral: normalize the weights of every layer, as in training; False for weights that were already divided
+            (`reenact.nn.fold_spectral_norm`).
+    """
+
+    def __init__(self, config: MarioNETteConfig, *, spectral: bool = True) -> None:
         super().__init__()
         self.config = config
         self.driver_encoder = DriverEncoder(config)
         self.target_encoder = TargetEncoder(config)
         self.blender = AttentionBlender(config) if config.blender == "attention" else AdaINBlender(config)
         self.decoder = Decoder(config)
-        add_spectral_norm(self)
+        if spectral:
+            add_spectral_norm(self)
 
     def forward(
         self,
@@ -123,37 +126,35 @@ def attention_received(
 
 @final
 class MarioNETte(ReenactmentModel):
-    """The generator behind the contract.
-
-    Args:
-        config: of the generator.
-        rasterize: draws the landmark rasters; `reenact.maps.landmark_raster` is the paper's.
-    """
+    """The generator behind the contract, its weights already divided by their spectral norms."""
 
     name: ClassVar[str] = "marionette"
-    version: ClassVar[str] = "1"
-    needs: ClassVar[Needs] = Needs()
+    version = "1"
+    config_type: ClassVar[type[MarioNETteConfig]] = MarioNETteConfig
 
-    def __init__(self, config: MarioNETteConfig, rasterize: Rasterizer) -> None:
+    def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
-        self.generator = MarioNETteGenerator(config)
-        self._rasterize = rasterize
+        self.config = config
+        self.resolution = config.resolution
+        self.needs = Needs(maps=(config.raster,))
+        self.generator = MarioNETteGenerator(config, spectral=False)
 
     def encode_target(self, targets: TargetSet) -> MarioNETteCode:
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
-        rasters = self._rasters(targets.mesh_px, targets.images.shape[-1], targets.images)
-        return self.generator.encode(targets.images[None], rasters[None])
+        return self.generator.encode(targets.images[None], self._raster(targets.maps, "target photos")[None])
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames; see `ReenactmentModel.synthesize`."""
         if not isinstance(code, MarioNETteCode):
             raise TypeError(f"MarioNETte draws a MarioNETteCode, got {type(code).__name__}")
-        size = code.z_y.shape[-1] * 2 ** (self.generator.config.levels + 1)
-        return self.generator.decode(code, self._rasters(driver.mesh_px, size, code.z_y))
+        return self.generator.decode(code, self._raster(driver.maps, "driver frames"))
 
-    def _rasters(self, mesh_px: Float[np.ndarray, "n 478 3"], size: int, like: Tensor) -> Float[Tensor, "n 3 s s"]:
-        return self._rasterize(torch.from_numpy(mesh_px).to(like), size)
+    def _raster(self, maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
+        kind = self.generator.config.raster
+        if kind not in maps:
+            raise ValueError(f"MarioNETte reads the {kind.value} of the {whose}: put it into their maps")
+        return maps[kind]
 
 
 def _check_size(images: Tensor) -> None:

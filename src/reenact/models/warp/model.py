@@ -60,9 +60,10 @@ class Warp(ReenactmentModel):
     """
 
     name: ClassVar[str] = "warp"
-    version: ClassVar[str] = "1"
+    version = "1"
+    config_type: ClassVar[type[WarpConfig]] = WarpConfig
     trained: ClassVar[bool] = False
-    needs: ClassVar[Needs] = Needs(any_resolution=True)
+    needs = Needs(any_resolution=True)
 
     def __init__(self, config: WarpConfig | None = None) -> None:
         super().__init__()

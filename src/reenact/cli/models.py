@@ -1,0 +1,32 @@
+"""`reenact models`: what can draw, and what can be trained."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser("models", help="list models and recipes", description="List the models and the recipes.")
+    p.add_argument("-v", "--verbose", action="store_true", help="count parameters and operations")
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List."""
+    from reenact.models.zoo import ZOO, shipped_weights
+    from reenact.recipes import RECIPES
+
+    print("models (reenact animate --model NAME):")
+    for name, kind in ZOO.items():
+        weights = "needs none" if not kind.trained else "ship" if shipped_weights(name) else "to be trained"
+        print(f"  {name:<14} weights: {weights:<14} {_summary(kind)}")
+    print("\nrecipes (reenact train NAME --data DIR --out RUN):")
+    for name, make in RECIPES.items():
+        print(f"  {name:<28} {_summary(make)}{_size(make()) if args.verbose else ''}")
+    return 0
+
+
+def _summary(what: object) -> str:
+    return (inspect.getdoc(what) or "").partition("\n")[0]

@@ -1,0 +1,45 @@
+"""What networks are trained by: objectives, and the functions that they add up."""
+
+from reenact.losses.feature_matching import feature_matching
+from reenact.losses.features import (
+    VGG16_IMAGENET,
+    VGG19_IMAGENET,
+    FeatureNetworkConfig,
+    FeatureReader,
+    PretrainedVgg,
+    RandomVgg,
+    TrainedFeatures,
+    build_features,
+)
+from reenact.losses.gan import (
+    hinge_discriminator,
+    hinge_generator,
+    least_squares_discriminator,
+    least_squares_generator,
+)
+from reenact.losses.objective import MapsNeeded, Objective, Step
+from reenact.losses.perceptual import FeatureNetwork, feature_distance, perceptual_loss
+from reenact.losses.pixel import weighted_l1
+
+__all__ = [
+    "VGG16_IMAGENET",
+    "VGG19_IMAGENET",
+    "FeatureNetwork",
+    "FeatureNetworkConfig",
+    "FeatureReader",
+    "MapsNeeded",
+    "Objective",
+    "PretrainedVgg",
+    "RandomVgg",
+    "Step",
+    "TrainedFeatures",
+    "build_features",
+    "feature_distance",
+    "feature_matching",
+    "hinge_discriminator",
+    "hinge_generator",
+    "least_squares_discriminator",
+    "least_squares_generator",
+    "perceptual_loss",
+    "weighted_l1",
+]

@@ -1,0 +1,41 @@
+"""Maps by their names: what a model's `needs` or an objective's `maps` ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from reenact.core import MapKind
+from reenact.maps.boundaries import boundary_maps
+from reenact.maps.parsing import parsing_map
+from reenact.maps.raster import landmark_raster
+from reenact.maps.weights import face_mask, hull_mask
+
+
+def draw_maps(kinds: Iterable[MapKind], mesh_px: Float[Tensor, "*b 478 3"], size: int) -> dict[MapKind, Tensor]:
+    """Each of the maps, (..., C, size, size); what they are, `MapKind` says.
+
+    Args:
+        kinds: which.
+        mesh_px: the mesh in pixels of the maps, with any number of axes before it.
+        size: side of the maps.
+    """
+    axes = mesh_px.shape[:-2]
+    faces = mesh_px.flatten(0, -3) if len(axes) else mesh_px[None]
+    return {kind: _draw(kind, faces, size).unflatten(0, axes) if axes else _draw(kind, faces, size)[0] for kind in kinds}
+
+
+def _draw(kind: MapKind, mesh_px: Float[Tensor, "b 478 3"], size: int) -> Float[Tensor, "b c h w"]:
+    if kind is MapKind.LANDMARK_RASTER:
+        return landmark_raster(mesh_px, size)
+    if kind is MapKind.IRIS_RASTER:
+        return landmark_raster(mesh_px, size, irises=True)
+    if kind is MapKind.BOUNDARIES:
+        return boundary_maps(mesh_px, size)
+    if kind is MapKind.PARSING:
+        return parsing_map(mesh_px, size)
+    if kind is MapKind.HULL_MASK:
+        return hull_mask(mesh_px, size)
+    return face_mask(mesh_px, size)

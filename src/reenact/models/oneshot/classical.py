@@ -1,0 +1,97 @@
+"""The classical warp of the target photo that fusion takes: the mesh sheet, and irises that look where they shall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from reenact.geometry import FaceSheet, draw_sheet, face_sheet
+from reenact.geometry.contours import LEFT_IRIS, RIGHT_IRIS
+
+_IRIS_REACH = 1.5
+"""Half the side of the square in which an iris is moved, in radii: to the end of its soft edge."""
+
+
+@dataclass(frozen=True)
+class WarpedPhoto:
+    """A photo that can be moved to other landmarks.
+
+    Args:
+        picture: (s, s, 3) the crop.
+        sheet: its triangulated surface.
+        gaze: (s, s) in [0, 1], where the photo shows irises.
+    """
+
+    picture: UInt8[np.ndarray, "s s 3"]
+    sheet: FaceSheet
+    gaze: Float[np.ndarray, "s s"]
+
+
+def warped_photo(
+    image_m1p1: Float[Tensor, "3 s s"], mesh_px: Float[np.ndarray, "478 3"], gaze: Float[Tensor, "s s"]
+) -> WarpedPhoto:
+    """Prepare a photo.
+
+    Args:
+        image_m1p1: the crop, RGB in [-1, 1].
+        mesh_px: its landmarks, in pixels of the crop.
+        gaze: the channel `gaze` of its parsing map.
+    """
+    pixels = image_m1p1.detach().cpu().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    picture = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+    return WarpedPhoto(picture, face_sheet(mesh_px, len(picture)), gaze.detach().cpu().float().numpy())
+
+
+def draw_warped(
+    photo: WarpedPhoto, mesh_px: Float[np.ndarray, "478 3"], gaze: Float[Tensor, "s s"]
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The photo with its face at other landmarks; the inside of the mouth is stretched with the lips.
+
+    Irises follow their own landmarks, and only what the photo shows of them is laid on the eyes.
+
+    Args:
+        photo: what `warped_photo` gave.
+        mesh_px: where the landmarks shall be, in pixels of the crop.
+        gaze: the channel `gaze` of the parsing map of these landmarks.
+    """
+    picture = draw_sheet(photo.picture, photo.sheet, mesh_px)
+    wanted = gaze.detach().cpu().float().numpy()
+    for iris in (RIGHT_IRIS, LEFT_IRIS):
+        _move_iris(picture, photo, mesh_px[list(iris), :2], photo.sheet.points[list(iris), :2], wanted)
+    return picture
+
+
+def _move_iris(
+    picture: UInt8[np.ndarray, "s s 3"],
+    photo: WarpedPhoto,
+    wanted_px: Float[np.ndarray, "5 2"],
+    seen_px: Float[np.ndarray, "5 2"],
+    wanted_gaze: Float[np.ndarray, "s s"],
+) -> None:
+    """Lay one of the photo's irises, moved and scaled, on the picture."""
+    (centre, radius), (seen_centre, seen_radius) = _disc(wanted_px), _disc(seen_px)
+    low = np.clip(np.floor(centre - _IRIS_REACH * radius), 0, len(picture)).astype(int)
+    high = np.clip(np.ceil(centre + _IRIS_REACH * radius) + 1, 0, len(picture)).astype(int)
+    if (high <= low).any():
+        return
+    scale = seen_radius / max(radius, 1e-3)
+    # From the square's pixels to the photo's.
+    back = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
+    back[:, 2] = seen_centre + scale * (low - centre)
+    size, flags = tuple((high - low).tolist()), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(photo.picture, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    square = slice(low[1], high[1]), slice(low[0], high[0])
+    share = (cv2.warpAffine(photo.gaze, back, size, flags=flags) * wanted_gaze[square])[..., None]
+    picture[square] = np.rint(picture[square] * (1 - share) + moved * share).astype(np.uint8)
+
+
+def _disc(iris_px: Float[np.ndarray, "5 2"]) -> tuple[Float[np.ndarray, "2"], float]:
+    """Centre and mean radius of an iris, from its rim."""
+    rim = iris_px[1:].astype(np.float64)
+    centre = rim.mean(axis=0)
+    return centre, float(np.linalg.norm(rim - centre, axis=1).mean())

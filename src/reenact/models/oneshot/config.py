@@ -1,0 +1,80 @@
+"""Sizes of the networks, and their switches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fusion = Literal["learned", "handmade", "none"]
+
+CONCATENATED = 4
+"""The decoder's last modules, which read the appearance decoder's maps (paper A, "Network Architecture")."""
+
+
+class OneShotConfig(BaseModel):
+    """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: Literal[64, 128, 256, 512] = 256
+    """Pixels a side that it is trained at; the networks take any multiple of 32."""
+    base_width: int = Field(default=64, ge=2, multiple_of=2)
+    """Channels of the appearance encoder's first map; doubled with each halving ..."""
+    max_width: int = Field(default=1024, ge=4, multiple_of=2)
+    """... up to this, which is also the length of the code."""
+    concatenate: bool = True
+    """The appearance decoder's maps go to the semantically adaptive decoder (off: the paper's Table 2, "No concat")."""
+    spade_from: int = Field(default=16, ge=2)
+    """Pixels a side of the smallest map with a SPADE block; 16 in the paper, 4 in its authors' code."""
+    spade_kernel: Literal[1, 3] = 1
+    """Of the SPADE blocks' own convolutions."""
+    noise: bool = False
+    """N(0, 1) is added to each photo's code, in training and in use, as the authors' code does."""
+    fusion: Fusion = "learned"
+    """How the warped photo comes in: FusionNet's mask, the authors' hand-made masks, or not at all."""
+    fusion_width: int = Field(default=32, ge=4, multiple_of=4)
+    discriminator_width: int = Field(default=64, ge=4)
+    """Channels of the patch discriminators' first maps."""
+
+    @model_validator(mode="after")
+    def _spade_blocks_have_a_module(self) -> OneShotConfig:
+        if self.spade_from not in [2**i for i in range(1, self.levels)]:
+            raise ValueError(f"spade_from must be a power of two from 2 to {self.resolution // 2}")
+        return self
+
+    @property
+    def levels(self) -> int:
+        """Halvings from the picture to the code of one pixel."""
+        return self.resolution.bit_length() - 1
+
+    def encoder_width(self, halvings: int) -> int:
+        """Channels of the appearance encoder's map after this many halvings."""
+        return 3 if halvings == 0 else min(self.base_width * 2 ** (halvings - 1), self.max_width)
+
+    def appearance_width(self, halvings: int) -> int:
+        """Channels of the appearance decoder's map that is this many halvings smaller than the picture."""
+        return 3 if halvings == 0 else min(self.base_width * 2**halvings, self.max_width)
+
+    def decoder_width(self, halvings: int) -> int:
+        """Channels of the semantically adaptive decoder's map, before appearance is laid beside it."""
+        return min(self.base_width * 2 ** max(halvings - 1, 0), self.max_width // 2)
+
+    @classmethod
+    def paper(cls, *, concatenate: bool = True, fusion: Fusion = "learned") -> OneShotConfig:
+        """The paper's network; without concatenation its ablation, with `fusion="none"` its row "w/o Fusion"."""
+        return cls(concatenate=concatenate, fusion=fusion)
+
+    @classmethod
+    def lite(cls, *, concatenate: bool = True, fusion: Fusion = "learned") -> OneShotConfig:
+        """128 pixels, about a tenth of the work and of the parameters; README.md."""
+        return cls(
+            resolution=128,
+            base_width=64,
+            max_width=160,
+            concatenate=concatenate,
+            spade_from=8,
+            fusion=fusion,
+            fusion_width=16,
+            discriminator_width=32,
+        )

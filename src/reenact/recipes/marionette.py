@@ -1,0 +1,97 @@
+"""MarioNETte and its ablations (paper B, Tables 1, 2 and 4): at the paper's size, and small ("lite").
+
+The paper's runs need VGG19 (downloaded) and VGG-Face (a file that you have):
+
+    reenact train marionette --data voxceleb1/ --out runs/marionette \\
+        --set objective.vgg_face.path=vgg_face.pth --set objective.vgg_face.sha256=...
+
+The lite runs need nothing but a pack: a random VGG stands in for both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from reenact.data.pairs import PairKind
+from reenact.losses import VGG19_IMAGENET, PretrainedVgg, RandomVgg
+from reenact.models.marionette import MarioNETteConfig, MarioNETteObjectiveConfig
+from reenact.training import Optimizers, PairData, RunConfig
+
+Blender = Literal["attention", "adain"]
+
+
+def paper() -> RunConfig:
+    """MarioNETte as in the paper: K = 4, 256 px, its losses and learning rates; 64 M parameters."""
+    return _paper("marionette", "attention", alignment=True)
+
+
+def paper_adain() -> RunConfig:
+    """Ablation "AdaIN": targets become one style vector, nothing is aligned."""
+    return _paper("marionette-adain", "adain", alignment=False)
+
+
+def paper_attention() -> RunConfig:
+    """Ablation "+Attention": image attention, no alignment."""
+    return _paper("marionette-attention", "attention", alignment=False)
+
+
+def paper_alignment() -> RunConfig:
+    """Ablation "+Alignment": aligned features beside an AdaIN blender."""
+    return _paper("marionette-alignment", "adain", alignment=True)
+
+
+def lite() -> RunConfig:
+    """MarioNETte small enough to train on a CPU and to run live: 128 px, 2.8 M parameters, irises drawn."""
+    return _lite("marionette-lite", "attention", alignment=True)
+
+
+def lite_adain() -> RunConfig:
+    """Ablation "AdaIN" of the small one."""
+    return _lite("marionette-lite-adain", "adain", alignment=False)
+
+
+def lite_attention() -> RunConfig:
+    """Ablation "+Attention" of the small one."""
+    return _lite("marionette-lite-attention", "attention", alignment=False)
+
+
+def lite_alignment() -> RunConfig:
+    """Ablation "+Alignment" of the small one."""
+    return _lite("marionette-lite-alignment", "adain", alignment=True)
+
+
+def _paper(name: str, blender: Blender, *, alignment: bool) -> RunConfig:
+    return RunConfig(
+        recipe=name,
+        objective=MarioNETteObjectiveConfig(
+            model=MarioNETteConfig.paper(blender=blender, alignment=alignment),
+            vgg19=VGG19_IMAGENET,
+            vgg_face=PretrainedVgg(kind="vgg-face", path=Path("vgg_face.pth")),
+        ),
+        data=PairData(size=256, targets=4, mix={PairKind.CLIP: 1.0}),
+        steps=500_000,
+        batch_size=16,
+        precision="bf16",
+        channels_last=True,
+        ema_halflife_ksamples=10,
+        workers=8,
+        save_every=2000,
+        sample_every=2000,
+        chapter_steps=2000,
+    )
+
+
+def _lite(name: str, blender: Blender, *, alignment: bool) -> RunConfig:
+    return RunConfig(
+        recipe=name,
+        objective=MarioNETteObjectiveConfig(
+            model=MarioNETteConfig.lite(blender=blender, alignment=alignment),
+            vgg19=RandomVgg(width=0.25),
+            perceptual_vgg_face=0,
+        ),
+        data=PairData(size=128, targets=1),
+        optimizers=Optimizers(generator_lr=2e-4, discriminator_lr=2e-4),
+        steps=100_000,
+        batch_size=8,
+    )

@@ -1,0 +1,23 @@
+"""From an objective's settings to the objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reenact.data import ShardReader
+from reenact.losses import Objective
+from reenact.models.marionette import MarioNETteObjective, MarioNETteObjectiveConfig
+from reenact.training.config import ObjectiveConfig
+
+
+def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: int) -> Objective[Any]:
+    """What `config` describes, with fresh weights from PyTorch's generator.
+
+    Args:
+        config: settings of any trainable model.
+        pack: for objectives that measure something of the data first.
+        identities: people in the training split.
+    """
+    if isinstance(config, MarioNETteObjectiveConfig):
+        return MarioNETteObjective(config, identities)
+    raise NotImplementedError(type(config).__name__)
