@@ -7,6 +7,7 @@ import torch
 
 from reenact.core import TargetSet
 from reenact.geometry import contours, face_crop
+from reenact.maps import draw_maps
 from reenact.retarget import in_mean_pose
 
 EYES = (
@@ -29,12 +30,12 @@ class Person:
         return crop.cut(self.picture), crop.to_crop(self.mesh_px)
 
 
-def as_targets(*photos):
-    """(pixels, landmarks) pairs as a set of targets."""
+def as_targets(*photos, maps=()):
+    """(pixels, landmarks) pairs as a set of targets, with the maps of these kinds."""
     images = np.stack([pixels for pixels, _ in photos])
-    return TargetSet(
-        torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1, np.stack([mesh for _, mesh in photos])
-    )
+    mesh_px = np.stack([mesh for _, mesh in photos])
+    drawn = draw_maps(maps, torch.from_numpy(mesh_px), images.shape[1])
+    return TargetSet(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1, mesh_px, drawn)
 
 
 def as_pixels(image_m1p1):

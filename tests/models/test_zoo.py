@@ -7,16 +7,31 @@ import pytest
 import torch
 from model_helpers import as_targets
 
-from reenact.core import DriverFrame, ReenactError, TargetCode
+from reenact.core import CheckpointError, DriverFrame, ReenactError, TargetCode
+from reenact.maps import draw_maps
 from reenact.models import ZOO, Needs, ReenactmentModel, create_model
+from reenact.models.marionette import MarioNETteConfig
+from reenact.models.zoo import model_of
+from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from reenact.retarget import Retargeter
 
 STANDARD_SIZE = 256
 
 
+# The contract does not ask how well a network was trained: small ones with fresh weights do.
+SMALL = {
+    "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
+}
+
+
+def fresh(name):
+    torch.manual_seed(0)
+    return ZOO[name](SMALL[name]).eval() if name in SMALL else create_model(name)
+
+
 @pytest.fixture(scope="module", params=list(ZOO))
 def model(request):
-    return create_model(request.param)
+    return fresh(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +50,13 @@ def wanted(photos, motions):
 
 
 @torch.inference_mode()
-def draw(model, code, meshes):
-    return model.synthesize(code, DriverFrame(meshes))
+def encode(model, *photos):
+    return model.encode_target(as_targets(*photos, maps=model.needs.maps))
+
+
+@torch.inference_mode()
+def draw(model, code, meshes, size=STANDARD_SIZE):
+    return model.synthesize(code, DriverFrame(meshes, draw_maps(model.needs.maps, torch.from_numpy(meshes), size)))
 
 
 def test_says_what_it_is(model):
@@ -55,18 +75,41 @@ def test_unknown_model_is_refused():
         create_model("no such model")
 
 
+@pytest.mark.parametrize("name", list(SMALL))
+def test_comes_back_from_its_checkpoint(name, photos, wanted, tmp_path):
+    model = fresh(name)
+    config = model.config.model_dump(mode="json")
+    write_checkpoint(tmp_path, Checkpoint(name, config, model.state_dict()))
+    again = create_model(name, tmp_path)
+    assert again.version.startswith(f"{model.version}-")
+    assert torch.equal(*(draw(one, encode(one, photos[0]), wanted[:1]) for one in (model, again)))
+    with pytest.raises(ReenactError, match="needs no weights"):
+        create_model("warp", tmp_path)
+    with pytest.raises(CheckpointError, match="another release"):
+        model_of(Checkpoint(name, config, {}))
+    with pytest.raises(CheckpointError, match="another release"):
+        model_of(Checkpoint(name, config | {"colour": 3}, read_checkpoint(tmp_path).tensors))
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    write_checkpoint(tmp_path, Checkpoint("somebody", {}, {}))
+    with pytest.raises(CheckpointError, match="holds weights of 'somebody'"):
+        create_model("marionette", tmp_path)
+
+
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_draws_from_one_to_eight_photos(model, photos, wanted, k):
     used = min(k, model.needs.max_targets or k)
-    image = draw(model, model.encode_target(as_targets(*photos[:used])), wanted)
+    image = draw(model, encode(model, *photos[:used]), wanted)
     assert image.shape == (3, 3, STANDARD_SIZE, STANDARD_SIZE)
     assert image.dtype == torch.float32
     assert torch.isfinite(image).all()
     assert image.min() >= -1
     assert image.max() <= 1
-    # A picture of somebody: neither flat nor the same in each frame.
-    assert image.std() > 0.1
-    assert (image[0] - image[1]).abs().mean() > 1e-3
+    assert not torch.equal(image[0], image[1])
+    if model.name not in SMALL:  # a picture of somebody: neither flat nor the same in each frame
+        assert image.std() > 0.1
+        assert (image[0] - image[1]).abs().mean() > 1e-3
 
 
 @pytest.mark.parametrize("size", [64, 96, 320, 512])
@@ -74,7 +117,7 @@ def test_other_sizes(model, open_mouthed, size):
     if not model.needs.any_resolution:
         pytest.skip("works at its own size only")
     photo = open_mouthed.cut(size)
-    assert draw(model, model.encode_target(as_targets(photo)), photo[1][None]).shape == (1, 3, size, size)
+    assert draw(model, encode(model, photo), photo[1][None], size).shape == (1, 3, size, size)
 
 
 @pytest.mark.parametrize(("height", "width"), [(250, 250), (256, 320), (128, 100)])
@@ -86,28 +129,31 @@ def test_odd_sizes_are_refused(model, open_mouthed, height, width):
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_encoding_once_equals_encoding_for_every_frame(model, photos, wanted, k):
-    targets = as_targets(*photos[: min(k, model.needs.max_targets or k)])
-    code = model.encode_target(targets)
+    targets = photos[: min(k, model.needs.max_targets or k)]
+    code = encode(model, *targets)
     once = [draw(model, code, mesh[None]) for mesh in wanted]
-    each = [draw(model, model.encode_target(targets), mesh[None]) for mesh in wanted]
+    each = [draw(model, encode(model, *targets), mesh[None]) for mesh in wanted]
     assert all(torch.equal(a, b) for a, b in zip(once, each, strict=True))
 
 
 def test_batch_equals_loop(model, photos, wanted):
-    code = model.encode_target(as_targets(photos[0]))
+    code = encode(model, photos[0])
     loop = torch.cat([draw(model, code, mesh[None]) for mesh in wanted])
-    torch.testing.assert_close(draw(model, code, wanted), loop, atol=1e-5, rtol=0)
+    apart = (draw(model, code, wanted) - loop).abs()
+    # The flows of a fresh network are wild: at edges they enlarge rounding.
+    assert apart.mean() < 1e-5
+    assert apart.max() < (0.01 if model.name in SMALL else 1e-5)
 
 
 def test_repeats_bit_for_bit_whatever_was_drawn_between(model, photos, wanted):
-    targets = as_targets(*photos[: min(2, model.needs.max_targets or 2)])
+    targets = as_targets(*photos[: min(2, model.needs.max_targets or 2)], maps=model.needs.maps)
     before = targets.images.clone(), targets.mesh_px.copy(), wanted.copy()
     code = model.encode_target(targets)
     first = draw(model, code, wanted[:1])
     draw(model, code, wanted[1:])
-    model.encode_target(as_targets(photos[1]))
+    encode(model, photos[1])
     assert torch.equal(draw(model, code, wanted[:1]), first)
-    assert torch.equal(draw(create_model(model.name), code, wanted[:1]), first)
+    assert torch.equal(draw(fresh(model.name), code, wanted[:1]), first)
     # What it was given stays as it was.
     assert torch.equal(targets.images, before[0])
     np.testing.assert_array_equal(targets.mesh_px, before[1])
@@ -120,7 +166,7 @@ def test_another_models_code_is_refused(model, wanted):
 
 
 def test_code_cannot_be_changed(model, photos):
-    code = model.encode_target(as_targets(photos[0]))
+    code = encode(model, photos[0])
     assert isinstance(code, TargetCode)
     with pytest.raises(AttributeError):
         setattr(code, next(iter(vars(code))), None)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reenact.training import RunConfig
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -24,8 +28,26 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {name:<14} weights: {weights:<14} {_summary(kind)}")
     print("\nrecipes (reenact train NAME --data DIR --out RUN):")
     for name, make in RECIPES.items():
-        print(f"  {name:<28} {_summary(make)}{_size(make()) if args.verbose else ''}")
+        print(f"  {name:<28} {_summary(make)}")
+        if args.verbose:
+            print(f"  {'':<28} {_size(make())}")
     return 0
+
+
+def _size(config: RunConfig) -> str:
+    """Counted for one photo and one frame; a multiply-add is two operations."""
+    from reenact.models.sizes import model_size
+    from reenact.models.zoo import ZOO
+
+    trained = config.objective.model
+    kind = ZOO.get(config.objective.kind)
+    if kind is None:
+        return ""
+    size = model_size(kind, trained)
+    return (
+        f"{size.parameters / 1e6:.1f} M parameters; at {size.resolution} px {size.encode_flop / 1e9:.1f} GFLOP a photo, "
+        f"{size.frame_flop / 1e9:.1f} GFLOP a frame"
+    )
 
 
 def _summary(what: object) -> str:

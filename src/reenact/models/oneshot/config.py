@@ -67,7 +67,7 @@ class OneShotConfig(BaseModel):
 
     @classmethod
     def lite(cls, *, concatenate: bool = True, fusion: Fusion = "learned") -> OneShotConfig:
-        """128 pixels, about a tenth of the work and of the parameters; README.md."""
+        """128 pixels; 3.5 GFLOP a frame instead of 27.5, 6.4 million parameters instead of 174; README.md."""
         return cls(
             resolution=128,
             base_width=64,
