@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from reenact.data.pairs import PairKind
-from reenact.data.stream import PairSettings, PairStream, pair_loader
+from reenact.data.stream import PairSettings, PairStream, batch_loader
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _rate(stream: PairStream, workers: int, seconds: float) -> float:
-    batches = iter(pair_loader(stream, batch_size=8, workers=workers))
+    batches = iter(batch_loader(stream, batch_size=8, workers=workers))
     for _ in range(8 * max(1, workers)):  # start-up, and what was made ahead
         next(batches)
     start, pairs = time.perf_counter(), 0

@@ -78,7 +78,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="what `reenact prepare` wrote")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="checkpoints of landmark transformers")
-    parser.add_argument("--points", choices=("mesh", "ibug68"), default="mesh", help="without --weights: of which points")
+    parser.add_argument(
+        "--points", choices=("mesh", "ibug68"), default="mesh", help="without --weights: of which points"
+    )
     parser.add_argument("--intensity", type=float, nargs="*", default=[], help="lambda_exp to try; default: its own")
     args = parser.parse_args()
     made = {str(folder): LandmarkTransformer.from_checkpoint(read_checkpoint(folder)) for folder in args.weights}
@@ -185,14 +187,18 @@ def compared(own: np.ndarray, shown: np.ndarray, points: PointSet, points_name: 
         [opening(faces, OPENINGS[points_name][part]) for faces in (own, shown)] for part in ("mouth", "eyes")
     )
     row = {
-        "mouth": np.corrcoef(*mouth)[0, 1],
-        "gain": np.cov(*mouth)[0, 1] / np.var(mouth[0], ddof=1),
-        "eyes": np.corrcoef(*eyes)[0, 1],
+        "mouth": correlation(*mouth),
+        "gain": np.polyfit(mouth[0], mouth[1], 1)[0],
+        "eyes": correlation(*eyes),
         "blink": np.array([np.percentile(series, 1) / np.median(series) for series in eyes]),
     }
     if points_name == "mesh":
-        row["gaze"] = np.corrcoef(gaze(own), gaze(shown))[0, 1]
+        row["gaze"] = correlation(gaze(own), gaze(shown))
     return row
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> np.floating:
+    return np.corrcoef(a, b)[0, 1]
 
 
 def opening(faces: np.ndarray, halves: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> np.ndarray:

@@ -15,7 +15,7 @@ from reenact.core import ReenactError
 from reenact.data.frame_stream import FrameSettings, FrameStream, clip_landmarks
 from reenact.data.items import Kind, Split
 from reenact.data.shards import INDEX, Sample, ShardReader
-from reenact.data.stream import pair_loader
+from reenact.data.stream import batch_loader
 
 SIZE = 64
 CLIPS = FrameSettings(size=SIZE)
@@ -82,12 +82,12 @@ def test_photos_have_their_share(pack):
 
 @pytest.mark.parametrize("settings", [CLIPS, LANDMARKS])
 def test_each_frame_of_a_window_is_shown_once(pack, settings):
-    """Two parts, one clip each: its 40 frames come once, in an order of their own, and then again."""
+    """Two parts, a clip at a time: its 40 frames come once, in an order of their own, and then the next clip's."""
     reader = ShardReader(pack)
     for rank in range(2):
         frames = list(islice(FrameStream(pack, settings, rank=rank, world=2), 80))
-        wanted = reader[frames[0]["clip"]].landmarks_at(SIZE)
         for window in (frames[:40], frames[40:]):
+            wanted = reader[window[0]["clip"]].landmarks_at(SIZE)
             shown = np.stack([frame["mesh_px"].numpy() for frame in window])
             np.testing.assert_array_equal(np.sort(shown[:, 1, 0]), np.sort(wanted[:, 1, 0]))
             assert not np.array_equal(shown, wanted)
@@ -113,9 +113,7 @@ def test_a_clip_that_shows_no_face_is_passed_over(pack, monkeypatch):
 
 
 def test_parts_share_an_epoch_without_overlap(pack):
-    photos = [
-        [f["identity"] for f in islice(FrameStream(pack, PHOTOS, seed=5, rank=r, world=2), 3)] for r in range(2)
-    ]
+    photos = [[f["identity"] for f in islice(FrameStream(pack, PHOTOS, seed=5, rank=r, world=2), 3)] for r in range(2)]
     assert sorted(photos[0] + photos[1]) == [f"person{i}" for i in range(6)]
     clips = [
         {f["identity"] for f in islice(FrameStream(pack, LANDMARKS, seed=5, rank=r, world=2), 40)} for r in range(2)
@@ -137,7 +135,7 @@ def test_each_iteration_is_the_next_chapter(pack):
 
 def test_a_stream_can_be_sent_to_a_worker_and_batched(pack):
     stream = pickle.loads(pickle.dumps(FrameStream(pack, MIXED, seed=2)))
-    batch = next(iter(pair_loader(stream, batch_size=6, workers=0)))
+    batch = next(iter(batch_loader(stream, batch_size=6, workers=0)))
     assert batch["image"].shape == (6, 3, SIZE, SIZE)
     assert batch["mesh_px"].shape == (6, 478, 3)
     assert batch["clip"].tolist() == [frame["clip"] for frame in islice(FrameStream(pack, MIXED, seed=2), 6)]

@@ -14,7 +14,7 @@ from reenact.core import ReenactError
 from reenact.data.items import Split
 from reenact.data.pairs import PairKind
 from reenact.data.shards import INDEX, Sample, ShardReader
-from reenact.data.stream import PairSettings, PairStream, pair_loader, pictures_m1p1
+from reenact.data.stream import PairSettings, PairStream, batch_loader, pictures_m1p1
 
 SIZE = 64
 ONLY = {kind: PairSettings(size=SIZE, mix={kind: 1.0}) for kind in PairKind}
@@ -58,9 +58,9 @@ def test_each_iteration_is_the_next_chapter(pack):
 
 
 def test_workers_that_stay_begin_the_next_chapter(pack):
-    loader = pair_loader(PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5), batch_size=2, workers=1)
+    loader = batch_loader(PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5), batch_size=2, workers=1)
     first, second = (next(iter(loader)) for _ in range(2))
-    wanted = [next(iter(pair_loader(PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5, chapter=c), batch_size=2, workers=0))) for c in (0, 1)]
+    wanted = [next(iter(batch_loader(PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5, chapter=c), batch_size=2, workers=0))) for c in (0, 1)]
     assert same(first, wanted[0])
     assert same(second, wanted[1])
 
@@ -191,7 +191,7 @@ def test_landmarks_lie_on_the_faces(pack):
 @pytest.mark.slow
 def test_worker_processes_give_what_their_parts_give(pack):
     stream = PairStream(pack, PairSettings(size=SIZE), seed=9)
-    loaded = list(islice(pair_loader(stream, batch_size=4, workers=2), 4))
+    loaded = list(islice(batch_loader(stream, batch_size=4, workers=2), 4))
     parts = [iter(PairStream(pack, PairSettings(size=SIZE), seed=9, rank=r, world=2)) for r in range(2)]
     for number, batch in enumerate(loaded):
         alone = list(islice(parts[number % 2], 4))

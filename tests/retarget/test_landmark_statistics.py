@@ -90,9 +90,7 @@ def test_the_68_may_come_alone():
 
 
 def test_mean_identity_and_expression_add_up(config, fitted):
-    for (number, shapes), at, identity in zip(
-        shapes_of(config).items(), fitted.clips, fitted.identities, strict=True
-    ):
+    for (number, shapes), at, identity in zip(shapes_of(config).items(), fitted.clips, fitted.identities, strict=True):
         assert number == at
         expression = shapes - fitted.mean - identity
         np.testing.assert_allclose(expression.mean(0), 0, atol=1e-9)
@@ -144,13 +142,13 @@ def test_too_few_expressions_are_refused():
 
 @pytest.fixture
 def ict_file(tmp_path):
-    """The mean face and three movements of it, in ICT-FaceKit's axes (y up, z toward the camera) and unit (cm)."""
+    """The mean face and three movements of it, in ICT-FaceKit's axes (y up, z toward the camera) and unit (cm), nodding."""
     rng = np.random.default_rng(4)
     ours = mean_face().points[:468]
     moved = rng.normal(0, 0.02, (3, 468, 3))
-    flip = np.array([1.0, -1.0, -1.0])
+    axes = matrix_from_angles(np.array([3.0, 6.0, -2.0])) @ np.diag([1.0, -1.0, -1.0])
     path = tmp_path / "ict.npz"
-    np.savez(path, neutral=9 * ours * flip + np.array([1.0, 2.0, 3.0]), expr=9 * moved * flip)
+    np.savez(path, neutral=9 * ours @ axes.T + np.array([1.0, 2.0, 3.0]), expr=9 * moved @ axes.T)
     return path, moved
 
 

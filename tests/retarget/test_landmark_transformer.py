@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from clips import batch_of, clips
-from faces import posed, shape
+from faces import EYES, LIPS, gap, posed, shape
 
 from reenact.core import CheckpointError
 from reenact.geometry import contours, fit_head
@@ -109,7 +109,7 @@ def test_coefficients_of_known_expressions_come_back(fitted, points):
 def test_standardized_coefficients_have_unit_variance(fitted, points):
     transformer = random_transformer(fitted, points)
     squares = []
-    for number, meshes in CLIPS:
+    for _, meshes in CLIPS:
         shapes = point_set(points).normalized(meshes)[1]
         known = torch.from_numpy(shapes - shapes.mean(0)).float()
         squares.append(transformer.coefficients(known).square().mean(0))
@@ -198,7 +198,7 @@ def seen_by(made, batch):
 def test_expressions_change_faces(fitted):
     numbers, meshes = some_frames(each=3)
     photo = posed(shape(seed=77), angles_deg=(4, 5, 6))
-    batch = batch_of([*numbers, 5], [*meshes, photo])
+    batch = batch_of([*numbers, *[5] * 6], [*meshes, *[photo] * 6])
     own, _, _ = seen_by(objective(fitted, swap=0.0), batch)
     mixed, _, _ = seen_by(objective(fitted, swap=1.0), batch)
     statistics, normalized = fitted["mesh"], point_set("mesh").normalized
@@ -211,6 +211,7 @@ def test_expressions_change_faces(fitted):
     assert nearest.min(1).max() < 1e-5
     lenders = nearest.argmin(1)
     assert len(set(lenders)) >= 3
+    assert len(statistics.identities) in lenders  # the photo's
     assert (lenders != place).mean() > 0.4
 
 
@@ -259,6 +260,35 @@ def test_it_learns_by_heart(fitted, points):
     assert float(loss.detach()) < 0.05
 
 
+def test_strangers_keep_their_faces_and_move_like_the_driver():
+    """Trained on ten people; two others drive each other, each shown by one frame."""
+    torch.manual_seed(0)
+    everybody = clips(count=12, lengths=(40,))
+    config = LandmarkTransformerObjectiveConfig(model=LandmarkTransformerConfig(hidden=0, intensity=1.0), noise=0.005)
+    made = LandmarkTransformerObjective(config, fit_statistics(everybody[:10], config.model))
+    numbers = np.repeat([number for number, _ in everybody[:10]], 40)
+    meshes = np.concatenate([frames for _, frames in everybody[:10]])
+    optimizer = torch.optim.Adam(made.parameters(), lr=3e-3)
+    for step in range(200):
+        chosen = np.random.default_rng(step).choice(len(meshes), 64)
+        optimizer.zero_grad()
+        made.generator_step(batch_of(numbers[chosen], meshes[chosen])).loss.backward()
+        optimizer.step()
+    transformer = made.transformer.eval()
+    (_, one), (_, other) = everybody[10:]
+    for target, driver in ((one, other), (other, one)):
+        normalized = point_set("mesh").normalized
+        truth, own = normalized(target)[1].mean(0), normalized(driver)[1]
+        ratios = []
+        for frame in range(0, 40, 8):
+            shown = normalized(transformer.transform(transformer.identity(target[frame][None]), driver))[1]
+            ratios.append(np.linalg.norm(shown.mean(0) - truth) / np.linalg.norm(own.mean(0) - truth))
+            for halves in (LIPS, *EYES):
+                ours, drivers = (gap(faces.transpose(1, 2, 0), halves).mean(0) for faces in (shown, own))
+                assert np.corrcoef(ours, drivers)[0, 1] > 0.9
+        assert np.mean(ratios) < 0.75
+
+
 def test_what_it_leaves_is_what_inference_loads(fitted, tmp_path):
     made = objective(fitted)
     write_checkpoint(tmp_path / "lt", made.checkpoint(made.generator))
@@ -282,7 +312,7 @@ def test_pictures_are_asked_for_where_they_are_needed(fitted):
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="ict must name their file"):
         LandmarkTransformerObjectiveConfig(model=settings(ict_bases=(1, 0, 0, 0, 0)))
-    with pytest.raises(ValueError, match="set model.image to resnet50"):
+    with pytest.raises(ValueError, match=r"set model\.image to resnet50"):
         LandmarkTransformerObjectiveConfig.model_validate({"resnet50": {"path": "weights.pth"}})
 
 
@@ -350,7 +380,9 @@ def test_other_weights_are_refused(resnet_file, tmp_path):
 def test_pretrained_weights_are_where_training_begins(fitted, resnet_file):
     path, state = resnet_file
     made = objective(fitted, model={"image": "resnet50"}, resnet50=PretrainedResNet50(path=path))
-    torch.testing.assert_close(made.transformer.disentangler.image.layer4[2].conv3.weight, state["layer4.2.conv3.weight"])
+    torch.testing.assert_close(
+        made.transformer.disentangler.image.layer4[2].conv3.weight, state["layer4.2.conv3.weight"]
+    )
 
 
 def test_small_features_have_the_width_they_say():

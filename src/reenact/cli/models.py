@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     """Describe the verb."""
     p = verbs.add_parser("models", help="list models and recipes", description="List the models and the recipes.")
-    p.add_argument("-v", "--verbose", action="store_true", help="count parameters and operations")
+    p.add_argument("-v", "--verbose", action="store_true", help="count operations too")
     p.set_defaults(run=run)
 
 
@@ -28,25 +28,24 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {name:<14} weights: {weights:<14} {_summary(kind)}")
     print("\nrecipes (reenact train NAME --data DIR --out RUN):")
     for name, make in RECIPES.items():
-        print(f"  {name:<28} {_summary(make)}")
-        if args.verbose:
-            print(f"  {'':<28} {_size(make())}")
+        print(f"  {name:<28} {_size(make(), verbose=args.verbose):<10} {_summary(make)}")
     return 0
 
 
-def _size(config: RunConfig) -> str:
-    """Counted for one photo and one frame; a multiply-add is two operations."""
-    from reenact.models.sizes import model_size
+def _size(config: RunConfig, *, verbose: bool) -> str:
+    """Of the model, for one photo and one frame; a multiply-add is two operations. Empty for what does not draw."""
+    from reenact.models.sizes import count_parameters, model_size
     from reenact.models.zoo import ZOO
 
-    trained = config.objective.model
-    kind = ZOO.get(config.objective.kind)
+    kind, trained = ZOO.get(config.objective.kind), config.objective.model
     if kind is None:
         return ""
+    if not verbose:
+        return f"{count_parameters(kind, trained) / 1e6:.1f} M"
     size = model_size(kind, trained)
     return (
-        f"{size.parameters / 1e6:.1f} M parameters; at {size.resolution} px {size.encode_flop / 1e9:.1f} GFLOP a photo, "
-        f"{size.frame_flop / 1e9:.1f} GFLOP a frame"
+        f"{size.parameters / 1e6:.1f} M parameters; {size.encode_flop / 1e9:.1f} GFLOP a photo and "
+        f"{size.frame_flop / 1e9:.1f} a frame at {size.resolution} px. "
     )
 
 

@@ -81,13 +81,14 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> RunConfig:
     from reenact.recipes import recipe
     from reenact.training import changed, saved_config
+    from reenact.training.loop import CHECKPOINTS
+    from reenact.training.state import checkpoints
 
-    path = args.out / CONFIG
     config = recipe(args.recipe)
-    if path.exists():
+    if checkpoints(args.out / CHECKPOINTS):
         if not args.resume:
             raise ReenactError(f"{args.out} holds a run already; add --resume to go on with it, or choose another --out")
-        config = saved_config(path)
+        config = saved_config(args.out / CONFIG)
         if config.recipe != args.recipe:
             raise ReenactError(f"{args.out} holds a run of the recipe '{config.recipe}'; choose another --out")
     return changed(config, args.set)

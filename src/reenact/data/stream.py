@@ -1,7 +1,7 @@
 """An endless stream of training pairs from a pack, mixed by weight, repeatable, shared out over workers.
 
 stream = PairStream("pack", PairSettings(size=128), seed=1)
-for batch in pair_loader(stream, batch_size=8, workers=2):
+for batch in batch_loader(stream, batch_size=8, workers=2):
     batch["truth"]  # (8, 3, 128, 128) uint8
 """
 
@@ -274,13 +274,13 @@ def pictures_m1p1(pictures: Tensor) -> Float[Tensor, "*b 3 h w"]:
     return pictures.float() / 127.5 - 1
 
 
-def pair_loader(stream: PairStream, *, batch_size: int, workers: int = 2) -> DataLoader:
+def batch_loader(stream: IterableDataset, *, batch_size: int, workers: int = 2) -> DataLoader:
     """A loader of batches; pictures stay uint8 until they are on the device (`pictures_m1p1`).
 
     Args:
-        stream: the pairs.
-        batch_size: pairs in a batch.
-        workers: processes; 0 makes the pairs in this one.
+        stream: of pairs or frames.
+        batch_size: samples in a batch.
+        workers: processes; 0 makes the samples in this one.
     """
     return DataLoader(
         stream,

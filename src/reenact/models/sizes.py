@@ -40,10 +40,14 @@ class ModelSize:
     frame_flop: int
 
 
+def count_parameters(kind: type[ReenactmentModel], config: BaseModel) -> int:
+    """Numbers that a trained kind of model learns."""
+    return sum(p.numel() for p in _shapes_only(kind, config).parameters())
+
+
 def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
-    """Count for a trained kind of model; its weights and pictures have shapes only (PyTorch's meta device)."""
-    with torch.device("meta"):
-        model = kind(config).eval()
+    """Count for a trained kind of model."""
+    model = _shapes_only(kind, config)
     size = model.resolution or 256
     maps = {name: torch.empty(1, _CHANNELS[name], size, size, device="meta") for name in model.needs.maps}
     mesh = np.zeros((1, MESH_POINTS, 3), np.float32)
@@ -52,6 +56,12 @@ def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
         encode_flop, code = _counted(lambda: model.encode_target(targets))
         frame_flop, _ = _counted(lambda: model.synthesize(code, DriverFrame(mesh, maps)))
     return ModelSize(size, sum(p.numel() for p in model.parameters()), encode_flop, frame_flop)
+
+
+def _shapes_only(kind: type[ReenactmentModel], config: BaseModel) -> ReenactmentModel:
+    """The model without numbers: PyTorch's meta device computes shapes."""
+    with torch.device("meta"):
+        return kind(config).eval()
 
 
 def _counted(work: Any) -> tuple[int, Any]:

@@ -42,7 +42,7 @@ def paper_alignment() -> RunConfig:
 
 
 def lite() -> RunConfig:
-    """MarioNETte small enough to train on a CPU and to run live: 128 px, 2.8 M parameters, irises drawn."""
+    """MarioNETte small enough to train on a CPU and to run live: 128 px, 2.1 M parameters, irises drawn."""
     return _lite("marionette-lite", "attention", alignment=True)
 
 

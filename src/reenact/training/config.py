@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reenact.core import ReenactError
 from reenact.data.pairs import PairKind
 from reenact.models.marionette import MarioNETteObjectiveConfig
+from reenact.retarget.transformer import LandmarkTransformerObjectiveConfig
 
-ObjectiveConfig = Annotated[MarioNETteObjectiveConfig, Field(discriminator="kind")]
-"""What can be trained. A new one also needs its line in `training.tasks`."""
+ObjectiveConfig = Annotated[MarioNETteObjectiveConfig | LandmarkTransformerObjectiveConfig, Field(discriminator="kind")]
+"""What can be trained. A new one also needs its lines in `training.tasks`."""
 
 
 class _Settings(BaseModel):
@@ -43,6 +44,8 @@ class FrameData(_Settings):
     kind: Literal["frames"] = "frames"
     size: int = Field(default=128, ge=32, multiple_of=32)
     """Side of the pictures, pixels."""
+    photo_share: float = Field(default=0.0, ge=0, le=1)
+    """Of photos among the frames."""
     pictures: bool = True
     """Decode them; without, only landmarks are read."""
 

@@ -27,7 +27,7 @@ def update_average(average: nn.Module, network: nn.Module, *, samples: int, half
         halflife_samples: after which old weights count half; 0 copies.
     """
     keep = 0.5 ** (samples / halflife_samples) if halflife_samples > 0 else 0.0
-    mine, theirs = list(average.parameters()), list(network.parameters())
-    torch._foreach_lerp_([p.data for p in mine], [p.data for p in theirs], 1 - keep)
+    for mine, their in zip(average.parameters(), network.parameters(), strict=True):
+        mine.lerp_(their, 1 - keep)
     for mine_buffer, their_buffer in zip(average.buffers(), network.buffers(), strict=True):
         mine_buffer.copy_(their_buffer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,17 @@ class RunLog:
         self._lines, self._pictures = folder / "log.jsonl", folder / "pictures"
         kept = [line for line in read_log(folder) if line["step"] <= first_step]
         self._lines.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._minutes_before = kept[-1]["minutes"] if kept else 0.0
+        self._started = time.monotonic()
         self._pictures.mkdir(exist_ok=True)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Named numbers of a step."""
+        """Named numbers of a step; a line also has the minutes spent, those of earlier attempts included."""
+        minutes = self._minutes_before + (time.monotonic() - self._started) / 60
+        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
         with self._lines.open("a") as file:
-            file.write(json.dumps({"step": step, **{name: float(f"{v:.6g}") for name, v in values.items()}}) + "\n")
+            file.write(json.dumps({"step": step, "minutes": round(minutes, 3), **rounded}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 

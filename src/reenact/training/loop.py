@@ -329,7 +329,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
     def handle(number: int, frame: Any) -> None:
         asked.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, handle)

@@ -13,7 +13,8 @@ from torch.utils.data import IterableDataset, default_collate
 
 from reenact.core import ReenactError
 from reenact.data import ShardReader, Split
-from reenact.data.stream import PairSettings, PairStream, pair_loader
+from reenact.data.frame_stream import FrameSettings, FrameStream
+from reenact.data.stream import PairSettings, PairStream, batch_loader
 from reenact.training.config import PairData, RunConfig
 
 Raw = Mapping[str, Any]
@@ -26,10 +27,16 @@ def people_of(pack: ShardReader, split: Split = Split.TRAIN) -> list[str]:
 
 
 def stream_of(
-    config: RunConfig, folder: str | os.PathLike[str], *, split: Split = Split.TRAIN, **share: int
+    config: RunConfig,
+    folder: str | os.PathLike[str],
+    *,
+    split: Split = Split.TRAIN,
+    rank: int = 0,
+    world: int = 1,
+    chapter: int = 0,
 ) -> IterableDataset:
-    """The stream of samples that `config.data` describes; `share` as for `PairStream`."""
-    data = config.data
+    """The stream of samples that `config.data` describes; arguments as for `PairStream`."""
+    data, seed = config.data, config.seed
     if isinstance(data, PairData):
         settings = PairSettings(
             size=data.size,
@@ -38,8 +45,9 @@ def stream_of(
             least_gap_s=data.least_gap_s,
             people=data.people if split is Split.TRAIN else (),
         )
-        return PairStream(folder, settings, split=split, seed=config.seed, **share)
-    raise NotImplementedError(data.kind)
+        return PairStream(folder, settings, split=split, seed=seed, rank=rank, world=world, chapter=chapter)
+    settings = FrameSettings(size=data.size, photo_share=data.photo_share, pictures=data.pictures)
+    return FrameStream(folder, settings, split=split, seed=seed, rank=rank, world=world, chapter=chapter)
 
 
 class StreamSource:
@@ -55,15 +63,15 @@ class StreamSource:
 
     def __init__(self, config: RunConfig, folder: str | os.PathLike[str], *, rank: int, world: int) -> None:
         self._config, self._folder = config, folder
-        self._share = {"rank": rank, "world": world}
+        self._rank, self._world = rank, world
         self._micro_batch = micro_batch_size(config, world)
 
     def steps(self, first: int) -> Iterator[list[Raw]]:
         """From step `first` on, the batches of each step: `config.accumulate` of them."""
         config = self._config
         chapter, position = divmod(first, config.chapter_steps)
-        stream = stream_of(config, self._folder, chapter=chapter, **self._share)
-        loader = pair_loader(stream, batch_size=self._micro_batch, workers=config.workers)
+        stream = stream_of(config, self._folder, rank=self._rank, world=self._world, chapter=chapter)
+        loader = batch_loader(stream, batch_size=self._micro_batch, workers=config.workers)
         while True:
             batches = islice(loader, position * config.accumulate, config.chapter_steps * config.accumulate)
             while step := list(islice(batches, config.accumulate)):

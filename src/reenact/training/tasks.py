@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from reenact.data import ShardReader
+from reenact.data.frame_stream import clip_landmarks
 from reenact.losses import Objective
 from reenact.models.marionette import MarioNETteObjective, MarioNETteObjectiveConfig
+from reenact.retarget.transformer import (
+    LandmarkTransformerObjective,
+    LandmarkTransformerObjectiveConfig,
+    fit_statistics,
+)
 from reenact.training.config import ObjectiveConfig
 
 
@@ -20,4 +26,5 @@ def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: in
     """
     if isinstance(config, MarioNETteObjectiveConfig):
         return MarioNETteObjective(config, identities)
-    raise NotImplementedError(type(config).__name__)
+    assert isinstance(config, LandmarkTransformerObjectiveConfig)
+    return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model, ict=config.ict))

@@ -66,6 +66,14 @@ def draw_warped(
     return picture
 
 
+def warped_m1p1(
+    photo: WarpedPhoto, mesh_px: Float[np.ndarray, "b 478 3"], gaze: Float[Tensor, "b s s"]
+) -> Float[Tensor, "b 3 s s"]:
+    """`draw_warped` for each of B frames, as networks take it: in [-1, 1], where `gaze` is."""
+    frames = [draw_warped(photo, mesh, one) for mesh, one in zip(mesh_px, gaze, strict=True)]
+    return torch.from_numpy(np.stack(frames)).to(gaze).permute(0, 3, 1, 2) / 127.5 - 1
+
+
 def _move_iris(
     picture: UInt8[np.ndarray, "s s 3"],
     photo: WarpedPhoto,

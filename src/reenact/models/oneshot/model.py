@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,12 +12,12 @@ from torch import Tensor, nn
 from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.oneshot.blocks import AppearanceDecoder, AppearanceEncoder, SemanticDecoder
-from reenact.models.oneshot.classical import WarpedPhoto, draw_warped, warped_photo
+from reenact.models.oneshot.classical import WarpedPhoto, warped_m1p1, warped_photo
 from reenact.models.oneshot.config import OneShotConfig
 from reenact.models.oneshot.fusion import FusionNet, blend, handmade_fusion
 
 SIZE_STEP = 32
-_GAZE = 3
+GAZE = 3
 """Channel of the parsing map."""
 
 
@@ -171,7 +170,7 @@ class OneShot(ReenactmentModel):
         found = self.generator.encode(images[None], rng=torch.Generator().manual_seed(0))
         photo = None
         if self.generator.config.fusion != "none":
-            photo = warped_photo(images[0], targets.mesh_px[0], _parsing(targets)[0, _GAZE])
+            photo = warped_photo(images[0], targets.mesh_px[0], _parsing(targets)[0, GAZE])
         return OneShotCode(found.z, found.maps, photo)
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
@@ -182,10 +181,7 @@ class OneShot(ReenactmentModel):
         face = self.generator.decode(code.z, code.maps, parsing)
         warped = None
         if code.photo is not None:
-            frames = [
-                draw_warped(code.photo, mesh, one[_GAZE]) for mesh, one in zip(driver.mesh_px, parsing, strict=True)
-            ]
-            warped = torch.from_numpy(np.stack(frames)).to(face).permute(0, 3, 1, 2) / 127.5 - 1
+            warped = warped_m1p1(code.photo, driver.mesh_px, parsing[:, GAZE])
         return self.generator.fuse(face, warped, parsing)[0]
 
 

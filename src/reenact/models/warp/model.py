@@ -64,6 +64,7 @@ class Warp(ReenactmentModel):
     config_type: ClassVar[type[WarpConfig]] = WarpConfig
     trained: ClassVar[bool] = False
     needs = Needs(any_resolution=True)
+    config: WarpConfig
 
     def __init__(self, config: WarpConfig | None = None) -> None:
         super().__init__()

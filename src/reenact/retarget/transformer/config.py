@@ -14,7 +14,7 @@ GroupCounts = tuple[int, int, int, int, int]
 
 
 class LandmarkTransformerConfig(BaseModel):
-    """The defaults are the paper's (supplement B), but for what it reads: landmarks alone, which is fast enough live."""
+    """The defaults are the paper's (supplement B), but that it reads landmarks alone, which is fast enough live."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,7 +66,7 @@ class LandmarkTransformerObjectiveConfig(BaseModel):
     """Share of expressions that are laid on the face of another sample of the batch, who may be a photo. Ours."""
     mirror: float = Field(default=0.5, ge=0, le=1)
     """Share of faces that are mirrored. Ours."""
-    noise: float = Field(default=0.01, ge=0)
+    noise: float = Field(default=0.02, ge=0)
     """Standard deviation of what is added to each coordinate, in outer-eye distances. Ours."""
 
     @model_validator(mode="after")

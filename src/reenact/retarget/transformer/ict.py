@@ -1,4 +1,4 @@
-"""Expressions of ICT-FaceKit (Li et al. 2020; MIT licence) at the mesh's vertices: the one place that reads its file."""
+"""Expressions of ICT-FaceKit (Li et al. 2020; MIT licence) at the mesh's vertices; only this file reads its file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def ict_expressions(path: Path, points: PointSet) -> Float[np.ndarray, "e n 3"]:
         with np.load(path, allow_pickle=False) as arrays:
             neutral, moved = arrays["neutral"].astype(np.float64), arrays["expr"].astype(np.float64)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"cannot read ICT-FaceKit's expressions from {path}: {error}; give another file") from error
+        raise CheckpointError(
+            f"cannot read ICT-FaceKit's expressions from {path}: {error}; give another file"
+        ) from error
     if neutral.shape != (_SURFACE, 3) or moved.ndim != 3 or moved.shape[1:] != neutral.shape:
         raise CheckpointError(f"{path} has not ICT-FaceKit's expressions at {_SURFACE} vertices; give another file")
     face = mean_face()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -77,14 +79,14 @@ class ResNet50Features(nn.Module):
 
 
 class SmallImageFeatures(nn.Module):
-    """Six halvings, 0.12 GFLOP at 128 pixels, trained along; averaged over the picture."""
+    """Five halvings, 0.1 GFLOP at 128 pixels, trained along; averaged over the picture."""
 
     width = 128
 
     def __init__(self) -> None:
         super().__init__()
         widths = (16, 32, 64, 128, 128)
-        blocks = [BasicBlock(a, b, stride=2) for a, b in zip(widths, widths[1:], strict=False)]
+        blocks = [BasicBlock(a, b, stride=2) for a, b in pairwise(widths)]
         self.layers = nn.Sequential(conv_norm(3, widths[0], stride=2), nn.ReLU(), *blocks)
 
     def forward(self, image_m1p1: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 128"]:

@@ -109,7 +109,9 @@ class LandmarkTransformer(nn.Module):
             CheckpointError: it is of another kind, or does not fit its config.
         """
         if checkpoint.kind != KIND:
-            raise CheckpointError(f"a landmark transformer cannot be made of '{checkpoint.kind}'; give another checkpoint")
+            raise CheckpointError(
+                f"a landmark transformer cannot be made of '{checkpoint.kind}'; give another checkpoint"
+            )
         changes = {} if intensity is None else {"intensity": intensity}
         try:
             made = cls(LandmarkTransformerConfig.model_validate({**checkpoint.config, **changes}))

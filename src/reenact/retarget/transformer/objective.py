@@ -89,7 +89,9 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """The transformer."""
         assert isinstance(generator, LandmarkTransformer)
-        card = "# Landmark transformer\n\nMarioNETte's (Ha et al. 2020). Expression bases and mean face are part of it.\n"
+        card = (
+            "# Landmark transformer\n\nMarioNETte's (Ha et al. 2020). Expression bases and mean face are part of it.\n"
+        )
         if any(self.config.model.ict_bases):
             card += (
                 "\nSome expression bases come from ICT-FaceKit, Copyright (c) 2020 USC Institute for Creative "

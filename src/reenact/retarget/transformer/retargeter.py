@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from reenact.geometry import contours
+from reenact.geometry import Similarity, contours
 from reenact.retarget.head_movement import HeadMovement
 from reenact.retarget.relative import keep_apart
 from reenact.retarget.transformer.model import LandmarkTransformer
@@ -48,9 +48,9 @@ class TransformerRetargeter:
     ) -> Float[np.ndarray, "n 3"]:
         """The landmarks wanted of the target, in the pixels of its crop; as many as the transformer has points."""
         images = None if driver_image is None else driver_image[None]
-        _, shapes = self._transformer.transformed(self._identity, driver_mesh[None], images)
+        heads, shapes = self._transformer.transformed(self._identity, driver_mesh[None], images)
         if self._transformer.config.points == "mesh":
             for upper, lower in _OPENINGS:
                 keep_apart(shapes[0], upper, lower)
-        head, _ = self._transformer.points.normalized(driver_mesh)
+        head = Similarity(heads.scale[0], heads.R[0], heads.t[0])
         return self._moved(head).apply(shapes[0]).astype(np.float32)

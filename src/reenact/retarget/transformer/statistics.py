@@ -60,22 +60,22 @@ def fit_statistics(
     points = point_set(config.points)
     numbers: list[int] = []
     means: list[Float[np.ndarray, "n 3"]] = []
-    covariances = [np.zeros((3 * len(group), 3 * len(group))) for group in points.groups]
+    sums: list[Float[np.ndarray, "d d"]] = [np.zeros((3 * len(group), 3 * len(group))) for group in points.groups]
     for number, landmarks in clips:
         _, shapes = points.normalized(landmarks)
         numbers.append(number)
         means.append(shapes.mean(0))
         moved = shapes - means[-1]
-        for covariance, group in zip(covariances, points.groups, strict=True):
+        for place, group in enumerate(points.groups):
             flat = moved[:, group].reshape(len(moved), -1)
-            covariance += flat.T @ flat / len(flat)
+            sums[place] += flat.T @ flat / len(flat)
     if not numbers:
         raise ReenactError("there is no clip to learn expressions from; prepare videos, not only photos")
     order = np.argsort(numbers)
     by_clip = np.stack(means)[order]
     mean = by_clip.mean(0)
     identities = by_clip - mean
-    covariances = [covariance / len(numbers) for covariance in covariances]
+    covariances = [total / len(numbers) for total in sums]
     basis, std = _bases(covariances, points, config, ict)
     square = sum(float(np.trace(covariance)) for covariance in covariances) / mean.size + float((identities**2).mean())
     return LandmarkStatistics(mean, np.array(numbers)[order], identities, basis, std, float(np.sqrt(square)))

@@ -1,0 +1,267 @@
+"""What is measured on single pictures: the face found anew, who it is, how sharp; and against the truth, how alike."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from reenact.core import MESH_POINTS, MESH_TO_IBUG68, OUTER_EYE_CORNERS, Landmarks
+from reenact.core.progress import Progress
+from reenact.evaluation.packs import Frame, Packs
+from reenact.evaluation.predictions import Predictions, read_prediction
+from reenact.evaluation.protocols import ImageSet, Protocol
+from reenact.evaluation.store import Row, Store
+from reenact.evaluation.work import spread
+from reenact.geometry import mean_face
+from reenact.maps import hull_mask
+from reenact.metrics import m_psnr, psnr, sharpness, ssim_map
+from reenact.perception import FaceFinder
+from reenact.perception.identity import EMBEDDING_SIZE, IdentityEmbedder
+from reenact.perception.observe import face_side_px
+
+VERSION = "1"
+"""Of what is measured here; part of every store's context."""
+
+COMPARED = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr")
+BEST_PSNR_DB = 100.0
+"""Stands for equal pictures, whose PSNR is infinite: one that differs in a single colour by 1 of 255 has 101 dB."""
+_SSIM_BORDER_PX = 5
+_MOUTH = [MESH_TO_IBUG68[i] for i in range(48, 60)]
+_MOUTH_MARGIN = 0.1
+"""How far the mouth's region goes beyond the outer lips, in outer-eye distances."""
+_JPEG_QUALITY = 80
+
+
+class FaceReader:
+    """The networks that look at pictures."""
+
+    def __init__(self) -> None:
+        self._finder = FaceFinder()
+        self._embedder = IdentityEmbedder()
+
+    def read(self, pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> list[Row]:
+        """`mesh` (478, 3), `embedding` (128,), `sharpness` () of the largest face in each picture; NaN without one."""
+        meshes = [self.mesh(picture) for picture in pictures]
+        seen = [i for i, mesh in enumerate(meshes) if not np.isnan(mesh).any()]
+        embeddings = np.full((len(pictures), EMBEDDING_SIZE), np.nan, np.float32)
+        sharp = np.full(len(pictures), np.nan)
+        if seen:
+            embeddings[seen] = self._embedder.embed_batch(
+                [pictures[i] for i in seen], [Landmarks(meshes[i]) for i in seen]
+            )
+            masks = hull_mask(torch.from_numpy(np.stack([meshes[i] for i in seen])), len(pictures[0]))
+            sharp[seen] = sharpness(_tensor([pictures[i] for i in seen]), masks).numpy()
+        return [
+            {"mesh": mesh, "embedding": embedding, "sharpness": np.array(value)}
+            for mesh, embedding, value in zip(meshes, embeddings, sharp, strict=True)
+        ]
+
+    def mesh(self, picture: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "478 3"]:
+        """Landmarks of the largest face, pixels; NaN without one. In face crops there are no small faces to search."""
+        found = self._finder.observe_all(picture, thorough=False)
+        if not found:
+            return np.full((MESH_POINTS, 3), np.nan, np.float32)
+        return max(found, key=lambda one: face_side_px(one.landmarks.mesh)).landmarks.mesh.astype(np.float32)
+
+    def mesh_again(self, picture: UInt8[np.ndarray, "s s 3"]) -> Float[np.ndarray, "478 3"]:
+        """A second reading of the same face, mirrored and recompressed: how well it can be read at all."""
+        buffer = io.BytesIO()
+        Image.fromarray(picture[:, ::-1]).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+        mesh = self.mesh(np.array(Image.open(buffer)))[mean_face().mirror]
+        mesh[:, 0] = picture.shape[1] - 1 - mesh[:, 0]
+        return mesh
+
+
+def compare(
+    drawn: Sequence[UInt8[np.ndarray, "s s 3"]],
+    truth: Sequence[UInt8[np.ndarray, "s s 3"]],
+    truth_mesh: Float[np.ndarray, "b 478 3"],
+) -> Float[np.ndarray, "b 5"]:
+    """`COMPARED` of each pair; the face is the hull of the truth's 68 landmarks, the mouth that of its lips, enlarged."""
+    a, b = _tensor(drawn), _tensor(truth)
+    face = hull_mask(torch.from_numpy(truth_mesh), a.shape[-1])
+    mouth = torch.from_numpy(np.stack([mouth_mask(mesh, a.shape[-1]) for mesh in truth_mesh]))
+    # One map for both: it takes 40 ms a picture.
+    alike = ssim_map(a, b)
+    inner = slice(_SSIM_BORDER_PX, -_SSIM_BORDER_PX)
+    values = [
+        alike[..., inner, inner].mean(dim=(1, 2, 3)),
+        (alike * face).sum(dim=(1, 2, 3)) / (3 * face.sum(dim=(1, 2, 3))),
+        psnr(a, b),
+        m_psnr(a, b, face),
+        m_psnr(a, b, mouth),
+    ]
+    return torch.stack(values, dim=1).clamp(max=BEST_PSNR_DB).double().numpy()
+
+
+def mouth_mask(mesh_px: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarray, "1 s s"]:
+    """1 within a tenth of the outer-eye distance of the lips' hull."""
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(mesh_px[_MOUTH, :2]).astype(np.int32)), (1,))
+    right, left = mesh_px[list(OUTER_EYE_CORNERS), :2]
+    radius = max(1, round(_MOUTH_MARGIN * float(np.linalg.norm(left - right))))
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask, disk)[None].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a long stage is worked on.
+
+    Args:
+        workers: processes; None for one a processor where that pays.
+        progress: told in pictures.
+    """
+
+    workers: int | None
+    progress: Progress
+
+
+def read_frames(
+    pack: Packs, side: str, frames: Sequence[Frame], size: int, store: Store, stage: Stage, *, again: bool = False
+) -> list[Row]:
+    """Readings of a pack's frames: those in the store, and the rest.
+
+    Args:
+        pack: drivers and targets.
+        side: `driver` or `target`.
+        frames: which, repeated or not.
+        size: side of the pictures, pixels.
+        store: of this pack and size.
+        stage: how.
+        again: second readings instead (`mesh` alone).
+    """
+    prefix = "again " if again else ""
+    new = [f for f in dict.fromkeys(frames) if store.get(f"{prefix}{f}") is None]
+    new.sort(key=lambda frame: (frame.key, frame.number))
+    work = _Frames(pack.folders, side, size, again)
+    what = f"read {side} frames{' again' if again else ''}"
+    try:
+        if new:
+            for part, rows in spread(work, new, what=what, workers=stage.workers, progress=stage.progress):
+                for frame, row in zip(part, rows, strict=True):
+                    store.put(f"{prefix}{frame}", row)
+    finally:
+        store.save()
+    return [row for f in frames if (row := store.get(f"{prefix}{f}")) is not None]
+
+
+def read_drawn(packs: Packs, predictions: Predictions, store: Store, stage: Stage) -> list[Row]:
+    """Readings of drawn pictures, with `compared` (5,): those in the store whose file is the same, and the rest."""
+    sets = predictions.sets.sets
+    paths = {one: predictions.path(one) for one in sets}
+    digests = {one: hashlib.sha256(path.read_bytes()).hexdigest() for one, path in paths.items() if path is not None}
+    new = [(one, paths[one]) for one in sets if store.get(one.id, digests[one]) is None]
+    new.sort(key=lambda pair: (pair[0].driver.key, pair[0].driver.number))
+    truth = predictions.sets.protocol is Protocol.SELF
+    work = _Drawn(packs.folders, predictions.sets.size, truth)
+    try:
+        if new:
+            what = f"read {predictions.method.name}"
+            for part, rows in spread(work, new, what=what, workers=stage.workers, progress=stage.progress):
+                for (one, _), row in zip(part, rows, strict=True):
+                    store.put(one.id, row, digests[one])
+    finally:
+        store.save()
+    return [row for one in sets if (row := store.get(one.id, digests[one])) is not None]
+
+
+def compare_copies(packs: Packs, sets: Sequence[ImageSet], size: int, store: Store, stage: Stage) -> list[Row]:
+    """`compared` (5,) of each set's first target, shown as if it were the result."""
+    new = [one for one in sets if store.get(one.id) is None]
+    new.sort(key=lambda one: (one.driver.key, one.driver.number))
+    try:
+        if new:
+            work = _Copies(packs.folders, size)
+            for part, rows in spread(work, new, what="compare copies", workers=stage.workers, progress=stage.progress):
+                for one, row in zip(part, rows, strict=True):
+                    store.put(one.id, row)
+    finally:
+        store.save()
+    return [row for one in sets if (row := store.get(one.id)) is not None]
+
+
+@dataclass(frozen=True)
+class _Frames:
+    folders: tuple[Path, Path | None]
+    side: str
+    size: int
+    again: bool
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Row]:
+        packs, reader = _tools(self.folders)
+        pack = packs.driver if self.side == "driver" else packs.target
+        pictures = pack.pictures(frames, self.size)
+        if self.again:
+            return [{"mesh": reader.mesh_again(pictures[frame])} for frame in frames]
+        return reader.read([pictures[frame] for frame in frames])
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    folders: tuple[Path, Path | None]
+    size: int
+    truth: bool
+
+    def __call__(self, drawn: Sequence[tuple[ImageSet, Path]]) -> list[Row]:
+        packs, reader = _tools(self.folders)
+        pictures = [read_prediction(path, self.size) for _, path in drawn]
+        compared = np.full((len(drawn), len(COMPARED)), np.nan)
+        if self.truth:
+            compared = _compared(packs, pictures, [one.driver for one, _ in drawn], self.size)
+        return [{**row, "compared": values} for row, values in zip(reader.read(pictures), compared, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Copies:
+    folders: tuple[Path, Path | None]
+    size: int
+
+    def __call__(self, sets: Sequence[ImageSet]) -> list[Row]:
+        packs, _ = _tools(self.folders)
+        shown = packs.target.pictures((one.targets[0] for one in sets), self.size)
+        compared = _compared(packs, [shown[one.targets[0]] for one in sets], [one.driver for one in sets], self.size)
+        return [{"compared": values} for values in compared]
+
+
+def _compared(
+    packs: Packs, pictures: list[UInt8[np.ndarray, "s s 3"]], drivers: list[Frame], size: int
+) -> Float[np.ndarray, "b 5"]:
+    truth = packs.driver.pictures(drivers, size)
+    # Four at a time: SSIM in double precision takes 60 MB a picture.
+    return np.concatenate(
+        [
+            compare(
+                pictures[i : i + 4],
+                [truth[frame] for frame in drivers[i : i + 4]],
+                np.stack([packs.driver.mesh(frame, size) for frame in drivers[i : i + 4]]),
+            )
+            for i in range(0, len(pictures), 4)
+        ]
+    )
+
+
+@lru_cache(maxsize=1)
+def _tools(folders: tuple[Path, Path | None]) -> tuple[Packs, FaceReader]:
+    return Packs(*folders), _reader()
+
+
+@cache
+def _reader() -> FaceReader:
+    """A process' own."""
+    return FaceReader()
+
+
+def _tensor(pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)

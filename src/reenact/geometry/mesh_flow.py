@@ -1,0 +1,282 @@
+"""Dense inverse flows from photos to landmarks, batched in PyTorch, and flags where they cannot be right.
+
+The surface is that of `face_sheet`: the mesh, and a ring to the crop's border, which never moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from reenact.core import MESH_POINTS
+from reenact.geometry.contours import (
+    FACE_OVAL,
+    INNER_LIPS,
+    INNER_LIPS_LOWER,
+    INNER_LIPS_UPPER,
+    LEFT_EYE,
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    RIGHT_EYE,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+)
+from reenact.geometry.face_sheet import _FACE_REACH, _HEAD_DEPTH, _LEVELS, face_sheet, sheet_triangles
+from reenact.geometry.mean_face import mean_face
+from reenact.geometry.mesh_map import _LEAST_AREA, inverse_map
+
+FLAGS = ("hidden", "stretched", "mouth", "eyes", "beyond")
+"""What `MeshFlow.flags` tells, channel by channel."""
+_ALL_STRETCHED = 4.0
+"""A photo's pixel drawn over this many pixels of the result, in the worse direction, counts as 1; one over one as 0."""
+_OPENS_MORE = 1.5
+"""An opening is nothing new while it is below this multiple of the photo's (teeth that are there can be stretched) ..."""
+_NEW_MOUTH, _NEW_EYE = (0.02, 0.06), (0.02, 0.05)
+"""... and is a hole when it exceeds that by so much, in eye distances: from not at all to fully."""
+_MOUTH, _EYES, _RING = 1, (2, 3), 4
+_EDGE = 1e-4
+"""Barycentric coordinates may be this negative: neighbours overlap rather than leave a gap between them."""
+
+
+@dataclass(frozen=True)
+class MeshFlow:
+    """Where in the photo each pixel of the result lies, and how far that can be trusted.
+
+    Args:
+        flow_ndc: offsets, docs/conventions.md.
+        flags: in [0, 1], in the order of `FLAGS`. "hidden": the photo shows the surface from behind, or there is none.
+            "stretched": the photo has too few pixels there. "mouth", "eyes": an opening that the photo does not show;
+            what the flow finds is skin. "beyond": outside the face, where hair and background follow the head.
+    """
+
+    flow_ndc: Float[Tensor, "n 2 h w"]
+    flags: Float[Tensor, "n 5 h w"]
+
+
+@torch.no_grad()
+def mesh_flow(
+    photo_mesh_px: Float[Tensor, "n 478 3"], mesh_px: Float[Tensor, "n 478 3"], side: int, map_size: int
+) -> MeshFlow:
+    """Flows of n photos. Geometry alone: no gradients.
+
+    Args:
+        photo_mesh_px: landmarks in each photo's crop.
+        mesh_px: where they shall be, in the same crop's pixels.
+        side: of the crops, pixels.
+        map_size: side of the flow; `F.interpolate` enlarges it, as it is piecewise affine.
+    """
+    # In float32 slivers lose their area; the mesh is small.
+    photo_mesh, mesh = photo_mesh_px.double(), mesh_px.double()
+    photo = _sheet(photo_mesh, side)
+    moved = _moved(photo, photo_mesh, mesh)
+    corners = _corners(photo_mesh.device)
+    scale = map_size / side
+    source, output = photo[..., :2][:, corners] * scale, ((moved[..., :2] + 0.5) * scale - 0.5)[:, corners]
+    area = _area(output)
+    drawn = area.abs() > _LEAST_AREA
+    weights = _barycentric(output, torch.where(drawn, area, 1.0))
+    depth = moved[..., 2][:, corners].mean(2)
+    # Those that face away lie behind all that do not.
+    behind = (depth.amax(1, keepdim=True) - depth.amin(1, keepdim=True) + 1) * (area < 0)
+    rank = (depth + behind).argsort(1, descending=True).argsort(1)
+    top = _top(output, weights, rank, drawn, map_size)
+    found = top >= 0
+    triangle = rank.argsort(1).gather(1, top.clamp_min(0))
+
+    x, y = _pixels(map_size, photo.device)
+    of_pixel = weights.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 9)).unflatten(2, (3, 3))
+    place_weights = (of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]).clamp(0, 1)
+    place_weights = place_weights / place_weights.sum(-1, keepdim=True).clamp_min(1e-6)
+    of_pixel = source.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 6)).unflatten(2, (3, 2))
+    place = torch.einsum("npc,npcd->npd", place_weights, of_pixel) + (0.5 * scale - 0.5)
+    offset = torch.where(found[..., None], place - torch.stack([x, y], -1), 0.0)
+
+    opens_mouth, opens_eyes = _new_openings(photo_mesh, mesh)
+    kind = _triangle_kinds(photo.device)[triangle]
+    hidden = ((_area(source) <= _LEAST_AREA).gather(1, triangle) | ~found).double()
+    stretched = _stretched(source, weights).gather(1, triangle).nan_to_num()
+    mouth = (kind == _MOUTH) * opens_mouth[:, None]
+    eyes = (kind == _EYES[0]) * opens_eyes[:, :1] + (kind == _EYES[1]) * opens_eyes[:, 1:]
+    flags = torch.stack([hidden, stretched, mouth, eyes, (kind == _RING).double()], 1)
+    shape = (map_size, map_size)
+    return MeshFlow(
+        flow_ndc=(offset.transpose(1, 2) * (2 / map_size)).unflatten(2, shape).float(),
+        flags=flags.unflatten(2, shape).float(),
+    )
+
+
+def mesh_flow_ref(
+    photo_mesh_px: Float[np.ndarray, "478 3"], mesh_px: Float[np.ndarray, "478 3"], side: int, map_size: int
+) -> Float[np.ndarray, "2 h w"]:
+    """The flow of one photo as the classical warp draws it (`face_sheet`, `inverse_map`: NumPy and OpenCV)."""
+    sheet = face_sheet(photo_mesh_px, side)
+    moved = sheet.moved_to(mesh_px)
+    scale = map_size / side
+    output = (moved[:, :2] + 0.5) * scale - 0.5
+    place, _ = inverse_map(sheet.points[:, :2], output, moved[:, 2], sheet_triangles(), (map_size, map_size))
+    start = (np.arange(map_size) + 0.5) / scale - 0.5
+    return np.moveaxis(place - np.stack(np.meshgrid(start, start), -1), -1, 0) * (2 / side)
+
+
+def enlarged_flow(flow_ndc: Float[Tensor, "n 2 h w"], size: int) -> Float[Tensor, "n 2 s s"]:
+    """The flow for a picture of `size` pixels a side; offsets keep their meaning."""
+    if flow_ndc.shape[-1] == size:
+        return flow_ndc
+    return F.interpolate(flow_ndc, (size, size), mode="bilinear", align_corners=False)
+
+
+def _sheet(mesh: Float[Tensor, "n 478 3"], side: int) -> Float[Tensor, "n v 3"]:
+    """`face_sheet`'s vertices."""
+    oval = mesh[:, list(FACE_OVAL)]
+    centre = oval[..., :2].mean(1, keepdim=True)
+    ray = oval[..., :2] - centre
+    half = torch.where(ray > 0, side - 0.5 - centre, -0.5 - centre)
+    steep = ray.abs() > 1e-6
+    reach = torch.where(steep, half / torch.where(steep, ray, 1.0), torch.inf).amin(-1, keepdim=True).clamp_min(1.05)
+    border = centre + ray * reach
+    outer = centre + ray / ray.norm(dim=-1, keepdim=True) * (1.6 * side)
+    z = oval[..., 2:]
+    back = z + _HEAD_DEPTH * (mesh[:, 263, :2] - mesh[:, 33, :2]).norm(dim=-1)[:, None, None]
+    rings = [
+        torch.cat([oval[..., :2] + level * (border - oval[..., :2]), z + (back - z) * min(1.0, level / _FACE_REACH)], -1)
+        for level in _LEVELS.tolist()
+    ]
+    return torch.cat([mesh, *rings, torch.cat([outer, back], -1)], 1)
+
+
+def _moved(
+    sheet: Float[Tensor, "n v 3"], photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"]
+) -> Float[Tensor, "n v 3"]:
+    """`FaceSheet.moved_to`."""
+    rings = sheet[:, 478:].unflatten(1, (-1, len(FACE_OVAL)))
+    w = torch.as_tensor(mean_face().weights.copy(), device=sheet.device).to(sheet.dtype)
+    scale, R, t = _similarity(photo_mesh, mesh, w)
+    rigid = scale[:, None, None, None] * torch.einsum("nij,nrvj->nrvi", R, rings) + t[:, None, None] - rings
+    outline = (mesh - photo_mesh)[:, None, list(FACE_OVAL)]
+    levels = torch.as_tensor(_LEVELS, device=sheet.device)[:, None, None]
+    near = _smooth((1 - levels / _FACE_REACH).clamp(0, 1))
+    shift = _smooth(1 - levels) * (near * outline + (1 - near) * rigid[:, :-1])
+    shift = torch.cat([shift[..., :2], torch.zeros_like(shift[..., 2:])], -1)
+    rings = torch.cat([rings[:, :-1] + shift, rings[:, -1:]], 1)
+    return torch.cat([mesh, rings.flatten(1, 2)], 1)
+
+
+def _smooth(t: Tensor) -> Tensor:
+    return t * t * (3 - 2 * t)
+
+
+def _similarity(
+    source: Float[Tensor, "n v 3"], target: Float[Tensor, "n v 3"], w: Float[Tensor, " v"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 3 3"], Float[Tensor, "n 3"]]:
+    """`fit_similarity` (Umeyama 1991): scale, rotation, translation."""
+    source_mean, target_mean = w @ source, w @ target
+    centred, target_centred = source - source_mean[:, None], target - target_mean[:, None]
+    spread = (w @ centred.square()).sum(-1)
+    U, singular, Vt = torch.linalg.svd((target_centred * w[:, None]).mT @ centred)
+    sign = torch.ones_like(singular)
+    sign[:, 2] = torch.linalg.det(U @ Vt).sign()
+    R = (U * sign[:, None]) @ Vt
+    scale = (singular * sign).sum(-1) / spread
+    return scale, R, target_mean - scale[:, None] * torch.einsum("nij,nj->ni", R, source_mean)
+
+
+@cache
+def _corners(device: torch.device) -> Int[Tensor, "t 3"]:
+    return torch.as_tensor(sheet_triangles(), device=device)
+
+
+@cache
+def _triangle_kinds(device: torch.device) -> Int[Tensor, " t"]:
+    """Which belong to the openings, and which to the ring."""
+    kinds = np.zeros(len(sheet_triangles()), np.int64)
+    for kind, edge in ((_MOUTH, INNER_LIPS), (_EYES[0], RIGHT_EYE), (_EYES[1], LEFT_EYE)):
+        kinds[np.isin(sheet_triangles(), edge).all(1)] = kind
+    kinds[(sheet_triangles() >= MESH_POINTS).any(1)] = _RING
+    return torch.as_tensor(kinds, device=device)
+
+
+def _area(corners: Float[Tensor, "n t 3 2"]) -> Float[Tensor, "n t"]:
+    """Twice the signed area; positive where the corners run clockwise in the picture."""
+    (ux, uy), (vx, vy) = ((corners[:, :, i] - corners[:, :, 0]).unbind(-1) for i in (1, 2))
+    return ux * vy - uy * vx
+
+
+def _barycentric(corners: Float[Tensor, "n t 3 2"], area: Float[Tensor, "n t"]) -> Float[Tensor, "n t 3 3"]:
+    """(corner, coefficient): each corner's weight at (x, y) is its row times (x, y, 1)."""
+    after, last = corners.roll(-1, 2), corners.roll(-2, 2)
+    x = after[..., 1] - last[..., 1]
+    y = last[..., 0] - after[..., 0]
+    one = after[..., 0] * last[..., 1] - last[..., 0] * after[..., 1]
+    return torch.stack([x, y, one], -1) / area[..., None, None]
+
+
+def _top(
+    output: Float[Tensor, "n t 3 2"],
+    weights: Float[Tensor, "n t 3 3"],
+    rank: Int[Tensor, "n t"],
+    drawn: Tensor,
+    size: int,
+) -> Int[Tensor, "n p"]:
+    """The highest rank of the triangles that cover each pixel; -1 where none does.
+
+    Each triangle is asked about the pixels of its bounding box alone.
+    """
+    n, count = rank.shape
+    low = (output.amin(2) - _EDGE).ceil().clamp(0, size).long()
+    high = (output.amax(2) + _EDGE).floor().clamp(-1, size - 1).long()
+    extent = (high - low + 1).clamp_min(0) * drawn[..., None]
+    pixels = extent.prod(-1).flatten()
+    owner = torch.repeat_interleave(pixels)
+    number = torch.arange(len(owner), device=owner.device) - (pixels.cumsum(0) - pixels)[owner]
+    width = extent[..., 0].flatten()[owner]
+    x = low[..., 0].flatten()[owner] + number % width
+    y = low[..., 1].flatten()[owner] + number // width
+    at = weights.flatten(0, 1)[owner]
+    inside = (at[..., 0] * x[:, None] + at[..., 1] * y[:, None] + at[..., 2]).amin(-1) >= -_EDGE
+    place = (owner // count) * size**2 + y * size + x
+    top = torch.full((n * size**2,), -1, device=owner.device)
+    top.scatter_reduce_(0, place[inside], rank.flatten()[owner[inside]], "amax")
+    return top.view(n, size**2)
+
+
+def _pixels(size: int, device: torch.device) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    index = torch.arange(size**2, device=device)
+    return (index % size).double(), (index // size).double()
+
+
+def _stretched(source: Float[Tensor, "n t 3 2"], weights: Float[Tensor, "n t 3 3"]) -> Float[Tensor, "n t"]:
+    """From the smaller singular value of the map result -> photo: how many pixels each of the photo's is drawn over."""
+    slope = torch.einsum("ntcd,ntck->ntdk", source, weights[..., :2])
+    squares = slope.square().sum((-1, -2))
+    determinant = slope[..., 0, 0] * slope[..., 1, 1] - slope[..., 0, 1] * slope[..., 1, 0]
+    least = ((squares - (squares.square() - 4 * determinant.square()).clamp_min(0).sqrt()) / 2).clamp_min(1e-12).sqrt()
+    return (-least.log() / np.log(_ALL_STRETCHED)).clamp(0, 1)
+
+
+def _new_openings(
+    photo: Float[Tensor, "n 478 3"], wanted: Float[Tensor, "n 478 3"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 2"]]:
+    """How much of a hole each mouth and the two eyes are: 0..1."""
+    holes = []
+    for upper, lower, (none, full) in (
+        (INNER_LIPS_UPPER, INNER_LIPS_LOWER, _NEW_MOUTH),
+        (RIGHT_EYE_UPPER, RIGHT_EYE_LOWER, _NEW_EYE),
+        (LEFT_EYE_UPPER, LEFT_EYE_LOWER, _NEW_EYE),
+    ):
+        before, now = opening(photo, upper, lower), opening(wanted, upper, lower)
+        holes.append(_smooth(((now - _OPENS_MORE * before - none) / (full - none)).clamp(0, 1)))
+    return holes[0], torch.stack(holes[1:], 1)
+
+
+def opening(
+    mesh: Float[Tensor, "*b 478 3"], upper: tuple[int, ...], lower: tuple[int, ...]
+) -> Float[Tensor, "*b"]:
+    """Mean distance between two edges that share their ends, in inter-ocular distances, both in space."""
+    gap = (mesh[..., list(upper[1:-1]), :] - mesh[..., list(lower[1:-1]), :]).norm(dim=-1).mean(-1)
+    return gap / (mesh[..., 263, :] - mesh[..., 33, :]).norm(dim=-1).clamp_min(1e-6)

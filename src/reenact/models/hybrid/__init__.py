@@ -1,0 +1,17 @@
+"""The hybrid: geometry moves the photo's own pixels, a small network fills what geometry cannot."""
+
+from reenact.models.hybrid.config import HybridConfig
+from reenact.models.hybrid.discriminator import PartsDiscriminator
+from reenact.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator
+from reenact.models.hybrid.objective import HybridObjective, HybridObjectiveConfig
+
+__all__ = [
+    "Drawing",
+    "Hybrid",
+    "HybridCode",
+    "HybridConfig",
+    "HybridGenerator",
+    "HybridObjective",
+    "HybridObjectiveConfig",
+    "PartsDiscriminator",
+]

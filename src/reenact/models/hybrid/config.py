@@ -1,0 +1,33 @@
+"""Size of the network, and the ablations."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class HybridConfig(BaseModel):
+    """The defaults train on a CPU; any number of photos of any size works with any config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int = Field(default=128, ge=64, multiple_of=32)
+    """Pixels a side that the network sees; photos keep their own, and so does the result."""
+    base_width: int = Field(default=32, ge=8, multiple_of=8)
+    """Channels at half the resolution; twice, three and four times as many at a quarter, an eighth, a sixteenth."""
+    attention_width: int = Field(default=64, ge=1)
+    """Channels of queries and keys."""
+    mesh_prior: bool = True
+    """Start from the mesh flow; without, all movement is the learned flow's."""
+    attention: bool = True
+    """The driver's features ask those of all places of all photos."""
+    fusion: bool = True
+    """A mask keeps the warped photo where it is right; without, every pixel is painted."""
+
+    @property
+    def reach_ndc(self) -> float:
+        """Largest learned offset: 6 pixels of 128 beside the mesh flow, a quarter of the picture without."""
+        return 0.1 if self.mesh_prior else 0.5
+
+    def width(self, halvings: int) -> int:
+        """Channels of maps that are this many halvings, 1 to 4, smaller than the network's resolution."""
+        return self.base_width * halvings

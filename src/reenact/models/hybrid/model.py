@@ -1,0 +1,245 @@
+"""The hybrid's generator, and the zoo entry around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
+from reenact.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, mesh_flow
+from reenact.models.contract import Needs, ReenactmentModel, check_targets
+from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
+from reenact.models.hybrid.config import HybridConfig
+
+RASTER = MapKind.IRIS_RASTER
+_DARK = (-0.55, -0.75, -0.75)
+"""What a hole is filled with before the network paints it: the inside of a mouth."""
+_HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
+_TRUST = {"hidden": -3.0, "stretched": -3.0, "mouth": -4.0, "eyes": -4.0}
+"""Logits of a photo's weight where its flow has a flag."""
+_FIRST = 1.0
+"""Logit in favour of the first photo ..."""
+_FIRST_BEYOND = 8.0
+"""... and beyond the face, where other photos show another background."""
+
+
+@dataclass(frozen=True)
+class HybridCode(TargetCode):
+    """A person, encoded: all that the driver's frames need. B people at a time, in training.
+
+    Args:
+        photos: the K photos, as they are.
+        mesh_px: their landmarks, in their pixels.
+        small, rasters: photos and rasters at the network's resolution.
+        fine, coarse: their features at a quarter and an eighth of that.
+    """
+
+    photos: Float[Tensor, "b k 3 s s"]
+    mesh_px: Float[Tensor, "b k 478 3"]
+    small: Float[Tensor, "b k 3 h w"]
+    rasters: Float[Tensor, "b k 3 h w"]
+    fine: Float[Tensor, "b k _ _ _"]
+    coarse: Float[Tensor, "b k _ _ _"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A result and what it is made of: `mask * warped + (1 - mask) * paint`.
+
+    All are of the photos' size, but for `flow_ndc` and `weights` (half the network's resolution).
+
+    Args:
+        image: may overshoot [-1, 1].
+        warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
+        paint: what the network makes.
+        mask: where the warp is kept; 0 in holes.
+        holes: mouth and eyes that no photo shows.
+        flow_ndc: what was learned, added to the mesh flow.
+        weights: of the photos.
+        mesh_warped: moved by the mesh flow alone, no holes cut: the classical sheet.
+    """
+
+    image: Float[Tensor, "b 3 s s"]
+    warped: Float[Tensor, "b 3 s s"]
+    paint: Float[Tensor, "b 3 s s"]
+    mask: Float[Tensor, "b 1 s s"]
+    holes: Float[Tensor, "b 1 s s"]
+    flow_ndc: Float[Tensor, "b 2 _ _"]
+    weights: Float[Tensor, "b k _ _"]
+    mesh_warped: Float[Tensor, "b 3 h w"]
+
+
+class HybridGenerator(nn.Module):
+    """`mask * W + (1 - mask) * paint`, W the photo moved by the mesh flow and a learned one.
+
+    Before training the result is the mesh warp, with dark holes: all heads are zero, and the painting is what W is
+    at the network's resolution plus a learned difference. The mask begins at 1/2, so the painting learns from the
+    first step on.
+    """
+
+    dark: Tensor
+    trust: Tensor
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.photo_encoder = PhotoEncoder(config)
+        self.warp_encoder = WarpEncoder(config)
+        self.trunk = Trunk(config)
+        self.register_buffer("dark", torch.tensor(_DARK)[:, None, None], persistent=False)
+        trust = torch.tensor([_TRUST.get(name, 0.0) for name in FLAGS])
+        self.register_buffer("trust", trust[:, None, None], persistent=False)
+
+    def forward(
+        self,
+        raster_x: Float[Tensor, "b 3 h w"],
+        mesh_x: Float[Tensor, "b 478 3"],
+        targets: Float[Tensor, "#b k 3 s s"],
+        rasters_y: Float[Tensor, "#b k 3 _ _"],
+        mesh_y: Float[Tensor, "#b k 478 3"],
+    ) -> Drawing:
+        """The whole generator: `decode(encode(targets, rasters_y, mesh_y), raster_x, mesh_x)`.
+
+        | | shape |
+        |---|---|
+        | raster_x | (B, 3, H, W) in [-1, 1], the driver's, with irises |
+        | mesh_x, mesh_y | (B, 478, 3), (B or 1, K, 478, 3) pixels of the photos |
+        | targets, rasters_y | (B or 1, K, 3, S, S) in [-1, 1] |
+        """
+        return self.decode(self.encode(targets, rasters_y, mesh_y), raster_x, mesh_x)
+
+    def encode(
+        self, targets: Float[Tensor, "b k 3 s s"], rasters: Float[Tensor, "b k 3 _ _"], mesh_px: Float[Tensor, "b k 478 3"]
+    ) -> HybridCode:
+        """All that depends on the photos alone."""
+        axes, size = targets.shape[:2], self.config.resolution
+        small = resized(targets.flatten(0, 1), size)
+        rasters = resized(rasters.flatten(0, 1), size)
+        fine, coarse = self.photo_encoder(small, rasters)
+        parts = (part.unflatten(0, axes) for part in (small, rasters, fine, coarse))
+        return HybridCode(targets, mesh_px, *parts)
+
+    def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
+        """Draw. The code of one person serves any number of frames."""
+        batch, k = len(mesh_x), code.photos.shape[1]
+        if len(code.photos) not in (1, batch):
+            raise ValueError(f"{batch} driver frames for the codes of {len(code.photos)} people: give one each")
+        size, full = self.config.resolution, code.photos.shape[-1]
+
+        def each(of_photos: Tensor) -> Tensor:
+            return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
+
+        mesh = self._mesh_flow(each(code.mesh_px), mesh_x.repeat_interleave(k, dim=0), full, raster_x.device)
+        small = each(code.small)
+        moved = warp_cubic(small, enlarged_flow(mesh.flow_ndc, size))
+        holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
+        features, scores = self.warp_encoder(
+            self._filled(moved, resized(holes, size)),
+            resized(raster_x, size).repeat_interleave(k, dim=0),
+            warp_cubic(each(code.rasters), mesh.flow_ndc),
+            mesh.flags,
+        )
+        weights = self._weights(scores, mesh.flags, k)
+        flow, difference, logit = self.trunk(
+            weighted(features.unflatten(0, (batch, k)), weights),
+            mesh.flow_ndc.unflatten(0, (batch, k)),
+            weights,
+            code.fine.expand(batch, *code.fine.shape[1:]),
+            code.coarse,
+        )
+        total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
+        hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
+
+        def summed(photos: Tensor, flow_ndc: Tensor, side: int) -> Tensor:
+            places = warp_cubic(photos, enlarged_flow(flow_ndc, side)).unflatten(0, (batch, k))
+            return weighted_up(places, weights)
+
+        hole_small, hole_full = resized(hole, size), resized(hole, full)
+        under = self._filled(summed(small, total, size), hole_small)
+        paint = under + difference
+        warped = under if full == size else self._filled(summed(each(code.photos), total, full), hole_full)
+        mask = resized(logit.sigmoid(), full) * (1 - hole_full) if self.config.fusion else torch.zeros_like(hole_full)
+        paint = resized(paint, full)
+        return Drawing(
+            image=mask * warped + (1 - mask) * paint,
+            warped=warped,
+            paint=paint,
+            mask=mask,
+            holes=hole_full,
+            flow_ndc=flow,
+            weights=weights,
+            mesh_warped=weighted_up(moved.unflatten(0, (batch, k)), weights),
+        )
+
+    def _mesh_flow(self, photo_mesh: Tensor, mesh: Tensor, side: int, device: torch.device) -> MeshFlow:
+        size = self.config.resolution // 2
+        if not self.config.mesh_prior:
+            nothing = torch.zeros(len(mesh), 2 + len(FLAGS), size, size, device=device)
+            return MeshFlow(nothing[:, :2], nothing[:, 2:])
+        found = mesh_flow(photo_mesh.detach(), mesh.detach(), side, size)
+        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+
+    def _filled(self, pictures: Tensor, holes: Tensor) -> Tensor:
+        return pictures + holes * (self.dark - pictures)
+
+    def _weights(self, scores: Tensor, flags: Tensor, k: int) -> Float[Tensor, "b k h2 w2"]:
+        """Softmax over the photos: what was learned, and where geometry trusts each."""
+        logits = (scores + (self.trust * flags).sum(1, keepdim=True)).unflatten(0, (-1, k))[:, :, 0]
+        beyond = flags[:, FLAGS.index("beyond")].unflatten(0, (-1, k))[:, :1]
+        first = _FIRST + _FIRST_BEYOND * beyond
+        return torch.cat([logits[:, :1] + first, logits[:, 1:]], dim=1).softmax(dim=1)
+
+
+def weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c s s"]:
+    """The sum over photos, with weights enlarged to the pictures' size."""
+    if pictures.shape[1] == 1:
+        return pictures[:, 0]
+    return (pictures * resized(weights, pictures.shape[-1])[:, :, None]).sum(1)
+
+
+@final
+class Hybrid(ReenactmentModel):
+    """The generator behind the contract."""
+
+    name: ClassVar[str] = "hybrid"
+    version = "1"
+    config_type: ClassVar[type[HybridConfig]] = HybridConfig
+    needs = Needs(any_resolution=True, maps=(RASTER,))
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.resolution = config.resolution
+        self.generator = HybridGenerator(config)
+
+    def encode_target(self, targets: TargetSet) -> HybridCode:
+        """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
+        check_targets(targets)
+        rasters = _raster(targets.maps, "target photos")
+        return self.generator.encode(targets.images[None], rasters[None], _mesh(targets.mesh_px, rasters)[None])
+
+    def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
+        """Draw the frames; see `ReenactmentModel.synthesize`."""
+        if not isinstance(code, HybridCode):
+            raise TypeError(f"the hybrid draws a HybridCode, got {type(code).__name__}")
+        raster = _raster(driver.maps, "driver frames")
+        return self.generator.decode(code, raster, _mesh(driver.mesh_px, raster)).image.clamp(-1, 1)
+
+
+def _raster(maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
+    if RASTER not in maps:
+        raise ValueError(f"the hybrid reads the {RASTER.value} of the {whose}: put it into their maps")
+    return maps[RASTER]
+
+
+def _mesh(mesh_px: Float[np.ndarray, "n 478 3"], beside: Tensor) -> Float[Tensor, "n 478 3"]:
+    """On the GPU if there the network is, else on the CPU: of other devices not all know float64."""
+    mesh = torch.from_numpy(np.asarray(mesh_px, np.float32))
+    return mesh.to(beside.device) if beside.device.type == "cuda" else mesh

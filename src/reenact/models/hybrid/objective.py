@@ -1,0 +1,248 @@
+"""What the hybrid is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from reenact.core import MapKind, PairBatch
+from reenact.geometry.contours import INNER_LIPS, LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
+from reenact.losses import (
+    FeatureNetwork,
+    FeatureNetworkConfig,
+    FeatureReader,
+    MapsNeeded,
+    Objective,
+    RandomVgg,
+    Step,
+    build_features,
+    feature_matching,
+    hinge_discriminator,
+    hinge_generator,
+    perceptual_loss,
+    weighted_l1,
+)
+from reenact.models.hybrid.config import HybridConfig
+from reenact.models.hybrid.discriminator import PartsDiscriminator
+from reenact.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
+from reenact.nn.checkpoint import Checkpoint
+
+MOUTH = tuple(dict.fromkeys((61, *OUTER_LIPS_UPPER, 17, 84, 91, 146, 181, 314, 321, 375, 405, *INNER_LIPS)))
+_BAND = 16
+"""The silhouette's band is a twelfth or so of the face: this share of the picture's side, on both sides of it together."""
+_RIGHT = 0.1
+"""Where the warp's mean error is well below this (of 2), it is right."""
+
+
+class HybridObjectiveConfig(BaseModel):
+    """Weights of the losses. Where `gan` and `feature_matching` are 0, there is no discriminator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["hybrid"] = "hybrid"
+    model: HybridConfig = HybridConfig()
+    pixel: float = Field(default=4, ge=0)
+    """L1 of the result."""
+    perceptual: float = Field(default=1, ge=0)
+    paint: float = Field(default=1, ge=0)
+    """L1 of the painting alone, so that it learns where the mask hides it, too."""
+    mask: float = Field(default=0.2, ge=0)
+    """Painting where the warp is right."""
+    smooth: float = Field(default=2, ge=0)
+    """Differences of the learned flow between neighbours, in the network's pixels."""
+    gan: float = Field(default=0.05, ge=0)
+    """Of mouths and eyes."""
+    feature_matching: float = Field(default=0.5, ge=0)
+    parts_weight: float = Field(default=7, ge=1)
+    """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
+    silhouette_weight: float = Field(default=2, ge=1)
+    """... and a band along the face's outline this."""
+    features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
+    """For the perceptual loss; None where it weighs nothing."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> HybridObjectiveConfig:
+        if self.perceptual and self.features is None:
+            raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
+        if not (self.pixel or self.perceptual):
+            raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+        return self
+
+
+@final
+class HybridObjective(Objective[PairBatch]):
+    """The generator, and a discriminator of mouths and eyes, on pairs of photos and a true picture of the same person.
+
+    Where a pair's mask says that its true picture is not true, what was drawn is replaced by it before any loss.
+
+    Args:
+        config: network and weights.
+        readers: for `TrainedFeatures`; see `build_features`.
+    """
+
+    maps = MapsNeeded(targets=(RASTER,), driver=(RASTER, MapKind.FACE_MASK, MapKind.HULL_MASK))
+
+    def __init__(self, config: HybridObjectiveConfig, readers: Mapping[str, FeatureReader] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.G = HybridGenerator(config.model)
+        judged = config.gan or config.feature_matching
+        self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
+        # In a plain tuple: what is frozen is no part of a training checkpoint.
+        self._features: tuple[FeatureNetwork, ...] = ()
+        if config.perceptual and config.features is not None:
+            self._features = (build_features(config.features, readers),)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network."""
+        return self.G
+
+    @property
+    def discriminator(self) -> nn.Module | None:
+        """The discriminator; None where the weights of its losses are 0."""
+        return self.D
+
+    def generator_step(self, batch: PairBatch) -> Step:
+        """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
+        drawing = _draw(self.G, batch)
+        image = _counted(drawing.image, batch)
+        weights = batch.mask * self.place_weights(batch)
+        parts = {
+            "pixel": weighted_l1(image, batch.truth, weights),
+            "paint": weighted_l1(_counted(drawing.paint, batch), batch.truth, weights),
+            "mask": _needless_paint(drawing, batch),
+            "smooth": _roughness(drawing.flow_ndc) * self.config.model.resolution / 2,
+        }
+        for network in self._features:
+            network.to(image.device)
+            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=weights)
+        if self.D is not None:
+            raster = batch.driver_maps[RASTER]
+            with _frozen(self.D):
+                fake = self.D(image, raster, batch.driver_mesh)
+                with torch.no_grad():
+                    real = self.D(batch.truth, raster, batch.driver_mesh)
+            parts["gan"] = hinge_generator(fake.scores)
+            parts["feature_matching"] = feature_matching(fake.features, real.features)
+        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
+        told = {name: part.detach() for name, part in parts.items()}
+        return Step(loss, told | {"mask_mean": drawing.mask.detach().mean()}, image.detach())
+
+    def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
+        """The hinge loss, and the mean scores of true and drawn parts."""
+        assert self.D is not None
+        raster, mesh = batch.driver_maps[RASTER], batch.driver_mesh
+        judged = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]))
+        real, fake = judged.scores.chunk(2)
+        loss = hinge_discriminator(real, fake)
+        means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
+        return Step(loss, {"discriminator": loss.detach(), **means})
+
+    def place_weights(self, batch: PairBatch) -> Float[Tensor, "b 1 h w"]:
+        """How much each place counts: mouth and eyes most, then the outline, then the rest (1)."""
+        size = batch.truth.shape[-1]
+        parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (MOUTH, RIGHT_EYE, LEFT_EYE)], 1)
+        reach = size // _BAND // 2 * 2 + 1
+        near = batch.driver_maps[MapKind.FACE_MASK]
+        for window in ((reach, 1), (1, reach)):
+            near = F.avg_pool2d(near, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
+        band = 1 - (2 * near - 1).abs()
+        of_parts = 1 + (self.config.parts_weight - 1) * parts.amax(1, keepdim=True)
+        return torch.maximum(of_parts, 1 + (self.config.silhouette_weight - 1) * band)
+
+    @torch.no_grad()
+    def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
+        """A row a pair: the K photos, their mesh warp, the mask, the painting, the result, the true picture."""
+        drawing, size = _draw(generator, batch), batch.truth.shape[-1]
+        warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
+        mask = (2 * drawing.mask - 1).expand(-1, 3, -1, -1)
+        row = [*batch.targets.unbind(dim=1), warped, mask, drawing.paint, drawing.image, batch.truth]
+        return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
+
+    @torch.no_grad()
+    def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """`psnr` of the picture, `face_psnr` in the landmarks' hull, `mouth_psnr` around the lips; dB, means over pairs.
+
+        The same of the plain mesh warp (`warp_psnr`, ...), and what sort of mask there is (`mask_mean`).
+        """
+        drawing, size = _draw(generator, batch), batch.truth.shape[-1]
+        places = {
+            "psnr": batch.mask,
+            "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
+            "mouth_psnr": batch.mask * (around(batch.driver_mesh, MOUTH, size) > 0.5),
+        }
+        measured = {"mask_mean": drawing.mask.float().mean()}
+        warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
+        for prefix, picture in (("", drawing.image), ("warp_", warped)):
+            error = (picture.float().clamp(-1, 1) - batch.truth).square().mean(dim=1, keepdim=True)
+            measured |= {prefix + name: _psnr(error, place) for name, place in places.items()}
+        return measured
+
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """What `Hybrid` loads."""
+        tensors = {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
+        return Checkpoint(kind=Hybrid.name, config=self.config.model.model_dump(mode="json"), tensors=tensors)
+
+
+def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: int) -> Float[Tensor, "b 1 s s"]:
+    """1 in the box around some vertices and a quarter of its half beyond, falling to 0 at three quarters beyond.
+
+    Args:
+        mesh_px: in pixels of the map.
+        vertices: at least two; the box is at least a third as high as wide.
+        size: of the map.
+    """
+    points = mesh_px[:, list(vertices), :2]
+    low, high = points.amin(1), points.amax(1)
+    half = (high - low) / 2
+    half = torch.maximum(half, half.amax(-1, keepdim=True) / 3).clamp_min(1.0)
+    centre = (low + high) / 2
+    steps = torch.arange(size, device=mesh_px.device)
+    x = ((steps - centre[:, :1]) / half[:, :1]).abs()[:, None]
+    y = ((steps - centre[:, 1:]) / half[:, 1:]).abs()[:, :, None]
+    return ((1.75 - torch.maximum(x, y)) / 0.5).clamp(0, 1)[:, None]
+
+
+def _draw(generator: nn.Module, batch: PairBatch) -> Drawing:
+    return generator(
+        batch.driver_maps[RASTER], batch.driver_mesh, batch.targets, batch.target_maps[RASTER], batch.target_mesh
+    )
+
+
+def _counted(drawn: Tensor, batch: PairBatch) -> Tensor:
+    return batch.mask * drawn + (1 - batch.mask) * batch.truth
+
+
+def _needless_paint(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
+    """Mean of the paint's share where the warp is right; holes are never kept, so they do not count."""
+    error = (drawing.warped - batch.truth).abs().mean(1, keepdim=True).detach()
+    right = torch.exp(-error / _RIGHT) * batch.mask * (1 - drawing.holes)
+    return ((1 - drawing.mask) * right).mean()
+
+
+def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
+    """Mean absolute difference of neighbours."""
+    return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
+
+
+def _psnr(squared_error: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    mean = (squared_error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    return (10 * torch.log10(4 / mean.clamp_min(1e-10))).mean()
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Gradients pass through; none are gathered."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

@@ -1,0 +1,63 @@
+"""How fast a network learns a few samples by heart: one that cannot has a mistake in it.
+
+python tools/bench_overfit.py --pack pack --out RUN [--minutes 10] [--recipe marionette-lite]
+
+Sixteen pairs of one clip, without the discriminator: mean absolute error alone. Prints the curve (docs/training.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from reenact.recipes import recipe
+from reenact.training import changed
+from reenact.training.log import read_log
+from reenact.training.loop import train
+from reenact.training.machines import make_fabric
+
+SETTINGS = {
+    "marionette-lite": [
+        "objective.gan=0",
+        "objective.feature_matching=0",
+        "objective.perceptual_vgg19=0",
+        "objective.pixel_l1=10",
+        'data.mix={"clip": 1.0}',
+    ],
+}
+FOR_ALL = [
+    "optimizers.generator_lr=1e-3",
+    "optimizers.betas=[0.9, 0.999]",
+    "ema_halflife_ksamples=0.1",
+    "precision=bf16",
+    "steps=100000",
+    "log_every=20",
+    "sample_every=20",
+    "save_every=100000",
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--recipe", choices=SETTINGS, default="marionette-lite")
+    parser.add_argument("--people", default='["reagan"]', help="whose clip (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    args = parser.parse_args()
+    config = changed(recipe(args.recipe), [*SETTINGS[args.recipe], *FOR_ALL, f"data.people={args.people}"])
+    args.out.mkdir(parents=True)
+    fabric = make_fabric(accelerator="cpu", devices=1)
+    train(config, args.pack, args.out, fabric, max_minutes=args.minutes, overfit=args.samples)
+    print(f"{torch.get_num_threads()} threads\n\n| minutes | samples seen | PSNR, dB | inside the face, dB |\n|---:|---:|---:|---:|")
+    for line in read_log(args.out):
+        if "overfit/psnr" in line:
+            seen = line["step"] * config.batch_size
+            print(f"| {line['minutes']:.1f} | {seen} | {line['overfit/psnr']:.1f} | {line['overfit/face_psnr']:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
