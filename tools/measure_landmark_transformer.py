@@ -103,7 +103,7 @@ def main() -> None:
 def trained(data: Path, points: str) -> LandmarkTransformer:
     """Landmarks alone, linear: 1000 steps of Adam."""
     config = LandmarkTransformerObjectiveConfig(
-        model=LandmarkTransformerConfig.model_validate({"points": points, "hidden": 0, "intensity": 1.0}), noise=0.02
+        model=LandmarkTransformerConfig.model_validate({"points": points, "hidden": 0})
     )
     statistics = fit_statistics(clip_landmarks(ShardReader(data)), config.model)
     torch.manual_seed(0)

@@ -19,11 +19,11 @@ SIDE = 128
 TURNS = [(0, 0, 0), (25, 0, 0), (-35, 10, 8), (8, -25, -20)]
 
 
-def face(angles_deg=(0, 0, 0), *, lips=0.0, lids=0.0, shift_px=(0.0, 0.0)):
-    """The mean face in a crop, turned; the lower lip and the image-right eye's lower lid are moved down."""
+def face(angles_deg=(0, 0, 0), *, lips=0.0, shift_px=(0.0, 0.0)):
+    """The mean face in a crop, turned; what is below the lips' line is moved down, less so away from the middle."""
     points = mean_face().points.astype(np.float64).copy()
-    points[list(INNER_LIPS_LOWER[1:-1]), 1] += lips
-    points[list(LEFT_EYE_LOWER[1:-1]), 1] += lids
+    below = points[:, 1] > points[[13, 14], 1].mean()
+    points[:, 1] += lips * below * np.clip(1.3 - np.abs(points[:, 0]) / 0.4, 0, 1)
     R = matrix_from_angles(np.array(angles_deg, float))
     return points @ R.T * (SIDE * 0.3) + np.array([SIDE / 2 + shift_px[0], SIDE * 0.5 + shift_px[1], 0.0])
 
@@ -52,16 +52,16 @@ def test_vertices_are_the_sheets(angles_deg):
     np.testing.assert_allclose(moved[0].numpy(), sheet.moved_to(wanted), atol=1e-6)
 
 
-@pytest.mark.parametrize("map_size", [64, 128])
+@pytest.mark.parametrize(("map_size", "equal"), [(64, 0.9), (128, 0.95)])
 @pytest.mark.parametrize("angles_deg", TURNS)
-def test_equals_the_classical_warp(angles_deg, map_size):
+def test_equals_the_classical_warp(angles_deg, map_size, equal):
     # OpenCV also draws pixels whose centres lie just outside of a triangle, so along edges and folds they differ.
     photo, wanted = face(), face(angles_deg, lips=0.1, shift_px=(5, 3))
     found = flow(photo, wanted, map_size).flow_ndc[0].numpy()
     off_px = np.abs(found - mesh_flow_ref(photo, wanted, SIDE, map_size)).max(0) * SIDE / 2
     assert np.median(off_px) < 1e-3
-    assert (off_px < 0.25).mean() > 0.93
-    assert (off_px < 1.5).mean() > 0.985
+    assert (off_px < 0.25).mean() > equal
+    assert (off_px < 1.5).mean() > 0.97
 
 
 @pytest.mark.parametrize("map_size", [32, 64, 128])
@@ -101,11 +101,11 @@ def test_batch_equals_one_by_one():
         assert torch.equal(one.flags[0], whole.flags[i])
 
 
-@pytest.mark.parametrize(("before", "now", "hole"), [(0, 0.2, 1), (0, 0.01, 0), (0.2, 0.2, 0), (0.2, 0, 0), (0.15, 0.2, 0)])
+@pytest.mark.parametrize(("before", "now", "hole"), [(0, 0.15, 1), (0, 0.01, 0), (0.15, 0.15, 0), (0.15, 0, 0), (0.1, 0.15, 0)])
 def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
     wanted = face(lips=now)
     mouth = flag(flow(face(lips=before), wanted), "mouth")
-    assert at(mouth, wanted, (13, 14)) == pytest.approx(hole if now else 0, abs=1e-6)
+    assert at(mouth, wanted, (13, 14)) == pytest.approx(hole, abs=1e-6)
     assert at(mouth, wanted, (4,)) == 0
     # It is the area between the lips, no more.
     ring = wanted[list(INNER_LIPS), :2]

@@ -11,9 +11,13 @@ from skimage.data import astronaut, lfw_subset
 
 import reenact
 from reenact import Motion, ReenactError, Reenactor, Transfer
-from reenact.core import NoFaceError
+from reenact.core import CheckpointError, NoFaceError
+from reenact.geometry.head import in_mean_pose
 from reenact.inference.shipped import shipped_motions
 from reenact.media import VideoWriter, read_motion, write_image, write_motion
+from reenact.nn.checkpoint import write_checkpoint
+from reenact.retarget import neutral_frame
+from reenact.retarget.transformer import LandmarkTransformer, LandmarkTransformerConfig
 
 FRAMES = 12
 
@@ -134,6 +138,32 @@ def test_a_second_target_replaces_the_first(face, motion):
     assert (next(one.drive(motion)).image != first).any()
 
 
+def test_the_transformer_replaces_a_smile(face, motion):
+    """She smiles; a driver at rest leaves the smile to `relative` but not to the transformer."""
+    rest = motion.mesh_px[neutral_frame(motion.mesh_px)]
+
+    def smile(transfer):
+        one = Reenactor("warp", size=64, transfer=transfer)
+        one.set_target([face])
+        shape = in_mean_pose(one.retargeter(rest)(rest))[1]
+        return np.linalg.norm(shape[61] - shape[291])
+
+    assert smile("transformer") < 0.93 * smile("relative")
+
+
+def test_transformers_that_cannot_be_used(tmp_path):
+    with pytest.raises(ReenactError, match="choose that"):
+        Reenactor("warp", transformer=tmp_path)
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        Reenactor("warp", transfer="transformer", transformer=tmp_path)
+    small = LandmarkTransformer(LandmarkTransformerConfig(points="ibug68", hidden=0))
+    write_checkpoint(tmp_path, small.checkpoint())
+    with pytest.raises(CheckpointError, match="the points 'mesh'"):
+        Reenactor("warp", transfer="transformer", transformer=tmp_path)
+    with pytest.raises(ReenactError, match="has its own"):
+        Reenactor(Reenactor("warp").model, weights=tmp_path)
+
+
 def test_errors(face, motion, tmp_path):
     with pytest.raises(ReenactError, match="no target yet"):
         Reenactor("warp").drive(motion)
@@ -143,7 +173,7 @@ def test_errors(face, motion, tmp_path):
         Reenactor("warp", size=100)
     with pytest.raises(ReenactError, match="at least 64"):
         Reenactor("warp", max_side=10)
-    with pytest.raises(ReenactError, match="must be relative or absolute, not sideways"):
+    with pytest.raises(ReenactError, match="one of relative, absolute, transformer, not sideways"):
         Reenactor("warp", transfer="sideways")
     one = Reenactor("warp", size=64)
     for photos in ([], [face] * 9):

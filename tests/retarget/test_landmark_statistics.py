@@ -142,7 +142,7 @@ def test_too_few_expressions_are_refused():
 
 @pytest.fixture
 def ict_file(tmp_path):
-    """The mean face and three movements of it, in ICT-FaceKit's axes (y up, z toward the camera) and unit (cm), nodding."""
+    """The mean face and three movements of it, nodding, in ICT-FaceKit's axes (y up, z toward the camera) and unit."""
     rng = np.random.default_rng(4)
     ours = mean_face().points[:468]
     moved = rng.normal(0, 0.02, (3, 468, 3))

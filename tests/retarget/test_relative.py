@@ -76,7 +76,7 @@ def test_mirrored_driver_and_target_give_the_mirrored_result(target, driver):
     np.testing.assert_allclose(flipped, mirrored(straight), atol=2e-3)
 
 
-@pytest.mark.parametrize("transfer", list(Transfer))
+@pytest.mark.parametrize("transfer", [Transfer.RELATIVE, Transfer.ABSOLUTE])
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, (50.0, -20.0)), (3.0, (0.0, 0.0)), (0.4, (-80.0, 33.0))])
 def test_size_and_place_of_the_drivers_face_do_not_matter(target, driver, transfer, scale, shift):
     straight = Retargeter(target, NEUTRAL, transfer)(driver)

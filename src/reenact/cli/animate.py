@@ -43,10 +43,12 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)")
     p.add_argument(
         "--transfer",
-        choices=("relative", "absolute"),
+        choices=("relative", "absolute", "transformer"),
         default="relative",
-        help="relative adds the driver's change since its most neutral frame (default); absolute copies its face",
+        help="relative adds the driver's change since its most neutral frame (default); absolute copies its face; "
+        "transformer replaces the photo's expression by the driver's (a small network tells it from the face's shape)",
     )
+    p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
     layout = p.add_mutually_exclusive_group()
     layout.add_argument("--crop-only", action="store_true", help="show the face crop alone, not the whole photo")
     layout.add_argument("--grid", action="store_true", help="show target, driver and result side by side")
@@ -122,6 +124,7 @@ def _options(args: argparse.Namespace) -> Options:
         model=args.model,
         weights=args.weights,
         transfer=Transfer(args.transfer),
+        transformer=args.transformer,
         layout=Layout.GRID if args.grid else Layout.CROP if args.crop_only else Layout.PHOTO,
         size=args.size,
         max_side=args.max_side,

@@ -18,14 +18,13 @@ from reenact.core.progress import Progress, Silent
 from reenact.evaluation.packs import Frame, Packs
 from reenact.evaluation.predictions import Method, Predictions, begin, write_prediction
 from reenact.evaluation.protocols import ImageSet, Protocol, SetList
-from reenact.evaluation.transfer import Wanted, Way
+from reenact.evaluation.transfer import Wanted, Way, transformer_folder
 from reenact.evaluation.work import spread
 from reenact.geometry import FACE_CROP_SCALE, resize
 from reenact.maps import draw_maps
 from reenact.media import write_image
 from reenact.models import ReenactmentModel, create_model
-from reenact.models.zoo import shipped_weights
-from reenact.nn.checkpoint import CONFIG, sha256
+from reenact.nn.checkpoint import CONFIG, sha256, shipped_checkpoint
 
 _AT_ONCE = 16
 """Frames of one target drawn together."""
@@ -39,7 +38,7 @@ class Entry:
         model: of the zoo.
         weights: folder of a checkpoint; None for those that ship.
         transfer: for a different identity; a person's own landmarks need none.
-        transformer: folder of a landmark transformer, for that transfer.
+        transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
         name: in tables; None for the model's, with a transfer that is not the usual one.
     """
 
@@ -65,7 +64,7 @@ class Entry:
             ReenactError: no such model, or no weights.
         """
         model, way = create_model(self.model, self.weights), self.way(protocol)
-        weights = self.weights or (shipped_weights(self.model) if model.trained else None)
+        weights = self.weights or (shipped_checkpoint(self.model) if model.trained else None)
         return Method(
             name=self.title,
             model=self.model,
@@ -73,7 +72,9 @@ class Entry:
             weights_sha256=None if weights is None else sha256(weights / CONFIG),
             config=model.config.model_dump(mode="json"),
             transfer=way.value,
-            transformer_sha256=_digest(self.transformer) if way is Way.TRANSFORMER else None,
+            transformer_sha256=sha256(transformer_folder(self.transformer) / CONFIG)
+            if way is Way.TRANSFORMER
+            else None,
         )
 
 
@@ -120,7 +121,7 @@ def export(
 def export_inputs(
     packs: Packs, sets: SetList, out: Path, *, workers: int | None = None, progress: Progress | None = None
 ) -> None:
-    """The sets' own pictures, for another tool: `<set id>/target-1.png`..., `driver.png`, `driver-rest.png`; `sets.json`.
+    """The sets' own pictures, for another tool: `sets.json`; `target-1.png`..., `driver.png`, `driver-rest.png` of each.
 
     `driver-rest.png` is the driver's most neutral frame, for tools that carry over changes.
     """
@@ -192,7 +193,9 @@ def _tools(
     """A process' own."""
     model = create_model(entry.model, entry.weights).to(device)
     if model.needs.crop_scale != FACE_CROP_SCALE:
-        raise ReenactError(f"the model '{entry.model}' wants other crops than prepared data has; it cannot be evaluated")
+        raise ReenactError(
+            f"the model '{entry.model}' wants other crops than prepared data has; it cannot be evaluated"
+        )
     packs = Packs(*folders)
     return packs, model, Wanted(packs, drawn_at(model, size), way, entry.transformer)
 
@@ -237,7 +240,3 @@ def _maps(
 def _pixels(images_m1p1: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
     scaled = images_m1p1.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def _digest(folder: Path | None) -> str | None:
-    return None if folder is None else sha256(folder / CONFIG)

@@ -50,7 +50,9 @@ class Pack:
 
     def _sample(self, key: str) -> Sample:
         if key not in self._row_of:
-            raise ReenactError(f"{self.reader.folder} has no sample {key}; give the data that the sets were chosen from")
+            raise ReenactError(
+                f"{self.reader.folder} has no sample {key}; give the data that the sets were chosen from"
+            )
         return self.reader[self._row_of[key]]
 
     def pictures(self, frames: Iterable[Frame], size: int) -> dict[Frame, UInt8[np.ndarray, "s s 3"]]:

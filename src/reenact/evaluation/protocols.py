@@ -29,7 +29,10 @@ VERSION = 1
 
 SELF_SETS, SELF_VIDEOS = 2083, 100
 SETS_PER_IDENTITY = 2000
+RUN = 20
+"""Frames of a driver's clip that a target is given before the next clip: enough to judge a sequence."""
 TARGETS, DRIVERS = 500, 100
+_LEAST_DRIVERS = 10
 LEAST_GAP_S = 1.0
 _GAP_SHARE = 0.7
 """In clips too short for `LEAST_GAP_S`, targets are this share of the farthest distance away from the driver."""
@@ -131,7 +134,9 @@ def read_sets(path: Path) -> SetList:
     except FileNotFoundError:
         raise ReenactError(f"{path} is missing; 'reenact evaluate export' writes it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReenactError(f"{path} does not list sets ({error}); let 'reenact evaluate export' write it anew") from error
+        raise ReenactError(
+            f"{path} does not list sets ({error}); let 'reenact evaluate export' write it anew"
+        ) from error
 
 
 def choose_sets(
@@ -163,7 +168,9 @@ def choose_sets(
     if size % 32 or not 64 <= size <= 1024:
         raise ReenactError(f"the size of the pictures must be a multiple of 32 from 64 to 1024, not {size}")
     if protocol in (Protocol.CROSS_SOURCE, Protocol.WILD) and packs.targets is packs.drivers:
-        raise ReenactError(f"the protocol {protocol.value} takes its targets from another data set; give --targets PACK")
+        raise ReenactError(
+            f"the protocol {protocol.value} takes its targets from another data set; give --targets PACK"
+        )
     if protocol in (Protocol.SELF, Protocol.DIFFERENT) and packs.targets is not packs.drivers:
         raise ReenactError(f"the protocol {protocol.value} has one data set; leave out --targets")
     choose = {Protocol.SELF: _self, Protocol.DIFFERENT: _different}.get(protocol, _portraits)
@@ -192,23 +199,26 @@ def _self(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> l
 
 
 def _different(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> list[ImageSet]:
-    """2,000 sets for each person; drivers are spread evenly over all others."""
+    """2,000 sets for each person, driven by all others in turn, by `RUN` frames of one clip at a time."""
     clips = _by_identity(packs.drivers, split, Kind.CLIP)
     people = sorted(clips)
     if len(people) < 2:
-        raise ReenactError(f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed")
+        raise ReenactError(
+            f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed"
+        )
     sample = _Samples(packs.drivers)
     sets = []
     for i in range(count or SETS_PER_IDENTITY * len(people)):
-        rng = np.random.default_rng([seed, i])
-        who = people[i % len(people)]
-        target = sample(rng.choice(clips[who]))
-        others = [person for person in people if person != who]
-        clip = sample(rng.choice(clips[others[i // len(people) % len(others)]]))
+        round_, who = divmod(i, len(people))
+        run = round_ // RUN
+        of_run, rng = np.random.default_rng([seed, who, run]), np.random.default_rng([seed, i])
+        target = sample(of_run.choice(clips[people[who]]))
+        other = people[(who + 1 + run % (len(people) - 1)) % len(people)]
+        clip = sample(of_run.choice(clips[other]))
         driver = int(rng.choice(np.flatnonzero(clip.seen)))
         targets = _frames_of(target, _some(np.flatnonzero(target.seen), k, rng))
         name = f"{target.key} by {clip.key}"
-        sets.append(ImageSet(f"different-{i:06d}", who, targets, Frame(clip.key, driver), name))
+        sets.append(ImageSet(f"different-{i:06d}", people[who], targets, Frame(clip.key, driver), name))
     return sets
 
 
@@ -256,10 +266,11 @@ def _candidates(pack: ShardReader, split: Split, k: int) -> list[tuple[str, list
 
 
 def _shares(count: int | None, people: int) -> tuple[int, int]:
-    """How many targets and how many drivers each: in the paper's proportion, five to one, as far as there are people."""
+    """How many targets and drivers of each: in the paper's proportion, five to one, but ten drivers at least."""
     if count is None:
         return min(TARGETS, people), DRIVERS
-    targets = min(people, max(1, round(count / max(1, round(np.sqrt(count * DRIVERS / TARGETS))))))
+    drivers = max(_LEAST_DRIVERS, round(np.sqrt(count * DRIVERS / TARGETS)))
+    targets = min(people, TARGETS, max(1, round(count / drivers)))
     return targets, -(-count // targets)
 
 
@@ -308,7 +319,11 @@ class _Samples:
 def _rows(pack: ShardReader, split: Split, kind: Kind) -> list[int]:
     """Where the face was found in at least one frame."""
     columns = [pack.index[name].to_pylist() for name in ("split", "kind", "face_share")]
-    return [i for i, (s, what, share) in enumerate(zip(*columns, strict=True)) if s == split.value and what == kind.value and share > 0]
+    return [
+        i
+        for i, (s, what, share) in enumerate(zip(*columns, strict=True))
+        if s == split.value and what == kind.value and share > 0
+    ]
 
 
 def _by_identity(pack: ShardReader, split: Split, kind: Kind) -> dict[str, list[int]]:

@@ -36,6 +36,8 @@ VERSION = "1"
 COMPARED = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr")
 BEST_PSNR_DB = 100.0
 """Stands for equal pictures, whose PSNR is infinite: one that differs in a single colour by 1 of 255 has 101 dB."""
+OF_EQUALS = (1.0, 1.0, BEST_PSNR_DB, BEST_PSNR_DB, BEST_PSNR_DB)
+"""`COMPARED` of a picture with itself."""
 _SSIM_BORDER_PX = 5
 _MOUTH = [MESH_TO_IBUG68[i] for i in range(48, 60)]
 _MOUTH_MARGIN = 0.1
@@ -51,7 +53,7 @@ class FaceReader:
         self._embedder = IdentityEmbedder()
 
     def read(self, pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> list[Row]:
-        """`mesh` (478, 3), `embedding` (128,), `sharpness` () of the largest face in each picture; NaN without one."""
+        """`mesh` (478, 3), `embedding` (128,), `sharpness` () of each picture's largest face; NaN without one."""
         meshes = [self.mesh(picture) for picture in pictures]
         seen = [i for i, mesh in enumerate(meshes) if not np.isnan(mesh).any()]
         embeddings = np.full((len(pictures), EMBEDDING_SIZE), np.nan, np.float32)
@@ -88,7 +90,7 @@ def compare(
     truth: Sequence[UInt8[np.ndarray, "s s 3"]],
     truth_mesh: Float[np.ndarray, "b 478 3"],
 ) -> Float[np.ndarray, "b 5"]:
-    """`COMPARED` of each pair; the face is the hull of the truth's 68 landmarks, the mouth that of its lips, enlarged."""
+    """`COMPARED` of each pair; the face is the hull of the truth's 68 landmarks, the mouth `mouth_mask`."""
     a, b = _tensor(drawn), _tensor(truth)
     face = hull_mask(torch.from_numpy(truth_mesh), a.shape[-1])
     mouth = torch.from_numpy(np.stack([mouth_mask(mesh, a.shape[-1]) for mesh in truth_mesh]))
@@ -129,39 +131,38 @@ class Stage:
 
 
 def read_frames(
-    pack: Packs, side: str, frames: Sequence[Frame], size: int, store: Store, stage: Stage, *, again: bool = False
+    packs: Packs, side: str, frames: Sequence[Frame], size: int, store: Store, stage: Stage, *, again: bool = False
 ) -> list[Row]:
     """Readings of a pack's frames: those in the store, and the rest.
 
     Args:
-        pack: drivers and targets.
+        packs: drivers and targets.
         side: `driver` or `target`.
         frames: which, repeated or not.
         size: side of the pictures, pixels.
-        store: of this pack and size.
+        store: of this pack, size and kind of reading.
         stage: how.
         again: second readings instead (`mesh` alone).
     """
-    prefix = "again " if again else ""
-    new = [f for f in dict.fromkeys(frames) if store.get(f"{prefix}{f}") is None]
+    new = [frame for frame in dict.fromkeys(frames) if store.get(str(frame)) is None]
     new.sort(key=lambda frame: (frame.key, frame.number))
-    work = _Frames(pack.folders, side, size, again)
+    work = _Frames(packs.folders, side, size, again)
     what = f"read {side} frames{' again' if again else ''}"
     try:
         if new:
             for part, rows in spread(work, new, what=what, workers=stage.workers, progress=stage.progress):
                 for frame, row in zip(part, rows, strict=True):
-                    store.put(f"{prefix}{frame}", row)
+                    store.put(str(frame), row)
     finally:
         store.save()
-    return [row for f in frames if (row := store.get(f"{prefix}{f}")) is not None]
+    return [row for frame in frames if (row := store.get(str(frame))) is not None]
 
 
 def read_drawn(packs: Packs, predictions: Predictions, store: Store, stage: Stage) -> list[Row]:
     """Readings of drawn pictures, with `compared` (5,): those in the store whose file is the same, and the rest."""
     sets = predictions.sets.sets
-    paths = {one: predictions.path(one) for one in sets}
-    digests = {one: hashlib.sha256(path.read_bytes()).hexdigest() for one, path in paths.items() if path is not None}
+    paths = {one: path for one in sets if (path := predictions.path(one)) is not None}
+    digests = {one: hashlib.sha256(path.read_bytes()).hexdigest() for one, path in paths.items()}
     new = [(one, paths[one]) for one in sets if store.get(one.id, digests[one]) is None]
     new.sort(key=lambda pair: (pair[0].driver.key, pair[0].driver.number))
     truth = predictions.sets.protocol is Protocol.SELF

@@ -15,9 +15,9 @@ from torch import Tensor
 from reenact.core import ReenactError
 from reenact.evaluation.packs import Frame, Packs
 from reenact.evaluation.protocols import ImageSet
-from reenact.nn.checkpoint import read_checkpoint
+from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
 from reenact.retarget import Retargeter, Transfer
-from reenact.retarget.transformer import LandmarkTransformer, TransformerRetargeter
+from reenact.retarget.transformer import KIND, LandmarkTransformer, TransformerRetargeter
 
 Pictures = Callable[[Frame], UInt8[np.ndarray, "s s 3"]]
 
@@ -39,15 +39,15 @@ class Wanted:
         packs: where the pictures come from.
         size: side of the crops, pixels.
         way: how.
-        transformer: folder of a landmark transformer's checkpoint, for that way.
+        transformer: folder of a landmark transformer's checkpoint, for that way; None for the one that ships.
 
     Raises:
-        ReenactError: the transformer is missing, or gives 68 points only.
+        ReenactError: the transformer is missing, or moves 68 points only.
     """
 
     def __init__(self, packs: Packs, size: int, way: Way, transformer: Path | None = None) -> None:
         self._packs, self._size, self._way = packs, size, way
-        self._transformer = None if way is not Way.TRANSFORMER else read_transformer(transformer)
+        self._transformer = None if way is not Way.TRANSFORMER else read_transformer(transformer_folder(transformer))
         self.sees_pictures = self._transformer is not None and self._transformer.config.image != "none"
 
     def __call__(self, one: ImageSet, target: Pictures, driver: Pictures) -> Float[np.ndarray, "478 3"]:
@@ -70,15 +70,27 @@ class Wanted:
         return TransformerRetargeter(self._transformer, meshes, rest, images)(wanted, image)
 
 
+def transformer_folder(given: Path | None) -> Path:
+    """The landmark transformer that was asked for, or the one that ships.
+
+    Raises:
+        ReenactError: neither.
+    """
+    folder = given or shipped_checkpoint(KIND)
+    if folder is None:
+        raise ReenactError(
+            "no landmark transformer ships with this release; train one and give its --transformer folder"
+        )
+    return folder
+
+
 @lru_cache(maxsize=1)
-def read_transformer(folder: Path | None) -> LandmarkTransformer:
+def read_transformer(folder: Path) -> LandmarkTransformer:
     """A transformer of the whole mesh.
 
     Raises:
-        ReenactError: no folder, or another kind of checkpoint.
+        ReenactError: another kind of checkpoint, or one of 68 points.
     """
-    if folder is None:
-        raise ReenactError("this transfer needs a trained landmark transformer; give its folder with --transformer")
     transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(folder))
     if transformer.config.points != "mesh":
         raise ReenactError(f"{folder} moves 68 points, and models want the whole mesh; give a transformer of the mesh")

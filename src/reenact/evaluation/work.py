@@ -17,7 +17,8 @@ import torch
 from reenact.core.progress import Progress
 from reenact.data.pool import one_thread, single_threaded
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 PART = 32
 """Sets worked on together: they share decoded frames and encoded targets."""
@@ -65,9 +66,7 @@ def _here(work: Callable[[Sequence[T]], R], parts: list[Sequence[T]]) -> Iterato
         yield part, result
 
 
-def _there(
-    work: Callable[[Sequence[T]], R], parts: list[Sequence[T]], workers: int
-) -> Iterator[tuple[Sequence[T], R]]:
+def _there(work: Callable[[Sequence[T]], R], parts: list[Sequence[T]], workers: int) -> Iterator[tuple[Sequence[T], R]]:
     # MediaPipe deadlocks in processes that were forked.
     with single_threaded(), ProcessPoolExecutor(workers, mp.get_context("spawn"), initializer=_begin) as pool:
         waiting = iter(parts)

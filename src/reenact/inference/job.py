@@ -73,6 +73,7 @@ class Options:
         model: name in the zoo.
         weights: folder of a checkpoint; None for the weights that ship.
         transfer: see `Transfer`.
+        transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
         layout: see `Layout`.
         size: side of the face crop, or None for the model's choice.
         max_side: longest side of the result.
@@ -84,6 +85,7 @@ class Options:
     model: str = "warp"
     weights: Path | None = None
     transfer: Transfer = Transfer.RELATIVE
+    transformer: Path | None = None
     layout: Layout = Layout.PHOTO
     size: int | None = None
     max_side: int = 1920
@@ -154,6 +156,7 @@ class _Job:
             size=self.options.size,
             max_side=self.options.max_side,
             weights=self.options.weights,
+            transformer=self.options.transformer,
         )
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -15,7 +15,17 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from reenact.core import DriverFrame, Landmarks, MapKind, Motion, NoFaceError, ReenactError, TargetCode, TargetSet
+from reenact.core import (
+    CheckpointError,
+    DriverFrame,
+    Landmarks,
+    MapKind,
+    Motion,
+    NoFaceError,
+    ReenactError,
+    TargetCode,
+    TargetSet,
+)
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
 from reenact.inference.composite import Compositor
 from reenact.inference.track import Track, TrackFolder, check_face_number
@@ -24,10 +34,13 @@ from reenact.media import is_image, read_image
 from reenact.media.formats import check_not_animated
 from reenact.media.motion_file import is_motion, read_motion
 from reenact.models import ReenactmentModel, create_model
+from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
 from reenact.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenact.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenact.perception.observe import check_picture
 from reenact.retarget import Retargeter, Transfer, neutral_frame
+from reenact.retarget.transformer import KIND as LANDMARK_TRANSFORMER
+from reenact.retarget.transformer import LandmarkTransformer, TransformerRetargeter
 
 Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
@@ -48,16 +61,21 @@ class Target:
     Args:
         photo: (H, W, 3) the first photo, in the size of the result.
         crop: the square of it that moves.
-        mesh_px: (478, 3) its landmarks in the crop's pixels.
+        all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
         code: what the model keeps of all photos.
         other_people: numbers, from 1, of the photos that look like someone else than the first.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
     crop: Crop
-    mesh_px: Float[np.ndarray, "478 3"]
+    all_mesh_px: Float[np.ndarray, "k 478 3"]
     code: TargetCode
     other_people: tuple[int, ...] = ()
+
+    @property
+    def mesh_px(self) -> Float[np.ndarray, "478 3"]:
+        """The first photo's landmarks."""
+        return self.all_mesh_px[0]
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,8 @@ class Reenactor:
             nothing), or for models that work at any resolution what the photo has (256 to 1024).
         max_side: photos with a longer side are shrunk to it first.
         weights: folder of a checkpoint for a model given by name; None for the weights that ship.
+        transformer: folder of a landmark transformer's checkpoint, for the transfer of that name; None for the one
+            that ships.
     """
 
     def __init__(
@@ -97,14 +117,18 @@ class Reenactor:
         size: int | None = None,
         max_side: int = 1920,
         weights: str | os.PathLike[str] | None = None,
+        transformer: str | os.PathLike[str] | None = None,
     ) -> None:
         if weights is not None and not isinstance(model, str):
             raise ReenactError("weights go with the name of a model; a model that is given has its own")
         self.model = create_model(model, weights) if isinstance(model, str) else model
         ways = [way.value for way in Transfer]
         if transfer not in ways:
-            raise ReenactError(f"the transfer must be {' or '.join(ways)}, not {transfer}")
+            raise ReenactError(f"the transfer must be one of {', '.join(ways)}, not {transfer}")
         self.transfer = Transfer(transfer)
+        if transformer is not None and self.transfer is not Transfer.TRANSFORMER:
+            raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
+        self._transformer = _load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
         if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
             allowed = f"a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}"
             raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
@@ -164,12 +188,16 @@ class Reenactor:
         with torch.inference_mode():
             code = self.model.encode_target(TargetSet(images, mesh_px, self._maps(mesh_px, crops[0].size)))
         others = _other_people(pictures, faces) if len(pictures) > 1 else ()
-        self._target = Target(pictures[0], crops[0], meshes[0], code, others)
+        self._target = Target(pictures[0], crops[0], mesh_px, code, others)
         self._compositor = Compositor(pictures[0], crops[0])
         return self._target
 
-    def retargeter(self, neutral_mesh: Float[np.ndarray, "478 3"]) -> Retargeter:
+    def retargeter(
+        self, neutral_mesh: Float[np.ndarray, "478 3"]
+    ) -> Callable[[Float[np.ndarray, "478 3"]], Float[np.ndarray, "478 3"]]:
         """Carries a driver's landmarks over to the target; `neutral_mesh` is the driver at rest."""
+        if self._transformer is not None:
+            return TransformerRetargeter(self._transformer, self.target.all_mesh_px, neutral_mesh)
         return Retargeter(self.target.mesh_px, neutral_mesh, self.transfer)
 
     def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
@@ -288,6 +316,19 @@ class Reenactor:
             size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
         size = size or self.model.resolution or STANDARD_SIZE
         return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
+
+
+def _load_transformer(folder: str | os.PathLike[str] | None) -> LandmarkTransformer:
+    place = folder if folder is not None else shipped_checkpoint(LANDMARK_TRANSFORMER)
+    if place is None:
+        raise CheckpointError("no landmark transformer ships with this release; train one and give its folder")
+    transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(place))
+    if transformer.config.points != "mesh" or transformer.config.image != "none":
+        raise CheckpointError(
+            f"the landmark transformer in {place} needs more than the mesh or gives less; "
+            "animation takes one for the points 'mesh' that looks at no pictures"
+        )
+    return transformer
 
 
 def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import resources
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from reenact.core import CheckpointError, ReenactError
 from reenact.models.contract import ReenactmentModel
 from reenact.models.marionette import MarioNETte
 from reenact.models.warp import Warp
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint
+from reenact.nn.checkpoint import Checkpoint, read_checkpoint, shipped_checkpoint
 
 ZOO: dict[str, type[ReenactmentModel]] = {
     "warp": Warp,
@@ -38,7 +37,7 @@ def create_model(name: str, weights: str | os.PathLike[str] | None = None) -> Re
         if weights is not None:
             raise ReenactError(f"the model '{name}' needs no weights; leave them out")
         return kind(kind.config_type()).eval()
-    folder = Path(weights) if weights is not None else shipped_weights(name)
+    folder = Path(weights) if weights is not None else shipped_checkpoint(name)
     if folder is None:
         raise CheckpointError(f"no weights of the model '{name}' ship with this release; train some and give their folder")
     checkpoint = read_checkpoint(folder)
@@ -67,9 +66,3 @@ def model_of(checkpoint: Checkpoint) -> ReenactmentModel:
     if checkpoint.digest:
         model.version = f"{kind.version}-{checkpoint.digest[:12]}"
     return model.eval()
-
-
-def shipped_weights(name: str) -> Path | None:
-    """Folder of the weights in the package; None if there are none of that name."""
-    folder = Path(str(resources.files("reenact"))) / "weights" / name
-    return folder if folder.is_dir() else None

@@ -11,12 +11,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from reenact.core import CheckpointError
@@ -72,7 +73,7 @@ def write_checkpoint(
     digests = {}
     for number, part in enumerate(parts):
         name = "model.safetensors" if len(parts) == 1 else f"model-{number + 1:03d}-of-{len(parts):03d}.safetensors"
-        save_file(part, beside / name)
+        (beside / name).write_bytes(save(part))  # `save_file` would make it readable for its owner only
         digests[name] = sha256(beside / name)
     description = {
         "format": FORMAT,
@@ -123,6 +124,12 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         card=(folder / CARD).read_text() if (folder / CARD).exists() else "",
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
+
+
+def shipped_checkpoint(name: str) -> Path | None:
+    """Folder of the weights of that name in the package; None if there are none."""
+    folder = Path(str(resources.files("reenact"))) / "weights" / name
+    return folder if folder.is_dir() else None
 
 
 def sha256(path: Path) -> str:

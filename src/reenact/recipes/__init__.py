@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from reenact.core import ReenactError
-from reenact.recipes import marionette
+from reenact.recipes import landmark_transformer, marionette
 from reenact.training import RunConfig
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
@@ -15,6 +15,9 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "marionette-lite-adain": marionette.lite_adain,
     "marionette-lite-attention": marionette.lite_attention,
     "marionette-lite-alignment": marionette.lite_alignment,
+    "landmark-transformer": landmark_transformer.mesh,
+    "landmark-transformer-68": landmark_transformer.ibug68,
+    "landmark-transformer-paper": landmark_transformer.paper,
 }
 
 

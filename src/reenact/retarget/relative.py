@@ -35,6 +35,9 @@ class Transfer(str, Enum):
     """The driver's change since its most neutral frame, added to the target. Keeps the target's face shape."""
     ABSOLUTE = "absolute"
     """The driver's own shape and head angles, at the target's size and place. The driver's face shape shows."""
+    TRANSFORMER = "transformer"
+    """The driver's expression, as paper B's landmark transformer tells it from the face's shape, in the target's
+    shape without its own expression; head movement as in RELATIVE (`retarget.transformer`)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Retargeter:
     Args:
         target_mesh: (478, 3) the target's landmarks in the pixels of its crop.
         neutral_mesh: (478, 3) the driver's most neutral frame (`neutral_frame`), driver's pixels.
-        transfer: relative or absolute.
+        transfer: relative or absolute; the third way is `transformer.TransformerRetargeter`.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Retargeter:
         neutral_mesh: Float[np.ndarray, "478 3"],
         transfer: Transfer = Transfer.RELATIVE,
     ) -> None:
+        if transfer is Transfer.TRANSFORMER:
+            raise ValueError("this is done by a TransformerRetargeter")
         self.transfer = transfer
         target_head, self._target = in_mean_pose(target_mesh)
         neutral_head, self._neutral = in_mean_pose(neutral_mesh)

@@ -82,25 +82,25 @@ def down(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class PhotoEncoder(nn.Module):
-    """A photo and its raster, unwarped -> features at a quarter and at an eighth of the resolution."""
+    """A photo and its raster, unwarped -> features at a quarter and, for attention, an eighth of the resolution."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(6 * 16, config.width(2), 1), Block(config.width(2)))
-        self.down = down(config.width(2), config.width(3))
+        self.down = down(config.width(2), config.width(3)) if config.attention else None
 
     def forward(
         self, photos: Float[Tensor, "b 3 h w"], rasters: Float[Tensor, "b 3 h w"]
-    ) -> tuple[Float[Tensor, "b c2 h4 w4"], Float[Tensor, "b c3 h8 w8"]]:
+    ) -> tuple[Float[Tensor, "b c2 h4 w4"], Float[Tensor, "b c3 h8 w8"] | None]:
         """Input, output; sizes at 128 pixels.
 
         | | shape |
         |---|---|
         | photos, rasters | (B, 3, 128, 128) in [-1, 1] |
-        | fine, coarse | (B, 64, 32, 32), (B, 96, 16, 16) |
+        | fine, coarse | (B, 64, 32, 32), (B, 96, 16, 16); None without attention |
         """
         fine = self.stem(torch.cat([photos, rasters], dim=1))
-        return fine, self.down(fine)
+        return fine, self.down(fine) if self.down is not None else None
 
 
 class WarpEncoder(nn.Module):
@@ -173,7 +173,7 @@ class Trunk(nn.Module):
         mesh_flow_ndc: Float[Tensor, "b k 2 h2 w2"],
         weights: Float[Tensor, "b k h2 w2"],
         fine: Float[Tensor, "b k c2 h4 w4"],
-        coarse: Float[Tensor, "b k c3 h8 w8"],
+        coarse: Float[Tensor, "#b k c3 h8 w8"] | None,
     ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
         """Input, output; sizes at 128 pixels.
 
@@ -181,13 +181,13 @@ class Trunk(nn.Module):
         |---|---|
         | h2 | (B, 32, 64, 64), `WarpEncoder`'s features, summed over photos |
         | mesh_flow_ndc, weights | (B, K, 2, 64, 64), (B, K, 64, 64) |
-        | fine, coarse | (B, K, 64, 32, 32), (B, K, 96, 16, 16), `PhotoEncoder`'s |
+        | fine, coarse | (B, K, 64, 32, 32), (B or 1, K, 96, 16, 16), `PhotoEncoder`'s |
         | flow | (B, 2, 64, 64), to be added to the mesh flow of every photo |
         | difference, logit | (B, 3, 128, 128), (B, 1, 128, 128), see `Heads` |
         """
         h4 = self.down4(h2)
         h8 = self.down8(h4)
-        if self.attention is not None:
+        if self.attention is not None and coarse is not None:
             h8, _ = self.attention(h8, coarse)
         u8 = self.up8(torch.cat([doubled(self.down16(h8)), h8], dim=1))
         flow8 = self.reach_ndc * self.flow8(u8).tanh()

@@ -38,7 +38,7 @@ class HybridCode(TargetCode):
         photos: the K photos, as they are.
         mesh_px: their landmarks, in their pixels.
         small, rasters: photos and rasters at the network's resolution.
-        fine, coarse: their features at a quarter and an eighth of that.
+        fine, coarse: their features at a quarter and, for attention, an eighth of that.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
@@ -46,7 +46,7 @@ class HybridCode(TargetCode):
     small: Float[Tensor, "b k 3 h w"]
     rasters: Float[Tensor, "b k 3 h w"]
     fine: Float[Tensor, "b k _ _ _"]
-    coarse: Float[Tensor, "b k _ _ _"]
+    coarse: Float[Tensor, "b k _ _ _"] | None
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,9 @@ class HybridGenerator(nn.Module):
         small = resized(targets.flatten(0, 1), size)
         rasters = resized(rasters.flatten(0, 1), size)
         fine, coarse = self.photo_encoder(small, rasters)
-        parts = (part.unflatten(0, axes) for part in (small, rasters, fine, coarse))
-        return HybridCode(targets, mesh_px, *parts)
+        small, rasters, fine = (part.unflatten(0, axes) for part in (small, rasters, fine))
+        coarse = coarse.unflatten(0, axes) if coarse is not None else None
+        return HybridCode(targets, mesh_px, small, rasters, fine, coarse)
 
     def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
         """Draw. The code of one person serves any number of frames."""

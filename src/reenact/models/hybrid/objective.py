@@ -37,8 +37,8 @@ from reenact.nn.checkpoint import Checkpoint
 MOUTH = tuple(dict.fromkeys((61, *OUTER_LIPS_UPPER, 17, 84, 91, 146, 181, 314, 321, 375, 405, *INNER_LIPS)))
 _BAND = 16
 """The silhouette's band is a twelfth or so of the face: this share of the picture's side, on both sides of it together."""
-_RIGHT = 0.1
-"""Where the warp's mean error is well below this (of 2), it is right."""
+_RIGHT = 0.04
+"""Where the warp's mean error is well below this (of 2: five grey levels), it is right."""
 
 
 class HybridObjectiveConfig(BaseModel):
@@ -51,9 +51,9 @@ class HybridObjectiveConfig(BaseModel):
     pixel: float = Field(default=4, ge=0)
     """L1 of the result."""
     perceptual: float = Field(default=1, ge=0)
-    paint: float = Field(default=1, ge=0)
+    paint: float = Field(default=2, ge=0)
     """L1 of the painting alone, so that it learns where the mask hides it, too."""
-    mask: float = Field(default=0.2, ge=0)
+    mask: float = Field(default=0.02, ge=0)
     """Painting where the warp is right."""
     smooth: float = Field(default=2, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reenact.losses import FeatureReader
 from reenact.models.oneshot.shape_encoder import ShapeEncoder, ShapeEncoderConfig
 from reenact.models.oneshot.verification import FACE_SIZE, VerificationConfig, VerificationNet
 from reenact.nn.checkpoint import Checkpoint
@@ -59,6 +62,10 @@ def identity_features(checkpoint: Checkpoint) -> IdentityFeatures:
     network = VerificationNet(VerificationConfig.model_validate(checkpoint.config))
     network.load_state_dict(dict(checkpoint.tensors))
     return IdentityFeatures(network)
+
+
+FEATURE_READERS: Mapping[str, FeatureReader] = {SHAPE_ENCODER: shape_features, VERIFICATION: identity_features}
+"""Both, for `losses.build_features`."""
 
 
 def _scaled(image: Tensor, side: int) -> Tensor:

@@ -17,6 +17,11 @@ from reenact.nn import BasicBlock, conv_norm
 HEATMAPS = 17
 """15 boundaries and 2 gazes."""
 
+_FIRST_LOGIT = -4.0
+"""Heat of 0.02, about the share of places that a boundary goes through."""
+_SHARPNESS = 8.0
+"""A softmax as narrow as a landmark needs logits that reach far; a fresh layer's would take hundreds of steps there."""
+
 CURVE_POINTS: tuple[int, ...] = (
     *(contours.RIGHT_EYE + contours.LEFT_EYE + contours.RIGHT_IRIS + contours.LEFT_IRIS),
     *(contours.INNER_LIPS + contours.OUTER_LIPS_UPPER),
@@ -85,6 +90,9 @@ class ShapeEncoder(nn.Module):
         self.up2 = conv_norm(w4, w2, kernel=1)
         self.mix2 = nn.Sequential(conv_norm(w2, w2), nn.ReLU())
         self.heat = nn.Conv2d(w2, HEATMAPS, 1)
+        # A fresh network sees no boundaries, as is right nearly everywhere, and its loss leaves room for the points'.
+        assert self.heat.bias is not None
+        nn.init.constant_(self.heat.bias, _FIRST_LOGIT)
         self.read = nn.Sequential(conv_norm(w4 + HEATMAPS, w8), nn.ReLU())
         # A bias would be the same at all places of a map, and cancel in the softmax.
         self.points = nn.Conv2d(w8, len(CURVE_POINTS), 1, bias=False)
@@ -104,7 +112,7 @@ class ShapeEncoder(nn.Module):
         heat_logits = self.heat(self.mix2(half + _doubled(self.up2(at_quarter))))
         heat = F.avg_pool2d(torch.sigmoid(heat_logits), 2)
         point_logits = self.points(self.read(torch.cat([at_quarter, heat], dim=1)))
-        return Shape(heat_logits, soft_argmax(point_logits, pixels=4))
+        return Shape(heat_logits, soft_argmax(_SHARPNESS * point_logits, pixels=4))
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
         """Maps at a half, a quarter, an eighth and a sixteenth of the size, all >= 0, for perceptual losses."""

@@ -22,8 +22,8 @@ from reenact.retarget.transformer.statistics import LandmarkStatistics
 class LandmarkTransformerObjective(Objective[FrameBatch]):
     """Mean squared error of the standardized coefficients of expressions whose clip's identity is known.
 
-    Few people are in small data sets, and the disentangler would learn them by heart. So expressions change faces: what
-    is left of another sample when its clip's identity is known is that identity, and a photo lends all that it shows.
+    Small data sets show few people, whom the disentangler would learn by heart. So expressions change faces: another
+    sample lends its clip's identity, or, if it is a photo or of an unknown clip, all that it shows.
 
     Args:
         config: network, augmentation.
@@ -43,7 +43,7 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
             image = self.transformer.disentangler.image
             assert isinstance(image, ResNet50Features)
             load_resnet50(image, config.resnet50)
-        # Found anew by the same fit, so no part of a checkpoint: they would outweigh the network.
+        # Found again by the same fit, so no part of a checkpoint: of many clips, they would outweigh the network.
         self.register_buffer("clips", torch.from_numpy(statistics.clips), persistent=False)
         self.register_buffer("identities", torch.from_numpy(statistics.identities).float(), persistent=False)
         self.register_buffer("mirror", torch.tensor(self.transformer.points.mirror), persistent=False)
@@ -56,9 +56,9 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
         return self.transformer
 
     def generator_step(self, batch: FrameBatch) -> Step:
-        """The mean squared error. What changes faces at random draws from PyTorch's generator.
+        """The mean squared error over the samples of known clips; the others only lend their faces.
 
-        Samples of clips that `statistics` does not know, and photos, only lend their faces.
+        Random numbers come from PyTorch's generator.
         """
         config, transformer = self.config, self.transformer
         shapes = transformer.points.normalized(batch.mesh_px.detach().cpu().numpy())[1]

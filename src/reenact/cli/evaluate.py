@@ -1,0 +1,269 @@
+"""`reenact evaluate`: how good methods are, by the papers' protocols."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reenact.cli.progress import Bar
+from reenact.core.errors import ReenactError
+
+if TYPE_CHECKING:
+    from reenact.evaluation import Entry, Packs, SetList
+
+_PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild")
+_TRANSFERS = ("relative", "absolute", "transformer")
+_STOPPED = "stopped; the same command continues where it stopped"
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser(
+        "evaluate",
+        help="measure methods by the papers' protocols",
+        description="Draw a protocol's pictures once, score them, print tables beside the papers' numbers.",
+        epilog="Results of other tools are scored the same way. See docs/evaluation.md.",
+    )
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_run(actions)
+    _add_export(actions)
+    _add_score(actions)
+    _add_table(actions)
+    _add_retargeting(actions)
+
+
+def _add_run(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser("run", help="export, score and print tables", description="Do all for several models.")
+    p.add_argument("--models", default="warp", metavar="A,B=DIR", help="names, each perhaps with its weights' folder")
+    p.add_argument("--protocol", default="self", metavar="A,B", help=f"of {', '.join(_PROTOCOLS)} (default: self)")
+    p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each set (default: 1)")
+    _add_data(p)
+    _add_transfer(p)
+    _add_work(p)
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures, results and figures")
+    p.add_argument("--no-figures", action="store_true", help="tables only")
+    p.set_defaults(run=_run, stopped=_STOPPED)
+
+
+def _add_export(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser("export", help="draw a protocol's pictures", description="Draw a protocol's pictures.")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="NAME", help="which model ('reenact models' lists them)")
+    what.add_argument("--inputs", action="store_true", help="write what another tool is to draw from")
+    p.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint (default: those that ship)")
+    p.add_argument("--name", help="of the method, in tables (default: the model's)")
+    p.add_argument("--protocol", default="self", choices=_PROTOCOLS, help="who drives whom (default: %(default)s)")
+    p.add_argument("--k", type=int, default=1, help="target pictures in each set (default: %(default)s)")
+    _add_data(p)
+    _add_transfer(p)
+    _add_work(p)
+    p.add_argument("--attention", type=int, default=0, metavar="N", help="draw where marionette looks, for N sets")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    p.set_defaults(run=_export, stopped=_STOPPED)
+
+
+def _add_score(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser(
+        "score",
+        help="score drawn pictures",
+        description="Score folders of pictures, named '<set id>.png' or '.webp', and compare those of the same sets.",
+    )
+    p.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="what 'export' or another tool wrote")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results, tables and figures")
+    p.add_argument("--data", type=Path, metavar="PACK", help="prepared data (default: what was drawn from)")
+    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
+    p.add_argument("--sets", type=Path, metavar="FILE", help="sets.json that another tool's pictures were drawn for")
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+    p.add_argument("--no-figures", action="store_true", help="tables only")
+    p.set_defaults(run=_score, stopped=_STOPPED)
+
+
+def _add_table(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser("table", help="print results beside the papers'", description="Print tables of results.")
+    p.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.jsonl, or the folder it is in")
+    p.add_argument("--format", default="markdown", choices=("markdown", "latex", "html"), help="default: %(default)s")
+    p.set_defaults(run=_table)
+
+
+def _add_retargeting(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser(
+        "retargeting",
+        help="score retargeting against exact truth",
+        description="Score transfers on ICT-FaceKit's faces: person A with the expression of person B.",
+    )
+    p.add_argument("--ict", type=Path, required=True, metavar="FILE", help="neutral, ident, expr and names, as .npz")
+    p.add_argument("--transformer", type=Path, metavar="DIR", help="landmark transformer (default: the one that ships)")
+    p.add_argument("--people", type=int, default=40, metavar="N", help="pairs of people (default: %(default)s)")
+    p.add_argument(
+        "--photo-expression",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="strength of an expression in the target's photo (default: %(default)s, at rest)",
+    )
+    p.add_argument("--seed", type=int, default=0, help="of the random faces (default: %(default)s)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    p.set_defaults(run=_retargeting)
+
+
+def _add_data(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--data", type=Path, required=True, metavar="PACK", help="what 'reenact prepare' wrote")
+    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
+    p.add_argument("--sets", type=int, metavar="N", help="how many sets (default: as the paper, or as there are)")
+    p.add_argument("--seed", type=int, default=0, help="of the choice of sets (default: %(default)s)")
+    p.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: %(default)s")
+    p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
+
+
+def _add_transfer(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--transfer", default="relative", choices=_TRANSFERS, help="between people (default: %(default)s)")
+    p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
+
+
+def _add_work(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default="cpu", help="where models run: cpu (default), cuda...")
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Export each model for each protocol and K, then score all."""
+    from reenact.evaluation import Form, export, result_tables, score_folders, write_tables
+
+    folders = []
+    entries = [_entry(args, *item.partition("=")[::2]) for item in args.models.split(",")]
+    for protocol in args.protocol.split(","):
+        if protocol not in _PROTOCOLS:
+            raise ReenactError(f"there is no protocol '{protocol}'; choose of: {', '.join(_PROTOCOLS)}")
+        for k in args.k.split(","):
+            if not k.isdigit():
+                raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
+            packs, sets = _sets(args, protocol, int(k))
+            for entry in entries:
+                out = args.out / sets.name / entry.title
+                export(packs, sets, entry, out, device=args.device, workers=args.workers, progress=Bar(unit="set"))
+                folders.append(out)
+    results = score_folders(
+        folders,
+        args.out,
+        data=args.data,
+        targets=args.targets,
+        figures=not args.no_figures,
+        workers=args.workers,
+        progress=Bar(unit="picture"),
+    )
+    print(write_tables(result_tables(results), Form.MARKDOWN), end="")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Draw."""
+    from reenact.evaluation import export, export_inputs
+
+    packs, sets = _sets(args, args.protocol, args.k)
+    if args.inputs:
+        export_inputs(packs, sets, args.out, workers=args.workers, progress=Bar(unit="set"))
+        print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
+        return 0
+    entry = _entry(args, args.model, args.weights)
+    if args.attention:
+        _draw_attention(args, entry, packs, sets)
+    export(packs, sets, entry, args.out, device=args.device, workers=args.workers, progress=Bar(unit="set"))
+    print(f"{len(sets)} pictures: {args.out}")
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    """Score."""
+    from reenact.evaluation import Form, result_tables, score_folders, write_tables
+
+    results = score_folders(
+        args.folders,
+        args.out,
+        data=args.data,
+        targets=args.targets,
+        sets=args.sets,
+        figures=not args.no_figures,
+        workers=args.workers,
+        progress=Bar(unit="picture"),
+    )
+    print(write_tables(result_tables(results), Form.MARKDOWN), end="")
+    return 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    """Print."""
+    from reenact.evaluation import Form, read_results, result_tables, write_tables
+    from reenact.evaluation.report import RESULTS
+
+    files = [path / RESULTS if path.is_dir() else path for path in args.results]
+    results = [one for path in files for one in read_results(path)]
+    print(write_tables(result_tables(results), Form(args.format)), end="")
+    return 0
+
+
+def _retargeting(args: argparse.Namespace) -> int:
+    """Measure against synthetic truth."""
+    import numpy as np
+
+    from reenact.evaluation.retargeting import make_trials, measure, methods, read_face_model
+    from reenact.evaluation.transfer import read_transformer, transformer_folder
+
+    if args.people < 1:
+        raise ReenactError(f"--people must be 1 or more, not {args.people}")
+    model = read_face_model(args.ict)
+    transformer = read_transformer(transformer_folder(args.transformer))
+    rng = np.random.default_rng(args.seed)
+    trials = make_trials(model, rng, people=args.people, target_expression=args.photo_expression)
+    found = measure(trials, methods(transformer))
+    parts = list(next(iter(found.values())))
+    print("error, % of the outer-eye distance [95% interval over people]\n")
+    print(f"| transfer | {' | '.join(parts)} |\n|---|{'---:|' * len(parts)}")
+    for name, row in found.items():
+        print(f"| {name} | {' | '.join(f'{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]' for i in row.values())} |")
+    if args.json:
+        numbers = {name: {part: vars(i) for part, i in row.items()} for name, row in found.items()}
+        args.json.write_text(json.dumps(numbers, indent=1) + "\n")
+    return 0
+
+
+def _sets(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, SetList]:
+    from reenact.data import Split
+    from reenact.evaluation import Packs, Protocol, choose_sets
+
+    packs = Packs(args.data, args.targets)
+    return packs, choose_sets(
+        packs,
+        Protocol(protocol),
+        k=k,
+        count=args.sets,
+        seed=args.seed,
+        split=Split(args.split),
+        size=args.size,
+    )
+
+
+def _entry(args: argparse.Namespace, model: str, weights: Path | str | None) -> Entry:
+    from reenact.evaluation import Entry, Way
+
+    return Entry(
+        model,
+        weights=Path(weights) if weights else None,
+        transfer=Way(args.transfer),
+        transformer=args.transformer,
+        name=getattr(args, "name", None),
+    )
+
+
+def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: SetList) -> None:
+    from reenact.evaluation.figures import attention_figure
+    from reenact.media import write_image
+    from reenact.models import create_model
+
+    model = create_model(entry.model, entry.weights)
+    if model.name != "marionette":
+        raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure = attention_figure(model, sets.sets[: args.attention], packs, entry.way(sets.protocol), entry.transformer)
+    write_image(args.out / "attention.png", figure)

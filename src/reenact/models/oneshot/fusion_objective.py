@@ -1,0 +1,158 @@
+"""How FusionNet learns, after F and D, which stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from reenact.core import MapKind, PairBatch
+from reenact.losses import (
+    FeatureNetwork,
+    FeatureNetworkConfig,
+    FeatureReader,
+    MapsNeeded,
+    Objective,
+    Step,
+    build_features,
+    perceptual_loss,
+    weighted_l1,
+)
+from reenact.models.oneshot.classical import warped_m1p1, warped_photo
+from reenact.models.oneshot.features import FEATURE_READERS
+from reenact.models.oneshot.fusion import FusionNet, blend
+from reenact.models.oneshot.model import GAZE
+from reenact.models.oneshot.objective import PartWeights, masked_psnr, model_checkpoint, trained_generator
+from reenact.nn.checkpoint import Checkpoint
+
+_FUSION = "fusion."
+
+
+class FusionObjectiveConfig(BaseModel):
+    """The paper only says that a mask is learned; ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["oneshot-fusion"] = "oneshot-fusion"
+    decoder: Path
+    """Folder of the trained model that gets a FusionNet; one that it has already is replaced."""
+    pixel: float = Field(default=25, ge=0)
+    """L1, weighted by part."""
+    perceptual: float = Field(default=1, ge=0)
+    smooth: float = Field(default=1, ge=0)
+    """Of the mask's total variation, so that no seams are drawn that do not pay."""
+    parts: PartWeights = PartWeights()
+    features: FeatureNetworkConfig | None = None
+    """VGG16, or what stands in for it; None where it weighs nothing."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> FusionObjectiveConfig:
+        if self.perceptual and self.features is None:
+            raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
+        if not (self.pixel or self.perceptual):
+            raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+        return self
+
+
+@final
+class FusionObjective(Objective[PairBatch]):
+    """FusionNet alone, on what the frozen decoder draws and the warped photo.
+
+    It needs real pictures of other expressions: pairs of clips, and photos whose targets are warped. The truth of a
+    contour pair is itself a warp of the photo, and would teach to take the warp everywhere.
+
+    Args:
+        config: the decoder and the weights.
+        readers: for `TrainedFeatures`; see `build_features`.
+    """
+
+    maps = MapsNeeded(targets=(MapKind.PARSING,), driver=(MapKind.PARSING,))
+
+    def __init__(self, config: FusionObjectiveConfig, readers: Mapping[str, FeatureReader] = FEATURE_READERS) -> None:
+        super().__init__()
+        self.config = config
+        decoder = trained_generator(config.decoder).eval().requires_grad_(False)
+        self.N = FusionNet(decoder.config.fusion_width)
+        # In tuples: what is frozen is no part of a training checkpoint.
+        self._decoder = (decoder,)
+        used = [config.features] if config.perceptual and config.features is not None else []
+        self._features: tuple[FeatureNetwork, ...] = tuple(build_features(network, readers) for network in used)
+
+    @property
+    def generator(self) -> nn.Module:
+        """FusionNet."""
+        return self.N
+
+    def generator_step(self, batch: PairBatch) -> Step:
+        """`25 L_pixel + L_perceptual + L_smooth`, with the config's weights."""
+        face, warped = self._inputs(batch)
+        parsing = batch.driver_maps[MapKind.PARSING]
+        mask = self.N(face, warped, parsing)
+        image = blend(mask, warped, face)
+        fused = batch.mask * image + (1 - batch.mask) * batch.truth
+        parts = {
+            "pixel": weighted_l1(fused, batch.truth, batch.mask * self.config.parts.of(parsing)),
+            "smooth": total_variation(mask),
+        }
+        for network in self._features:
+            network.to(fused.device)
+            parts["perceptual"] = perceptual_loss(network, fused, batch.truth, pixel_weights=batch.mask)
+        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
+        return Step(loss, {name: part.detach() for name, part in parts.items()}, image.detach())
+
+    @torch.no_grad()
+    def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
+        """A row a pair: the first target photo, its warp, D's picture, the mask (white: warp), result, truth."""
+        face, warped = self._inputs(batch)
+        mask = generator(face, warped, batch.driver_maps[MapKind.PARSING])
+        row = [
+            batch.targets[:, 0],
+            warped,
+            face,
+            (2 * mask - 1).expand_as(face),
+            blend(mask, warped, face),
+            batch.truth,
+        ]
+        return torch.cat([picture.to(batch.truth.dtype) for picture in row], dim=3)
+
+    @torch.no_grad()
+    def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """`psnr`, and that of the decoder's picture and of the warp alone, dB; the warp's mean share of the pixels."""
+        face, warped = self._inputs(batch)
+        mask = generator(face, warped, batch.driver_maps[MapKind.PARSING])
+        pictures = {"psnr": blend(mask, warped, face), "decoder_psnr": face, "warp_psnr": warped}
+        measured = {name: masked_psnr(picture, batch.truth, batch.mask) for name, picture in pictures.items()}
+        return measured | {"warped_share": mask.float().mean()}
+
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """What `OneShot` loads: the decoder as it was, with this FusionNet."""
+        (decoder,) = self._decoder
+        tensors = {name: tensor for name, tensor in decoder.state_dict().items() if not name.startswith(_FUSION)}
+        tensors |= {f"{_FUSION}{name}": tensor for name, tensor in generator.state_dict().items()}
+        return model_checkpoint(decoder.config.model_copy(update={"fusion": "learned"}), tensors)
+
+    @torch.no_grad()
+    def _inputs(self, batch: PairBatch) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+        """What D draws, and the first photos warped to the landmarks wanted."""
+        (decoder,) = self._decoder
+        decoder.to(batch.truth.device)
+        parsing = batch.driver_maps[MapKind.PARSING]
+        found = decoder.encode(batch.targets, rng=torch.Generator().manual_seed(0))
+        warped = []
+        for number, photo in enumerate(batch.targets[:, 0]):
+            mesh_px = batch.target_mesh[number, 0].cpu().numpy()
+            prepared = warped_photo(photo, mesh_px, batch.target_maps[MapKind.PARSING][number, 0, GAZE])
+            wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
+            warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
+        return decoder.decode(found.z, found.maps, parsing), torch.cat(warped)
+
+
+def total_variation(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """Mean difference of neighbours, across and down."""
+    mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
+    return mask.diff(dim=-1).abs().mean() + mask.diff(dim=-2).abs().mean()

@@ -1,0 +1,374 @@
+"""The hybrid: what it draws before it has learned anything, what each part does, photos of any size and number."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
+from reenact.geometry import draw_sheet, face_sheet, mean_face
+from reenact.geometry.contours import OUTER_LIPS_UPPER
+from reenact.geometry.mesh_flow import FLAGS, mesh_flow
+from reenact.maps import draw_maps
+from reenact.models.contract import Needs
+from reenact.models.hybrid import Hybrid, HybridConfig, HybridGenerator
+from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
+from reenact.models.hybrid.discriminator import PartsDiscriminator, part_crops
+from reenact.models.sizes import model_size
+from reenact.nn import warp
+
+SIZE = 64
+RASTER = MapKind.IRIS_RASTER
+ABLATIONS = [{}, {"mesh_prior": False}, {"attention": False}, {"fusion": False}]
+
+
+def config(**changes):
+    return HybridConfig(**({"resolution": SIZE, "base_width": 8, "attention_width": 8} | changes))
+
+
+def made(seed=0, **changes):
+    torch.manual_seed(seed)
+    return HybridGenerator(config(**changes)).eval()
+
+
+def stirred(generator):
+    """As if it had learned something: heads that are not zero."""
+    generator = copy.deepcopy(generator)
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in generator.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=source))
+    return generator
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def faces(count, size=SIZE, *, seed=0, lips=0.0):
+    """Meshes in crops: the mean face, a little elsewhere each time."""
+    points = torch.tensor(mean_face().points.copy()).float()
+    below = points[:, 1] > points[[13, 14], 1].mean()
+    points[:, 1] += lips * below * (1.3 - points[:, 0].abs() / 0.4).clamp(0, 1)
+    shift = 0.04 * noise(count, 1, 3, seed=seed)
+    return (points + shift) * (0.3 * size) + torch.tensor([size / 2, size / 2, 0.0])
+
+
+def smooth(count, size=SIZE, *, seed=0):
+    """Pictures in [-1, 1] that do not change from pixel to pixel."""
+    return F.interpolate(noise(count, 3, 8, 8, seed=seed), (size, size), mode="bicubic").clamp(-1, 1)
+
+
+def inputs(batch=2, k=1, size=SIZE, *, seed=0, lips=0.0):
+    """Arguments of the generator: the driver's raster and mesh, photos, their rasters and meshes."""
+    mesh_x = faces(batch, size, seed=seed, lips=lips)
+    mesh_y = faces(batch * k, size, seed=seed + 1)
+    rasters = draw_maps((RASTER,), mesh_y, size)[RASTER].unflatten(0, (batch, k))
+    photos = smooth(batch * k, size, seed=seed + 2).unflatten(0, (batch, k))
+    return draw_maps((RASTER,), mesh_x, size)[RASTER], mesh_x, photos, rasters, mesh_y.unflatten(0, (batch, k))
+
+
+# Before it has learned anything.
+
+
+@pytest.mark.parametrize("changes", ABLATIONS)
+@torch.no_grad()
+def test_begins_with_the_warp(changes):
+    given = inputs()
+    drawing = made(**changes)(*given)
+    photos = given[2][:, 0]
+    if changes.get("mesh_prior", True):
+        found = mesh_flow(given[4][:, 0], given[1], SIZE, SIZE // 2)
+        photos = warp_cubic(photos, F.interpolate(found.flow_ndc, (SIZE, SIZE), mode="bilinear"))
+    torch.testing.assert_close(drawing.image, photos, atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawing.mesh_warped, photos, atol=1e-6, rtol=0)
+    # In between, so that both sides learn.
+    assert torch.equal(drawing.mask, torch.full_like(drawing.mask, 0.5 if changes.get("fusion", True) else 0.0))
+
+
+def test_begins_with_what_the_classical_warp_draws():
+    photo = F.interpolate(noise(1, 3, 12, 12), (128, 128), mode="bicubic").clamp(-1, 1)
+    pixels = photo[0].add(1).mul(127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    mesh_y, mesh_x = faces(1, 128), faces(1, 128, seed=3, lips=0.03)
+    expected = draw_sheet(pixels, face_sheet(mesh_y[0].double().numpy(), 128), mesh_x[0].double().numpy())
+    rasters = [draw_maps((RASTER,), mesh, 128)[RASTER] for mesh in (mesh_x, mesh_y)]
+    with torch.no_grad():
+        drawn = made(resolution=128)(rasters[0], mesh_x, photo[None], rasters[1][None], mesh_y[None]).image[0]
+    off = (drawn.permute(1, 2, 0).add(1) * 127.5 - torch.tensor(expected)).abs().amax(-1)
+    # The flow is half as fine, and edges of triangles fall elsewhere.
+    assert off.mean() < 1.0
+    assert (off < 6).float().mean() > 0.99
+
+
+@torch.no_grad()
+def test_a_mouth_that_the_photo_does_not_show_is_never_kept():
+    given = inputs(1, size=128, lips=0.3)
+    for generator in (made(resolution=128), stirred(made(resolution=128))):
+        drawing = generator(*given)
+        inside = drawing.holes > 0.99
+        assert inside.sum() > 20
+        assert (drawing.mask[inside] < 0.01).all()
+        # What was there is not seen, neither in the result nor by the network.
+        x, y = given[4][0, 0, [13, 14], :2].mean(0).round().long()
+        other = given[2].clone()
+        other[..., y - 2 : y + 3, x - 2 : x + 3] += 0.5
+        inner = -F.max_pool2d(-inside.float(), 5, 1, 2) > 0
+        if generator.trunk.heads.out[-1].weight.abs().max() == 0:
+            changed = (generator(given[0], given[1], other, *given[3:]).image - drawing.image).abs()
+            assert (changed[inner.expand_as(changed)] < 1e-5).all()
+            assert changed.max() > 0.05
+            dark = drawing.image[inner.expand_as(drawing.image)].view(3, -1).mean(1)
+            torch.testing.assert_close(dark, generator.dark.flatten(), atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_a_mouth_that_the_photo_shows_is_no_hole():
+    given = list(inputs(1, lips=0.2))
+    given[4] = faces(1, seed=1, lips=0.2)[None]
+    assert made()(*given).holes.max() == 0
+
+
+# It learns.
+
+
+@pytest.mark.parametrize("changes", ABLATIONS)
+def test_gradients_reach_all(changes):
+    generator = stirred(made(**changes)).train()
+    given = inputs(2, 2, lips=0.2)
+    generator(*given).image.square().mean().backward()
+    without = {name for name, p in generator.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
+    # An instance normalization follows the values' mean; a photo's score is blind to what is added to all photos'.
+    assert without <= {"warp_encoder.score.bias"}
+
+
+def test_heads_learn_from_the_first_step():
+    generator = made().train()
+    generator(*inputs(2, 2, lips=0.2)).image.square().mean().backward()
+    head = generator.trunk.heads.out[-1].weight.grad.abs().amax((1, 2, 3))
+    # Channels: the flow, then the painting and the mask as they come out of the shuffle. The mask's gradient is the
+    # difference of painting and warp, which begins at zero.
+    assert (head[: 2 + 12] > 0).all()
+    assert (head[2 + 12 :] == 0).all()
+    assert generator.trunk.flow8[-1].weight.grad.abs().max() > 0
+    assert generator.warp_encoder.score.weight.grad.abs().max() > 0
+
+
+def test_leaves_the_warp_within_a_few_steps():
+    given, generator = inputs(2, lips=0.2), made().train()
+    truth = smooth(2, seed=9)
+    with torch.no_grad():
+        before = generator(*given)
+    optimizer = torch.optim.Adam(generator.parameters(), 2e-3)
+    for _ in range(30):
+        drawing = generator(*given)
+        loss = (drawing.image - truth).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        after = generator(*given)
+    assert (after.image - before.image).abs().mean() > 0.05
+    assert (after.image - truth).abs().mean() < 0.8 * (before.image - truth).abs().mean()
+    assert (after.image - after.warped).abs().mean() > 0.02
+    assert after.mask.std() > 0.01
+    assert 0 < after.flow_ndc.abs().max() <= 2 * generator.config.reach_ndc
+
+
+# Photos.
+
+
+@torch.no_grad()
+def test_large_photos_keep_their_own_pixels():
+    # A checkerboard of single pixels, which the network's resolution cannot hold.
+    size = 4 * SIZE
+    given = list(inputs(1, 1, size))
+    given[1] = given[4][:, 0]
+    board = (torch.arange(size)[:, None] + torch.arange(size)) % 2 * 1.6 - 0.8
+    given[2] = board.expand(1, 1, 3, -1, -1)
+    drawing = made()(*given)
+    assert drawing.image.shape == (1, 3, size, size)
+    torch.testing.assert_close(drawing.warped, given[2][:, 0], atol=2e-2, rtol=0)
+    # The painting is grey; the mask begins at one half.
+    assert drawing.paint.abs().max() < 0.1
+    torch.testing.assert_close(drawing.image, 0.5 * drawing.warped + 0.5 * drawing.paint)
+
+
+@torch.no_grad()
+def test_a_result_at_twice_the_size_is_the_same_picture():
+    generator, small = stirred(made()), inputs(1, lips=0.2)
+    photos = F.interpolate(small[2][:, 0], scale_factor=2.0, mode="bicubic", align_corners=False)[:, None]
+    places = [(mesh + 0.5) * 2 - 0.5 for mesh in (small[1], small[4])]
+    large = generator(small[0], places[0], photos, small[3], places[1])
+    # What an unlearned network paints has single pixels, which enlarging softens.
+    difference = resized(large.image, SIZE // 8) - resized(generator(*small).image, SIZE // 8)
+    assert difference.abs().max() < 0.05
+
+
+@torch.no_grad()
+def test_each_photo_twice_is_each_photo_once():
+    generator, given = stirred(made()), inputs(2, 1, lips=0.2)
+    twice = [torch.cat([x, x], 1) for x in given[2:]]
+    one, two = generator(*given), generator(given[0], given[1], *twice)
+    torch.testing.assert_close(one.image, two.image, atol=1e-4, rtol=0)
+    torch.testing.assert_close(two.weights.sum(1), torch.ones(2, SIZE // 2, SIZE // 2))
+
+
+@torch.no_grad()
+def test_the_photo_that_shows_the_mouth_gives_it():
+    given = list(inputs(1, 2, lips=0.2))
+    given[4] = torch.stack([faces(1, seed=1)[0], faces(1, seed=1, lips=0.2)[0]])[None]
+    drawing = made()(*given)
+    x, y = (given[1][0, [13, 14], :2].mean(0) / 2).round().long()
+    assert drawing.weights[0, 1, y, x] > 0.9
+    assert drawing.weights[0, 0, 0].min() > 0.99  # hair and background: the first photo's
+    assert drawing.holes.max() < 0.3
+
+
+@torch.no_grad()
+def test_one_person_many_frames():
+    generator = stirred(made())
+    raster, mesh, *photos = inputs(3, 2, lips=0.1)
+    code = generator.encode(*(x[:1] for x in photos))
+    together = generator.decode(code, raster, mesh).image
+    apart = [generator.decode(code, raster[i : i + 1], mesh[i : i + 1]).image for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(apart), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="give one each"):
+        generator.decode(generator.encode(*(x[:2] for x in photos)), raster, mesh)
+
+
+# Ablations and sizes.
+
+
+def test_switches_change_what_they_say():
+    full = made()
+    assert made(attention=False).trunk.attention is None
+    assert isinstance(full.trunk.attention.query, torch.nn.Linear)
+    assert HybridConfig(mesh_prior=False).reach_ndc > HybridConfig().reach_ndc
+    given = inputs(1, lips=0.2)
+    with torch.no_grad():
+        drawings = [stirred(made(**changes))(*given) for changes in ABLATIONS]
+    for a, b in itertools.combinations(drawings, 2):
+        assert (a.image - b.image).abs().mean() > 1e-3
+    assert drawings[1].holes.max() == 0
+    assert drawings[3].mask.max() == 0
+    torch.testing.assert_close(drawings[3].image, drawings[3].paint)
+
+
+def test_small_enough_for_a_cpu():
+    size = model_size(Hybrid, HybridConfig())
+    assert size.resolution == 128
+    assert size.parameters < 1.6e6
+    assert size.encode_flop + size.frame_flop < 1.5e9
+
+
+@pytest.mark.parametrize("wrong", [{"resolution": 100}, {"resolution": 32}, {"base_width": 12}, {"blender": "adain"}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match="multiple|greater|Extra"):
+        config(**wrong)
+
+
+def test_shapes_of_the_parts_as_documented():
+    standard = HybridConfig()
+    fine, coarse = PhotoEncoder(standard)(noise(2, 3, 128, 128), noise(2, 3, 128, 128))
+    assert (fine.shape, coarse.shape) == ((2, 64, 32, 32), (2, 96, 16, 16))
+    features, score = WarpEncoder(standard)(
+        noise(2, 3, 128, 128), noise(2, 3, 128, 128), noise(2, 3, 64, 64), noise(2, len(FLAGS), 64, 64)
+    )
+    assert (features.shape, score.shape) == ((2, 32, 64, 64), (2, 1, 64, 64))
+    flow, difference, logit = Trunk(standard)(
+        features, noise(2, 1, 2, 64, 64), torch.ones(2, 1, 64, 64), fine[:, None], coarse[:, None]
+    )
+    assert (flow.shape, difference.shape, logit.shape) == ((2, 2, 64, 64), (2, 3, 128, 128), (2, 1, 128, 128))
+    assert max(x.abs().max() for x in (score, flow, difference, logit)) == 0
+
+
+# Blocks.
+
+
+def test_cubic_warp_of_a_whole_shift():
+    picture = noise(1, 3, 16, 16)
+    flow = torch.zeros(1, 2, 16, 16)
+    flow[:, 0] = 2 * 2 / 16
+    torch.testing.assert_close(warp_cubic(picture, flow)[..., :-2], picture[..., 2:], atol=1e-5, rtol=0)
+    # On what is smooth, it is what bilinear sampling gives.
+    soft = F.avg_pool2d(noise(1, 3, 36, 36), 21, 1)
+    torch.testing.assert_close(warp_cubic(soft, 0.3 * flow), warp(soft, 0.3 * flow), atol=1e-2, rtol=0)
+
+
+def test_part_crops_follow_the_parts():
+    mesh = faces(2, 128)
+    # The pictures hold their own coordinates.
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    crops = part_crops(torch.stack([x, y]).expand(2, -1, -1, -1), mesh, 32)
+    assert crops.shape == (2, 3, 2, 32, 32)
+    for i, part in enumerate((OUTER_LIPS_UPPER, (33, 133, 159, 145), (263, 362, 386, 374))):
+        middle = crops[:, i, :, 15:17, 15:17].mean((2, 3))
+        assert (middle - mesh[:, list(part), :2].mean(1)).norm(dim=1).max() < 5
+    # Half the eye distance wide, level.
+    eye = crops[0, 1]
+    width = (mesh[0, 263] - mesh[0, 33]).norm() * 0.5
+    assert float(eye[0, 0, -1] - eye[0, 0, 0]) == pytest.approx(float(width) * 31 / 32, rel=1e-3)
+    assert float(eye[1, 0, -1] - eye[1, 0, 0]) == pytest.approx(0, abs=1e-3)
+
+
+def test_part_crops_turn_with_the_head():
+    mesh = faces(1, 128)
+    turned = mesh.clone()
+    turned[..., 0], turned[..., 1] = 127 - mesh[..., 1], mesh[..., 0]
+    picture = smooth(1, 128)
+    quarter = torch.rot90(picture, -1, (2, 3))
+    torch.testing.assert_close(part_crops(quarter, turned, 16), part_crops(picture, mesh, 16), atol=1e-4, rtol=0)
+
+
+def test_the_judge_sees_picture_raster_and_part():
+    torch.manual_seed(0)
+    judge, mesh = PartsDiscriminator(32), faces(2, 128)
+    picture, raster = noise(2, 3, 128, 128), noise(2, 3, 128, 128, seed=1)
+    scores = judge(picture, raster, mesh).scores
+    assert scores.shape == (6, 1, 6, 6)
+    for other in (judge(picture.flip(1), raster, mesh), judge(picture, raster.flip(1), mesh)):
+        assert (other.scores - scores).abs().mean() > 1e-3
+    judge.kinds.zero_()
+    assert (judge(picture, raster, mesh).scores - scores).abs().mean() > 1e-4
+
+
+# The contract.
+
+
+def as_target_set(photos, meshes, **maps):
+    size = photos.shape[-1]
+    return TargetSet(photos, meshes.numpy(), maps or draw_maps((RASTER,), meshes, size))
+
+
+@torch.no_grad()
+def test_behind_the_contract():
+    torch.manual_seed(0)
+    model = Hybrid(config()).eval()
+    assert isinstance(model.needs, Needs)
+    assert model.needs.any_resolution
+    assert model.needs.maps == (RASTER,)
+    raster, mesh, photos, rasters, meshes = inputs(1, 2, 96, lips=0.1)
+    code = model.encode_target(as_target_set(photos[0], meshes[0]))
+    drawn = model.synthesize(code, DriverFrame(mesh.numpy(), {RASTER: raster}))
+    assert drawn.shape == (1, 3, 96, 96)
+    torch.testing.assert_close(drawn, model.generator(raster, mesh, photos, rasters, meshes).image.clamp(-1, 1))
+    with pytest.raises(TypeError, match="HybridCode"):
+        model.synthesize(TargetCode(), DriverFrame(mesh.numpy(), {RASTER: raster}))
+    with pytest.raises(ValueError, match="irises"):
+        model.synthesize(code, DriverFrame(mesh.numpy()))
+    with pytest.raises(ValueError, match="32"):
+        model.encode_target(as_target_set(photos[0, :, :, :90, :90], meshes[0]))
+
+
+@torch.no_grad()
+def test_overshoot_is_cut_off():
+    model = Hybrid(config()).eval()
+    model.generator.trunk.heads.out[-1].bias[2:14] = 5
+    raster, mesh, photos, _, meshes = inputs(1, 1)
+    code = model.encode_target(as_target_set(photos[0], meshes[0]))
+    drawn = model.synthesize(code, DriverFrame(mesh.numpy(), {RASTER: raster}))
+    assert drawn.max() == 1
+    assert np.isfinite(drawn.numpy()).all()
