@@ -138,7 +138,8 @@ def test_a_mouth_that_the_photo_shows_is_no_hole():
 def test_gradients_reach_all(changes):
     generator = stirred(made(**changes)).train()
     given = inputs(2, 2, lips=0.2)
-    generator(*given).image.square().mean().backward()
+    drawing = generator(*given)
+    (drawing.image.square().mean() + drawing.logit.square().mean()).backward()
     without = {name for name, p in generator.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
     # An instance normalization follows the values' mean; a photo's score is blind to what is added to all photos'.
     assert without <= {"warp_encoder.score.bias"}
@@ -146,35 +147,17 @@ def test_gradients_reach_all(changes):
 
 def test_heads_learn_from_the_first_step():
     generator = made().train()
-    generator(*inputs(2, 2, lips=0.2)).image.square().mean().backward()
-    head = generator.trunk.heads.out[-1].weight.grad.abs().amax((1, 2, 3))
-    # Channels: the flow, then the painting and the mask as they come out of the shuffle. The mask's gradient is the
-    # difference of painting and warp, which begins at zero.
-    assert (head[: 2 + 12] > 0).all()
-    assert (head[2 + 12 :] == 0).all()
+    drawing = generator(*inputs(2, 2, lips=0.2))
+    drawing.image.square().mean().backward(retain_graph=True)
+    head = generator.trunk.heads.out[-1].weight
+    # Channels: the flow, then painting and mask as they come out of the shuffle. The mask learns by its logit alone.
+    reached = head.grad.abs().amax((1, 2, 3)) > 0
+    assert reached[: 2 + 12].all()
+    assert not reached[2 + 12 :].any()
+    (drawing.logit - 1).square().mean().backward()
+    assert (head.grad.abs().amax((1, 2, 3)) > 0).all()
     assert generator.trunk.flow8[-1].weight.grad.abs().max() > 0
     assert generator.warp_encoder.score.weight.grad.abs().max() > 0
-
-
-def test_leaves_the_warp_within_a_few_steps():
-    given, generator = inputs(2, lips=0.2), made().train()
-    truth = smooth(2, seed=9)
-    with torch.no_grad():
-        before = generator(*given)
-    optimizer = torch.optim.Adam(generator.parameters(), 2e-3)
-    for _ in range(30):
-        drawing = generator(*given)
-        loss = (drawing.image - truth).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        after = generator(*given)
-    assert (after.image - before.image).abs().mean() > 0.05
-    assert (after.image - truth).abs().mean() < 0.8 * (before.image - truth).abs().mean()
-    assert (after.image - after.warped).abs().mean() > 0.02
-    assert after.mask.std() > 0.01
-    assert 0 < after.flow_ndc.abs().max() <= 2 * generator.config.reach_ndc
 
 
 # Photos.

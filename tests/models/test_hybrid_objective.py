@@ -20,7 +20,7 @@ SIZE = 64
 RASTER = MapKind.IRIS_RASTER
 VGG = RandomVgg(width=1 / 16)
 NO_JUDGE = {"gan": 0, "feature_matching": 0}
-WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.02, "smooth": 2, "gan": 0.05, "feature_matching": 0.5}
+WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 2, "gan": 0.05, "feature_matching": 0.5}
 
 
 def config(**changes):
@@ -125,7 +125,10 @@ def test_each_term_written_out():
         return ((distance * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))).mean()
 
     image, paint = (torch.where(batch.mask > 0, x, batch.truth) for x in (drawn.image, drawn.paint))
-    right = torch.exp(-(drawn.warped - batch.truth).abs().mean(1, keepdim=True) / 0.04) * batch.mask * (1 - drawn.holes)
+    errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawn.paint, drawn.warped)]
+    keep = torch.sigmoid((F.avg_pool2d(errors[0] - errors[1], 5, 1, 2) + 0.02) / 0.01)
+    told = drawn.logit.sigmoid()
+    entropy = -(keep * told.log() + (1 - keep) * (1 - told).log())
     flow_px = drawn.flow_ndc * SIZE / 2
     layers = zip(*(build_features(VGG)(x) for x in (image, batch.truth)), strict=True)
     fake, real = (
@@ -134,7 +137,7 @@ def test_each_term_written_out():
     expected = {
         "pixel": mean((image - batch.truth).abs().mean(1, keepdim=True), weights),
         "paint": mean((paint - batch.truth).abs().mean(1, keepdim=True), weights),
-        "mask": ((1 - drawn.mask) * right).mean(),
+        "mask": (entropy * batch.mask * (1 - drawn.holes)).mean(),
         "smooth": flow_px.diff(dim=3).abs().mean() + flow_px.diff(dim=2).abs().mean(),
         "perceptual": sum(
             mean((a - b).abs().mean(1, keepdim=True), F.avg_pool2d(weights, SIZE // a.shape[-1])) for a, b in layers
@@ -197,14 +200,18 @@ def test_nothing_is_compared_outside_the_mask():
     assert all(parts[name] == 0 for name in ("pixel", "paint", "mask", "perceptual", "feature_matching"))
 
 
-def test_painting_is_needless_where_the_warp_is_right():
-    objective, batch = made(perceptual=0, **NO_JUDGE), pairs()
+def test_the_mask_is_told_which_is_nearer():
+    objective = made(pixel=0, paint=0, smooth=0, mask=1, **NO_JUDGE)
+    batch = pairs()
     with torch.no_grad():
-        warped = drawing(objective, batch).warped
-    right = objective.generator_step(dataclasses.replace(batch, truth=warped)).parts["mask"]
-    wrong = objective.generator_step(dataclasses.replace(batch, truth=(warped + 0.5))).parts["mask"]
-    assert right > 0.4
-    assert wrong < 0.01
+        objective.generator.trunk.heads.out[-1].bias[2 : 2 + 12] = 0.4
+        drawn = drawing(objective, batch)
+    for truth, sign in ((drawn.warped, -1), (drawn.paint, 1)):
+        objective.zero_grad()
+        objective.generator_step(dataclasses.replace(batch, truth=truth)).loss.backward()
+        # Of the mask's channels: to keep the warp its logit must grow, so its gradient is negative.
+        gradient = objective.generator.trunk.heads.out[-1].bias.grad
+        assert (gradient[2 + 12 :].sign() == sign).all()
 
 
 def test_the_players_leave_each_other_alone():

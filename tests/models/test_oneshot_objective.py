@@ -16,6 +16,7 @@ from reenact.models.oneshot import (
     SHAPE_ENCODER,
     VERIFICATION,
     Augmentation,
+    OneShot,
     OneShotConfig,
     OneShotObjective,
     OneShotObjectiveConfig,
@@ -324,8 +325,6 @@ def test_checkpoint_draws_the_same(tmp_path, monkeypatch, fusion):
     objective, batch = made(model=tiny(fusion=fusion)), pairs(1)
     average = copy.deepcopy(objective.generator).eval()
     write_checkpoint(tmp_path / "weights", objective.checkpoint(average))
-    from reenact.models.oneshot import OneShot
-
     monkeypatch.setitem(ZOO, "oneshot", OneShot)
     model = model_of(read_checkpoint(tmp_path / "weights"))
     parsing = batch.driver_maps[MapKind.PARSING]

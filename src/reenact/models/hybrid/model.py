@@ -53,13 +53,15 @@ class HybridCode(TargetCode):
 class Drawing:
     """A result and what it is made of: `mask * warped + (1 - mask) * paint`.
 
-    All are of the photos' size, but for `flow_ndc` and `weights` (half the network's resolution).
+    All are of the photos' size, but for `logit` and `mesh_warped` (the network's) and `flow_ndc` and `weights` (half).
 
     Args:
-        image: may overshoot [-1, 1].
+        image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
+            painting is bad, leaves nothing from which painting could learn.
         warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
         paint: what the network makes.
         mask: where the warp is kept; 0 in holes.
+        logit: the mask's, before holes are cut.
         holes: mouth and eyes that no photo shows.
         flow_ndc: what was learned, added to the mesh flow.
         weights: of the photos.
@@ -70,6 +72,7 @@ class Drawing:
     warped: Float[Tensor, "b 3 s s"]
     paint: Float[Tensor, "b 3 s s"]
     mask: Float[Tensor, "b 1 s s"]
+    logit: Float[Tensor, "b 1 h w"]
     holes: Float[Tensor, "b 1 s s"]
     flow_ndc: Float[Tensor, "b 2 _ _"]
     weights: Float[Tensor, "b k _ _"]
@@ -169,10 +172,11 @@ class HybridGenerator(nn.Module):
         mask = resized(logit.sigmoid(), full) * (1 - hole_full) if self.config.fusion else torch.zeros_like(hole_full)
         paint = resized(paint, full)
         return Drawing(
-            image=mask * warped + (1 - mask) * paint,
+            image=paint + mask.detach() * (warped - paint),
             warped=warped,
             paint=paint,
             mask=mask,
+            logit=logit,
             holes=hole_full,
             flow_ndc=flow,
             weights=weights,

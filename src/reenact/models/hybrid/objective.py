@@ -29,6 +29,7 @@ from reenact.losses import (
     perceptual_loss,
     weighted_l1,
 )
+from reenact.models.hybrid.blocks import resized
 from reenact.models.hybrid.config import HybridConfig
 from reenact.models.hybrid.discriminator import PartsDiscriminator
 from reenact.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
@@ -37,8 +38,10 @@ from reenact.nn.checkpoint import Checkpoint
 MOUTH = tuple(dict.fromkeys((61, *OUTER_LIPS_UPPER, 17, 84, 91, 146, 181, 314, 321, 375, 405, *INNER_LIPS)))
 _BAND = 16
 """The silhouette's band is a twelfth or so of the face: this share of the picture's side, on both sides of it together."""
-_RIGHT = 0.04
-"""Where the warp's mean error is well below this (of 2: five grey levels), it is right."""
+_BETTER, _SURELY = 0.02, 0.01
+"""Painting must be nearer to the truth by so much (of 2: 2.5 grey levels) before it is preferred, more or less surely."""
+_REGION = 5
+"""Errors are compared as means over this many pixels a side."""
 
 
 class HybridObjectiveConfig(BaseModel):
@@ -53,8 +56,8 @@ class HybridObjectiveConfig(BaseModel):
     perceptual: float = Field(default=1, ge=0)
     paint: float = Field(default=2, ge=0)
     """L1 of the painting alone, so that it learns where the mask hides it, too."""
-    mask: float = Field(default=0.02, ge=0)
-    """Painting where the warp is right."""
+    mask: float = Field(default=0.2, ge=0)
+    """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
     smooth: float = Field(default=2, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""
     gan: float = Field(default=0.05, ge=0)
@@ -118,7 +121,7 @@ class HybridObjective(Objective[PairBatch]):
         parts = {
             "pixel": weighted_l1(image, batch.truth, weights),
             "paint": weighted_l1(_counted(drawing.paint, batch), batch.truth, weights),
-            "mask": _needless_paint(drawing, batch),
+            "mask": _mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.resolution / 2,
         }
         for network in self._features:
@@ -221,11 +224,18 @@ def _counted(drawn: Tensor, batch: PairBatch) -> Tensor:
     return batch.mask * drawn + (1 - batch.mask) * batch.truth
 
 
-def _needless_paint(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
-    """Mean of the paint's share where the warp is right; holes are never kept, so they do not count."""
-    error = (drawing.warped - batch.truth).abs().mean(1, keepdim=True).detach()
-    right = torch.exp(-error / _RIGHT) * batch.mask * (1 - drawing.holes)
-    return ((1 - drawing.mask) * right).mean()
+def _mask_loss(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
+    """Cross entropy with `sigmoid(((paint's error - warp's error) + 0.02) / 0.01)`; holes do not count.
+
+    The mask is told, not left to find out: minimizing the result's error closes it while all painting is still bad,
+    and a sigmoid that has closed hardly learns.
+    """
+    with torch.no_grad():
+        errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
+        worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
+        wanted = resized(((worse + _BETTER) / _SURELY).sigmoid(), drawing.logit.shape[-1])
+        counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
+    return (counts * F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")).mean()
 
 
 def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:

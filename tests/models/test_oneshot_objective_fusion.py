@@ -1,0 +1,212 @@
+"""FusionNet's own training: what it sees, what it is told, and that nothing else moves."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from reenact.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
+from reenact.geometry import mean_face
+from reenact.losses import RandomVgg, build_features
+from reenact.maps import part_weights
+from reenact.models.oneshot import (
+    FusionNet,
+    FusionObjective,
+    FusionObjectiveConfig,
+    OneShot,
+    OneShotConfig,
+    OneShotGenerator,
+    draw_warped,
+    warped_photo,
+)
+from reenact.models.oneshot.fusion_objective import total_variation
+from reenact.models.oneshot.objective import model_checkpoint
+from reenact.models.zoo import ZOO, model_of
+from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+
+SIZE = 64
+GAZE = 3
+VGG = RandomVgg(width=1 / 16)
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def faces(count, seed):
+    points = mean_face().points * 0.3 * SIZE + np.array([(SIZE - 1) / 2, (SIZE - 1) / 2, 0])
+    moves = np.random.default_rng(seed).uniform(-4, 4, (count, 1, 3))
+    return torch.tensor((points + moves).astype(np.float32))
+
+
+def pairs(count=2, k=2, seed=0):
+    return PairBatch(
+        targets=noise(count, k, 3, SIZE, SIZE, seed=seed),
+        target_mesh=torch.stack([faces(k, seed + i) for i in range(count)]),
+        target_maps={MapKind.PARSING: noise(count, k, 9, SIZE, SIZE, seed=seed + 4).abs()},
+        truth=noise(count, 3, SIZE, SIZE, seed=seed + 2),
+        driver_mesh=faces(count, seed + 10),
+        driver_maps={MapKind.PARSING: noise(count, 9, SIZE, SIZE, seed=seed + 3).abs()},
+        mask=torch.ones(count, 1, SIZE, SIZE),
+        identity=torch.arange(count),
+    )
+
+
+@pytest.fixture(params=["none", "learned"])
+def decoder(request, tmp_path):
+    """A generator, and the folder of its checkpoint."""
+    torch.manual_seed(1)
+    sizes = {"resolution": SIZE, "base_width": 4, "max_width": 16, "spade_from": 8, "fusion_width": 8}
+    generator = OneShotGenerator(OneShotConfig(fusion=request.param, **sizes))
+    write_checkpoint(tmp_path / "decoder", model_checkpoint(generator.config, generator.state_dict()))
+    return generator, tmp_path / "decoder"
+
+
+def made(folder, **changes):
+    torch.manual_seed(0)
+    objective = FusionObjective(FusionObjectiveConfig(**({"decoder": folder, "features": VGG} | changes))).train()
+    # A fresh one leaves its first mask as it is, whatever it sees.
+    torch.nn.init.normal_(objective.N.logit.weight, std=0.2)
+    return objective
+
+
+def inputs(generator, batch):
+    """Drawn and warped pictures, one pair at a time."""
+    parsing = batch.driver_maps[MapKind.PARSING]
+    warped = []
+    for i in range(len(parsing)):
+        gaze = batch.target_maps[MapKind.PARSING][i, 0, GAZE]
+        photo = warped_photo(batch.targets[i, 0], batch.target_mesh[i, 0].numpy(), gaze)
+        warped.append(draw_warped(photo, batch.driver_mesh[i].numpy(), parsing[i, GAZE]))
+    with torch.no_grad():
+        found = generator.encode(batch.targets)
+        face = generator.decode(found.z, found.maps, parsing)
+    return face, torch.tensor(np.stack(warped)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def test_each_term_by_hand(decoder):
+    generator, folder = decoder
+    batch = pairs()
+    mask = torch.ones_like(batch.mask)
+    mask[..., : SIZE // 4] = 0
+    batch = dataclasses.replace(batch, mask=mask)
+    objective = made(folder, pixel=3, perceptual=5, smooth=7)
+    face, warped = inputs(generator, batch)
+    parsing, vgg = batch.driver_maps[MapKind.PARSING], build_features(VGG)
+    with torch.no_grad():
+        share = copy.deepcopy(objective.N)(face, warped, parsing)
+        image = share * warped + (1 - share) * face
+        fused = torch.where(mask > 0, image, batch.truth)
+        weights = part_weights(parsing) * mask
+        off = (weights * (fused - batch.truth).abs().mean(1, keepdim=True)).flatten(1).sum(1)
+        expected = {"pixel": (off / weights.flatten(1).sum(1)).mean()}
+        layers = []
+        for ours, theirs in zip(vgg(fused), vgg(batch.truth), strict=True):
+            places = torch.nn.functional.avg_pool2d(mask, SIZE // ours.shape[-1]).expand_as(ours)
+            off = (places * (ours - theirs).abs()).flatten(1).sum(1)
+            layers.append((off / places.flatten(1).sum(1)).mean())
+        expected["perceptual"] = sum(layers) / len(layers)
+        across, down = share[..., 1:] - share[..., :-1], share[..., 1:, :] - share[..., :-1, :]
+        expected["smooth"] = across.abs().mean() + down.abs().mean()
+    step = objective.generator_step(batch)
+    assert step.parts.keys() == expected.keys()
+    for name, part in step.parts.items():
+        torch.testing.assert_close(part, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    whole = 3 * expected["pixel"] + 5 * expected["perceptual"] + 7 * expected["smooth"]
+    torch.testing.assert_close(step.loss, whole, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(step.drawn, image)
+
+
+def test_only_fusion_net_learns(decoder):
+    generator, folder = decoder
+    objective, batch = made(folder), pairs()
+    assert sum(p.numel() for p in objective.parameters()) == sum(p.numel() for p in objective.generator.parameters())
+    start = copy.deepcopy(objective.generator.state_dict())
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        objective.generator_step(batch).loss.backward()
+        assert {n for n, p in objective.N.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-9} == set()
+        optimizer.step()
+    learned = objective.checkpoint(objective.generator)
+    frozen = {n: t for n, t in generator.state_dict().items() if not n.startswith("fusion")}
+    assert all(torch.equal(learned.tensors[f"generator.{name}"], tensor) for name, tensor in frozen.items())
+    assert all(not torch.equal(value, start[name]) for name, value in objective.generator.state_dict().items())
+    assert set(learned.tensors) == {f"generator.{n}" for n in [*frozen, *(f"fusion.{n}" for n in start)]}
+
+
+def test_the_mask_learns_which_picture_is_right():
+    # The warp where parts are, the drawn picture elsewhere: the opposite of a fresh mask.
+    torch.manual_seed(0)
+    net = FusionNet(8)
+    face, warped = noise(1, 3, SIZE, SIZE), noise(1, 3, SIZE, SIZE, seed=1)
+    parsing = torch.zeros(1, 9, SIZE, SIZE)
+    parsing[..., : SIZE // 2] = 1
+    truth = torch.where(parsing[:, :1] > 0, warped, face)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(40):
+        mask = net(face, warped, parsing)
+        loss = 25 * (face + mask * (warped - face) - truth).abs().mean() + total_variation(mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert mask[..., 4 : SIZE // 2 - 4].min() > 0.8
+    assert mask[..., SIZE // 2 + 4 : -4].max() < 0.2
+
+
+def test_smoothness_by_hand():
+    mask = torch.tensor([[[[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]]])
+    # Across: 1, 0, 0, 1 of four; down: 0, 1, 0 of three.
+    assert total_variation(mask).item() == pytest.approx(2 / 4 + 1 / 3)
+
+
+def test_pictures_and_measures(decoder):
+    generator, folder = decoder
+    objective, batch = made(folder), pairs()
+    face, warped = inputs(generator, batch)
+    rows = objective.pictures(objective.N, batch)
+    assert rows.shape == (2, 3, SIZE, 6 * SIZE)
+    target, second, third, mask, image, truth = rows.split(SIZE, dim=3)
+    torch.testing.assert_close(second, warped)
+    torch.testing.assert_close(third, face)
+    assert torch.equal(target, batch.targets[:, 0])
+    assert torch.equal(truth, batch.truth)
+    share = (mask + 1) / 2
+    torch.testing.assert_close(image, share * warped + (1 - share) * face, atol=1e-5, rtol=0)
+    measured = objective.measure(objective.N, batch)
+    for name, picture in (("psnr", image), ("decoder_psnr", face), ("warp_psnr", warped)):
+        error = (picture - batch.truth).square().flatten(1).mean(1)
+        torch.testing.assert_close(measured[name], (10 * torch.log10(4 / error)).mean(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(measured["warped_share"], share.mean(), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_trained_is_what_the_model_draws(decoder, tmp_path, monkeypatch):
+    _, folder = decoder
+    objective, batch = made(folder), pairs()
+    write_checkpoint(tmp_path / "fused", objective.checkpoint(objective.N.eval()))
+    monkeypatch.setitem(ZOO, "oneshot", OneShot)
+    model = model_of(read_checkpoint(tmp_path / "fused"))
+    assert model.config.fusion == "learned"
+    photos = {MapKind.PARSING: batch.target_maps[MapKind.PARSING][0]}
+    frame = DriverFrame(batch.driver_mesh[:1].numpy(), {MapKind.PARSING: batch.driver_maps[MapKind.PARSING][:1]})
+    with torch.no_grad():
+        code = model.encode_target(TargetSet(batch.targets[0], batch.target_mesh[0].numpy(), photos))
+        image = model.synthesize(code, frame)
+    expected = objective.pictures(objective.N, batch)[:1, :, :, 4 * SIZE : 5 * SIZE]
+    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
+
+
+def test_what_it_needs(tmp_path):
+    with pytest.raises(ValidationError, match="features must name"):
+        FusionObjectiveConfig(decoder=tmp_path)
+    with pytest.raises(ValidationError, match="nothing asks"):
+        FusionObjectiveConfig(decoder=tmp_path, pixel=0, perceptual=0)
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        made(tmp_path)
+    write_checkpoint(tmp_path / "other", Checkpoint("marionette", {}, {"x": torch.zeros(1)}))
+    with pytest.raises(CheckpointError, match="marionette"):
+        made(tmp_path / "other")
+    assert FusionObjective.maps.targets == FusionObjective.maps.driver == (MapKind.PARSING,)
