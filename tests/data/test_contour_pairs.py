@@ -14,10 +14,10 @@ NOSE = (168, 6, 197, 195, 5, 4, 1, 2)
 PARTS = (*RIGHT_EYE, *LEFT_EYE, *OUTER_LIPS_UPPER, *NOSE)
 
 
-def face(*angles_deg, wide=1.0, long=1.0):
+def face(yaw=0.0, pitch=0.0, roll=0.0, *, wide=1.0, long=1.0):
     points = mean_face().points * np.array([wide, long, 1.0])
     middle = np.array([(SIZE - 1) / 2, 120.0, 0.0])
-    return turned((points * 75 + middle).astype(np.float32), np.array(angles_deg))
+    return turned((points * 75 + middle).astype(np.float32), np.array([yaw, pitch, roll]))
 
 
 def dotted(mesh_px, vertices):
@@ -38,7 +38,7 @@ def found_near(picture, place_px, reach=5):
     return np.array([x + (dark.sum(0) @ grid) / dark.sum(), y + (dark.sum(1) @ grid) / dark.sum()])
 
 
-@pytest.mark.parametrize("angles_deg", [(0, 0, 0), (18, -8, 6)])
+@pytest.mark.parametrize("angles_deg", [(0.0, 0.0, 0.0), (18.0, -8.0, 6.0)])
 def test_own_outline_changes_nothing(angles_deg):
     mesh = face(*angles_deg)
     photo = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), np.uint8), (5, 5), 0)
@@ -49,7 +49,7 @@ def test_own_outline_changes_nothing(angles_deg):
     assert (pair.targets[0] == photo).all()
 
 
-@pytest.mark.parametrize(("angles_deg", "wide", "long"), [((0, 0, 0), 1.15, 1.0), ((12, 5, -4), 0.9, 1.08)])
+@pytest.mark.parametrize(("angles_deg", "wide", "long"), [((0.0, 0.0, 0.0), 1.15, 1.0), ((12.0, 5.0, -4.0), 0.9, 1.08)])
 def test_parts_stay_and_the_jaw_is_the_others(angles_deg, wide, long):
     # The same person but for the outline: in the mean pose the outlines can be laid on each other.
     mesh = face(*angles_deg)

@@ -121,9 +121,8 @@ def export(
 def export_inputs(
     packs: Packs, sets: SetList, out: Path, *, workers: int | None = None, progress: Progress | None = None
 ) -> None:
-    """The sets' own pictures, for another tool: `sets.json`; `target-1.png`..., `driver.png`, `driver-rest.png` of each.
-
-    `driver-rest.png` is the driver's most neutral frame, for tools that carry over changes.
+    """The sets' own pictures, for another tool: `sets.json`, and of each set `target-1.png`..., `driver.png`, and
+    `driver-rest.png`, the driver's most neutral frame, for tools that carry over changes.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "sets.json").write_text(sets.to_json())

@@ -1,0 +1,41 @@
+"""The small pack as an evaluation sees it, methods that copy, and a person at a time in fewer words."""
+
+import numpy as np
+import pytest
+
+from reenact.data import Split
+from reenact.evaluation import Packs, Protocol, choose_sets
+from reenact.media import write_image
+
+COUNTS = {Protocol.SELF: 12, Protocol.DIFFERENT: 12, Protocol.SAME_SOURCE: 14}
+
+
+@pytest.fixture(scope="session")
+def packs(pack):
+    return Packs(pack)
+
+
+@pytest.fixture(scope="session")
+def sets_of(packs):
+    """Few sets of a protocol."""
+
+    def choose(protocol, **options):
+        return choose_sets(packs, protocol, **{"count": COUNTS.get(protocol), "split": Split.TRAIN, **options})
+
+    return choose
+
+
+@pytest.fixture(scope="session")
+def copies(packs):
+    """Write the drivers' or the targets' pictures as if a tool had drawn them."""
+
+    def write(folder, sets, side):
+        folder.mkdir(parents=True)
+        (folder / "sets.json").write_text(sets.to_json())
+        frames = {one.id: one.driver if side == "driver" else one.targets[0] for one in sets.sets}
+        pictures = packs.driver.pictures(frames.values(), sets.size)
+        for name, frame in frames.items():
+            write_image(folder / f"{name}.png", np.ascontiguousarray(pictures[frame]))
+        return folder
+
+    return write
