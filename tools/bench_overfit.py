@@ -52,7 +52,8 @@ def main() -> None:
     args.out.mkdir(parents=True)
     fabric = make_fabric(accelerator="cpu", devices=1)
     train(config, args.pack, args.out, fabric, max_minutes=args.minutes, overfit=args.samples)
-    print(f"{torch.get_num_threads()} threads\n\n| minutes | samples seen | PSNR, dB | inside the face, dB |\n|---:|---:|---:|---:|")
+    print(f"{torch.get_num_threads()} threads\n")
+    print("| minutes | samples seen | PSNR, dB | inside the face, dB |\n|---:|---:|---:|---:|")
     for line in read_log(args.out):
         if "overfit/psnr" in line:
             seen = line["step"] * config.batch_size

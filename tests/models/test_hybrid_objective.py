@@ -279,10 +279,10 @@ def test_the_mask_does_not_close_for_good():
     with torch.no_grad():
         truth = drawing(objective, batch).warped
     patch = torch.zeros(2, 1, SIZE, SIZE)
-    patch[..., 44:56, 8:24] = 1
+    patch[..., 24:40, 20:44] = 1
     batch = dataclasses.replace(batch, truth=torch.where(patch > 0, -truth, truth))
-    optimizer = torch.optim.Adam(objective.generator.parameters(), 2e-3)
-    for _ in range(120):
+    optimizer = torch.optim.Adam(objective.generator.parameters(), 3e-3)
+    for _ in range(60):
         step = objective.generator_step(batch)
         optimizer.zero_grad()
         step.loss.backward()

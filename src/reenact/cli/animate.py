@@ -40,7 +40,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
-    p.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)")
+    p.add_argument(
+        "--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)"
+    )
     p.add_argument(
         "--transfer",
         choices=("relative", "absolute", "transformer"),

@@ -208,12 +208,15 @@ def _retargeting(args: argparse.Namespace) -> int:
     import numpy as np
 
     from reenact.evaluation.retargeting import make_trials, measure, methods, read_face_model
-    from reenact.evaluation.transfer import read_transformer, transformer_folder
+    from reenact.evaluation.transfer import read_transformer
+    from reenact.nn.checkpoint import shipped_checkpoint
+    from reenact.retarget.transformer import KIND
 
     if args.people < 1:
         raise ReenactError(f"--people must be 1 or more, not {args.people}")
     model = read_face_model(args.ict)
-    transformer = read_transformer(transformer_folder(args.transformer))
+    folder = args.transformer or shipped_checkpoint(KIND)
+    transformer = None if folder is None else read_transformer(folder)
     rng = np.random.default_rng(args.seed)
     trials = make_trials(model, rng, people=args.people, target_expression=args.photo_expression)
     found = measure(trials, methods(transformer))

@@ -87,7 +87,7 @@ def _config(args: argparse.Namespace) -> RunConfig:
     config = recipe(args.recipe)
     if checkpoints(args.out / CHECKPOINTS):
         if not args.resume:
-            raise ReenactError(f"{args.out} holds a run already; add --resume to go on with it, or choose another --out")
+            raise ReenactError(f"{args.out} holds a run already; add --resume to go on, or choose another --out")
         config = saved_config(args.out / CONFIG)
         if config.recipe != args.recipe:
             raise ReenactError(f"{args.out} holds a run of the recipe '{config.recipe}'; choose another --out")

@@ -111,17 +111,17 @@ class PairStream(IterableDataset):
         self._settings, self._seed, self._rank, self._world = settings, seed, rank, world
         kinds = self._reader.index["kind"].to_numpy(zero_copy_only=False)
         chosen = self._reader.index["split"].to_numpy(zero_copy_only=False) == split.value
+        names = self._reader.index["identity"].to_numpy(zero_copy_only=False).astype(str)
         if settings.people:
-            chosen &= np.isin(self._reader.index["identity"].to_numpy(zero_copy_only=False).astype(str), settings.people)
+            chosen &= np.isin(names, settings.people)
         frames, face_share = (self._reader.index[name].to_numpy() for name in ("frames", "face_share"))
         long_enough = np.rint(frames * face_share) > 1
         self._clips = np.flatnonzero(chosen & (kinds == Kind.CLIP.value) & long_enough)
         self._photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
-        identities = self._reader.index["identity"].to_numpy(zero_copy_only=False)[self._photos]
-        names, self._people = np.unique(identities.astype(str), return_inverse=True)
+        people, self._people = np.unique(names[self._photos], return_inverse=True)
         possible = {
             PairKind.CLIP: len(self._clips) > 0,
-            PairKind.CONTOUR: len(names) > 1,
+            PairKind.CONTOUR: len(people) > 1,
             PairKind.WARP_BACK: len(self._photos) > 0,
         }
         self._mix = {kind: w for kind, w in settings.mix.items() if w > 0 and possible[kind]}

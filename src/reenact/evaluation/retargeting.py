@@ -142,50 +142,54 @@ def methods(transformer: LandmarkTransformer | None = None) -> dict[str, Mover]:
     if transformer is not None:
         if transformer.config.image != "none" or transformer.config.points != "mesh":
             raise ReenactError("these faces have no pictures: give a transformer of the mesh that looks at none")
-        found["transformer"] = lambda trial: TransformerRetargeter(transformer, trial.target[None], trial.rest)(
-            trial.driver
-        )
+
+        def move(trial: Trial) -> Float[np.ndarray, "478 3"]:
+            return TransformerRetargeter(transformer, trial.target[None], trial.rest)(trial.driver)
+
+        found["transformer"] = move
     return found
 
 
 def errors(
-    move: Mover, trials: Sequence[Trial], part: str = "all", *, shape_only: bool = False
+    results: Sequence[Float[np.ndarray, "478 3"]],
+    trials: Sequence[Trial],
+    part: str = "all",
+    *,
+    shape_only: bool = False,
 ) -> Float[np.ndarray, " n"]:
     """Mean distance to the truth of a part's vertices in each trial, percent of the outer-eye distance.
 
     Args:
-        move: the method.
-        trials: what to move.
+        results: one for each trial.
+        trials: what was to be moved.
         part: a name of `PARTS`.
         shape_only: bring the result onto the truth by a similarity first, so that size, place and turn do not count.
     """
     vertices = list(PARTS[part])
     weights = mean_face().weights[:SURFACE]
     found = []
-    for trial in trials:
-        result = np.asarray(move(trial), np.float64)[:SURFACE]
+    for result, trial in zip(results, trials, strict=True):
+        surface = np.asarray(result, np.float64)[:SURFACE]
         if shape_only:
-            result = fit_similarity(result, trial.truth, weights).apply(result)
+            surface = fit_similarity(surface, trial.truth, weights).apply(surface)
         right, left = trial.target[list(OUTER_EYE_CORNERS)]
-        distance = np.linalg.norm((result - trial.truth)[vertices, :2], axis=1).mean()
+        distance = np.linalg.norm((surface - trial.truth)[vertices, :2], axis=1).mean()
         found.append(100 * distance / np.linalg.norm(left - right))
     return np.array(found)
 
 
 def measure(trials: Sequence[Trial], movers: Mapping[str, Mover]) -> dict[str, dict[str, Interval]]:
-    """Mean error of each method and part with its interval over people; `shape` is `all` with size, place, turn undone."""
+    """Mean error of each method and part, its interval over people; `shape` is `all` without size, place and turn."""
     people = [trial.person for trial in trials]
 
-    def interval(values: np.ndarray) -> Interval:
+    def interval(values: Float[np.ndarray, " n"]) -> Interval:
         return bootstrap_interval(values, people, np.random.default_rng(0))
 
     found: dict[str, dict[str, Interval]] = {}
     for name, move in movers.items():
-        # Moved once for all parts.
-        moved = {id(trial): move(trial) for trial in trials}
-        kept: Mover = lambda trial, moved=moved: moved[id(trial)]  # noqa: E731
-        found[name] = {part: interval(errors(kept, trials, part)) for part in PARTS}
-        found[name]["shape"] = interval(errors(kept, trials, shape_only=True))
+        results = [move(trial) for trial in trials]
+        found[name] = {part: interval(errors(results, trials, part)) for part in PARTS}
+        found[name]["shape"] = interval(errors(results, trials, shape_only=True))
     return found
 
 

@@ -229,7 +229,7 @@ def read_all(
     names: dict[str, Predictions] = {}
     for one in predictions:
         if one.method.name in scenes:
-            raise ReenactError(f"two methods are called '{one.method.name}'; give {one.folder} another --name")
+            raise ReenactError(f"two methods are called '{one.method.name}'; export {one.folder} under another --name")
         kept = Store(one.folder / "readings.npz", f"{VERSION} {sets.digest}")
         rows = read_drawn(packs, one, kept, stage)
         drawn = _readings(rows)

@@ -24,7 +24,8 @@ def draw_maps(kinds: Iterable[MapKind], mesh_px: Float[Tensor, "*b 478 3"], size
     """
     axes = mesh_px.shape[:-2]
     faces = mesh_px.flatten(0, -3) if len(axes) else mesh_px[None]
-    return {kind: _draw(kind, faces, size).unflatten(0, axes) if axes else _draw(kind, faces, size)[0] for kind in kinds}
+    drawn = {kind: _draw(kind, faces, size) for kind in kinds}
+    return {kind: one.unflatten(0, axes) if len(axes) else one[0] for kind, one in drawn.items()}
 
 
 def _draw(kind: MapKind, mesh_px: Float[Tensor, "b 478 3"], size: int) -> Float[Tensor, "b c h w"]:

@@ -39,7 +39,7 @@ def create_model(name: str, weights: str | os.PathLike[str] | None = None) -> Re
         return kind(kind.config_type()).eval()
     folder = Path(weights) if weights is not None else shipped_checkpoint(name)
     if folder is None:
-        raise CheckpointError(f"no weights of the model '{name}' ship with this release; train some and give their folder")
+        raise CheckpointError(f"no weights of '{name}' ship with this release; train some and give their folder")
     checkpoint = read_checkpoint(folder)
     if checkpoint.kind != name:
         raise CheckpointError(f"{folder} holds weights of '{checkpoint.kind}', not of '{name}'; choose that model")

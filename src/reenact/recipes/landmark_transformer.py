@@ -1,7 +1,7 @@
 """The landmark transformer (paper B, supplement B), on landmarks alone and as in the paper.
 
-    reenact train landmark-transformer --data pack --out runs/lt
-    python tools/measure_landmark_transformer.py --data pack --weights runs/lt/model
+reenact train landmark-transformer --data pack --out runs/lt
+python tools/measure_landmark_transformer.py --data pack --weights runs/lt/model
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def changed(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
         for part in parts:
             place = place.get(part) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict) or last not in place:
-            raise ReenactError(f"--set {assignment}: no such setting; the run's config, printed when it begins, has all")
+            raise ReenactError(f"--set {assignment}: no such setting; the config printed when a run begins has all")
         place[last] = _value(text)
     return parsed(settings)
 

@@ -48,8 +48,8 @@ def make_fabric(*, accelerator: str = "auto", devices: int | str = "auto", nodes
 
 def is_first_process() -> bool:
     """Whether this process speaks for all; known from its environment, before it finds the others."""
-    ranks = [os.environ["RANK"]] if "RANK" in os.environ else [os.environ.get(n, "0") for n in ("LOCAL_RANK", "NODE_RANK")]
-    return all(rank == "0" for rank in ranks)
+    names = ["RANK"] if "RANK" in os.environ else ["LOCAL_RANK", "NODE_RANK"]
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def average_gradients(fabric: Fabric, parameters: Iterable[Tensor]) -> None:

@@ -89,9 +89,7 @@ class OverfitSource:
         rank, world: this process and how many there are.
     """
 
-    def __init__(
-        self, config: RunConfig, folder: str | os.PathLike[str], *, count: int, rank: int, world: int
-    ) -> None:
+    def __init__(self, config: RunConfig, folder: str | os.PathLike[str], *, count: int, rank: int, world: int) -> None:
         self._config, self._rank, self._world = config, rank, world
         self._micro_batch = micro_batch_size(config, world)
         self.samples = list(islice(stream_of(config, folder), count))

@@ -51,9 +51,7 @@ class RunState:
         place = folder / f"step-{step:08d}"
         # safetensors stores no two names for one memory.
         own = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-        write_checkpoint(
-            place, Checkpoint(KIND, {"step": step, "param_groups": groups}, own), max_file_mb=max_file_mb
-        )
+        write_checkpoint(place, Checkpoint(KIND, {"step": step, "param_groups": groups}, own), max_file_mb=max_file_mb)
         for old in checkpoints(folder)[:-_KEPT]:
             shutil.rmtree(old)
         return place

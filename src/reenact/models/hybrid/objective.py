@@ -27,7 +27,6 @@ from reenact.losses import (
     hinge_discriminator,
     hinge_generator,
     perceptual_loss,
-    weighted_l1,
 )
 from reenact.models.hybrid.blocks import resized
 from reenact.models.hybrid.config import HybridConfig
@@ -40,6 +39,9 @@ _BAND = 16
 """The silhouette's band is a twelfth or so of the face: this share of the picture's side, on both sides of it together."""
 _BETTER, _SURELY = 0.02, 0.01
 """Painting must be nearer to the truth by so much (of 2: 2.5 grey levels) before it is preferred, more or less surely."""
+_SLIGHT = 0.1
+"""Below this an error counts by its square. Most of the warp is nearly right: with L1, the many places that want no
+difference hold back the few that want a large one."""
 _REGION = 5
 """Errors are compared as means over this many pixels a side."""
 
@@ -52,10 +54,10 @@ class HybridObjectiveConfig(BaseModel):
     kind: Literal["hybrid"] = "hybrid"
     model: HybridConfig = HybridConfig()
     pixel: float = Field(default=4, ge=0)
-    """L1 of the result."""
+    """Charbonnier distance of the result."""
     perceptual: float = Field(default=1, ge=0)
     paint: float = Field(default=2, ge=0)
-    """L1 of the painting alone, so that it learns where the mask hides it, too."""
+    """The same of the painting alone, so that it learns where the mask hides it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
     smooth: float = Field(default=2, ge=0)
@@ -119,8 +121,8 @@ class HybridObjective(Objective[PairBatch]):
         image = _counted(drawing.image, batch)
         weights = batch.mask * self.place_weights(batch)
         parts = {
-            "pixel": weighted_l1(image, batch.truth, weights),
-            "paint": weighted_l1(_counted(drawing.paint, batch), batch.truth, weights),
+            "pixel": _charbonnier(image, batch.truth, weights),
+            "paint": _charbonnier(_counted(drawing.paint, batch), batch.truth, weights),
             "mask": _mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.resolution / 2,
         }
@@ -222,6 +224,13 @@ def _draw(generator: nn.Module, batch: PairBatch) -> Drawing:
 
 def _counted(drawn: Tensor, batch: PairBatch) -> Tensor:
     return batch.mask * drawn + (1 - batch.mask) * batch.truth
+
+
+def _charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """Weighted mean of `sqrt(d^2 + 0.1^2) - 0.1` in each picture, and the mean of that."""
+    distance = ((ours.float() - theirs).square() + _SLIGHT**2).sqrt() - _SLIGHT
+    whole = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    return ((weights * distance.mean(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / whole).mean()
 
 
 def _mask_loss(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
