@@ -7,7 +7,7 @@ from reenact.data import Split
 from reenact.evaluation import Packs, Protocol, choose_sets
 from reenact.media import write_image
 
-COUNTS = {Protocol.SELF: 12, Protocol.DIFFERENT: 12, Protocol.SAME_SOURCE: 14}
+COUNTS = {Protocol.SELF: 10, Protocol.DIFFERENT: 10, Protocol.SAME_SOURCE: 10}
 
 
 @pytest.fixture(scope="session")

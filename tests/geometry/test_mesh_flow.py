@@ -101,7 +101,9 @@ def test_batch_equals_one_by_one():
         assert torch.equal(one.flags[0], whole.flags[i])
 
 
-@pytest.mark.parametrize(("before", "now", "hole"), [(0, 0.15, 1), (0, 0.01, 0), (0.15, 0.15, 0), (0.15, 0, 0), (0.1, 0.15, 0)])
+@pytest.mark.parametrize(
+    ("before", "now", "hole"), [(0, 0.15, 1), (0, 0.01, 0), (0.15, 0.15, 0), (0.15, 0, 0), (0.1, 0.15, 0)]
+)
 def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
     wanted = face(lips=now)
     mouth = flag(flow(face(lips=before), wanted), "mouth")
@@ -129,7 +131,7 @@ def test_what_the_photo_shows_from_behind_is_hidden():
     ours, theirs = (at(hidden, face(), vertices) for vertices in (far, near))
     assert {ours, theirs} == {0.0, 1.0}
     # Which cheek: the one that is drawn the smaller, or not at all.
-    width = {v: np.ptp(photo[list(v) + [4], 0]) for v in (far, near)}
+    width = {v: np.ptp(photo[[*list(v), 4], 0]) for v in (far, near)}
     assert (ours > theirs) == (width[far] < width[near])
 
 

@@ -15,7 +15,8 @@ from reenact.core import CheckpointError, NoFaceError
 from reenact.geometry.head import in_mean_pose
 from reenact.inference.shipped import shipped_motions
 from reenact.media import VideoWriter, read_motion, write_image, write_motion
-from reenact.nn.checkpoint import write_checkpoint
+from reenact.models.marionette import MarioNETte, MarioNETteConfig
+from reenact.nn.checkpoint import Checkpoint, write_checkpoint
 from reenact.retarget import neutral_frame
 from reenact.retarget.transformer import LandmarkTransformer, LandmarkTransformerConfig
 
@@ -150,6 +151,21 @@ def test_the_transformer_replaces_the_photos_expression(face):
         return shape[14, 1] - shape[13, 1]
 
     assert lips_apart("transformer") < 0.6 * lips_apart("relative")
+
+
+def test_a_trained_model_gets_its_maps_and_its_size(face, motion, tmp_path):
+    config = MarioNETteConfig(resolution=96, base_width=4, max_width=8, levels=2, blender_blocks=1)
+    model = MarioNETte(config)
+    checkpoint = Checkpoint("marionette", config.model_dump(mode="json"), model.state_dict())
+    write_checkpoint(tmp_path, checkpoint)
+    one = Reenactor("marionette", weights=tmp_path)
+    one.set_target([face, face])
+    drawn = next(one.drive(motion))
+    assert drawn.face.shape == (96, 96, 3)
+    assert drawn.image.shape == face.shape
+    larger = Reenactor("marionette", weights=tmp_path, size=128)
+    larger.set_target([face])
+    assert next(larger.drive(motion)).face.shape == (128, 128, 3)
 
 
 def test_transformers_that_cannot_be_used(tmp_path):

@@ -249,7 +249,7 @@ def test_small_enough_for_a_cpu():
 
 @pytest.mark.parametrize("wrong", [{"resolution": 100}, {"resolution": 32}, {"base_width": 12}, {"blender": "adain"}])
 def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(ValueError, match="multiple|greater|Extra"):
+    with pytest.raises(ValueError, match=r"multiple|greater|Extra"):
         config(**wrong)
 
 

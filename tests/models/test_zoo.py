@@ -7,7 +7,7 @@ import pytest
 import torch
 from model_helpers import as_targets
 
-from reenact.core import CheckpointError, DriverFrame, ReenactError, TargetCode
+from reenact.core import CheckpointError, DriverFrame, ReenactError, TargetCode, TargetSet
 from reenact.maps import draw_maps
 from reenact.models import ZOO, Needs, ReenactmentModel, create_model
 from reenact.models.marionette import MarioNETteConfig
@@ -89,6 +89,25 @@ def test_comes_back_from_its_checkpoint(name, photos, wanted, tmp_path):
         model_of(Checkpoint(name, config, {}))
     with pytest.raises(CheckpointError, match="another release"):
         model_of(Checkpoint(name, config | {"colour": 3}, read_checkpoint(tmp_path).tensors))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", list(SMALL))
+def test_gpu_and_cpu_agree(name, photos, wanted):
+    model = fresh(name).double()
+    images = as_targets(photos[0], maps=model.needs.maps)
+    driver = draw_maps(model.needs.maps, torch.from_numpy(wanted), STANDARD_SIZE)
+
+    @torch.inference_mode()
+    def drawn(device):
+        there = model.to(device)
+        to = {"device": device, "dtype": torch.float64}
+        maps = {kind: one.to(**to) for kind, one in images.maps.items()}
+        code = there.encode_target(TargetSet(images.images.to(**to), images.mesh_px, maps))
+        frame = DriverFrame(wanted, {kind: one.to(**to) for kind, one in driver.items()})
+        return there.synthesize(code, frame).cpu()
+
+    torch.testing.assert_close(drawn("cuda"), drawn("cpu"), atol=1e-6, rtol=0)
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from reenact.core import ReenactError
 from reenact.recipes import RECIPES, recipe
 from reenact.training import changed, saved_config
-from reenact.training.loop import learning_rate_factor
+from reenact.training.schedule import learning_rate_factor
 from reenact.training.sources import micro_batch_size
 
 

@@ -11,7 +11,7 @@ from reenact.cli.progress import Bar
 from reenact.core.errors import ReenactError
 
 if TYPE_CHECKING:
-    from reenact.evaluation import Entry, Packs, SetList
+    from reenact.evaluation import Crew, Entry, Packs, SetList
 
 _PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild")
 _TRANSFERS = ("relative", "absolute", "transformer")
@@ -129,31 +129,22 @@ def _add_work(p: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     """Export each model for each protocol and K, then score all."""
-    from reenact.evaluation import Form, export, result_tables, score_folders, write_tables
+    from reenact.evaluation import export
 
-    folders = []
     entries = [_entry(args, *item.partition("=")[::2]) for item in args.models.split(",")]
-    for protocol in args.protocol.split(","):
-        if protocol not in _PROTOCOLS:
-            raise ReenactError(f"there is no protocol '{protocol}'; choose of: {', '.join(_PROTOCOLS)}")
-        for k in args.k.split(","):
-            if not k.isdigit():
-                raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
-            packs, sets = _sets(args, protocol, int(k))
-            for entry in entries:
-                out = args.out / sets.name / entry.title
-                export(packs, sets, entry, out, device=args.device, workers=args.workers, progress=Bar(unit="set"))
-                folders.append(out)
-    results = score_folders(
-        folders,
-        args.out,
-        data=args.data,
-        targets=args.targets,
-        figures=not args.no_figures,
-        workers=args.workers,
-        progress=Bar(unit="picture"),
-    )
-    print(write_tables(result_tables(results), Form.MARKDOWN), end="")
+    folders = []
+    with _crew(args) as crew:
+        for protocol in args.protocol.split(","):
+            if protocol not in _PROTOCOLS:
+                raise ReenactError(f"there is no protocol '{protocol}'; choose of: {', '.join(_PROTOCOLS)}")
+            for k in args.k.split(","):
+                if not k.isdigit():
+                    raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
+                packs, sets = _sets(args, protocol, int(k))
+                for entry in entries:
+                    folders.append(args.out / sets.name / entry.title)
+                    export(packs, sets, entry, folders[-1], device=args.device, crew=crew)
+        _score_and_print(args, folders, None, crew)
     return 0
 
 
@@ -162,34 +153,34 @@ def _export(args: argparse.Namespace) -> int:
     from reenact.evaluation import export, export_inputs
 
     packs, sets = _sets(args, args.protocol, args.k)
-    if args.inputs:
-        export_inputs(packs, sets, args.out, workers=args.workers, progress=Bar(unit="set"))
-        print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
-        return 0
-    entry = _entry(args, args.model, args.weights)
+    with _crew(args) as crew:
+        if args.inputs:
+            export_inputs(packs, sets, args.out, crew=crew)
+            print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
+            return 0
+        entry = _entry(args, args.model, args.weights)
+        export(packs, sets, entry, args.out, device=args.device, crew=crew)
     if args.attention:
         _draw_attention(args, entry, packs, sets)
-    export(packs, sets, entry, args.out, device=args.device, workers=args.workers, progress=Bar(unit="set"))
     print(f"{len(sets)} pictures: {args.out}")
     return 0
 
 
 def _score(args: argparse.Namespace) -> int:
     """Score."""
+    with _crew(args) as crew:
+        _score_and_print(args, args.folders, args.sets, crew)
+    return 0
+
+
+def _score_and_print(args: argparse.Namespace, folders: list[Path], sets: Path | None, crew: Crew) -> None:
     from reenact.evaluation import Form, result_tables, score_folders, write_tables
 
+    figures = not args.no_figures
     results = score_folders(
-        args.folders,
-        args.out,
-        data=args.data,
-        targets=args.targets,
-        sets=args.sets,
-        figures=not args.no_figures,
-        workers=args.workers,
-        progress=Bar(unit="picture"),
+        folders, args.out, data=args.data, targets=args.targets, sets=sets, figures=figures, crew=crew
     )
     print(write_tables(result_tables(results), Form.MARKDOWN), end="")
-    return 0
 
 
 def _table(args: argparse.Namespace) -> int:
@@ -245,6 +236,14 @@ def _sets(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, SetLi
         split=Split(args.split),
         size=args.size,
     )
+
+
+def _crew(args: argparse.Namespace) -> Crew:
+    from reenact.evaluation import Crew
+
+    if args.workers is not None and args.workers < 0:
+        raise ReenactError(f"--workers must be 0 or more, not {args.workers}")
+    return Crew(args.workers, Bar(unit="picture"))
 
 
 def _entry(args: argparse.Namespace, model: str, weights: Path | str | None) -> Entry:

@@ -8,6 +8,7 @@ for batch in batch_loader(stream, batch_size=8, workers=2):
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -290,11 +291,13 @@ def batch_loader(stream: IterableDataset, *, batch_size: int, workers: int = 2) 
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_begin_worker if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    # Ctrl-C reaches all processes of a terminal; the one that trains says when these end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -9,10 +9,12 @@ from reenact.evaluation.scores import SCORES, Better, Score
 from reenact.evaluation.scoring import Result, Scored, read_all, read_results, write_results
 from reenact.evaluation.tables import Form, result_tables, write_tables
 from reenact.evaluation.transfer import Way
+from reenact.evaluation.work import Crew
 
 __all__ = [
     "SCORES",
     "Better",
+    "Crew",
     "Entry",
     "Form",
     "Frame",

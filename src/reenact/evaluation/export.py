@@ -14,12 +14,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from reenact.core import DriverFrame, MapKind, ReenactError, TargetSet
-from reenact.core.progress import Progress, Silent
 from reenact.evaluation.packs import Frame, Packs
 from reenact.evaluation.predictions import Method, Predictions, begin, write_prediction
 from reenact.evaluation.protocols import ImageSet, Protocol, SetList
 from reenact.evaluation.transfer import Wanted, Way, transformer_folder
-from reenact.evaluation.work import spread
+from reenact.evaluation.work import Crew
 from reenact.geometry import FACE_CROP_SCALE, resize
 from reenact.maps import draw_maps
 from reenact.media import write_image
@@ -85,8 +84,7 @@ def export(
     out: Path,
     *,
     device: str = "cpu",
-    workers: int | None = None,
-    progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Predictions:
     """Draw all sets that are not there yet.
 
@@ -96,8 +94,7 @@ def export(
         entry: what draws.
         out: folder for the pictures.
         device: where the model runs; anything but the CPU is used by one process.
-        workers: processes; None for one a processor where that pays.
-        progress: told in sets.
+        crew: does the work; None for this process.
 
     Raises:
         ReenactError: nothing can draw, or `out` holds something else.
@@ -105,29 +102,22 @@ def export(
     made = begin(out, entry.method(sets.protocol), sets, packs)
     missing = _ordered(made.missing())
     work = _Export(packs.folders, entry, entry.way(sets.protocol), sets.size, out, device)
-    told = spread(
-        work,
-        missing,
-        what=f"draw {entry.title}",
-        done=len(sets) - len(missing),
-        workers=workers if device == "cpu" else 0,
-        progress=progress or Silent(),
+    told = (crew or Crew()).spread(
+        work, missing, what=f"draw {entry.title}", done=len(sets) - len(missing), alone=device != "cpu"
     )
     for _ in told:
         pass
     return made
 
 
-def export_inputs(
-    packs: Packs, sets: SetList, out: Path, *, workers: int | None = None, progress: Progress | None = None
-) -> None:
+def export_inputs(packs: Packs, sets: SetList, out: Path, *, crew: Crew | None = None) -> None:
     """The sets' own pictures, for another tool: `sets.json`, and of each set `target-1.png`..., `driver.png`, and
     `driver-rest.png`, the driver's most neutral frame, for tools that carry over changes.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "sets.json").write_text(sets.to_json())
     work = _Inputs(packs.folders, sets.size, out)
-    for _ in spread(work, _ordered(sets.sets), what="write pictures", workers=workers, progress=progress or Silent()):
+    for _ in (crew or Crew()).spread(work, _ordered(sets.sets), what="write pictures"):
         pass
 
 

@@ -17,12 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from reenact.core import MESH_POINTS, MESH_TO_IBUG68, OUTER_EYE_CORNERS, Landmarks
-from reenact.core.progress import Progress
 from reenact.evaluation.packs import Frame, Packs
 from reenact.evaluation.predictions import Predictions, read_prediction
 from reenact.evaluation.protocols import ImageSet, Protocol
 from reenact.evaluation.store import Row, Store
-from reenact.evaluation.work import spread
+from reenact.evaluation.work import Crew
 from reenact.geometry import mean_face
 from reenact.maps import hull_mask
 from reenact.metrics import m_psnr, psnr, sharpness, ssim_map
@@ -117,21 +116,8 @@ def mouth_mask(mesh_px: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarr
     return cv2.dilate(mask, disk)[None].astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """How a long stage is worked on.
-
-    Args:
-        workers: processes; None for one a processor where that pays.
-        progress: told in pictures.
-    """
-
-    workers: int | None
-    progress: Progress
-
-
 def read_frames(
-    packs: Packs, side: str, frames: Sequence[Frame], size: int, store: Store, stage: Stage, *, again: bool = False
+    packs: Packs, side: str, frames: Sequence[Frame], size: int, store: Store, crew: Crew, *, again: bool = False
 ) -> list[Row]:
     """Readings of a pack's frames: those in the store, and the rest.
 
@@ -141,7 +127,7 @@ def read_frames(
         frames: which, repeated or not.
         size: side of the pictures, pixels.
         store: of this pack, size and kind of reading.
-        stage: how.
+        crew: does the work.
         again: second readings instead (`mesh` alone).
     """
     new = [frame for frame in dict.fromkeys(frames) if store.get(str(frame)) is None]
@@ -150,7 +136,7 @@ def read_frames(
     what = f"read {side} frames{' again' if again else ''}"
     try:
         if new:
-            for part, rows in spread(work, new, what=what, workers=stage.workers, progress=stage.progress):
+            for part, rows in crew.spread(work, new, what=what):
                 for frame, row in zip(part, rows, strict=True):
                     store.put(str(frame), row)
     finally:
@@ -158,7 +144,7 @@ def read_frames(
     return [row for frame in frames if (row := store.get(str(frame))) is not None]
 
 
-def read_drawn(packs: Packs, predictions: Predictions, store: Store, stage: Stage) -> list[Row]:
+def read_drawn(packs: Packs, predictions: Predictions, store: Store, crew: Crew) -> list[Row]:
     """Readings of drawn pictures, with `compared` (5,): those in the store whose file is the same, and the rest."""
     sets = predictions.sets.sets
     paths = {one: path for one in sets if (path := predictions.path(one)) is not None}
@@ -168,24 +154,22 @@ def read_drawn(packs: Packs, predictions: Predictions, store: Store, stage: Stag
     truth = predictions.sets.protocol is Protocol.SELF
     work = _Drawn(packs.folders, predictions.sets.size, truth)
     try:
-        if new:
-            what = f"read {predictions.method.name}"
-            for part, rows in spread(work, new, what=what, workers=stage.workers, progress=stage.progress):
-                for (one, _), row in zip(part, rows, strict=True):
-                    store.put(one.id, row, digests[one])
+        for part, rows in crew.spread(work, new, what=f"read {predictions.method.name}"):
+            for (one, _), row in zip(part, rows, strict=True):
+                store.put(one.id, row, digests[one])
     finally:
         store.save()
     return [row for one in sets if (row := store.get(one.id, digests[one])) is not None]
 
 
-def compare_copies(packs: Packs, sets: Sequence[ImageSet], size: int, store: Store, stage: Stage) -> list[Row]:
+def compare_copies(packs: Packs, sets: Sequence[ImageSet], size: int, store: Store, crew: Crew) -> list[Row]:
     """`compared` (5,) of each set's first target, shown as if it were the result."""
     new = [one for one in sets if store.get(one.id) is None]
     new.sort(key=lambda one: (one.driver.key, one.driver.number))
     try:
         if new:
             work = _Copies(packs.folders, size)
-            for part, rows in spread(work, new, what="compare copies", workers=stage.workers, progress=stage.progress):
+            for part, rows in crew.spread(work, new, what="compare copies"):
                 for one, row in zip(part, rows, strict=True):
                     store.put(one.id, row)
     finally:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from reenact.core import ReenactError
-from reenact.core.progress import Progress
 from reenact.evaluation.figures import comparison_grid, failure_gallery, pose_curve
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import Predictions, open_predictions
 from reenact.evaluation.protocols import Protocol
 from reenact.evaluation.scoring import Result, Scored, read_all, write_results
 from reenact.evaluation.tables import Form, result_tables, write_tables
+from reenact.evaluation.work import Crew
 from reenact.media import write_image
 
 RESULTS = "results.jsonl"
@@ -32,8 +32,7 @@ def score_folders(
     targets: Path | None = None,
     sets: Path | None = None,
     figures: bool = True,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> list[Result]:
     """Score what was drawn; methods that drew for the same sets are compared.
 
@@ -45,8 +44,7 @@ def score_folders(
         data, targets: the packs; None for those that the pictures were drawn from.
         sets: the list that another tool's pictures were drawn for.
         figures: draw them too.
-        workers: processes; None for one a processor where that pays.
-        progress: told in pictures.
+        crew: does the work; None for this process.
 
     Raises:
         ReenactError: a folder cannot be scored; says which, and what to do.
@@ -55,7 +53,7 @@ def score_folders(
     results: list[Result] = []
     for some in _by_sets(opened):
         packs = _packs(some, data, targets)
-        scored = read_all(some, packs, out / "cache", workers=workers, progress=progress)
+        scored = read_all(some, packs, out / "cache", crew=crew)
         results += scored.results()
         if figures:
             write_figures(scored, out / "figures")

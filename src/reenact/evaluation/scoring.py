@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from reenact import __version__
 from reenact.core import ReenactError
-from reenact.core.progress import Progress, Silent
 from reenact.data import Kind
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import Method, Predictions, check_fresh
@@ -24,13 +23,13 @@ from reenact.evaluation.readings import (
     COMPARED,
     OF_EQUALS,
     VERSION,
-    Stage,
     compare_copies,
     read_drawn,
     read_frames,
 )
 from reenact.evaluation.scores import SCORES, Readings, Scene, Values, aucon_chance_of, clips_of
 from reenact.evaluation.store import Row, Store
+from reenact.evaluation.work import Crew
 from reenact.geometry import mean_face, with_lips_closed
 from reenact.metrics import aucon, bootstrap_interval, paired_difference
 from reenact.perception.action_units import AU_NUMBERS, action_units, rest_of
@@ -173,8 +172,7 @@ def read_all(
     packs: Packs,
     cache: Path,
     *,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Scored:
     """Read everything that methods of one protocol are judged by; what was read before is not read again.
 
@@ -182,8 +180,7 @@ def read_all(
         predictions: of the same sets.
         packs: where the sets were chosen from.
         cache: folder for readings of the packs' frames; readings of drawn pictures stay beside them.
-        workers: processes; None for one a processor where that pays.
-        progress: told in pictures.
+        crew: does the work; None for this process.
 
     Raises:
         ReenactError: pictures are missing, or were drawn from other data, or for other sets than the others.
@@ -195,7 +192,7 @@ def read_all(
             raise ReenactError(
                 f"{one.folder} and {predictions[0].folder} were drawn for other sets; compare them apart"
             )
-    stage = Stage(workers, progress or Silent())
+    crew = crew or Crew()
 
     def store(what: str, digest: str) -> Store:
         return Store(cache / f"{what}-{digest[:16]}-{sets.size}.npz", f"{VERSION} {digest} {sets.size}")
@@ -205,16 +202,16 @@ def read_all(
     same = sets.targets_sha256 == sets.data_sha256
     of_targets = of_drivers if same else store("frames", sets.targets_sha256)
     places = [one.driver for one in sets.sets]
-    drivers = read_frames(packs, "driver", places, sets.size, of_drivers, stage)
+    drivers = read_frames(packs, "driver", places, sets.size, of_drivers, crew)
     firsts = [one.targets[0] for one in sets.sets]
-    targets = read_frames(packs, "target", firsts, sets.size, of_targets, stage)
+    targets = read_frames(packs, "target", firsts, sets.size, of_targets, crew)
     twice = store("again", sets.data_sha256)
-    again = read_frames(packs, "driver", places[:_READ_TWICE], sets.size, twice, stage, again=True)
+    again = read_frames(packs, "driver", places[:_READ_TWICE], sets.size, twice, crew, again=True)
 
     nothing = np.full((len(sets), len(COMPARED)), np.nan)
     copied = equal = nothing
     if sets.protocol is Protocol.SELF:
-        rows = compare_copies(packs, sets.sets, sets.size, store("copies", sets.digest), stage)
+        rows = compare_copies(packs, sets.sets, sets.size, store("copies", sets.digest), crew)
         copied, equal = _column(rows, "compared"), np.tile(OF_EQUALS, (len(sets), 1))
     rests = _Rests(packs, sets)
     driver, target = _readings(drivers), _readings(targets)
@@ -231,7 +228,7 @@ def read_all(
         if one.method.name in scenes:
             raise ReenactError(f"two methods are called '{one.method.name}'; export {one.folder} under another --name")
         kept = Store(one.folder / "readings.npz", f"{VERSION} {sets.digest}")
-        rows = read_drawn(packs, one, kept, stage)
+        rows = read_drawn(packs, one, kept, crew)
         drawn = _readings(rows)
         scenes[one.method.name] = scene(drawn, _column(rows, "compared"), rests.drawn(drawn))
         names[one.method.name] = one

@@ -36,7 +36,7 @@ FLAGS = ("hidden", "stretched", "mouth", "eyes", "beyond")
 _ALL_STRETCHED = 4.0
 """A photo's pixel drawn over this many pixels of the result, in the worse direction, counts as 1; one over one as 0."""
 _OPENS_MORE = 1.5
-"""An opening is nothing new while it is below this multiple of the photo's (teeth that are there can be stretched) ..."""
+"""An opening is nothing new below this multiple of the photo's (teeth that are there can be stretched) ..."""
 _NEW_MOUTH, _NEW_EYE = (0.02, 0.06), (0.02, 0.05)
 """... and is a hole when it exceeds that by so much, in eye distances: from not at all to fully."""
 _MOUTH, _EYES, _RING = 1, (2, 3), 4
@@ -143,10 +143,10 @@ def _sheet(mesh: Float[Tensor, "n 478 3"], side: int) -> Float[Tensor, "n v 3"]:
     outer = centre + ray / ray.norm(dim=-1, keepdim=True) * (1.6 * side)
     z = oval[..., 2:]
     back = z + _HEAD_DEPTH * (mesh[:, 263, :2] - mesh[:, 33, :2]).norm(dim=-1)[:, None, None]
-    rings = [
-        torch.cat([oval[..., :2] + level * (border - oval[..., :2]), z + (back - z) * min(1.0, level / _FACE_REACH)], -1)
-        for level in _LEVELS.tolist()
-    ]
+    rings = []
+    for level in _LEVELS.tolist():
+        place = oval[..., :2] + level * (border - oval[..., :2])
+        rings.append(torch.cat([place, z + (back - z) * min(1.0, level / _FACE_REACH)], -1))
     return torch.cat([mesh, *rings, torch.cat([outer, back], -1)], 1)
 
 
@@ -274,9 +274,7 @@ def _new_openings(
     return holes[0], torch.stack(holes[1:], 1)
 
 
-def opening(
-    mesh: Float[Tensor, "*b 478 3"], upper: tuple[int, ...], lower: tuple[int, ...]
-) -> Float[Tensor, "*b"]:
+def opening(mesh: Float[Tensor, "*b 478 3"], upper: tuple[int, ...], lower: tuple[int, ...]) -> Float[Tensor, "*b"]:
     """Mean distance between two edges that share their ends, in inter-ocular distances, both in space."""
     gap = (mesh[..., list(upper[1:-1]), :] - mesh[..., list(lower[1:-1]), :]).norm(dim=-1).mean(-1)
     return gap / (mesh[..., 263, :] - mesh[..., 33, :]).norm(dim=-1).clamp_min(1e-6)

@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from reenact.training.machines import Fabric
+
 
 class RunLog:
     """Writes `log.jsonl`, `tensorboard/` and `pictures/` in a run's folder.
@@ -51,6 +53,37 @@ class RunLog:
     def close(self) -> None:
         """Write what is still held back."""
         self._board.close()
+
+
+class Means:
+    """Named numbers averaged over steps and processes; and how many samples a second it were."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._steps = self._samples = 0
+        self._since = time.monotonic()
+
+    def add(self, parts: Mapping[str, Tensor], *, samples: int) -> None:
+        """One step's."""
+        for name, value in parts.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._steps += 1
+        self._samples += samples
+
+    def take(self) -> dict[str, float]:
+        """The means since the last call."""
+        if not self._sums:
+            return {}
+        means = self._fabric.all_reduce(torch.stack(list(self._sums.values())) / self._steps, reduce_op="mean")
+        assert isinstance(means, Tensor)
+        values = dict(zip(self._sums, means.tolist(), strict=True))
+        values["samples_per_s"] = self._samples / max(time.monotonic() - self._since, 1e-9)
+        self._begin()
+        return values
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

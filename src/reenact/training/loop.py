@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +23,12 @@ from reenact.nn.checkpoint import write_checkpoint
 from reenact.training.batches import Batches
 from reenact.training.config import PairData, RunConfig
 from reenact.training.ema import average_of, update_average
-from reenact.training.log import RunLog
+from reenact.training.log import Means, RunLog
 from reenact.training.machines import Fabric, average_gradients
+from reenact.training.schedule import learning_rate_factor
 from reenact.training.sources import OverfitSource, Raw, StreamSource, fixed_batch, people_of, seed_step
 from reenact.training.state import RunState, all_finite, checkpoints
+from reenact.training.stopping import stop_signals
 from reenact.training.tasks import make_objective
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
@@ -115,10 +115,10 @@ class _Run:
         step = self.state.load(saved[-1]) if saved else 0
         place = saved[-1] if saved else None
         log = RunLog(self.out, first_step=step) if self.fabric.is_global_zero else None
-        means = _Means(self.fabric)
+        means = Means(self.fabric)
         progress.start("training", step * config.batch_size, config.steps * config.batch_size)
         try:
-            with _stop_signals() as stop_asked:
+            with stop_signals() as stop_asked:
                 source = self.source.steps(step)
                 while step < config.steps:
                     means.add(self._step(step, next(source)), samples=config.batch_size)
@@ -189,7 +189,7 @@ class _Run:
         assert isinstance(count, Tensor)
         return bool(count > 0)
 
-    def _log(self, log: RunLog | None, step: int, means: _Means, place: Path | None) -> None:
+    def _log(self, log: RunLog | None, step: int, means: Means, place: Path | None) -> None:
         values = means.take()
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad or not all_finite(self.objective):
@@ -227,37 +227,6 @@ class _Run:
         return checkpoints(place)[-1]
 
 
-class _Means:
-    """Named numbers averaged over steps and processes; and how many samples a second it were."""
-
-    def __init__(self, fabric: Fabric) -> None:
-        self._fabric = fabric
-        self._begin()
-
-    def _begin(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._steps = self._samples = 0
-        self._since = time.monotonic()
-
-    def add(self, parts: Mapping[str, Tensor], *, samples: int) -> None:
-        """One step's."""
-        for name, value in parts.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._steps += 1
-        self._samples += samples
-
-    def take(self) -> dict[str, float]:
-        """The means since the last call."""
-        if not self._sums:
-            return {}
-        means = self._fabric.all_reduce(torch.stack(list(self._sums.values())) / self._steps, reduce_op="mean")
-        assert isinstance(means, Tensor)
-        values = dict(zip(self._sums, means.tolist(), strict=True))
-        values["samples_per_s"] = self._samples / max(time.monotonic() - self._since, 1e-9)
-        self._begin()
-        return values
-
-
 def _shown(config: RunConfig, pack: Path) -> tuple[str, Raw]:
     """What to look at on the way: people it does not learn from, if the pack has any."""
     try:
@@ -271,14 +240,6 @@ def _card(config: RunConfig, step: int) -> str:
         f"\nTrained by the recipe `{config.recipe}`: {step} of {config.steps} steps of {config.batch_size} samples "
         f"({config.precision}, seed {config.seed}).\n"
     )
-
-
-def learning_rate_factor(config: RunConfig, step: int) -> float:
-    """Share of the learning rates that step `step` (from 0) uses: a linear rise, then half a cosine."""
-    o = config.optimizers
-    rise = min(1.0, (step + 1) / (o.warmup_steps + 1))
-    done = max(0, step - o.warmup_steps) / max(1, config.steps - o.warmup_steps)
-    return rise * (o.final_factor + (1 - o.final_factor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def _learning_rate(config: RunConfig, player: str) -> float:
@@ -316,25 +277,3 @@ def _frozen(network: nn.Module | None) -> Iterator[None]:
     finally:
         for p in parameters:
             p.requires_grad_(True)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event once, so that the step under way is completed; the second time they end it."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

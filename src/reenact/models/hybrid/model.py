@@ -119,7 +119,10 @@ class HybridGenerator(nn.Module):
         return self.decode(self.encode(targets, rasters_y, mesh_y), raster_x, mesh_x)
 
     def encode(
-        self, targets: Float[Tensor, "b k 3 s s"], rasters: Float[Tensor, "b k 3 _ _"], mesh_px: Float[Tensor, "b k 478 3"]
+        self,
+        targets: Float[Tensor, "b k 3 s s"],
+        rasters: Float[Tensor, "b k 3 _ _"],
+        mesh_px: Float[Tensor, "b k 478 3"],
     ) -> HybridCode:
         """All that depends on the photos alone."""
         axes, size = targets.shape[:2], self.config.resolution

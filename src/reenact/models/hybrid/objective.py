@@ -36,14 +36,14 @@ from reenact.nn.checkpoint import Checkpoint
 
 MOUTH = tuple(dict.fromkeys((61, *OUTER_LIPS_UPPER, 17, 84, 91, 146, 181, 314, 321, 375, 405, *INNER_LIPS)))
 _BAND = 16
-"""The silhouette's band is a twelfth or so of the face: this share of the picture's side, on both sides of it together."""
+"""The band along the silhouette is this many times narrower than the picture."""
 _BETTER, _SURELY = 0.02, 0.01
-"""Painting must be nearer to the truth by so much (of 2: 2.5 grey levels) before it is preferred, more or less surely."""
+"""Painting is preferred when it is nearer to the truth by the first (of 2: 2.5 grey levels); the second: how surely."""
 _SLIGHT = 0.1
 """Below this an error counts by its square. Most of the warp is nearly right: with L1, the many places that want no
 difference hold back the few that want a large one."""
 _REGION = 5
-"""Errors are compared as means over this many pixels a side."""
+"""Errors are compared as means over squares of this many pixels a side."""
 
 
 class HybridObjectiveConfig(BaseModel):
@@ -174,7 +174,7 @@ class HybridObjective(Objective[PairBatch]):
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
-        """`psnr` of the picture, `face_psnr` in the landmarks' hull, `mouth_psnr` around the lips; dB, means over pairs.
+        """`psnr` of the picture, `face_psnr` in the hull of the landmarks, `mouth_psnr` around the lips: means in dB.
 
         The same of the plain mesh warp (`warp_psnr`, ...), and what sort of mask there is (`mask_mean`).
         """
