@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 
 from reenact.data import Split
-from reenact.evaluation import Packs, Protocol, choose_sets
+from reenact.evaluation import Packs, Protocol, choose_sets, figures, scoring
 from reenact.media import write_image
 
 COUNTS = {Protocol.SELF: 10, Protocol.DIFFERENT: 10, Protocol.SAME_SOURCE: 10}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_intervals():
+    """Their width does not matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "RESAMPLES", 50)
+        patch.setattr(figures, "RESAMPLES", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

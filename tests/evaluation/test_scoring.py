@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reenact.core import ReenactError
-from reenact.data import ShardReader
+from reenact.data import ShardReader, Split
 from reenact.evaluation import (
     SCORES,
     Better,
@@ -17,6 +17,7 @@ from reenact.evaluation import (
     Packs,
     Protocol,
     Way,
+    choose_sets,
     export,
     export_inputs,
     open_predictions,
@@ -93,14 +94,12 @@ def test_copies_are_ceiling_and_floor(scored, plain):
 
 
 def test_the_warp_lies_between(scored, plain):
-    for score in ("csim", "aucon", "pose_mae", "prmse", "m_psnr", "mouth_psnr", "m_ssim", "nme", "au_percent"):
-        if (score, "warp") not in plain:
-            continue
-        perfect, floor = DRIVER_COPY, TARGET_COPY
-        if scored.sets.protocol is not Protocol.SELF and SCORES[score].ideal is Ideal.TARGET:
-            continue  # two copies of one woman: either may look more like her
-        assert badness(score, plain[score, perfect].value) < badness(score, plain[score, "warp"].value), score
-        assert badness(score, plain[score, "warp"].value) < badness(score, plain[score, floor].value), score
+    # Ten frames are few for AUs; and two copies of one woman: either may look more like her.
+    everywhere = {"pose_mae", "prmse", "au_percent"}
+    with_truth = {"csim", "aucon", "ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr", "nme"}
+    for score in everywhere | (with_truth if scored.sets.protocol is Protocol.SELF else set()):
+        perfect, warp, floor = (badness(score, plain[score, m].value) for m in (DRIVER_COPY, "warp", TARGET_COPY))
+        assert perfect < warp < floor, score
 
 
 def test_differences_are_paired(results, plain):
@@ -108,7 +107,8 @@ def test_differences_are_paired(results, plain):
     assert {(one.method, one.against) for one in pairs} >= {("warp", TARGET_COPY)}
     assert not any(DRIVER_COPY in (one.method, one.against) for one in pairs)
     for one in pairs:
-        if one.score not in ("prmse",):
+        # One is no mean; of gazes each side leaves out other frames (closed eyes).
+        if one.score not in ("prmse", "gaze_error"):
             wanted = plain[one.score, one.method].value - plain[one.score, one.against].value
             assert one.value == pytest.approx(wanted, abs=2e-4 * max(1, abs(wanted))), one.metric
 
@@ -279,12 +279,9 @@ def test_no_face_is_nobody(few, packs, pack, copies, tmp_path):
     assert (tmp_path / "out" / "figures" / "failures_k1_self_tool.png").exists()
 
 
-def test_targets_of_another_pack_are_read_from_there(pack, packs, tmp_path):
-    from reenact.data import Split
-    from reenact.evaluation import choose_sets
-
+def test_targets_of_another_pack_are_read_from_there(pack, tmp_path):
     two = Packs(pack, shutil.copytree(pack, tmp_path / "targets"))
-    sets = choose_sets(two, Protocol.WILD, count=2, split=Split.TRAIN)
+    sets = choose_sets(two, Protocol.WILD, count=2, split=Split.TRAIN, size=128)
     made = export(two, sets, Entry("warp"), tmp_path / "warp")
     again = open_predictions(made.folder)
     assert again.targets == tmp_path / "targets"

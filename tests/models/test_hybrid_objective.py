@@ -20,7 +20,7 @@ SIZE = 64
 RASTER = MapKind.IRIS_RASTER
 VGG = RandomVgg(width=1 / 16)
 NO_JUDGE = {"gan": 0, "feature_matching": 0}
-WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 2, "gan": 0.05, "feature_matching": 0.5}
+WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 0.1, "gan": 0.05, "feature_matching": 0.5}
 
 
 def config(**changes):

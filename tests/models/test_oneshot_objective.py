@@ -345,6 +345,9 @@ def test_training_goes_on_from_trained_weights(tmp_path):
     assert all(p.requires_grad for p in second.G.parameters())
     with pytest.raises(CheckpointError, match="other settings"):
         made(init=tmp_path / "weights", model=tiny(concatenate=False))
+    write_checkpoint(tmp_path / "old", Checkpoint("oneshot", tiny().model_dump(), {"generator.x": torch.zeros(1)}))
+    with pytest.raises(CheckpointError, match="another release"):
+        made(init=tmp_path / "old")
     shape = ShapeEncoderConfig(width=8)
     write_checkpoint(tmp_path / "e", Checkpoint(SHAPE_ENCODER, shape.model_dump(), ShapeEncoder(shape).state_dict()))
     with pytest.raises(CheckpointError, match=SHAPE_ENCODER):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import mannwhitneyu
 
-from reenact.core import FrameBatch
+from reenact.core import FrameBatch, ReenactError
 from reenact.geometry import mean_face
 from reenact.losses import TrainedFeatures, build_features
 from reenact.maps import boundary_maps
@@ -145,7 +145,6 @@ def test_gradients_reach_every_parameter(make):
     objective = make()
     objective.generator_step(frames()).loss.backward()
     without = [name for name, p in objective.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-9]
-    # What batch normalization subtracts: the last features' mean goes through to the embeddings.
     assert without == []
     assert objective.discriminator is None
 
@@ -230,7 +229,7 @@ def test_equal_scores_count_half():
 
 
 def test_one_person_is_not_enough():
-    with pytest.raises(ValueError, match="two people"):
+    with pytest.raises(ReenactError, match="two people"):
         verification_objective(identities=1)
 
 

@@ -24,7 +24,7 @@ from reenact.models import ReenactmentModel
 from reenact.models.marionette import MarioNETte, attention_received
 
 _BINS = 6
-_RESAMPLES = 300
+RESAMPLES = 300
 _MOST_TARGETS = 4
 
 
@@ -76,7 +76,7 @@ def pose_curve(scored: Scored, score: str) -> Picture:
                 people = [ours.identities[r] for r in rows]
                 rng = np.random.default_rng(0)
                 found = bootstrap_interval(
-                    ours.values[rows], people, rng, statistic=ours.statistic, resamples=_RESAMPLES
+                    ours.values[rows], people, rng, statistic=ours.statistic, resamples=RESAMPLES
                 )
                 points[i] = found.estimate, found.low, found.high
         curves[name] = Curve(x, *points.T)

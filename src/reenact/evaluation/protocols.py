@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +105,22 @@ class SetList:
         """Protocol and K, as they stand in metrics' names: `k1_self`."""
         return f"k{self.k}_{self.protocol.value.replace('-', '_')}"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the JSON form."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
         """What `read_sets` reads."""
-        head = {k: v for k, v in asdict(self).items() if k != "sets"}
-        head |= {"protocol": self.protocol.value, "split": self.split.value}
+        head = {
+            "protocol": self.protocol.value,
+            "k": self.k,
+            "size": self.size,
+            "seed": self.seed,
+            "split": self.split.value,
+            "data_sha256": self.data_sha256,
+            "targets_sha256": self.targets_sha256,
+        }
         lines = [json.dumps(_as_json(one)) for one in self.sets]
         text = json.dumps({"format": FORMAT, "version": VERSION, **head}, indent=1)
         return text[:-2] + ',\n "sets": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"

@@ -204,7 +204,7 @@ def _expression(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray,
         if not name.startswith(_LOOKS):
             units.setdefault(name.removesuffix("_L").removesuffix("_R"), []).append(i)
     total = np.zeros((SURFACE, 3))
-    for name in rng.choice(sorted(units), rng.integers(1, _ACTIVE + 1), replace=False):
+    for name in rng.choice(sorted(units), rng.integers(1, min(_ACTIVE, len(units)) + 1), replace=False):
         strength = rng.uniform(0.2, 1.0)
         for i in units[name]:
             total += strength * rng.uniform(0.7, 1.0) * model.expressions[i]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -32,11 +32,19 @@ from reenact.evaluation.store import Row, Store
 from reenact.evaluation.work import Crew
 from reenact.geometry import mean_face, with_lips_closed
 from reenact.metrics import aucon, bootstrap_interval, paired_difference
+from reenact.metrics.intervals import Statistic
 from reenact.perception.action_units import AU_NUMBERS, action_units, rest_of
 
 TARGET_COPY, DRIVER_COPY = "target shown as output", "driver shown as output"
+RESAMPLES = 2000
+"""Of people, for each interval."""
 _READ_TWICE = 300
 """Drivers' frames that are read a second time, for AUCON's ceiling."""
+
+
+class _How(TypedDict):
+    statistic: Statistic
+    resamples: int
 
 
 @dataclass(frozen=True)
@@ -131,14 +139,15 @@ class Scored:
         scene, ours = self.scenes[method], values[method]
         about = self.predictions[method].method if method in self.predictions else Method(method)
         rng = np.random.default_rng(0)
+        how: _How = {"statistic": ours.statistic, "resamples": RESAMPLES}
         if against is None:
             known = ~np.isnan(ours.values).all()
-            found = bootstrap_interval(ours.values, ours.identities, rng, statistic=ours.statistic) if known else None
+            found = bootstrap_interval(ours.values, ours.identities, rng, **how) if known else None
         else:
             theirs = values[against]
             known = ~(np.isnan(ours.values) | np.isnan(theirs.values)).all()
             pair = ours.values, theirs.values, ours.identities
-            found = paired_difference(*pair, rng, statistic=ours.statistic) if known else None
+            found = paired_difference(*pair, rng, **how) if known else None
         plain_aucon = score == "aucon" and against is None
         return Result(
             metric=f"{score}_{self.sets.name}",

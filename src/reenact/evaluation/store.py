@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,14 +53,14 @@ class Store:
 
     def _load(self) -> dict[str, tuple[str, Row]]:
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            # Opened here, because NumPy leaves a damaged file open.
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 if str(file["context"]) != self._context:
                     return {}
                 columns = {name.removeprefix("row_"): file[name] for name in file.files if name.startswith("row_")}
                 names, digests = file["names"].tolist(), file["digests"].tolist()
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            os.unlink(self._path)  # can be measured again
-            return {}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return {}  # can be measured again
         return {
             name: (digest, {column: values[i] for column, values in columns.items()})
             for i, (name, digest) in enumerate(zip(names, digests, strict=True))

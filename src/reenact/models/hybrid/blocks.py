@@ -81,6 +81,11 @@ def down(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1), Block(channels_out))
 
 
+def merged(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Maps laid beside each other are brought to one scale, or the smallest would not be seen; then a block."""
+    return nn.Sequential(activated(channels_in), nn.Conv2d(channels_in, channels_out, 1), Block(channels_out))
+
+
 class PhotoEncoder(nn.Module):
     """A photo and its raster, unwarped -> features at a quarter and, for attention, an eighth of the resolution."""
 
@@ -109,7 +114,8 @@ class WarpEncoder(nn.Module):
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.unshuffle = nn.PixelUnshuffle(2)
-        self.stem = nn.Sequential(conv3x3(4 * (3 + 3) + 3 + len(FLAGS), config.width(1)), nn.LeakyReLU(_SLOPE))
+        channels = 4 * (3 + 3) + 3 + len(FLAGS)
+        self.stem = nn.Sequential(conv3x3(channels, config.width(1)), activated(config.width(1)))
         self.score = zero_conv(config.width(1), 1)
 
     def forward(
@@ -160,11 +166,11 @@ class Trunk(nn.Module):
         self.reach_ndc = config.reach_ndc
         self.down4, self.down8, self.down16 = down(c1, c2), down(c2, c3), down(c3, c4)
         self.attention = ImageAttentionBlock(c3, c3, config.attention_width) if config.attention else None
-        self.up8 = nn.Sequential(nn.Conv2d(c4 + c3, c3, 1), Block(c3))
+        self.up8 = merged(c4 + c3, c3)
         self.flow8 = nn.Sequential(activated(c3), zero_conv(c3, 2))
-        self.up4 = nn.Sequential(nn.Conv2d(c3 + 2 * c2, c2, 1), Block(c2))
+        self.up4 = merged(c3 + 2 * c2, c2)
         self.narrow = nn.Conv2d(c2, c1, 1)
-        self.up2 = nn.Sequential(conv3x3(2 * c1, c1), activated(c1), conv3x3(c1, c1))
+        self.up2 = nn.Sequential(activated(2 * c1), conv3x3(2 * c1, c1), activated(c1), conv3x3(c1, c1))
         self.heads = Heads(config)
 
     def forward(

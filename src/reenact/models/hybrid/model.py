@@ -134,23 +134,39 @@ class HybridGenerator(nn.Module):
         return HybridCode(targets, mesh_px, small, rasters, fine, coarse)
 
     def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
-        """Draw. The code of one person serves any number of frames."""
+        """Draw: `place`, then `draw`. The code of one person serves any number of frames."""
+        return self.draw(code, raster_x, self.place(code, mesh_x, raster_x.device))
+
+    def place(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
+        """The mesh flows of the K photos for each of B frames: B x K of them, photos of a frame beside each other."""
         batch, k = len(mesh_x), code.photos.shape[1]
         if len(code.photos) not in (1, batch):
             raise ValueError(f"{batch} driver frames for the codes of {len(code.photos)} people: give one each")
+        size = self.config.resolution // 2
+        if not self.config.mesh_prior:
+            nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
+            return MeshFlow(nothing[:, :2], nothing[:, 2:])
+        side = code.photos.shape[-1]
+        found = mesh_flow(_each(code.mesh_px, batch), mesh_x.repeat_interleave(k, dim=0), side, size)
+        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+
+    def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+        """All of `decode` that is a network.
+
+        Args:
+            code: of the person, or of each.
+            raster_x: the driver's, with irises.
+            mesh: from `place`.
+        """
+        batch, k = len(raster_x), code.photos.shape[1]
         size, full = self.config.resolution, code.photos.shape[-1]
-
-        def each(of_photos: Tensor) -> Tensor:
-            return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
-
-        mesh = self._mesh_flow(each(code.mesh_px), mesh_x.repeat_interleave(k, dim=0), full, raster_x.device)
-        small = each(code.small)
+        small = _each(code.small, batch)
         moved = warp_cubic(small, enlarged_flow(mesh.flow_ndc, size))
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         features, scores = self.warp_encoder(
             self._filled(moved, resized(holes, size)),
             resized(raster_x, size).repeat_interleave(k, dim=0),
-            warp_cubic(each(code.rasters), mesh.flow_ndc),
+            warp_cubic(_each(code.rasters, batch), mesh.flow_ndc),
             mesh.flags,
         )
         weights = self._weights(scores, mesh.flags, k)
@@ -164,35 +180,26 @@ class HybridGenerator(nn.Module):
         total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
-        def summed(photos: Tensor, flow_ndc: Tensor, side: int) -> Tensor:
-            places = warp_cubic(photos, enlarged_flow(flow_ndc, side)).unflatten(0, (batch, k))
-            return weighted_up(places, weights)
+        def warped_at(photos: Tensor, side: int) -> Tensor:
+            places = warp_cubic(photos, enlarged_flow(total, side)).unflatten(0, (batch, k))
+            return self._filled(_weighted_up(places, weights), resized(hole, side))
 
-        hole_small, hole_full = resized(hole, size), resized(hole, full)
-        under = self._filled(summed(small, total, size), hole_small)
-        paint = under + difference
-        warped = under if full == size else self._filled(summed(each(code.photos), total, full), hole_full)
-        mask = resized(logit.sigmoid(), full) * (1 - hole_full) if self.config.fusion else torch.zeros_like(hole_full)
-        paint = resized(paint, full)
+        under = warped_at(small, size)
+        paint = resized(under + difference, full)
+        warped = under if full == size else warped_at(_each(code.photos, batch), full)
+        holes = resized(hole, full)
+        mask = resized(logit.sigmoid(), full) * (1 - holes) if self.config.fusion else torch.zeros_like(holes)
         return Drawing(
             image=paint + mask.detach() * (warped - paint),
             warped=warped,
             paint=paint,
             mask=mask,
             logit=logit,
-            holes=hole_full,
+            holes=holes,
             flow_ndc=flow,
             weights=weights,
-            mesh_warped=weighted_up(moved.unflatten(0, (batch, k)), weights),
+            mesh_warped=_weighted_up(moved.unflatten(0, (batch, k)), weights),
         )
-
-    def _mesh_flow(self, photo_mesh: Tensor, mesh: Tensor, side: int, device: torch.device) -> MeshFlow:
-        size = self.config.resolution // 2
-        if not self.config.mesh_prior:
-            nothing = torch.zeros(len(mesh), 2 + len(FLAGS), size, size, device=device)
-            return MeshFlow(nothing[:, :2], nothing[:, 2:])
-        found = mesh_flow(photo_mesh.detach(), mesh.detach(), side, size)
-        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
 
     def _filled(self, pictures: Tensor, holes: Tensor) -> Tensor:
         return pictures + holes * (self.dark - pictures)
@@ -205,7 +212,12 @@ class HybridGenerator(nn.Module):
         return torch.cat([logits[:, :1] + first, logits[:, 1:]], dim=1).softmax(dim=1)
 
 
-def weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c s s"]:
+def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *_"]:
+    """The K photos' once for each of B frames."""
+    return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
+
+
+def _weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c s s"]:
     """The sum over photos, with weights enlarged to the pictures' size."""
     if pictures.shape[1] == 1:
         return pictures[:, 0]

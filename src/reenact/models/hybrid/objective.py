@@ -60,7 +60,7 @@ class HybridObjectiveConfig(BaseModel):
     """The same of the painting alone, so that it learns where the mask hides it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
-    smooth: float = Field(default=2, ge=0)
+    smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""
     gan: float = Field(default=0.05, ge=0)
     """Of mouths and eyes."""

@@ -158,12 +158,13 @@ class AdaINBlender(nn.Module):
 class WarpAlignment(nn.Module):
     """Moves the target's features to where the driver wants them, and lays them beside the driver's."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, flow_scale: float) -> None:
         super().__init__()
         self.flow = nn.Conv2d(channels, 2, 1)
+        self.flow_scale = flow_scale
 
     def forward(self, u: Float[Tensor, "b c h w"], s_hat: Float[Tensor, "b cs h w"]) -> Float[Tensor, "b c2 h w"]:
-        """`concat(u, T(S^_j; f_u))`, f_u a 1x1 convolution of u.
+        """`concat(u, T(S^_j; f_u))`, f_u a 1x1 convolution of u, times the config's `flow_scale`.
 
         | | shape | paper |
         |---|---|---|
@@ -171,7 +172,7 @@ class WarpAlignment(nn.Module):
         | s_hat | (B, c_s, h, w) | S^_j, averaged over the K targets |
         | result | (B, c + c_s, h, w) | figure 4 (2) |
         """
-        return torch.cat([u, warp(s_hat, self.flow(u))], dim=1)
+        return torch.cat([u, warp(s_hat, self.flow_scale * self.flow(u))], dim=1)
 
 
 class Decoder(nn.Module):
@@ -184,7 +185,7 @@ class Decoder(nn.Module):
         for j in range(config.levels, 0, -1):
             channels = config.width(j)
             if config.alignment:
-                self.align.append(WarpAlignment(channels))
+                self.align.append(WarpAlignment(channels, config.flow_scale))
                 channels *= 2
             self.up.append(ResidualBlock(channels, config.width(j - 1), resample=Resample.UP, norm=Norm.INSTANCE))
         self.norm = norm_layer(Norm.INSTANCE, config.width(0))

@@ -33,6 +33,9 @@ class MarioNETteConfig(BaseModel):
     """Channels of queries and keys; None for as many as the driver's features have."""
     alignment: bool = True
     """Target feature alignment (normalization flow and warp-alignment blocks)."""
+    flow_scale: float = Field(default=1.0, gt=0)
+    """Factor on the driver's flows. A fresh network's flows are random and, under spectral normalization, cannot begin
+    at zero; with a tenth they do less harm."""
     discriminator_blocks: int = Field(default=5, ge=1, le=5)
 
     @property
@@ -63,5 +66,6 @@ class MarioNETteConfig(BaseModel):
             wide=False,
             blender=blender,
             alignment=alignment,
+            flow_scale=0.1,
             discriminator_blocks=4,
         )

@@ -112,10 +112,11 @@ def augmented(
         deviation = draw.between(0.3, max(0.31, images.shape[-1] / 100))[:, 0]
         images = draw.some(how.blur, blurred(images, deviation), images)
     if how.coarse:
-        factor = 2 if bool(draw.chance(0.5)[0]) else 4
-        coarse = F.interpolate(F.avg_pool2d(images, factor), images.shape[-2:], mode="bilinear", align_corners=False)
-        images = draw.some(how.coarse, coarse, images)
-    if how.blocks and images.shape[-1] % 8 == 0:
+        for factor in (2, 4):
+            small = F.avg_pool2d(images, factor)
+            coarse = F.interpolate(small, images.shape[-2:], mode="bilinear", align_corners=False)
+            images = draw.some(how.coarse / 2, coarse, images)
+    if how.blocks:
         images = draw.some(how.blocks, quantized(images, draw.between(0.05, 0.25)[:, 0]), images)
     if how.noise:
         images = images + draw.between(0, how.noise)[:, :, None, None] * draw.normal(*images.shape)

@@ -30,8 +30,6 @@ from reenact.models.oneshot.model import GAZE
 from reenact.models.oneshot.objective import PartWeights, masked_psnr, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
 
-_FUSION = "fusion."
-
 
 class FusionObjectiveConfig(BaseModel):
     """The paper only says that a mask is learned; ours."""
@@ -76,9 +74,9 @@ class FusionObjective(Objective[PairBatch]):
     def __init__(self, config: FusionObjectiveConfig, readers: Mapping[str, FeatureReader] = FEATURE_READERS) -> None:
         super().__init__()
         self.config = config
-        decoder = trained_generator(config.decoder).eval().requires_grad_(False)
+        decoder = trained_generator(config.decoder).eval()
         self.N = FusionNet(decoder.config.fusion_width)
-        # In tuples: what is frozen is no part of a training checkpoint.
+        # In tuples: what stays as it is is no part of a training checkpoint.
         self._decoder = (decoder,)
         used = [config.features] if config.perceptual and config.features is not None else []
         self._features: tuple[FeatureNetwork, ...] = tuple(build_features(network, readers) for network in used)
@@ -132,8 +130,7 @@ class FusionObjective(Objective[PairBatch]):
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `OneShot` loads: the decoder as it was, with this FusionNet."""
         (decoder,) = self._decoder
-        tensors = {name: tensor for name, tensor in decoder.state_dict().items() if not name.startswith(_FUSION)}
-        tensors |= {f"{_FUSION}{name}": tensor for name, tensor in generator.state_dict().items()}
+        tensors = decoder.state_dict() | {f"fusion.{name}": tensor for name, tensor in generator.state_dict().items()}
         return model_checkpoint(decoder.config.model_copy(update={"fusion": "learned"}), tensors)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Literal, final
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from reenact.core import CheckpointError, MapKind, PairBatch
@@ -228,8 +228,12 @@ def trained_generator(folder: Path) -> OneShotGenerator:
         raise CheckpointError(
             f"{folder} holds '{checkpoint.kind}', not '{OneShot.name}'; give the folder of such a model"
         )
-    generator = OneShotGenerator(OneShotConfig.model_validate(checkpoint.config))
-    generator.load_state_dict({name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()})
+    try:
+        generator = OneShotGenerator(OneShotConfig.model_validate(checkpoint.config))
+        generator.load_state_dict({name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()})
+    except (ValidationError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise CheckpointError(f"{folder} is of another release ({reason}); train it again") from error
     return generator
 
 

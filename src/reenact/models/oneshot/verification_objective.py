@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from reenact.core import FrameBatch
+from reenact.core import FrameBatch, ReenactError
 from reenact.losses import Objective, Step
 from reenact.models.oneshot.augment import Augmentation, augmented
 from reenact.models.oneshot.features import VERIFICATION, face_centre
@@ -54,7 +54,7 @@ class VerificationObjective(Objective[FrameBatch]):
     def __init__(self, config: VerificationObjectiveConfig, identities: int) -> None:
         super().__init__()
         if identities < 2:
-            raise ValueError("a verification network needs at least two people to tell apart; prepare more data")
+            raise ReenactError("a verification network needs two people to tell apart at least; prepare more data")
         self.config = config
         self.V = Verifier(config.model, identities)
 

@@ -1,0 +1,128 @@
+"""`reenact evaluate`: each action by its arguments, on the small pack."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from reenact.cli import evaluate
+from reenact.core import ReenactError
+from reenact.evaluation import figures, scoring
+from reenact.evaluation.retargeting import SURFACE
+from reenact.geometry import mean_face
+from reenact.media import read_image
+
+
+@pytest.fixture(autouse=True)
+def quick_intervals(monkeypatch):
+    monkeypatch.setattr(scoring, "RESAMPLES", 20)
+    monkeypatch.setattr(figures, "RESAMPLES", 10)
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the verb: what it prints."""
+
+    def run(*arguments):
+        top = argparse.ArgumentParser()
+        evaluate.add_parser(top.add_subparsers())
+        args = top.parse_args(["evaluate", *map(str, arguments)])
+        capsys.readouterr()
+        assert args.run(args) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_everything_by_one_command(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--sets", 4, "--size", 128)
+    said = call("run", *data, "--models", "warp", "--protocol", "self,different", "--k", "1,2", "--out", tmp_path)
+    assert "### self, 2 target pictures" in said
+    assert "other data, not comparable" in said
+    assert "| warp |" in said
+    assert (tmp_path / "tables.html").exists()
+    assert {path.name for path in (tmp_path / "figures").iterdir()} >= {
+        "grid_k1_self.png",
+        "m_psnr_k2_self.png",
+        "failures_k1_different_warp.png",
+    }
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert {json.loads(line)["metric"] for line in lines} >= {"csim_k1_self", "aucon_k2_different"}
+    assert call("run", *data, "--protocol", "self,different", "--k", "1,2", "--out", tmp_path) == said
+    assert call("table", tmp_path) == said
+    assert call("table", tmp_path / "results.jsonl", "--format", "latex").startswith(r"\begin{table}")
+
+
+def test_another_tool(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
+    assert "2 sets" in call("export", *data, "--inputs", "--out", tmp_path / "inputs")
+    drawn = tmp_path / "their tool"
+    drawn.mkdir()
+    for folder in (tmp_path / "inputs").glob("self-*"):
+        (drawn / f"{folder.name}.png").write_bytes((folder / "driver.png").read_bytes())
+    call("export", *data, "--model", "warp", "--out", tmp_path / "warp", "--name", "mine")
+    sets = tmp_path / "inputs" / "sets.json"
+    said = call("score", drawn, tmp_path / "warp", "--sets", sets, "--no-figures", "--out", tmp_path / "out")
+    assert "| their tool | 1 [1, 1] |" in said
+    assert "| mine |" in said
+    assert not (tmp_path / "out" / "figures").exists()
+
+
+def test_retargeting(call, tmp_path):
+    rng = np.random.default_rng(0)
+    points = mean_face().points[:SURFACE]
+    lower = np.clip(points[:, 1:2] / 0.8, 0, 1)
+    ident = rng.normal(size=(3, 1, 3)) * 0.02 * np.abs(points)[None]
+    np.savez(
+        tmp_path / "ict.npz",
+        neutral=points,
+        ident=ident,
+        expr=(lower * [0, 0.15, 0])[None],
+        names=np.array(["jawOpen"]),
+    )
+    said = call("retargeting", "--ict", tmp_path / "ict.npz", "--people", 4, "--json", tmp_path / "r.json")
+    assert "| relative |" in said
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["relative"]["shape"]["estimate"] < found["absolute"]["shape"]["estimate"]
+    assert found["relative"]["all"]["identities"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--models", "nothing"), "no model 'nothing'"),
+        (("--protocol", "selfie"), "no protocol 'selfie'"),
+        (("--k", "one"), "whole numbers with commas"),
+        (("--k", "0"), "at least one target"),
+        (("--workers", "-1"), "0 or more"),
+        (("--split", "val"), "no clips in its split val"),
+    ],
+)
+def test_bad_input_in_one_sentence(call, pack, tmp_path, arguments, said):
+    with pytest.raises(ReenactError, match=said):
+        call("run", "--data", pack, "--split", "train", "--sets", 2, *arguments, "--out", tmp_path)
+
+
+def test_attention_is_marionettes(call, pack, tmp_path):
+    with pytest.raises(ReenactError, match="has no attention"):
+        data = ("--data", pack, "--split", "train", "--sets", 1, "--size", 128)
+        call("export", *data, "--model", "warp", "--attention", 1, "--out", tmp_path)
+
+
+def test_marionette_draws_its_attention(call, pack, tmp_path):
+    import torch
+
+    from reenact.models.marionette import MarioNETte, MarioNETteConfig
+    from reenact.nn.checkpoint import Checkpoint, write_checkpoint
+
+    torch.manual_seed(0)
+    config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
+    weights = Checkpoint("marionette", config.model_dump(mode="json"), MarioNETte(config).state_dict())
+    write_checkpoint(tmp_path / "weights", weights)
+    data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
+    model = ("--model", "marionette", "--weights", tmp_path / "weights", "--attention", 2)
+    call("export", *data, *model, "--k", 2, "--out", tmp_path / "out")
+    assert read_image(tmp_path / "out" / "attention.png").shape == (20 + 2 * 180, 6 * 160, 3)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())["method"]
+    assert manifest["version"] == f"1-{manifest['weights_sha256'][:12]}"
