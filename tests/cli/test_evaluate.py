@@ -105,8 +105,8 @@ def test_bad_input_in_one_sentence(call, pack, tmp_path, arguments, said):
 
 
 def test_attention_is_marionettes(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--sets", 1, "--size", 128)
     with pytest.raises(ReenactError, match="has no attention"):
-        data = ("--data", pack, "--split", "train", "--sets", 1, "--size", 128)
         call("export", *data, "--model", "warp", "--attention", 1, "--out", tmp_path)
 
 

@@ -346,12 +346,16 @@ def test_a_constant_flow_moves_every_scale_alike():
 
 @torch.no_grad()
 def test_warp_alignment_lays_moved_features_beside_u():
-    align = made(WarpAlignment, 4)
+    align = made(WarpAlignment, 4, 1.0)
     u, s_hat = noise(2, 4, 8, 8), noise(2, 4, 8, 8, seed=1)
     align.flow.weight.zero_()
     align.flow.bias.zero_()
     torch.testing.assert_close(align(u, s_hat), torch.cat([u, s_hat], dim=1))
     align.flow.bias.copy_(torch.tensor([0.0, 2 / 8]))
+    tenth = made(WarpAlignment, 4, 0.1)
+    tenth.flow.weight.zero_()
+    tenth.flow.bias.copy_(10 * align.flow.bias)
+    torch.testing.assert_close(tenth(u, s_hat), align(u, s_hat))
     torch.testing.assert_close(align(u, s_hat)[:, 4:, :-1], s_hat[:, :, 1:])
     # The flow is a function of u, place by place.
     align.flow.weight[1, 0] = 1.0

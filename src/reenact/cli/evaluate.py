@@ -159,9 +159,9 @@ def _export(args: argparse.Namespace) -> int:
             print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
             return 0
         entry = _entry(args, args.model, args.weights)
+        if args.attention:
+            _draw_attention(args, entry, packs, sets)
         export(packs, sets, entry, args.out, device=args.device, crew=crew)
-    if args.attention:
-        _draw_attention(args, entry, packs, sets)
     print(f"{len(sets)} pictures: {args.out}")
     return 0
 
