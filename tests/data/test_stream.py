@@ -74,6 +74,20 @@ def test_only_the_people_asked_for(pack):
     assert seen == {"smile", "person3"}
 
 
+def test_only_so_many_photos_of_a_person(edited):
+    everybody_one = edited(is_photo, identity="a", split="train")
+    settings = PairSettings(size=SIZE, photos=2, mix={PairKind.WARP_BACK: 1.0})
+    pairs = list(islice(PairStream(everybody_one, settings), 12))
+    assert len({pair["truth"].numpy().tobytes() for pair in pairs}) == 2
+
+
+def test_one_person_borrows_the_outlines_of_all(pack):
+    settings = PairSettings(size=SIZE, people=("person2",), mix={PairKind.CONTOUR: 1.0})
+    pairs = list(islice(PairStream(pack, settings), 4))
+    assert {pair["identity"] for pair in pairs} == {"person2"}
+    assert len({pair["driver_mesh"].numpy().tobytes() for pair in pairs}) > 1
+
+
 def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pack):
     first, again, other = (
         list(islice(PairStream(pack, PairSettings(size=SIZE, targets=2), seed=s), 12)) for s in (3, 3, 4)

@@ -11,6 +11,7 @@ from reenact.core import CheckpointError, DriverFrame, ReenactError, TargetCode,
 from reenact.maps import draw_maps
 from reenact.models import ZOO, Needs, ReenactmentModel, create_model
 from reenact.models.marionette import MarioNETteConfig
+from reenact.models.oneshot import OneShotConfig
 from reenact.models.zoo import model_of
 from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from reenact.retarget import Retargeter
@@ -21,6 +22,7 @@ STANDARD_SIZE = 256
 # The contract does not ask how well a network was trained: small ones with fresh weights do.
 SMALL = {
     "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
+    "oneshot": OneShotConfig(base_width=4, max_width=8, fusion_width=4),
 }
 
 

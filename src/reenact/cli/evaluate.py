@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace) -> int:
     """Export each model for each protocol and K, then score all."""
     from reenact.evaluation import export
 
-    entries = [_entry(args, *item.partition("=")[::2]) for item in args.models.split(",")]
+    entries = _entries(args)
     folders = []
     with _crew(args) as crew:
         for protocol in args.protocol.split(","):
@@ -142,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
                     raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
                 packs, sets = _sets(args, protocol, int(k))
                 for entry in entries:
-                    folders.append(args.out / sets.name / entry.title)
+                    folders.append(args.out / sets.name / entry.title(sets.protocol))
                     export(packs, sets, entry, folders[-1], device=args.device, crew=crew)
         _score_and_print(args, folders, None, crew)
     return 0
@@ -158,7 +158,7 @@ def _export(args: argparse.Namespace) -> int:
             export_inputs(packs, sets, args.out, crew=crew)
             print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
             return 0
-        entry = _entry(args, args.model, args.weights)
+        entry = _entry(args, args.model, args.weights, args.name)
         if args.attention:
             _draw_attention(args, entry, packs, sets)
         export(packs, sets, entry, args.out, device=args.device, crew=crew)
@@ -246,16 +246,21 @@ def _crew(args: argparse.Namespace) -> Crew:
     return Crew(args.workers, Bar(unit="picture"))
 
 
-def _entry(args: argparse.Namespace, model: str, weights: Path | str | None) -> Entry:
+def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None) -> Entry:
     from reenact.evaluation import Entry, Way
 
-    return Entry(
-        model,
-        weights=Path(weights) if weights else None,
-        transfer=Way(args.transfer),
-        transformer=args.transformer,
-        name=getattr(args, "name", None),
-    )
+    return Entry(model, weights, Way(args.transfer), args.transformer, name)
+
+
+def _entries(args: argparse.Namespace) -> list[Entry]:
+    """Of `A,B=DIR`; where a model stands several times, each is called by its folder too."""
+    pairs = [item.partition("=")[::2] for item in args.models.split(",")]
+    models = [model for model, _ in pairs]
+    names = [f"{model} {Path(folder).name}".strip() if models.count(model) > 1 else None for model, folder in pairs]
+    return [
+        _entry(args, model, Path(folder) if folder else None, name)
+        for (model, folder), name in zip(pairs, names, strict=True)
+    ]
 
 
 def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: SetList) -> None:

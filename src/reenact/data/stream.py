@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -46,7 +47,8 @@ class PairSettings:
         mix: weight of each kind; kinds that the pack has no data for are left out (contour pairs need
             photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
-        people: identities to take pairs of; empty for all.
+        people: identities to take pairs of; empty for all. Anybody may still lend an outline to contour pairs.
+        photos: of a person, at most so many are used; None for all.
     """
 
     size: int = 128
@@ -56,6 +58,7 @@ class PairSettings:
     )
     least_gap_s: float = 1.0
     people: tuple[str, ...] = ()
+    photos: int | None = None
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.targets < 1:
@@ -113,16 +116,18 @@ class PairStream(IterableDataset):
         kinds = self._reader.index["kind"].to_numpy(zero_copy_only=False)
         chosen = self._reader.index["split"].to_numpy(zero_copy_only=False) == split.value
         names = self._reader.index["identity"].to_numpy(zero_copy_only=False).astype(str)
+        lenders = chosen & (kinds == Kind.PHOTO.value)
+        self._lenders, self._lender_names = np.flatnonzero(lenders), names[lenders]
         if settings.people:
             chosen &= np.isin(names, settings.people)
         frames, face_share = (self._reader.index[name].to_numpy() for name in ("frames", "face_share"))
         long_enough = np.rint(frames * face_share) > 1
         self._clips = np.flatnonzero(chosen & (kinds == Kind.CLIP.value) & long_enough)
-        self._photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
-        people, self._people = np.unique(names[self._photos], return_inverse=True)
+        photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
+        self._photos = photos if settings.photos is None else _first_of_each(photos, names[photos], settings.photos)
         possible = {
             PairKind.CLIP: len(self._clips) > 0,
-            PairKind.CONTOUR: len(people) > 1,
+            PairKind.CONTOUR: len(self._photos) > 0 and len(np.unique(self._lender_names)) > 1,
             PairKind.WARP_BACK: len(self._photos) > 0,
         }
         self._mix = {kind: w for kind, w in settings.mix.items() if w > 0 and possible[kind]}
@@ -219,8 +224,7 @@ class PairStream(IterableDataset):
         for row in self._rows(self._photos, PairKind.CONTOUR, share):
             identity, photo, mesh = self._photo(row)
             # One's own outline teaches nothing; a photo of any part may lend one, as only its landmarks are shown.
-            person = self._people[np.searchsorted(self._photos, row)]
-            lender = self._reader[int(rng.choice(self._photos[self._people != person]))]
+            lender = self._reader[int(rng.choice(self._lenders[self._lender_names != identity]))]
             pair = contour_pair(identity, photo, mesh, lender.landmarks_at(self._settings.size)[0])
             yield _with_targets(pair, self._settings.targets)
 
@@ -245,6 +249,17 @@ class PairStream(IterableDataset):
                 heads = fit_similarity(mean.points, meshes, mean.weights)
                 bank.append(heads.inverse().apply(meshes.astype(np.float64)))
         return bank or [mean.points[None].astype(np.float64)]
+
+
+def _first_of_each(rows: Int[np.ndarray, " n"], names: np.ndarray, most: int) -> Int[np.ndarray, " m"]:
+    """The first `most` rows of each name."""
+    seen = Counter[str]()
+    kept = []
+    for row, name in zip(rows, names, strict=True):
+        seen[name] += 1
+        if seen[name] <= most:
+            kept.append(row)
+    return np.array(kept, int)
 
 
 def _with_targets(pair: Pair, targets: int) -> Pair:

@@ -51,10 +51,10 @@ class Entry:
         """How landmarks are carried over in a protocol."""
         return Way.TRUTH if protocol is Protocol.SELF else self.transfer
 
-    @property
-    def title(self) -> str:
+    def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
-        return self.name or (self.model if self.transfer is Way.RELATIVE else f"{self.model} ({self.transfer.value})")
+        usual = self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
+        return self.name or (self.model if usual else f"{self.model} ({self.transfer.value})")
 
     def method(self, protocol: Protocol) -> Method:
         """What a manifest tells of it.
@@ -65,7 +65,7 @@ class Entry:
         model, way = create_model(self.model, self.weights), self.way(protocol)
         weights = self.weights or (shipped_checkpoint(self.model) if model.trained else None)
         return Method(
-            name=self.title,
+            name=self.title(protocol),
             model=self.model,
             version=model.version,
             weights_sha256=None if weights is None else sha256(weights / CONFIG),
@@ -103,7 +103,7 @@ def export(
     missing = _ordered(made.missing())
     work = _Export(packs.folders, entry, entry.way(sets.protocol), sets.size, out, device)
     told = (crew or Crew()).spread(
-        work, missing, what=f"draw {entry.title}", done=len(sets) - len(missing), alone=device != "cpu"
+        work, missing, what=f"draw {made.method.name}", done=len(sets) - len(missing), alone=device != "cpu"
     )
     for _ in told:
         pass

@@ -153,7 +153,7 @@ def open_predictions(folder: Path, sets: Path | None = None, name: str | None = 
             raise ValueError(f"{found['format']} of version {found['version']}")
         method = Method(**{**found["method"], **({"name": name} if name else {})})
         listed = read_sets(folder / SETS)
-        places = (Path(found["data"]), None if found["targets"] is None else Path(found["targets"]))
+        places = [None if found[side] is None else Path(found[side]) for side in ("data", "targets")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReenactError(f"cannot read {path} ({error}); export the pictures anew") from error
     if listed.digest != found["sets_sha256"] or (sets is not None and read_sets(sets).digest != listed.digest):
@@ -187,6 +187,6 @@ def _manifest(made: Predictions) -> dict[str, Any]:
         "method": asdict(made.method),
         "sets_sha256": made.sets.digest,
         "data_sha256": made.sets.data_sha256,
-        "data": str(made.data),
-        "targets": None if made.targets is None else str(made.targets),
+        "data": None if made.data is None else str(made.data.resolve()),
+        "targets": None if made.targets is None else str(made.targets.resolve()),
     }

@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from reenact.core import CheckpointError, ReenactError
 from reenact.models.contract import ReenactmentModel
 from reenact.models.marionette import MarioNETte
+from reenact.models.oneshot import OneShot
 from reenact.models.warp import Warp
 from reenact.nn.checkpoint import Checkpoint, read_checkpoint, shipped_checkpoint
 
 ZOO: dict[str, type[ReenactmentModel]] = {
     "warp": Warp,
     "marionette": MarioNETte,
+    "oneshot": OneShot,
 }
 
 

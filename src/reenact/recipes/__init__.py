@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from reenact.core import ReenactError
-from reenact.recipes import landmark_transformer, marionette
+from reenact.recipes import landmark_transformer, marionette, oneshot
 from reenact.training import RunConfig
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
@@ -18,6 +18,28 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "landmark-transformer": landmark_transformer.mesh,
     "landmark-transformer-68": landmark_transformer.ibug68,
     "landmark-transformer-paper": landmark_transformer.paper,
+    "oneshot": oneshot.paper,
+    "oneshot-no-concat": oneshot.paper_no_concat,
+    "oneshot-lambda-3": oneshot.paper_lambda_3,
+    "oneshot-lambda-10": oneshot.paper_lambda_10,
+    "oneshot-lambda-50": oneshot.paper_lambda_50,
+    "oneshot-fusion": oneshot.paper_fusion,
+    "oneshot-1-shot": oneshot.paper_1_shot,
+    "oneshot-3-shot": oneshot.paper_3_shot,
+    "oneshot-5-shot": oneshot.paper_5_shot,
+    "oneshot-lite": oneshot.lite,
+    "oneshot-lite-no-concat": oneshot.lite_no_concat,
+    "oneshot-lite-lambda-3": oneshot.lite_lambda_3,
+    "oneshot-lite-lambda-10": oneshot.lite_lambda_10,
+    "oneshot-lite-lambda-50": oneshot.lite_lambda_50,
+    "oneshot-lite-fusion": oneshot.lite_fusion,
+    "oneshot-lite-1-shot": oneshot.lite_1_shot,
+    "oneshot-lite-3-shot": oneshot.lite_3_shot,
+    "oneshot-lite-5-shot": oneshot.lite_5_shot,
+    "shape-encoder": oneshot.shape_encoder,
+    "shape-encoder-lite": oneshot.shape_encoder_lite,
+    "verification": oneshot.verification,
+    "verification-lite": oneshot.verification_lite,
 }
 
 

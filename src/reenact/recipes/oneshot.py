@@ -5,7 +5,7 @@ The paper's runs, in this order; VGG16 is downloaded, the verification network i
     reenact train verification --data celeba/ --out runs/verification
     reenact train oneshot --data celeba-hq/ --out runs/oneshot
     reenact train oneshot-fusion --data voxceleb1/ --out runs/oneshot-fusion
-    reenact train oneshot-3-shot --data pack-with-3-photos/ --out runs/someone --set data.people='["someone"]'
+    reenact train oneshot-3-shot --data celeba/ --out runs/someone --set data.people='["someone"]'
 
 Each reads what the one before it wrote into `runs/`; other places are named with `--set objective.verification.folder`,
 `objective.decoder` and `objective.init`. The lite runs need nothing but a pack: a random VGG stands in for VGG16, and
@@ -204,24 +204,25 @@ def _fusion(name: str, *, size: int) -> RunConfig:
 
 def _paper_shot(shots: int) -> RunConfig:
     run = _paper(f"oneshot-{shots}-shot")
-    return _fine_tuned(run, _RUNS / "oneshot-fusion" / "model", OneShotConfig.paper(), steps=200 * shots)
+    return _fine_tuned(run, _RUNS / "oneshot-fusion" / "model", OneShotConfig.paper(), shots)
 
 
 def _lite_shot(shots: int) -> RunConfig:
     run = _lite(f"oneshot-lite-{shots}-shot")
-    return _fine_tuned(run, _RUNS / "oneshot-lite-fusion" / "model", OneShotConfig.lite(), steps=200 * shots)
+    return _fine_tuned(run, _RUNS / "oneshot-lite-fusion" / "model", OneShotConfig.lite(), shots)
 
 
-def _fine_tuned(run: RunConfig, trained: Path, model: OneShotConfig, *, steps: int) -> RunConfig:
+def _fine_tuned(run: RunConfig, trained: Path, model: OneShotConfig, shots: int) -> RunConfig:
     """The run's losses on photos alone, from trained weights, at half the learning rates."""
     adam = run.optimizers
     rates = {"generator_lr": adam.generator_lr / 2, "discriminator_lr": adam.discriminator_lr / 2, "warmup_steps": 50}
+    mix = {PairKind.CONTOUR: 0.5, PairKind.WARP_BACK: 0.5}
     return run.model_copy(
         update={
             "objective": run.objective.model_copy(update={"model": model, "init": trained}),
-            "data": run.data.model_copy(update={"mix": {PairKind.CONTOUR: 0.5, PairKind.WARP_BACK: 0.5}}),
+            "data": run.data.model_copy(update={"mix": mix, "photos": shots}),
             "optimizers": adam.model_copy(update=rates),
-            "steps": steps,
+            "steps": 200 * shots,
             "ema_halflife_ksamples": 0.2,
             "sample_every": 200,
             "save_every": 200,

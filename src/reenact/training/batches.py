@@ -63,5 +63,5 @@ class Batches:
         }
 
     def _numbers(self, names: Sequence[str]) -> torch.Tensor:
-        # A person of another split has no number; nothing that looks one up is asked of such a batch.
-        return torch.tensor([self._number.get(name, 0) for name in names], device=self._device)
+        # People of another split follow after those that are learned.
+        return torch.tensor([self._number.setdefault(name, len(self._number)) for name in names], device=self._device)

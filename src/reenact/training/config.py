@@ -12,9 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reenact.core import ReenactError
 from reenact.data.pairs import PairKind
 from reenact.models.marionette import MarioNETteObjectiveConfig
+from reenact.models.oneshot import (
+    FusionObjectiveConfig,
+    OneShotObjectiveConfig,
+    ShapeEncoderObjectiveConfig,
+    VerificationObjectiveConfig,
+)
 from reenact.retarget.transformer import LandmarkTransformerObjectiveConfig
 
-ObjectiveConfig = Annotated[MarioNETteObjectiveConfig | LandmarkTransformerObjectiveConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    MarioNETteObjectiveConfig
+    | LandmarkTransformerObjectiveConfig
+    | OneShotObjectiveConfig
+    | FusionObjectiveConfig
+    | ShapeEncoderObjectiveConfig
+    | VerificationObjectiveConfig,
+    Field(discriminator="kind"),
+]
 """What can be trained. A new one also needs its lines in `training.tasks`."""
 
 
@@ -36,6 +50,8 @@ class PairData(_Settings):
     """Targets of a clip are this far from the true picture, where the clip is long enough."""
     people: tuple[str, ...] = ()
     """Identities to learn from; empty for all."""
+    photos: int | None = Field(default=None, ge=1)
+    """Of each person, at most so many photos; k-shot fine-tuning."""
 
 
 class FrameData(_Settings):

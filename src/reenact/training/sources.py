@@ -44,6 +44,7 @@ def stream_of(
             mix=dict(data.mix),
             least_gap_s=data.least_gap_s,
             people=data.people if split is Split.TRAIN else (),
+            photos=data.photos if split is Split.TRAIN else None,
         )
         return PairStream(folder, settings, split=split, seed=seed, rank=rank, world=world, chapter=chapter)
     settings = FrameSettings(size=data.size, photo_share=data.photo_share, pictures=data.pictures)

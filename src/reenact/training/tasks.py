@@ -7,7 +7,18 @@ from typing import Any
 from reenact.data import ShardReader
 from reenact.data.frame_stream import clip_landmarks
 from reenact.losses import Objective
+from reenact.maps import boundary_maps
 from reenact.models.marionette import MarioNETteObjective, MarioNETteObjectiveConfig
+from reenact.models.oneshot import (
+    FEATURE_READERS,
+    FusionObjective,
+    FusionObjectiveConfig,
+    OneShotObjective,
+    OneShotObjectiveConfig,
+    ShapeEncoderObjective,
+    ShapeEncoderObjectiveConfig,
+    VerificationObjective,
+)
 from reenact.retarget.transformer import (
     LandmarkTransformerObjective,
     LandmarkTransformerObjectiveConfig,
@@ -25,6 +36,13 @@ def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: in
         identities: people in the training split.
     """
     if isinstance(config, MarioNETteObjectiveConfig):
-        return MarioNETteObjective(config, identities)
-    assert isinstance(config, LandmarkTransformerObjectiveConfig)
-    return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model, ict=config.ict))
+        return MarioNETteObjective(config, identities, FEATURE_READERS)
+    if isinstance(config, LandmarkTransformerObjectiveConfig):
+        return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model, ict=config.ict))
+    if isinstance(config, OneShotObjectiveConfig):
+        return OneShotObjective(config)
+    if isinstance(config, FusionObjectiveConfig):
+        return FusionObjective(config)
+    if isinstance(config, ShapeEncoderObjectiveConfig):
+        return ShapeEncoderObjective(config, boundary_maps)
+    return VerificationObjective(config, identities)
