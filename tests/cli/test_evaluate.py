@@ -36,7 +36,7 @@ def call(capsys):
 
 
 def test_everything_by_one_command(call, pack, tmp_path):
-    data = ("--data", pack, "--split", "train", "--sets", 4, "--size", 128)
+    data = ("--data", pack, "--split", "train", "--sets", 3, "--size", 128)
     said = call("run", *data, "--models", "warp", "--protocol", "self,different", "--k", "1,2", "--out", tmp_path)
     assert "### self, 2 target pictures" in said
     assert "other data, not comparable" in said

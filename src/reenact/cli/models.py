@@ -38,8 +38,8 @@ def _size(config: RunConfig, *, verbose: bool) -> str:
     from reenact.models.sizes import count_parameters, model_size
     from reenact.models.zoo import ZOO
 
-    kind, trained = ZOO.get(config.objective.kind), config.objective.model
-    if kind is None:
+    kind, trained = ZOO.get(config.objective.kind), getattr(config.objective, "model", None)
+    if kind is None or trained is None:
         return ""
     if not verbose:
         return f"{count_parameters(kind, trained) / 1e6:.1f} M"

@@ -130,13 +130,12 @@ def begin(folder: Path, method: Method, sets: SetList, packs: Packs) -> Predicti
     return made
 
 
-def open_predictions(folder: Path, sets: Path | None = None, name: str | None = None) -> Predictions:
+def open_predictions(folder: Path, sets: Path | None = None) -> Predictions:
     """Open a folder that `reenact evaluate export` or another tool wrote.
 
     Args:
         folder: with the pictures.
         sets: what another tool's pictures were drawn for; None for the folder's own.
-        name: of the method, in tables; None for the one it was exported under, or the folder's.
 
     Raises:
         ReenactError: it holds no pictures, or of another version, or the sets were changed since.
@@ -145,13 +144,12 @@ def open_predictions(folder: Path, sets: Path | None = None, name: str | None = 
         raise ReenactError(f"{folder} is no folder; give one that 'reenact evaluate export' or another tool wrote")
     path = folder / MANIFEST
     if not path.exists():
-        own = folder / SETS
-        return Predictions(folder, Method(name or folder.name), read_sets(sets or own), None, None)
+        return Predictions(folder, Method(folder.name), read_sets(sets or folder / SETS), None, None)
     try:
         found = json.loads(path.read_text())
         if found["format"] != FORMAT or found["version"] != VERSION:
             raise ValueError(f"{found['format']} of version {found['version']}")
-        method = Method(**{**found["method"], **({"name": name} if name else {})})
+        method = Method(**found["method"])
         listed = read_sets(folder / SETS)
         places = [None if found[side] is None else Path(found[side]) for side in ("data", "targets")]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -37,7 +37,7 @@ _CLASSIFIER_ADAM = Optimizers(generator_lr=1e-3, betas=(0.9, 0.999), warmup_step
 
 
 def paper() -> RunConfig:
-    """Table 1, "Ours w/o Fusion": contour pairs of single photos, 256 px, lambda 25; 173 M parameters."""
+    """One-shot, Table 1, "Ours w/o Fusion": contour pairs of single photos, 256 px, lambda 25; 173 M parameters."""
     return _paper("oneshot")
 
 

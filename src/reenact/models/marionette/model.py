@@ -126,7 +126,7 @@ def attention_received(
 
 @final
 class MarioNETte(ReenactmentModel):
-    """The generator behind the contract, its weights already divided by their spectral norms."""
+    """MarioNETte (2020): attention and aligned features carry looks to landmarks. Weights come without spectral norms."""
 
     name: ClassVar[str] = "marionette"
     version = "1"

@@ -146,7 +146,7 @@ class OneShotGenerator(nn.Module):
 
 @final
 class OneShot(ReenactmentModel):
-    """The generator behind the contract.
+    """One-shot Face Reenactment (2019): an appearance code drawn through a parsing map, fused with the warp.
 
     The photos' parsing maps serve fusion alone: they say where the first photo shows its irises.
     """
