@@ -64,6 +64,17 @@ def test_equals_the_classical_warp(angles_deg, map_size, equal):
     assert (off_px < 1.5).mean() > 0.97
 
 
+def test_what_is_folded_lies_behind():
+    # The lips' inner edges have crossed, and their vertices are the nearest of all.
+    wanted = face(lips=-0.15)
+    wanted[list(INNER_LIPS), 2] -= 50
+    assert wanted[14, 1] < wanted[13, 1] - 1
+    found = flow(face(), wanted).flow_ndc[0].numpy()
+    off_px = np.abs(found - mesh_flow_ref(face(), wanted, SIDE, SIDE)).max(0) * SIDE / 2
+    x, y = np.round(wanted[[13, 14], :2].mean(0)).astype(int)
+    assert np.median(off_px[y - 3 : y + 4, x - 6 : x + 7]) < 0.1
+
+
 @pytest.mark.parametrize("map_size", [32, 64, 128])
 def test_unmoved_is_no_flow_and_no_flag(map_size):
     found = flow(face(), face(), map_size)

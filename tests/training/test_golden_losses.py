@@ -29,7 +29,8 @@ def whole_pack(tmp_path_factory):
 
 @pytest.mark.slow
 def test_losses_are_those_stored(whole_pack, tmp_path):
-    config = changed(recipe("marionette-lite"), ["steps=200", "batch_size=4", "log_every=50", "sample_every=200"])
+    short = ["steps=200", "batch_size=4", "precision=fp32", "log_every=50", "sample_every=200", "workers=1"]
+    config = changed(recipe("marionette-lite"), short)
     train(config, whole_pack, tmp_path, make_fabric(accelerator="cpu", devices=1))
     found = [
         {name: value for name, value in line.items() if "/" in name and "score" not in name}

@@ -79,11 +79,11 @@ def plot(
     for tick in _ticks(*x_range):
         start, end = place(np.array([tick, tick]), np.array(y_range))
         cv2.line(canvas, start.tolist(), end.tolist(), _FAINT)
-        _text(canvas, f"{tick:g}", (start[0], start[1] + 18), centred=True)
+        _text(canvas, f"{tick:g}", (int(start[0]), int(start[1]) + 18), centred=True)
     for tick in _ticks(*y_range):
         start, end = place(np.array(x_range), np.array([tick, tick]))
         cv2.line(canvas, start.tolist(), end.tolist(), _FAINT)
-        _text(canvas, f"{tick:g}", (start[0] - 35, start[1] + 5), centred=True)
+        _text(canvas, f"{tick:g}", (int(start[0]) - 35, int(start[1]) + 5), centred=True)
     for number, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         known = ~np.isnan(curve.y)
@@ -103,7 +103,7 @@ def plot(
     return np.asarray(canvas, np.uint8)
 
 
-def heat_over(picture: UInt8[np.ndarray, "s s 3"], heat: Float[np.ndarray, "h w"], brightest: float) -> Picture:
+def heat_over(picture: UInt8[np.ndarray, "s s 3"], heat: Float[np.ndarray, "u v"], brightest: float) -> Picture:
     """A picture in grey with a map laid over it in colour, `brightest` being the value of the brightest one."""
     size = len(picture)
     wide = cv2.resize(np.asarray(heat, np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
@@ -134,8 +134,8 @@ def _text(
     width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
     if most_px is not None and width > most_px:
         scale *= most_px / width
-    x = int(place[0]) - (width // 2 if centred else 0)
-    cv2.putText(canvas, text, (x, int(place[1])), _FONT, scale, colour, 1, cv2.LINE_AA)
+    x = place[0] - (width // 2 if centred else 0)
+    cv2.putText(canvas, text, (x, place[1]), _FONT, scale, colour, 1, cv2.LINE_AA)
 
 
 def _range(values: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -220,9 +220,9 @@ def _different(packs: Packs, k: int, count: int | None, seed: int, split: Split)
         round_, who = divmod(i, len(people))
         run = round_ // RUN
         of_run, rng = np.random.default_rng([seed, who, run]), np.random.default_rng([seed, i])
-        target = sample(of_run.choice(clips[people[who]]))
+        target = sample(int(of_run.choice(clips[people[who]])))
         other = people[(who + 1 + run % (len(people) - 1)) % len(people)]
-        clip = sample(of_run.choice(clips[other]))
+        clip = sample(int(of_run.choice(clips[other])))
         driver = int(rng.choice(np.flatnonzero(clip.seen)))
         targets = _frames_of(target, _some(np.flatnonzero(target.seen), k, rng))
         name = f"{target.key} by {clip.key}"
@@ -244,18 +244,18 @@ def _portraits(packs: Packs, k: int, count: int | None, seed: int, split: Split)
     by_target: list[list[ImageSet]] = []
     for who, rows in chosen:
         own = np.random.default_rng([seed, len(by_target)])
-        target = target_of(own.choice(rows))
+        target = target_of(int(own.choice(rows)))
         targets = _frames_of(target, _some(np.flatnonzero(target.seen), k, own))
         others = [person for person in sorted(drivers) if person != who]
         if not others:
             raise ReenactError(f"{packs.drivers.folder} has nobody in its split {split.value} who could drive {who}")
-        clip = driver_of(own.choice(drivers[own.choice(others)]))
+        clip = driver_of(int(own.choice(drivers[own.choice(others)])))
         if clip.kind is Kind.CLIP:
             frames = [Frame(clip.key, int(i)) for i in _different_looks(clip, most, own)]
             name = f"{target.key} by {clip.key}"
         else:
             some = own.permutation(others)[:most]
-            frames = [Frame(driver_of(own.choice(drivers[person])).key, 0) for person in some]
+            frames = [Frame(driver_of(int(own.choice(drivers[person]))).key, 0) for person in some]
             name = f"{target.key} by portraits"
         by_target.append([ImageSet("", who, targets, frame, name) for frame in frames])
     longest = max(map(len, by_target))
@@ -320,7 +320,7 @@ class _Samples:
 
     def __call__(self, row: int) -> Sample:
         if row not in self._kept:
-            self._kept[row] = self._pack[int(row)]
+            self._kept[row] = self._pack[row]
         return self._kept[row]
 
 

@@ -190,7 +190,7 @@ def aucon_chance_of(scene: Scene) -> float:
     return float(np.average(shares, weights=[len(rows) for rows in clips]))
 
 
-def clips_of(sets: SetList) -> list[Int[np.ndarray, " m"]]:
+def clips_of(sets: SetList) -> list[Int[np.ndarray, " _"]]:
     """Rows of each sequence, in order of first appearance."""
     rows: dict[str, list[int]] = {}
     for i, one in enumerate(sets.sets):
@@ -198,7 +198,7 @@ def clips_of(sets: SetList) -> list[Int[np.ndarray, " m"]]:
     return [np.array(some) for some in rows.values()]
 
 
-def _units(readings: Readings, clips: Sequence[Int[np.ndarray, " m"]], rests: Float[np.ndarray, "c 10"]) -> ActionUnits:
+def _units(readings: Readings, clips: Sequence[Int[np.ndarray, " _"]], rests: Float[np.ndarray, "c 10"]) -> ActionUnits:
     shape = (len(readings.seen), len(AU_NUMBERS))
     intensity, presence = np.zeros(shape, np.float32), np.zeros(shape, bool)
     for rows, rest in zip(clips, rests, strict=True):

@@ -126,7 +126,7 @@ def attention_received(
 
 @final
 class MarioNETte(ReenactmentModel):
-    """MarioNETte (2020): attention and aligned features carry looks to landmarks. Weights come without spectral norms."""
+    """MarioNETte (2020): attention and aligned features carry looks to landmarks; weights as after spectral norm."""
 
     name: ClassVar[str] = "marionette"
     version = "1"
