@@ -10,6 +10,10 @@ from jaxtyping import install_import_hook
 # `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
 install_import_hook(
     [
+        *(
+            f"reenact.evaluation.{name}"
+            for name in ("drawing", "figures", "readings", "scores", "retargeting", "transfer", "packs", "protocols")
+        ),
         "reenact.geometry.contours",
         "reenact.geometry.crop",
         "reenact.geometry.mean_face",

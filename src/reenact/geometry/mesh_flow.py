@@ -83,7 +83,7 @@ def mesh_flow(
     weights = _barycentric(output, torch.where(drawn, area, 1.0))
     depth = moved[..., 2][:, corners].mean(2)
     # Those that face away lie behind all that do not.
-    behind = (depth.amax(1, keepdim=True) - depth.amin(1, keepdim=True) + 1) * (area < -1e9)
+    behind = (depth.amax(1, keepdim=True) - depth.amin(1, keepdim=True) + 1) * (area < 0)
     rank = (depth + behind).argsort(1, descending=True).argsort(1)
     top = _top(output, weights, rank, drawn, map_size)
     found = top >= 0
