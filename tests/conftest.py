@@ -17,6 +17,7 @@ install_import_hook(
         "reenact.geometry.contours",
         "reenact.geometry.crop",
         "reenact.geometry.mean_face",
+        "reenact.geometry.mesh_flow",
         "reenact.geometry.mesh_map",
         "reenact.geometry.rotation",
         "reenact.geometry.sampling",

@@ -3,7 +3,7 @@ import pytest
 
 from reenact.data.pairs import PairKind, clip_pair, contour_pair, warp_back_pair
 from reenact.geometry import draw_sheet, face_crop, face_sheet, in_mean_pose, mean_face
-from reenact.geometry.contours import FACE_OVAL
+from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.inference.shipped import demo_photo, shipped_motions
 from reenact.media import read_motion
 from reenact.perception import FaceFinder
@@ -118,3 +118,38 @@ class TestWarpBackPair:
         apart = np.linalg.norm(pair.target_mesh - mesh, axis=2).mean(1)
         assert apart.min() > 0.5
         assert apart.max() > 4
+
+
+LOWER, UPPER = INNER_LIPS_LOWER[5], INNER_LIPS_UPPER[5]
+
+
+def talking(openings):
+    """Frames, two seconds apart, of a mean face whose mouth opens by these numbers of eye distances."""
+    meshes = np.repeat(mean_face().points[None] * 20 + 32, len(openings), axis=0).astype(np.float32)
+    meshes[:, LOWER] = meshes[:, UPPER]
+    meshes[:, LOWER, 1] += np.linalg.norm(meshes[0, 263] - meshes[0, 33]) * np.asarray(openings, np.float32)
+    return np.zeros((len(openings), 64, 64, 3), np.uint8), meshes, np.arange(len(openings)) * 2.0
+
+
+def gap(mesh):
+    return float(np.linalg.norm(mesh[LOWER] - mesh[UPPER]))
+
+
+def test_opening_pairs_show_a_closed_mouth_and_want_an_open_one():
+    clip = talking([0.0, 0.01, 0.02, 0.3, 0.0, 0.28, 0.1, 0.15, 0.02, 0.01])
+
+    def share_that_opens(opening):
+        found = []
+        for seed in range(40):
+            options = {"targets": 2, "least_gap_s": 1.0, "opening": opening, "rng": np.random.default_rng(seed)}
+            pair = clip_pair("a", *clip, **options)
+            found.append(gap(pair.driver_mesh) > 1.5 * max(map(gap, pair.target_mesh)))
+        return np.mean(found)
+
+    assert share_that_opens(1.0) == 1
+    assert share_that_opens(0.0) < share_that_opens(0.5) < 1
+
+
+def test_a_clip_that_never_opens_its_mouth_still_gives_pairs():
+    options = {"targets": 1, "least_gap_s": 1.0, "opening": 1.0, "rng": np.random.default_rng(0)}
+    assert len(clip_pair("a", *talking([0.01] * 6), **options).targets) == 1

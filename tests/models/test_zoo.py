@@ -10,6 +10,7 @@ from model_helpers import as_targets
 from reenact.core import CheckpointError, DriverFrame, ReenactError, TargetCode, TargetSet
 from reenact.maps import draw_maps
 from reenact.models import ZOO, Needs, ReenactmentModel, create_model
+from reenact.models.hybrid import HybridConfig
 from reenact.models.marionette import MarioNETteConfig
 from reenact.models.oneshot import OneShotConfig
 from reenact.models.zoo import model_of
@@ -21,6 +22,7 @@ STANDARD_SIZE = 256
 
 # The contract does not ask how well a network was trained: small ones with fresh weights do.
 SMALL = {
+    "hybrid": HybridConfig(resolution=64, base_width=8, attention_width=8),
     "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
     "oneshot": OneShotConfig(base_width=4, max_width=8, fusion_width=4),
 }

@@ -19,14 +19,17 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from reenact.core import OUTER_EYE_CORNERS
 from reenact.geometry import draw_sheet, face_sheet, in_mean_pose, turned, with_outline_of
-from reenact.geometry.contours import FACE_OVAL
+from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.retarget import transfer_expression
 
 _LARGEST_TURN_DEG = np.array([22.0, 12.0, 10.0])
 _LARGEST_SHIFT = 0.12
 """Of a warp-back target, in inter-ocular distances."""
 _SCALES = (0.92, 1.08)
+_CLEARLY_OPEN = 0.06
+"""Outer-eye distances by which a mouth must open more than at its most closed."""
 
 
 class PairKind(str, Enum):
@@ -68,24 +71,39 @@ def clip_pair(
     *,
     targets: int,
     least_gap_s: float,
+    opening: float = 0.0,
     rng: np.random.Generator,
 ) -> Pair:
     """K target frames and a driver frame of one video.
 
-    The driver is any frame. Targets are at least `least_gap_s` away from it where the video is long enough (else
-    the farthest are taken), drawn with a chance that grows with the difference in pose and expression: near twins
-    teach little.
+    The driver is any frame, or in a share `opening` of pairs one whose mouth is open wide, with targets whose mouths
+    are not, if the video has such: what lies behind closed lips is the hardest to learn and rare. Targets are at least
+    `least_gap_s` away from it where the video is long enough (else the farthest are taken), drawn with a chance that
+    grows with the difference in pose and expression: near twins teach little.
     """
-    driver = int(rng.integers(len(frames)))
+    mouth = _mouth_opening(meshes)
+    wide = np.flatnonzero((mouth >= np.quantile(mouth, 0.8)) & (mouth >= mouth.min() + _CLEARLY_OPEN))
+    opens = opening > 0 and len(wide) > 0 and rng.random() < opening
+    driver = int(rng.choice(wide)) if opens else int(rng.integers(len(frames)))
     away_s = np.abs(times_s - times_s[driver])
     allowed = away_s >= min(least_gap_s, 0.7 * float(away_s.max()))
     allowed[driver] = len(frames) == 1
+    closed = allowed & (1.5 * mouth + 0.02 < mouth[driver])
+    if opens and closed.any():
+        allowed = closed
     face_px = float(np.ptp(meshes[driver, :, :2], axis=0).max())
     difference = np.linalg.norm(meshes - meshes[driver], axis=2).mean(1) / face_px
     chance = np.where(allowed, 0.02 + difference, 0.0)
     picked = rng.choice(len(frames), targets, p=chance / chance.sum(), replace=int(allowed.sum()) < targets)
     everywhere = np.full(frames.shape[1:3], 255, np.uint8)
     return Pair(PairKind.CLIP, identity, frames[picked], meshes[picked], frames[driver], meshes[driver], everywhere)
+
+
+def _mouth_opening(meshes: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, " t"]:
+    """Gap between the inner lips' middles, in outer-eye distances."""
+    upper, lower = INNER_LIPS_UPPER[5], INNER_LIPS_LOWER[5]
+    eyes = np.linalg.norm(meshes[:, OUTER_EYE_CORNERS[1]] - meshes[:, OUTER_EYE_CORNERS[0]], axis=1)
+    return np.linalg.norm(meshes[:, lower] - meshes[:, upper], axis=1) / np.maximum(eyes, 1e-6)
 
 
 def contour_pair(

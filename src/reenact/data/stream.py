@@ -47,6 +47,7 @@ class PairSettings:
         mix: weight of each kind; kinds that the pack has no data for are left out (contour pairs need
             photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
+        opening: share of clip pairs, where the clip allows, whose driver opens a mouth that the targets do not.
         people: identities to take pairs of; empty for all. Anybody may still lend an outline to contour pairs.
         photos: of a person, at most so many are used; None for all.
     """
@@ -57,6 +58,7 @@ class PairSettings:
         default_factory=lambda: {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
     )
     least_gap_s: float = 1.0
+    opening: float = 0.0
     people: tuple[str, ...] = ()
     photos: int | None = None
 
@@ -211,6 +213,7 @@ class PairStream(IterableDataset):
                 times_s,
                 targets=self._settings.targets,
                 least_gap_s=self._settings.least_gap_s,
+                opening=self._settings.opening,
                 rng=rng,
             )
 

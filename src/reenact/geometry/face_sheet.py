@@ -26,11 +26,11 @@ from reenact.geometry.mesh_map import enlarged, inverse_map
 from reenact.geometry.procrustes import fit_similarity
 from reenact.geometry.sampling import sample
 
-_LEVELS = np.array([0.08, 0.18, 0.32, 0.5, 0.72, 1.0])
+RING_LEVELS = np.array([0.08, 0.18, 0.32, 0.5, 0.72, 1.0])
 """Rings between the face's outline (0) and the crop's border (1) along each ray."""
-_FACE_REACH = 0.35
+FACE_REACH = 0.35
 """Level at which the outline's own movement (jaw, brows) has faded into that of the rigid head."""
-_HEAD_DEPTH = 0.55
+HEAD_DEPTH = 0.55
 """How far behind the outline hair and ears lie, in inter-ocular distances."""
 
 
@@ -53,9 +53,9 @@ class FaceSheet:
         head = fit_similarity(mesh, mesh_px, mean_face().weights)
         rigid = head.apply(rings.reshape(-1, 3)).reshape(rings.shape) - rings
         outline = (mesh_px - mesh)[oval]
-        near = np.clip(1 - _LEVELS / _FACE_REACH, 0, 1)
+        near = np.clip(1 - RING_LEVELS / FACE_REACH, 0, 1)
         near = (near * near * (3 - 2 * near))[:, None, None]
-        fade = 1 - _LEVELS
+        fade = 1 - RING_LEVELS
         fade = (fade * fade * (3 - 2 * fade))[:, None, None]
         moved = rings.copy()
         moved[:-1] += fade * (near * outline + (1 - near) * rigid[:-1])
@@ -74,10 +74,10 @@ def face_sheet(mesh_px: Float[np.ndarray, "478 3"], side: int) -> FaceSheet:
     unit = ray / np.linalg.norm(ray, axis=1, keepdims=True)
     # Beyond the square: the straight lines between neighbouring border points cut off its corners.
     outer = centre + unit * 1.6 * side
-    back = oval[:, 2:] + _HEAD_DEPTH * np.linalg.norm(mesh_px[263, :2] - mesh_px[33, :2])
+    back = oval[:, 2:] + HEAD_DEPTH * np.linalg.norm(mesh_px[263, :2] - mesh_px[33, :2])
     rings = []
-    for level in _LEVELS:
-        depth = oval[:, 2:] + (back - oval[:, 2:]) * min(1.0, level / _FACE_REACH)
+    for level in RING_LEVELS:
+        depth = oval[:, 2:] + (back - oval[:, 2:]) * min(1.0, level / FACE_REACH)
         rings.append(np.concatenate([oval[:, :2] + level * (border - oval[:, :2]), depth], axis=1))
     rings.append(np.concatenate([outer, back], axis=1))
     return FaceSheet(np.concatenate([mesh_px, *rings]).astype(np.float64), side)
@@ -87,7 +87,7 @@ def face_sheet(mesh_px: Float[np.ndarray, "478 3"], side: int) -> FaceSheet:
 def sheet_triangles() -> Int[np.ndarray, "t 3"]:
     """All triangles of the sheet, clockwise in a frontal picture, eyes and mouth closed over."""
     n = len(FACE_OVAL)
-    rows = np.concatenate([[FACE_OVAL], 478 + np.arange((len(_LEVELS) + 1) * n).reshape(-1, n)])
+    rows = np.concatenate([[FACE_OVAL], 478 + np.arange((len(RING_LEVELS) + 1) * n).reshape(-1, n)])
     inner, outer = rows[:-1], rows[1:]
     inner_next, outer_next = np.roll(inner, -1, axis=1), np.roll(outer, -1, axis=1)
     ring = np.concatenate(

@@ -27,9 +27,9 @@ from reenact.geometry.contours import (
     RIGHT_EYE_LOWER,
     RIGHT_EYE_UPPER,
 )
-from reenact.geometry.face_sheet import _FACE_REACH, _HEAD_DEPTH, _LEVELS, face_sheet, sheet_triangles
+from reenact.geometry.face_sheet import FACE_REACH, HEAD_DEPTH, RING_LEVELS, face_sheet, sheet_triangles
 from reenact.geometry.mean_face import mean_face
-from reenact.geometry.mesh_map import _LEAST_AREA, inverse_map
+from reenact.geometry.mesh_map import LEAST_AREA, inverse_map
 
 FLAGS = ("hidden", "stretched", "mouth", "eyes", "beyond")
 """What `MeshFlow.flags` tells, channel by channel."""
@@ -79,7 +79,7 @@ def mesh_flow(
     scale = map_size / side
     source, output = photo[..., :2][:, corners] * scale, ((moved[..., :2] + 0.5) * scale - 0.5)[:, corners]
     area = _area(output)
-    drawn = area.abs() > _LEAST_AREA
+    drawn = area.abs() > LEAST_AREA
     weights = _barycentric(output, torch.where(drawn, area, 1.0))
     depth = moved[..., 2][:, corners].mean(2)
     # Those that face away lie behind all that do not.
@@ -99,7 +99,7 @@ def mesh_flow(
 
     opens_mouth, opens_eyes = _new_openings(photo_mesh, mesh)
     kind = _triangle_kinds(photo.device)[triangle]
-    hidden = ((_area(source) <= _LEAST_AREA).gather(1, triangle) | ~found).double()
+    hidden = ((_area(source) <= LEAST_AREA).gather(1, triangle) | ~found).double()
     stretched = _stretched(source, weights).gather(1, triangle).nan_to_num()
     mouth = (kind == _MOUTH) * opens_mouth[:, None]
     eyes = (kind == _EYES[0]) * opens_eyes[:, :1] + (kind == _EYES[1]) * opens_eyes[:, 1:]
@@ -142,11 +142,11 @@ def _sheet(mesh: Float[Tensor, "n 478 3"], side: int) -> Float[Tensor, "n v 3"]:
     border = centre + ray * reach
     outer = centre + ray / ray.norm(dim=-1, keepdim=True) * (1.6 * side)
     z = oval[..., 2:]
-    back = z + _HEAD_DEPTH * (mesh[:, 263, :2] - mesh[:, 33, :2]).norm(dim=-1)[:, None, None]
+    back = z + HEAD_DEPTH * (mesh[:, 263, :2] - mesh[:, 33, :2]).norm(dim=-1)[:, None, None]
     rings = []
-    for level in _LEVELS.tolist():
+    for level in RING_LEVELS.tolist():
         place = oval[..., :2] + level * (border - oval[..., :2])
-        rings.append(torch.cat([place, z + (back - z) * min(1.0, level / _FACE_REACH)], -1))
+        rings.append(torch.cat([place, z + (back - z) * min(1.0, level / FACE_REACH)], -1))
     return torch.cat([mesh, *rings, torch.cat([outer, back], -1)], 1)
 
 
@@ -159,8 +159,8 @@ def _moved(
     scale, R, t = _similarity(photo_mesh, mesh, w)
     rigid = scale[:, None, None, None] * torch.einsum("nij,nrvj->nrvi", R, rings) + t[:, None, None] - rings
     outline = (mesh - photo_mesh)[:, None, list(FACE_OVAL)]
-    levels = torch.as_tensor(_LEVELS, device=sheet.device)[:, None, None]
-    near = _smooth((1 - levels / _FACE_REACH).clamp(0, 1))
+    levels = torch.as_tensor(RING_LEVELS, device=sheet.device)[:, None, None]
+    near = _smooth((1 - levels / FACE_REACH).clamp(0, 1))
     shift = _smooth(1 - levels) * (near * outline + (1 - near) * rigid[:, :-1])
     shift = torch.cat([shift[..., :2], torch.zeros_like(shift[..., 2:])], -1)
     rings = torch.cat([rings[:, :-1] + shift, rings[:, -1:]], 1)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 _SUBPIXEL_BITS = 4
-_LEAST_AREA = 1e-3
+LEAST_AREA = 1e-3
 """Twice the area, in square pixels, below which a triangle is not drawn."""
 
 
@@ -59,7 +59,7 @@ def inverse_map(
     """
     output = output.astype(np.float64)
     areas = signed_areas(output, triangles)
-    drawn = np.abs(areas) > _LEAST_AREA
+    drawn = np.abs(areas) > LEAST_AREA
     visible, areas = triangles[drawn], areas[drawn]
     visible = visible[np.lexsort((-depth[visible].mean(1), areas > 0))]
     number = np.zeros(size, np.int32)
@@ -121,7 +121,7 @@ def inverse_map_ref(
     nearest = np.full(size, np.inf)
     behind_all = np.ptp(depth) + 1
     for triangle, area in zip(triangles, signed_areas(output, triangles), strict=True):
-        if abs(area) <= _LEAST_AREA:
+        if abs(area) <= LEAST_AREA:
             continue
         a, b, c = output[triangle].astype(np.float64)
         z = depth[triangle].mean() + (behind_all if area < 0 else 0)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from reenact.core import CheckpointError, ReenactError
 from reenact.models.contract import ReenactmentModel
+from reenact.models.hybrid import Hybrid
 from reenact.models.marionette import MarioNETte
 from reenact.models.oneshot import OneShot
 from reenact.models.warp import Warp
@@ -16,6 +17,7 @@ from reenact.nn.checkpoint import Checkpoint, read_checkpoint, shipped_checkpoin
 
 ZOO: dict[str, type[ReenactmentModel]] = {
     "warp": Warp,
+    "hybrid": Hybrid,
     "marionette": MarioNETte,
     "oneshot": OneShot,
 }

@@ -3,10 +3,15 @@
 from collections.abc import Callable
 
 from reenact.core import ReenactError
-from reenact.recipes import landmark_transformer, marionette, oneshot
+from reenact.recipes import hybrid, landmark_transformer, marionette, oneshot
 from reenact.training import RunConfig
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
+    "hybrid": hybrid.full,
+    "hybrid-no-mesh": hybrid.no_mesh,
+    "hybrid-no-attention": hybrid.no_attention,
+    "hybrid-no-fusion": hybrid.no_fusion,
+    "hybrid-no-warp-back": hybrid.no_warp_back,
     "marionette": marionette.paper,
     "marionette-adain": marionette.paper_adain,
     "marionette-attention": marionette.paper_attention,

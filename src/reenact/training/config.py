@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reenact.core import ReenactError
 from reenact.data.pairs import PairKind
+from reenact.models.hybrid import HybridObjectiveConfig
 from reenact.models.marionette import MarioNETteObjectiveConfig
 from reenact.models.oneshot import (
     FusionObjectiveConfig,
@@ -21,7 +22,8 @@ from reenact.models.oneshot import (
 from reenact.retarget.transformer import LandmarkTransformerObjectiveConfig
 
 ObjectiveConfig = Annotated[
-    MarioNETteObjectiveConfig
+    HybridObjectiveConfig
+    | MarioNETteObjectiveConfig
     | LandmarkTransformerObjectiveConfig
     | OneShotObjectiveConfig
     | FusionObjectiveConfig
@@ -48,6 +50,8 @@ class PairData(_Settings):
     """Weight of each kind of pair."""
     least_gap_s: float = Field(default=1.0, ge=0)
     """Targets of a clip are this far from the true picture, where the clip is long enough."""
+    opening: float = Field(default=0.0, ge=0, le=1)
+    """Share of clip pairs whose true picture shows a mouth that opens."""
     people: tuple[str, ...] = ()
     """Identities to learn from; empty for all."""
     photos: int | None = Field(default=None, ge=1)

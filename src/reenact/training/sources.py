@@ -43,6 +43,7 @@ def stream_of(
             targets=data.targets,
             mix=dict(data.mix),
             least_gap_s=data.least_gap_s,
+            opening=data.opening,
             people=data.people if split is Split.TRAIN else (),
             photos=data.photos if split is Split.TRAIN else None,
         )

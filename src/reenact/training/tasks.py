@@ -8,6 +8,7 @@ from reenact.data import ShardReader
 from reenact.data.frame_stream import clip_landmarks
 from reenact.losses import Objective
 from reenact.maps import boundary_maps
+from reenact.models.hybrid import HybridObjective, HybridObjectiveConfig
 from reenact.models.marionette import MarioNETteObjective, MarioNETteObjectiveConfig
 from reenact.models.oneshot import (
     FEATURE_READERS,
@@ -35,6 +36,8 @@ def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: in
         pack: for objectives that measure something of the data first.
         identities: people in the training split.
     """
+    if isinstance(config, HybridObjectiveConfig):
+        return HybridObjective(config, FEATURE_READERS)
     if isinstance(config, MarioNETteObjectiveConfig):
         return MarioNETteObjective(config, identities, FEATURE_READERS)
     if isinstance(config, LandmarkTransformerObjectiveConfig):

@@ -226,7 +226,7 @@ def _weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b
 
 @final
 class Hybrid(ReenactmentModel):
-    """The generator behind the contract."""
+    """The project's own: the photo moved by a mesh flow, and a network that corrects and completes it."""
 
     name: ClassVar[str] = "hybrid"
     version = "1"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from reenact.core import MapKind, PairBatch
-from reenact.geometry.contours import INNER_LIPS, LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
+from reenact.geometry.contours import LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
 from reenact.losses import (
     FeatureNetwork,
     FeatureNetworkConfig,
@@ -34,7 +34,8 @@ from reenact.models.hybrid.discriminator import PartsDiscriminator
 from reenact.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
 from reenact.nn.checkpoint import Checkpoint
 
-MOUTH = tuple(dict.fromkeys((61, *OUTER_LIPS_UPPER, 17, 84, 91, 146, 181, 314, 321, 375, 405, *INNER_LIPS)))
+MOUTH = (*OUTER_LIPS_UPPER, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+"""The lips' outer edge."""
 _BAND = 16
 """The band along the silhouette is this many times narrower than the picture."""
 _BETTER, _SURELY = 0.02, 0.01
