@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch.utils.data import IterableDataset, get_worker_info
 
 from reenact.core import ReenactError
 from reenact.data.items import Kind, Split
 from reenact.data.shards import Sample, ShardReader
+from reenact.data.shares import Share, SharedStream, interleaved
 
 _WINDOW = 64
 """Neighbouring frames of a clip that are decoded at a time."""
@@ -29,7 +29,8 @@ _OPEN_CLIPS, _OPEN_WITHOUT_PICTURES = 8, 64
 """Clips that a worker draws from at the same time, so that a batch mixes people; pictures of 256 px take 13 MB each."""
 _REMEMBERED_PHOTOS = 4096
 """Without pictures: 24 MB of landmarks; reading a photo's for the first time takes as long as five frames of a clip."""
-_SEED_OF_KIND = {Kind.CLIP: 1, Kind.PHOTO: 2}
+_NUMBER = {Kind.CLIP: 1, Kind.PHOTO: 2}
+"""Tells the kinds' random numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,11 @@ class FrameSettings:
             raise ValueError("frames need at least 16 px, and a share of photos from 0 to 1")
 
 
-@dataclass(frozen=True)
-class _Share:
-    """One worker's share of a chapter."""
-
-    chapter: int
-    part: int
-    parts: int
-
-
-class FrameStream(IterableDataset):
+class FrameStream(SharedStream):
     """Yields frames that show a face as dictionaries of tensors, for ever.
 
     Clips count alike, however long they are: of each up to 64 neighbouring frames are shown (128 without pictures,
-    anywhere), then it is the next one's turn. Epochs, parts, chapters and seeds are those of `PairStream`.
+    anywhere), then it is the next one's turn. Shared out, and repeatable, as `SharedStream` says.
 
     Args:
         folder: what `reenact prepare` wrote.
@@ -89,63 +81,39 @@ class FrameStream(IterableDataset):
         world: int = 1,
         chapter: int = 0,
     ) -> None:
-        super().__init__()
-        self._reader = ShardReader(folder)
-        self._settings, self._seed, self._rank, self._world = settings, seed, rank, world
-        self._chapter = chapter
+        super().__init__(folder, seed=seed, rank=rank, world=world, chapter=chapter)
+        self._settings = settings
         self._rows_of = {kind: rows_of(self._reader, kind, split) for kind in Kind}
         share = settings.photo_share
         if (share < 1 and not len(self._rows_of[Kind.CLIP])) or (share > 0 and not len(self._rows_of[Kind.PHOTO])):
             wanted = {0.0: "clips", 1.0: "photos"}.get(share, "clips or no photos")
             raise ReenactError(f"{folder} has no {wanted} in its '{split.value}' split; prepare more data")
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker = get_worker_info()
-        workers = worker.num_workers if worker else 1
-        part = self._rank * workers + (worker.id if worker else 0)
-        share = _Share(self._chapter, part, self._world * workers)
-        self._chapter += 1
-        return self._frames(share)
-
-    def _frames(self, share: _Share) -> Iterator[dict[str, Any]]:
-        rng = np.random.default_rng([self._seed, share.chapter, share.part])
+    def _samples(self, share: Share) -> Iterator[dict[str, Any]]:
+        rng = self._rng(share)
         clips, photos = self._of_clips(share), self._of_photos(share)
         while True:
             yield next(photos if rng.random() < self._settings.photo_share else clips)
 
-    def _rows(self, kind: Kind, share: _Share) -> Iterator[int]:
-        """This part's rows, at least one, epoch after epoch, each in an order of its own."""
-        epoch = 0
-        while True:
-            seeds = [self._seed, share.chapter, epoch, _SEED_OF_KIND[kind], share.parts]
-            order = np.random.default_rng(seeds).permutation(self._rows_of[kind])
-            yield from (int(row) for row in order[share.part % len(order) :: share.parts])
-            epoch += 1
-
-    def _of_photos(self, share: _Share) -> Iterator[dict[str, Any]]:
+    def _of_photos(self, share: Share) -> Iterator[dict[str, Any]]:
         def photo(row: int) -> dict[str, Any]:
             return next(self._of_sample(row, self._reader[row], np.zeros(1, int)))
 
         read = photo if self._settings.pictures else lru_cache(_REMEMBERED_PHOTOS)(photo)
-        for row in self._rows(Kind.PHOTO, share):
+        for row in self._rows(self._rows_of[Kind.PHOTO], _NUMBER[Kind.PHOTO], share):
             yield read(row)
 
-    def _of_clips(self, share: _Share) -> Iterator[dict[str, Any]]:
-        rng = np.random.default_rng([self._seed, share.chapter, share.part, _SEED_OF_KIND[Kind.CLIP]])
-        rows = self._rows(Kind.CLIP, share)
+    def _of_clips(self, share: Share) -> Iterator[dict[str, Any]]:
+        clips = self._rows_of[Kind.CLIP]
+        rng = self._rng(share, _NUMBER[Kind.CLIP])
+        rows = self._rows(clips, _NUMBER[Kind.CLIP], share)
         most = _OPEN_CLIPS if self._settings.pictures else _OPEN_WITHOUT_PICTURES
-        most = min(most, max(1, len(self._rows_of[Kind.CLIP]) // share.parts))
-        opened: list[Iterator[dict[str, Any]]] = []
-        while True:
-            while len(opened) < most:
-                row, sample = self._next_clip(rows)
-                opened.append(self._of_sample(row, sample, self._chosen(np.flatnonzero(sample.seen), rng)))
-            place = int(rng.integers(len(opened)))
-            frame = next(opened[place], None)
-            if frame is None:
-                opened.pop(place)
-            else:
-                yield frame
+
+        def clip() -> Iterator[dict[str, Any]]:
+            row, sample = self._next_clip(rows)
+            return self._of_sample(row, sample, self._chosen(np.flatnonzero(sample.seen), rng))
+
+        return interleaved(clip, min(most, max(1, len(clips) // share.parts)), rng)
 
     def _next_clip(self, rows: Iterator[int]) -> tuple[int, Sample]:
         """The next clip with a face in it."""

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from reenact.core import ReenactError
 from reenact.data.items import Kind, Split
 from reenact.data.pairs import Pair, PairKind, clip_pair, contour_pair, warp_back_pair
-from reenact.data.shards import Sample, ShardReader
+from reenact.data.shards import Sample
+from reenact.data.shares import Share, SharedStream, interleaved
 from reenact.geometry import fit_similarity, mean_face
 
 _WINDOW = 128
@@ -34,7 +35,8 @@ _FRAMES_PER_PAIR = 2
 _OPEN_CLIPS = 4
 """Windows that a worker draws from at the same time, so that a batch mixes people."""
 _BANK_CLIPS, _BANK_FRAMES = 64, 24
-_KINDS = tuple(PairKind)
+_NUMBER = {kind: number for number, kind in enumerate(PairKind, start=1)}
+"""Tells the kinds' random numbers apart."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +71,8 @@ class PairSettings:
             raise ValueError("the weights of a mix must not be negative, nor all zero")
 
 
-@dataclass(frozen=True)
-class _Share:
-    """One worker's share of a chapter."""
-
-    chapter: int
-    part: int
-    parts: int
-
-
-class PairStream(IterableDataset):
-    """Yields pairs as dictionaries of tensors, for ever.
-
-    In every epoch each clip and photo of the split belongs to one part, and a part to one worker of one machine; the
-    order and all random choices follow from `seed`, the chapter, the epoch and the part. A chapter is what one
-    iteration gives: the next iteration is the next chapter, and training that begins at a chapter needs to go through
-    none of those before it. So the same seed and number of workers
-    give the same pairs, and no two workers show the same photo in the same epoch - as long as there are at least as
-    many clips, and photos, as parts: with fewer, parts share them.
+class PairStream(SharedStream):
+    """Yields pairs as dictionaries of tensors, for ever; shared out, and repeatable, as `SharedStream` says.
 
     Args:
         folder: what `reenact prepare` wrote.
@@ -111,10 +97,8 @@ class PairStream(IterableDataset):
         world: int = 1,
         chapter: int = 0,
     ) -> None:
-        super().__init__()
-        self._reader = ShardReader(folder)
-        self._chapter = chapter
-        self._settings, self._seed, self._rank, self._world = settings, seed, rank, world
+        super().__init__(folder, seed=seed, rank=rank, world=world, chapter=chapter)
+        self._settings = settings
         kinds = self._reader.index["kind"].to_numpy(zero_copy_only=False)
         chosen = self._reader.index["split"].to_numpy(zero_copy_only=False) == split.value
         names = self._reader.index["identity"].to_numpy(zero_copy_only=False).astype(str)
@@ -139,15 +123,7 @@ class PairStream(IterableDataset):
                 "(contour pairs need photos of two people); prepare more data"
             )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker = get_worker_info()
-        workers = worker.num_workers if worker else 1
-        part = self._rank * workers + (worker.id if worker else 0)
-        share = _Share(self._chapter, part, self._world * workers)
-        self._chapter += 1
-        return self._pairs(share)
-
-    def _pairs(self, share: _Share) -> Iterator[dict[str, Any]]:
+    def _samples(self, share: Share) -> Iterator[dict[str, Any]]:
         makers = {
             PairKind.CLIP: self._clip_pairs,
             PairKind.CONTOUR: self._contour_pairs,
@@ -156,36 +132,16 @@ class PairStream(IterableDataset):
         sources = {kind: makers[kind](share) for kind in self._mix}
         kinds = list(self._mix)
         weights = np.array([self._mix[kind] for kind in kinds])
-        rng = np.random.default_rng([self._seed, share.chapter, share.part])
+        rng = self._rng(share)
         while True:
             kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
             yield as_tensors(next(sources[kind]))
 
-    def _rng(self, kind: PairKind, share: _Share) -> np.random.Generator:
-        return np.random.default_rng([self._seed, share.chapter, share.part, 1 + _KINDS.index(kind)])
-
-    def _rows(self, rows: Int[np.ndarray, " n"], kind: PairKind, share: _Share) -> Iterator[int]:
-        """This part's rows, at least one, epoch after epoch, each in an order of its own."""
-        epoch = 0
-        while True:
-            seeds = [self._seed, share.chapter, epoch, 1 + _KINDS.index(kind), share.parts]
-            order = np.random.default_rng(seeds).permutation(rows)
-            yield from (int(row) for row in order[share.part % len(order) :: share.parts])
-            epoch += 1
-
-    def _clip_pairs(self, share: _Share) -> Iterator[Pair]:
-        rng = self._rng(PairKind.CLIP, share)
-        rows = self._rows(self._clips, PairKind.CLIP, share)
-        open_clips: list[Iterator[Pair]] = []
-        while True:
-            while len(open_clips) < min(_OPEN_CLIPS, len(self._clips)):
-                open_clips.append(self._pairs_of_clip(self._next_clip(rows), rng))
-            chosen = int(rng.integers(len(open_clips)))
-            pair = next(open_clips[chosen], None)
-            if pair is None:
-                open_clips.pop(chosen)
-            else:
-                yield pair
+    def _clip_pairs(self, share: Share) -> Iterator[Pair]:
+        rng = self._rng(share, _NUMBER[PairKind.CLIP])
+        rows = self._rows(self._clips, _NUMBER[PairKind.CLIP], share)
+        most = min(_OPEN_CLIPS, len(self._clips))
+        return interleaved(lambda: self._pairs_of_clip(self._next_clip(rows), rng), most, rng)
 
     def _next_clip(self, rows: Iterator[int]) -> Sample:
         """The next clip that can give a pair: the index only tells about how many of a clip's frames show the face."""
@@ -222,19 +178,19 @@ class PairStream(IterableDataset):
         sample, size = self._reader[row], self._settings.size
         return sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
 
-    def _contour_pairs(self, share: _Share) -> Iterator[Pair]:
-        rng = self._rng(PairKind.CONTOUR, share)
-        for row in self._rows(self._photos, PairKind.CONTOUR, share):
+    def _contour_pairs(self, share: Share) -> Iterator[Pair]:
+        rng = self._rng(share, _NUMBER[PairKind.CONTOUR])
+        for row in self._rows(self._photos, _NUMBER[PairKind.CONTOUR], share):
             identity, photo, mesh = self._photo(row)
             # One's own outline teaches nothing; a photo of any part may lend one, as only its landmarks are shown.
             lender = self._reader[int(rng.choice(self._lenders[self._lender_names != identity]))]
             pair = contour_pair(identity, photo, mesh, lender.landmarks_at(self._settings.size)[0])
             yield _with_targets(pair, self._settings.targets)
 
-    def _warp_back_pairs(self, share: _Share) -> Iterator[Pair]:
-        rng = self._rng(PairKind.WARP_BACK, share)
+    def _warp_back_pairs(self, share: Share) -> Iterator[Pair]:
+        rng = self._rng(share, _NUMBER[PairKind.WARP_BACK])
         bank = self._expressions(rng)
-        for row in self._rows(self._photos, PairKind.WARP_BACK, share):
+        for row in self._rows(self._photos, _NUMBER[PairKind.WARP_BACK], share):
             identity, photo, mesh = self._photo(row)
             clip = bank[int(rng.integers(len(bank)))]
             before, after = clip[rng.integers(len(clip), size=2)]

@@ -11,6 +11,7 @@ from reenact.losses.features import (
     TrainedFeatures,
     build_features,
 )
+from reenact.losses.frozen import frozen
 from reenact.losses.gan import (
     hinge_discriminator,
     hinge_generator,
@@ -19,7 +20,7 @@ from reenact.losses.gan import (
 )
 from reenact.losses.objective import MapsNeeded, Objective, Step
 from reenact.losses.perceptual import FeatureNetwork, feature_distance, perceptual_loss
-from reenact.losses.pixel import weighted_l1
+from reenact.losses.pixel import masked_psnr, truth_outside, weighted_l1
 
 __all__ = [
     "VGG16_IMAGENET",
@@ -36,10 +37,13 @@ __all__ = [
     "build_features",
     "feature_distance",
     "feature_matching",
+    "frozen",
     "hinge_discriminator",
     "hinge_generator",
     "least_squares_discriminator",
     "least_squares_generator",
+    "masked_psnr",
     "perceptual_loss",
+    "truth_outside",
     "weighted_l1",
 ]

@@ -65,7 +65,7 @@ class Objective(nn.Module, ABC, Generic[B]):
 
     @abstractmethod
     def generator_step(self, batch: B) -> Step:
-        """The generator's loss on a batch. Gradients that reach the discriminator are thrown away by the loop."""
+        """The generator's loss on a batch. The loop keeps the discriminator `frozen` meanwhile."""
 
     def discriminator_step(self, batch: B, drawn: Any) -> Step:
         """The discriminator's loss on the same batch and what `generator_step` drew."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from torch.utils.data import default_collate
 from reenact.core import ReenactError
 from reenact.core.progress import Progress, Silent
 from reenact.data import ShardReader, Split
-from reenact.losses import Objective, Step
+from reenact.losses import Objective, Step, frozen
 from reenact.nn.checkpoint import write_checkpoint
 from reenact.training.batches import Batches
 from reenact.training.config import PairData, RunConfig
@@ -155,7 +153,7 @@ class _Run:
         parts: dict[str, Tensor] = {}
         for raw in raws:
             batch = self.batches.pairs(raw) if isinstance(config.data, PairData) else self.batches.frames(raw)
-            with _frozen(objective.discriminator), self._autocast():
+            with frozen(objective.discriminator), self._autocast():
                 half = objective.generator_step(batch)
             (half.loss / len(raws)).backward()
             _collect(parts, GENERATOR, half, len(raws))
@@ -264,16 +262,3 @@ def _collect(parts: dict[str, Tensor], player: str, half: Step, count: int) -> N
         key = f"{player}/{name}"
         share = value.detach().float() / count
         parts[key] = parts[key] + share if key in parts else share
-
-
-@contextmanager
-def _frozen(network: nn.Module | None) -> Iterator[None]:
-    """Gradients pass through the network but are not gathered in it."""
-    parameters = [p for p in network.parameters() if p.requires_grad] if network is not None else []
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_(True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Literal, final
 
 import torch
@@ -24,9 +23,12 @@ from reenact.losses import (
     Step,
     build_features,
     feature_matching,
+    frozen,
     hinge_discriminator,
     hinge_generator,
+    masked_psnr,
     perceptual_loss,
+    truth_outside,
 )
 from reenact.models.hybrid.blocks import resized
 from reenact.models.hybrid.config import HybridConfig
@@ -119,11 +121,11 @@ class HybridObjective(Objective[PairBatch]):
     def generator_step(self, batch: PairBatch) -> Step:
         """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
         drawing = _draw(self.G, batch)
-        image = _counted(drawing.image, batch)
+        image = truth_outside(drawing.image, batch.truth, batch.mask)
         weights = batch.mask * self.place_weights(batch)
         parts = {
             "pixel": _charbonnier(image, batch.truth, weights),
-            "paint": _charbonnier(_counted(drawing.paint, batch), batch.truth, weights),
+            "paint": _charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
             "mask": _mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.resolution / 2,
         }
@@ -132,7 +134,7 @@ class HybridObjective(Objective[PairBatch]):
             parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=weights)
         if self.D is not None:
             raster = batch.driver_maps[RASTER]
-            with _frozen(self.D):
+            with frozen(self.D):
                 fake = self.D(image, raster, batch.driver_mesh)
                 with torch.no_grad():
                     real = self.D(batch.truth, raster, batch.driver_mesh)
@@ -188,8 +190,8 @@ class HybridObjective(Objective[PairBatch]):
         measured = {"mask_mean": drawing.mask.float().mean()}
         warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
         for prefix, picture in (("", drawing.image), ("warp_", warped)):
-            error = (picture.float().clamp(-1, 1) - batch.truth).square().mean(dim=1, keepdim=True)
-            measured |= {prefix + name: _psnr(error, place) for name, place in places.items()}
+            shown = picture.float().clamp(-1, 1)
+            measured |= {prefix + name: masked_psnr(shown, batch.truth, place) for name, place in places.items()}
         return measured
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
@@ -223,10 +225,6 @@ def _draw(generator: nn.Module, batch: PairBatch) -> Drawing:
     )
 
 
-def _counted(drawn: Tensor, batch: PairBatch) -> Tensor:
-    return batch.mask * drawn + (1 - batch.mask) * batch.truth
-
-
 def _charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
     """Weighted mean of `sqrt(d^2 + 0.1^2) - 0.1` in each picture, and the mean of that."""
     distance = ((ours.float() - theirs).square() + _SLIGHT**2).sqrt() - _SLIGHT
@@ -251,18 +249,3 @@ def _mask_loss(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
 def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
     """Mean absolute difference of neighbours."""
     return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
-
-
-def _psnr(squared_error: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
-    mean = (squared_error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-    return (10 * torch.log10(4 / mean.clamp_min(1e-10))).mean()
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Gradients pass through; none are gathered."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)

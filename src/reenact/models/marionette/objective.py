@@ -21,9 +21,12 @@ from reenact.losses import (
     Step,
     build_features,
     feature_matching,
+    frozen,
     hinge_discriminator,
     hinge_generator,
+    masked_psnr,
     perceptual_loss,
+    truth_outside,
     weighted_l1,
 )
 from reenact.models.marionette.config import MarioNETteConfig
@@ -114,7 +117,7 @@ class MarioNETteObjective(Objective[PairBatch]):
 
         The discriminator is left as it was: it gets no gradients, and no power iteration moves its spectral norms.
         """
-        drawn = batch.mask * self._draw(self.G, batch) + (1 - batch.mask) * batch.truth
+        drawn = truth_outside(self._draw(self.G, batch), batch.truth, batch.mask)
         weights = batch.mask * (1 + (HULL_WEIGHT - 1) * batch.driver_maps[MapKind.HULL_MASK])
         parts: dict[str, Tensor] = {}
         for name, network in self._features.items():
@@ -165,9 +168,9 @@ class MarioNETteObjective(Objective[PairBatch]):
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
         """`psnr` of the whole picture, and `face_psnr` inside the landmarks' hull, dB; means over the pairs."""
-        error = (self._draw(generator, batch).float() - batch.truth).square().mean(dim=1, keepdim=True)
-        hull = batch.driver_maps[MapKind.HULL_MASK] * batch.mask
-        return {"psnr": _psnr(error, batch.mask), "face_psnr": _psnr(error, hull)}
+        drawn, hull = self._draw(generator, batch), batch.driver_maps[MapKind.HULL_MASK] * batch.mask
+        places = {"psnr": batch.mask, "face_psnr": hull}
+        return {name: masked_psnr(drawn, batch.truth, place) for name, place in places.items()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `MarioNETte` loads: the weights divided by their spectral norms."""
@@ -183,17 +186,13 @@ class MarioNETteObjective(Objective[PairBatch]):
         return generator(batch.driver_maps[raster], batch.targets, batch.target_maps[raster])
 
 
-def _psnr(squared_error: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
-    mean = (squared_error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-    return (10 * torch.log10(4 / mean.clamp_min(1e-10))).mean()
-
-
 @contextmanager
 def _as_it_is(network: nn.Module) -> Iterator[None]:
     """While a network's input learns from it, it does not: no gradients, no power iterations."""
     training = network.training
-    network.eval().requires_grad_(False)
+    network.eval()
     try:
-        yield
+        with frozen(network):
+            yield
     finally:
-        network.train(training).requires_grad_(True)
+        network.train(training)

@@ -20,14 +20,16 @@ from reenact.losses import (
     Objective,
     Step,
     build_features,
+    masked_psnr,
     perceptual_loss,
+    truth_outside,
     weighted_l1,
 )
 from reenact.models.oneshot.classical import warped_m1p1, warped_photo
 from reenact.models.oneshot.features import FEATURE_READERS
 from reenact.models.oneshot.fusion import FusionNet, blend
 from reenact.models.oneshot.model import GAZE
-from reenact.models.oneshot.objective import PartWeights, masked_psnr, model_checkpoint, trained_generator
+from reenact.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
 
 
@@ -92,7 +94,7 @@ class FusionObjective(Objective[PairBatch]):
         parsing = batch.driver_maps[MapKind.PARSING]
         mask = self.N(face, warped, parsing)
         image = blend(mask, warped, face)
-        fused = batch.mask * image + (1 - batch.mask) * batch.truth
+        fused = truth_outside(image, batch.truth, batch.mask)
         parts = {
             "pixel": weighted_l1(fused, batch.truth, batch.mask * self.config.parts.of(parsing)),
             "smooth": total_variation(mask),

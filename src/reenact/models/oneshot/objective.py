@@ -23,7 +23,9 @@ from reenact.losses import (
     build_features,
     least_squares_discriminator,
     least_squares_generator,
+    masked_psnr,
     perceptual_loss,
+    truth_outside,
     weighted_l1,
 )
 from reenact.models.oneshot.augment import Augmentation, augmented
@@ -150,7 +152,7 @@ class OneShotObjective(Objective[PairBatch]):
         moved, _ = augmented(targets.flatten(0, 1), batch.target_mesh.flatten(0, 1), self.config.augment)
         targets = moved.unflatten(0, (-1, count))
         found = self.G.encode(targets, rng=torch.default_generator)
-        drawn = self._compared(self._decoded(self.G, found, batch), batch)
+        drawn = truth_outside(self._decoded(self.G, found, batch), batch.truth, batch.mask)
         parsing = batch.driver_maps[MapKind.PARSING]
         parts = {
             "reconstruction": weighted_l1(found.reconstructions.flatten(0, 1), targets.flatten(0, 1)),
@@ -212,10 +214,6 @@ class OneShotObjective(Objective[PairBatch]):
     def _decoded(generator: OneShotGenerator, found: Appearance, batch: PairBatch) -> Float[Tensor, "b 3 h w"]:
         return generator.decode(found.z, found.maps, batch.driver_maps[MapKind.PARSING])
 
-    @staticmethod
-    def _compared(drawn: Float[Tensor, "b 3 h w"], batch: PairBatch) -> Float[Tensor, "b 3 h w"]:
-        return batch.mask * drawn + (1 - batch.mask) * batch.truth
-
 
 def trained_generator(folder: Path) -> OneShotGenerator:
     """The generator in a checkpoint of the model.
@@ -241,15 +239,6 @@ def model_checkpoint(config: OneShotConfig, tensors: Mapping[str, Tensor]) -> Ch
     """What `OneShot` loads, from the generator's settings and weights."""
     named = {f"{_PREFIX}{name}": tensor for name, tensor in tensors.items()}
     return Checkpoint(OneShot.name, config.model_dump(mode="json"), named)
-
-
-def masked_psnr(
-    ours: Float[Tensor, "b 3 h w"], theirs: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, ""]:
-    """Of pictures in [-1, 1] where the mask is, dB; mean over the pictures."""
-    error = (ours.float() - theirs).square().mean(dim=1, keepdim=True)
-    mean = (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-    return (10 * torch.log10(4 / mean.clamp_min(1e-10))).mean()
 
 
 _COLOURS = (
