@@ -1,0 +1,1 @@
+"""Models as graphs for fast runtimes: exporting, simplifying, comparing, choosing."""
