@@ -8,17 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
+from reenact.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
 from reenact.geometry import draw_sheet, face_sheet, mean_face
 from reenact.geometry.contours import OUTER_LIPS_UPPER
 from reenact.geometry.mesh_flow import FLAGS, mesh_flow
 from reenact.maps import draw_maps
 from reenact.models.contract import Needs
-from reenact.models.hybrid import Hybrid, HybridConfig, HybridGenerator
+from reenact.models.hybrid import Hybrid, HybridConfig, HybridGenerator, HybridObjective, HybridObjectiveConfig
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
 from reenact.models.hybrid.discriminator import PartsDiscriminator, part_crops
+from reenact.models.hybrid.growth import grown
 from reenact.models.sizes import model_size
 from reenact.nn import warp
+from reenact.nn.checkpoint import Checkpoint, write_checkpoint
 
 SIZE = 64
 RASTER = MapKind.IRIS_RASTER
@@ -267,10 +269,77 @@ def test_shapes_of_the_parts_as_documented():
     )
     assert (features.shape, score.shape) == ((2, 32, 64, 64), (2, 1, 64, 64))
     flow, difference, logit = Trunk(standard)(
-        features, noise(2, 1, 2, 64, 64), torch.ones(2, 1, 64, 64), fine[:, None], coarse[:, None]
+        features,
+        noise(2, 3, 128, 128),
+        noise(2, 1, 2, 64, 64),
+        torch.ones(2, 1, 64, 64),
+        fine[:, None],
+        coarse[:, None],
     )
     assert (flow.shape, difference.shape, logit.shape) == ((2, 2, 64, 64), (2, 3, 128, 128), (2, 1, 128, 128))
     assert max(x.abs().max() for x in (score, flow, difference, logit)) == 0
+
+
+# Growth.
+
+
+def doubled(pictures):
+    return pictures.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+
+def larger():
+    return config(resolution=2 * SIZE, cell=4)
+
+
+def test_a_grown_part_reads_and_writes_doubled_pictures_as_before():
+    small, large = stirred(made()), HybridGenerator(larger()).eval()
+    large.load_state_dict(grown(small.state_dict(), larger()), strict=False)
+    pictures, wanted, half = noise(1, 3, SIZE, SIZE), noise(1, 3, SIZE, SIZE, seed=1), SIZE // 2
+    beside = noise(1, 3, half, half), noise(1, len(FLAGS), half, half)
+    before = *small.photo_encoder(pictures, wanted), *small.warp_encoder(pictures, wanted, *beside)
+    after = (
+        *large.photo_encoder(doubled(pictures), doubled(wanted)),
+        *large.warp_encoder(doubled(pictures), doubled(wanted), *beside),
+    )
+    for theirs, ours in zip(before, after, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    x = noise(1, 8, half, half)
+    (flow, *rest), (flow_after, *rest_after) = small.trunk.heads(x, pictures), large.trunk.heads(x, doubled(pictures))
+    torch.testing.assert_close(flow_after, flow)
+    for theirs, ours in zip(rest, rest_after, strict=True):
+        torch.testing.assert_close(ours, doubled(theirs))
+
+
+def test_a_grown_hybrid_draws_nearly_the_same(tmp_path):
+    small = stirred(made())
+    write_checkpoint(
+        tmp_path / "small",
+        Checkpoint("hybrid", config().model_dump(), {f"generator.{n}": t for n, t in small.state_dict().items()}),
+    )
+    objective = HybridObjective(
+        HybridObjectiveConfig(model=larger(), features=None, perceptual=0, init=tmp_path / "small")
+    )
+    large = objective.generator.eval()
+    mesh = faces(2, 2 * SIZE)
+    photos = smooth(1, 2 * SIZE)
+    raster = draw_maps((RASTER,), mesh, 2 * SIZE)[RASTER]
+    before, after = (
+        F.avg_pool2d(g(raster[1:], mesh[1:], photos[None], raster[None, :1], mesh[None, :1]).image.detach(), 4)
+        for g in (small, large)
+    )
+    assert (before - after).abs().mean() < 0.1 * (before - F.avg_pool2d(photos, 4)).abs().mean()
+    with pytest.raises(CheckpointError, match="other settings"):
+        HybridObjective(HybridObjectiveConfig(model=config(base_width=16), init=tmp_path / "small"))
+
+
+def test_the_branch_for_detail_learns():
+    torch.manual_seed(0)
+    large = HybridGenerator(larger())
+    mesh = faces(1, 2 * SIZE)
+    raster = draw_maps((RASTER,), mesh, 2 * SIZE)[RASTER]
+    photos = smooth(1, 2 * SIZE)
+    large(raster, mesh, photos[None], raster[None], mesh[None]).image.square().mean().backward()
+    assert all(p.grad is not None for p in large.trunk.heads.detail.parameters())
 
 
 # Blocks.

@@ -87,17 +87,20 @@ def merged(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class PhotoEncoder(nn.Module):
-    """A photo and its raster, unwarped -> features at a quarter and, for attention, an eighth of the resolution."""
+    """A photo and its raster, unwarped -> features at half and, for attention, a quarter of the places."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(6 * 16, config.width(2), 1), Block(config.width(2)))
+        cell = 2 * config.cell
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(cell), nn.Conv2d(6 * cell**2, config.width(2), 1), Block(config.width(2))
+        )
         self.down = down(config.width(2), config.width(3)) if config.attention else None
 
     def forward(
         self, photos: Float[Tensor, "b 3 h w"], rasters: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b c2 h4 w4"], Float[Tensor, "b c3 h8 w8"] | None]:
-        """Input, output; sizes at 128 pixels.
+        """Input, output; sizes at 128 pixels and cells of 2.
 
         | | shape |
         |---|---|
@@ -109,12 +112,12 @@ class PhotoEncoder(nn.Module):
 
 
 class WarpEncoder(nn.Module):
-    """A warped photo, how far it can be trusted, and what is wanted -> features and a score at half the resolution."""
+    """A warped photo, how far it can be trusted, and what is wanted -> features and a score, one a cell."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(2)
-        channels = 4 * (3 + 3) + 3 + len(FLAGS)
+        self.unshuffle = nn.PixelUnshuffle(config.cell)
+        channels = config.cell**2 * (3 + 3) + 3 + len(FLAGS)
         self.stem = nn.Sequential(conv3x3(channels, config.width(1)), activated(config.width(1)))
         self.score = zero_conv(config.width(1), 1)
 
@@ -125,7 +128,7 @@ class WarpEncoder(nn.Module):
         warped_raster: Float[Tensor, "b 3 h2 w2"],
         flags: Float[Tensor, "b 5 h2 w2"],
     ) -> tuple[Float[Tensor, "b c1 h2 w2"], Float[Tensor, "b 1 h2 w2"]]:
-        """Input, output; sizes at 128 pixels.
+        """Input, output; sizes at 128 pixels and cells of 2.
 
         | | shape |
         |---|---|
@@ -141,24 +144,35 @@ class WarpEncoder(nn.Module):
 
 
 class Heads(nn.Module):
-    """A learned flow at half the resolution; the painting's difference from the warp and the mask's logit at full."""
+    """A learned flow, one a cell; the painting's difference from the warp and the mask's logit, one a pixel."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
-        self.out = nn.Sequential(activated(config.width(1)), zero_conv(config.width(1), 2 + 4 * (3 + 1)))
-        self.shuffle = nn.PixelShuffle(2)
+        inside = config.cell**2 * (3 + 1)
+        self.out = nn.Sequential(activated(config.width(1)), zero_conv(config.width(1), 2 + inside))
+        self.detail = None
+        if config.cell > 2:
+            wide = 3 * config.width(1)
+            self.unshuffle = nn.PixelUnshuffle(config.cell)
+            self.detail = nn.Sequential(
+                conv3x3(config.width(1) + config.cell**2 * 3, wide), activated(wide), zero_conv(wide, inside)
+            )
+        self.shuffle = nn.PixelShuffle(config.cell)
 
     def forward(
-        self, x: Float[Tensor, "b c1 h2 w2"]
+        self, x: Float[Tensor, "b c1 h2 w2"], warped: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
         """All zeros before training."""
-        flow, rest = self.out(x).split([2, 16], dim=1)
+        out = self.out(x)
+        flow, rest = out[:, :2], out[:, 2:]
+        if self.detail is not None:
+            rest = rest + self.detail(torch.cat([x, self.unshuffle(warped)], dim=1))
         difference, logit = self.shuffle(rest).split([3, 1], dim=1)
         return flow, difference, logit
 
 
 class Trunk(nn.Module):
-    """From the warps' features to the heads: down to a sixteenth, attention at an eighth, up to half the resolution."""
+    """From the warps' features to the heads: three halvings down, attention after two, and up again."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
@@ -176,16 +190,18 @@ class Trunk(nn.Module):
     def forward(
         self,
         h2: Float[Tensor, "b c1 h2 w2"],
+        warped: Float[Tensor, "b 3 h w"],
         mesh_flow_ndc: Float[Tensor, "b k 2 h2 w2"],
         weights: Float[Tensor, "b k h2 w2"],
         fine: Float[Tensor, "b k c2 h4 w4"],
         coarse: Float[Tensor, "#b k c3 h8 w8"] | None,
     ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
-        """Input, output; sizes at 128 pixels.
+        """Input, output; sizes at 128 pixels and cells of 2.
 
         | | shape |
         |---|---|
         | h2 | (B, 32, 64, 64), `WarpEncoder`'s features, summed over photos |
+        | warped | (B, 3, 128, 128), the photos moved by the mesh flow, summed alike |
         | mesh_flow_ndc, weights | (B, K, 2, 64, 64), (B, K, 64, 64) |
         | fine, coarse | (B, K, 64, 32, 32), (B or 1, K, 96, 16, 16), `PhotoEncoder`'s |
         | flow | (B, 2, 64, 64), to be added to the mesh flow of every photo |
@@ -202,6 +218,6 @@ class Trunk(nn.Module):
         moved = warp(fine.flatten(0, 1), flow4.flatten(0, 1)).unflatten(0, fine.shape[:2])
         u4 = self.up4(torch.cat([doubled(u8), h4, weighted(moved, weights)], dim=1))
         u2 = self.up2(torch.cat([doubled(self.narrow(u4)), h2], dim=1))
-        flow2, difference, logit = self.heads(u2)
+        flow2, difference, logit = self.heads(u2, warped)
         flow = F.interpolate(flow8, scale_factor=4.0, mode="bilinear", align_corners=False)
         return flow + self.reach_ndc * flow2.tanh(), difference, logit

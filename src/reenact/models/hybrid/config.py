@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -12,8 +14,12 @@ class HybridConfig(BaseModel):
 
     resolution: int = Field(default=128, ge=64, multiple_of=32)
     """Pixels a side that the network sees; photos keep their own, and so does the result."""
+    cell: Literal[2, 4] = 2
+    """Pixels a side that the network's largest maps have one place for. With 4, a network of twice the resolution has
+    maps of the same sizes, and a branch for the detail within a cell; `grown` turns the one's weights into the other's.
+    """
     base_width: int = Field(default=32, ge=8, multiple_of=8)
-    """Channels at half the resolution; twice, three and four times as many at a quarter, an eighth, a sixteenth."""
+    """Channels at one place a cell; twice, three and four times as many where maps are halved once, twice, thrice."""
     attention_width: int = Field(default=64, ge=1)
     """Channels of queries and keys."""
     mesh_prior: bool = True
@@ -28,6 +34,11 @@ class HybridConfig(BaseModel):
         """Largest learned offset: 6 pixels of 128 beside the mesh flow, a quarter of the picture without."""
         return 0.1 if self.mesh_prior else 0.5
 
-    def width(self, halvings: int) -> int:
-        """Channels of maps that are this many halvings, 1 to 4, smaller than the network's resolution."""
-        return self.base_width * halvings
+    @property
+    def places(self) -> int:
+        """Places a side of the network's largest maps."""
+        return self.resolution // self.cell
+
+    def width(self, level: int) -> int:
+        """Channels of maps that are `places`, a half, a quarter or an eighth of it a side: level 1, 2, 3, 4."""
+        return self.base_width * level

@@ -38,7 +38,7 @@ class HybridCode(TargetCode):
         photos: the K photos, as they are.
         mesh_px: their landmarks, in their pixels.
         small, rasters: photos and rasters at the network's resolution.
-        fine, coarse: their features at a quarter and, for attention, an eighth of that.
+        fine, coarse: their features at half of `HybridConfig.places` and, for attention, a quarter.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
@@ -53,7 +53,8 @@ class HybridCode(TargetCode):
 class Drawing:
     """A result and what it is made of: `mask * warped + (1 - mask) * paint`.
 
-    All are of the photos' size, but for `logit` and `mesh_warped` (the network's) and `flow_ndc` and `weights` (half).
+    All are of the photos' size, but for `logit` and `mesh_warped` (the network's) and `flow_ndc` and `weights` (its
+    `places`).
 
     Args:
         image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
@@ -142,7 +143,7 @@ class HybridGenerator(nn.Module):
         batch, k = len(mesh_x), code.photos.shape[1]
         if len(code.photos) not in (1, batch):
             raise ValueError(f"{batch} driver frames for the codes of {len(code.photos)} people: give one each")
-        size = self.config.resolution // 2
+        size = self.config.places
         if not self.config.mesh_prior:
             nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
             return MeshFlow(nothing[:, :2], nothing[:, 2:])
@@ -163,8 +164,9 @@ class HybridGenerator(nn.Module):
         small = _each(code.small, batch)
         moved = warp_cubic(small, enlarged_flow(mesh.flow_ndc, size))
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
+        filled = self._filled(moved, resized(holes, size))
         features, scores = self.warp_encoder(
-            self._filled(moved, resized(holes, size)),
+            filled,
             resized(raster_x, size).repeat_interleave(k, dim=0),
             warp_cubic(_each(code.rasters, batch), mesh.flow_ndc),
             mesh.flags,
@@ -172,6 +174,7 @@ class HybridGenerator(nn.Module):
         weights = self._weights(scores, mesh.flags, k)
         flow, difference, logit = self.trunk(
             weighted(features.unflatten(0, (batch, k)), weights),
+            _weighted_up(filled.unflatten(0, (batch, k)), weights),
             mesh.flow_ndc.unflatten(0, (batch, k)),
             weights,
             code.fine.expand(batch, *code.fine.shape[1:]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, final
 
 import torch
@@ -33,8 +34,9 @@ from reenact.losses import (
 from reenact.models.hybrid.blocks import resized
 from reenact.models.hybrid.config import HybridConfig
 from reenact.models.hybrid.discriminator import PartsDiscriminator
+from reenact.models.hybrid.growth import grown_from
 from reenact.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
-from reenact.nn.checkpoint import Checkpoint
+from reenact.nn.checkpoint import Checkpoint, read_checkpoint
 
 MOUTH = (*OUTER_LIPS_UPPER, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 """The lips' outer edge."""
@@ -74,6 +76,8 @@ class HybridObjectiveConfig(BaseModel):
     """... and a band along the face's outline this."""
     features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
     """For the perceptual loss; None where it weighs nothing."""
+    init: Path | None = None
+    """Folder of a trained hybrid to start from, `grown` where this one has larger cells; None: fresh weights."""
 
     @model_validator(mode="after")
     def _complete(self) -> HybridObjectiveConfig:
@@ -101,6 +105,8 @@ class HybridObjective(Objective[PairBatch]):
         super().__init__()
         self.config = config
         self.G = HybridGenerator(config.model)
+        if config.init is not None:
+            self.G.load_state_dict(grown_from(read_checkpoint(config.init), config.model, self.G.state_dict()))
         judged = config.gan or config.feature_matching
         self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
         # In a plain tuple: what is frozen is no part of a training checkpoint.
@@ -127,7 +133,7 @@ class HybridObjective(Objective[PairBatch]):
             "pixel": _charbonnier(image, batch.truth, weights),
             "paint": _charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
             "mask": _mask_loss(drawing, batch),
-            "smooth": _roughness(drawing.flow_ndc) * self.config.model.resolution / 2,
+            "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
         }
         for network in self._features:
             network.to(image.device)
