@@ -2,7 +2,8 @@
 
 python tools/bench_overfit.py --pack pack --out RUN [--minutes 10] [--recipe marionette-lite]
 
-Sixteen pairs of one clip, without the discriminator: mean absolute error alone. Prints the curve (docs/training.md).
+MarioNETte: sixteen pairs of one clip. One-shot: eight portraits, on contours of others. Both without discriminator
+and perceptual losses: absolute error alone. Prints the curve (docs/training.md).
 """
 
 from __future__ import annotations
@@ -25,8 +26,18 @@ SETTINGS = {
         "objective.perceptual_vgg19=0",
         "objective.pixel_l1=10",
         'data.mix={"clip": 1.0}',
+        'data.people=["reagan"]',
+    ],
+    "oneshot-lite": [
+        "objective.gan=0",
+        "objective.perceptual=0",
+        "objective.pixel=10",
+        "objective.reconstruction=3",
+        "objective.augment={}",
+        'data.mix={"contour": 1.0}',
     ],
 }
+SAMPLES = {"marionette-lite": 16, "oneshot-lite": 8}
 FOR_ALL = [
     "optimizers.generator_lr=1e-3",
     "optimizers.betas=[0.9, 0.999]",
@@ -44,14 +55,13 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, required=True, help="what `reenact prepare` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--recipe", choices=SETTINGS, default="marionette-lite")
-    parser.add_argument("--people", default='["reagan"]', help="whose clip (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--samples", type=int, help="to be learned (default: 16, One-shot: 8)")
     parser.add_argument("--minutes", type=float, default=10.0)
     args = parser.parse_args()
-    config = changed(recipe(args.recipe), [*SETTINGS[args.recipe], *FOR_ALL, f"data.people={args.people}"])
+    config = changed(recipe(args.recipe), [*SETTINGS[args.recipe], *FOR_ALL])
     args.out.mkdir(parents=True)
     fabric = make_fabric(accelerator="cpu", devices=1)
-    train(config, args.pack, args.out, fabric, max_minutes=args.minutes, overfit=args.samples)
+    train(config, args.pack, args.out, fabric, max_minutes=args.minutes, overfit=args.samples or SAMPLES[args.recipe])
     print(f"{torch.get_num_threads()} threads\n")
     print("| minutes | samples seen | PSNR, dB | inside the face, dB |\n|---:|---:|---:|---:|")
     for line in read_log(args.out):

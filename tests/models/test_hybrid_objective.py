@@ -342,7 +342,22 @@ def test_checkpoint_draws_the_same(tmp_path):
     assert {name.split(".")[0] for name in objective.state_dict()} == {"G", "D"}
 
 
-def test_steps_repeat_and_draw_no_random_numbers():
+def test_steps_use_the_first_one_two_or_three_of_three_photos():
+    objective, batch = made(stirred=True), pairs(k=3)
+    wanted = set()
+    for k in (1, 2, 3):
+        maps = {kind: drawn[:, :k] for kind, drawn in batch.target_maps.items()}
+        few = dataclasses.replace(
+            batch, targets=batch.targets[:, :k], target_mesh=batch.target_mesh[:, :k], target_maps=maps
+        )
+        wanted.add(round(float((drawing(objective, few).image - batch.truth).abs().mean()), 5))
+    assert len(wanted) == 3
+    torch.manual_seed(0)
+    found = {round(float((objective.generator_step(batch).drawn - batch.truth).abs().mean()), 5) for _ in range(12)}
+    assert found == wanted
+
+
+def test_steps_with_one_photo_repeat_and_draw_no_random_numbers():
     objective, batch = made(stirred=True), pairs()
     before = torch.random.get_rng_state()
     first, second = objective.generator_step(batch), copy.deepcopy(objective).generator_step(batch)

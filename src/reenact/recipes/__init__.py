@@ -8,6 +8,7 @@ from reenact.training import RunConfig
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "hybrid": hybrid.full,
+    "hybrid-256": hybrid.full_256,
     "hybrid-no-mesh": hybrid.no_mesh,
     "hybrid-no-attention": hybrid.no_attention,
     "hybrid-no-fusion": hybrid.no_fusion,

@@ -72,7 +72,7 @@ class HybridObjectiveConfig(BaseModel):
     feature_matching: float = Field(default=0.5, ge=0)
     parts_weight: float = Field(default=7, ge=1)
     """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
-    silhouette_weight: float = Field(default=2, ge=1)
+    silhouette_weight: float = Field(default=5, ge=1)
     """... and a band along the face's outline this."""
     features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
     """For the perceptual loss; None where it weighs nothing."""
@@ -126,7 +126,9 @@ class HybridObjective(Objective[PairBatch]):
 
     def generator_step(self, batch: PairBatch) -> Step:
         """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
-        drawing = _draw(self.G, batch)
+        # Of K photos the first one, two, ... or all, so that it learns to do with fewer.
+        most = batch.targets.shape[1]
+        drawing = _draw(self.G, batch, photos=int(torch.randint(1, most + 1, ())) if most > 1 else 1)
         image = truth_outside(drawing.image, batch.truth, batch.mask)
         weights = batch.mask * self.place_weights(batch)
         parts = {
@@ -225,10 +227,10 @@ def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: i
     return ((1.75 - torch.maximum(x, y)) / 0.5).clamp(0, 1)[:, None]
 
 
-def _draw(generator: nn.Module, batch: PairBatch) -> Drawing:
-    return generator(
-        batch.driver_maps[RASTER], batch.driver_mesh, batch.targets, batch.target_maps[RASTER], batch.target_mesh
-    )
+def _draw(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:
+    """The drivers' frames, from the first `photos` targets of each; None: from all."""
+    of_targets = (batch.targets, batch.target_maps[RASTER], batch.target_mesh)
+    return generator(batch.driver_maps[RASTER], batch.driver_mesh, *(part[:, :photos] for part in of_targets))
 
 
 def _charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
