@@ -7,10 +7,15 @@ import torch.nn.functional as F
 
 from reenact.core import IRIS_CENTRES
 from reenact.geometry import matrix_from_angles
+from reenact.geometry.crop import face_crop
 from reenact.geometry.mean_face import mean_face
+from reenact.inference.shipped import demo_photo
 from reenact.maps import BOUNDARY_CHANNELS, boundaries, boundary_maps, gaze, parsing, parsing_map
 from reenact.models.oneshot import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
+from reenact.models.oneshot.features import shape_features
 from reenact.models.oneshot.shape_encoder import HEATMAPS, soft_argmax
+from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenact.perception import FaceFinder
 
 SIZE = 128
 
@@ -117,3 +122,21 @@ def test_learns_where_points_and_boundaries_are():
 def test_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="32"):
         ShapeEncoder(ShapeEncoderConfig(width=8))(noise(1, 3, 100, 100))
+
+
+def test_the_shipped_encoder_agrees_with_the_landmarks():
+    """On a photo that it has not seen: points within 3% of the eye distance, and nearly the same parsing map."""
+    picture = demo_photo()
+    with FaceFinder() as finder:
+        mesh = finder.observe(picture).landmarks.mesh
+    crop = face_crop(mesh, size=SIZE, picture_px=(picture.shape[1], picture.shape[0]))
+    image = torch.from_numpy(crop.cut(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+    wanted = torch.from_numpy(crop.to_crop(mesh)).float()[None]
+    folder = shipped_checkpoint("shape-encoder")
+    assert folder is not None
+    network = shape_features(read_checkpoint(folder)).network
+    with torch.no_grad():
+        found = network(image).mesh_px
+    off = (found - wanted[..., :2])[:, list(CURVE_POINTS)].norm(dim=2).mean()
+    assert off < 0.03 * (wanted[0, 263, :2] - wanted[0, 33, :2]).norm()
+    assert (parsing_map(found, SIZE) - parsing_map(wanted, SIZE)).abs().mean() < 0.004
