@@ -1,5 +1,6 @@
 """Shape annotations are checked at run time, in the tests only; a small pack that several rooms use."""
 
+import os
 from fractions import Fraction
 from itertools import islice
 
@@ -7,12 +8,26 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+# Nothing is kept in, or read from, the cache of whoever runs the tests.
+os.environ["REENACT_NO_CACHE"] = "1"
+
 # `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
 install_import_hook(
     [
         *(
             f"reenact.evaluation.{name}"
-            for name in ("drawing", "figures", "readings", "scores", "retargeting", "transfer", "packs", "protocols")
+            for name in (
+                "drawing",
+                "figures",
+                "readings",
+                "scores",
+                "retargeting",
+                "transfer",
+                "packs",
+                "protocols",
+                "pixels",
+                "likeness",
+            )
         ),
         "reenact.geometry.contours",
         "reenact.geometry.crop",

@@ -86,6 +86,23 @@ def test_plot_draws_where_the_numbers_are():
     assert plot({"a": Curve(x, empty, empty, empty)}, title="t", x_title="x", y_title="y").shape == (440, 720, 3)
 
 
+def test_a_far_reference_does_not_flatten_the_others():
+    x, nothing = np.array([0.0, 1.0]), np.full(2, np.nan)
+    ours = Curve(x, np.array([20.0, 24.0]), nothing, nothing)
+
+    def height(reference):
+        curves = {"ours": ours, "ceiling": Curve(x, np.full(2, reference), nothing, nothing, reference=True)}
+        picture = plot(curves, title="t", x_title="x", y_title="y")[:, :550]  # without the legend
+        blue, red = ((picture == colour).all(axis=2) for colour in ((31, 119, 180), (214, 39, 40)))
+        return np.ptp(np.flatnonzero(blue.any(axis=1))), red.any()
+
+    alone, seen = height(100.0)
+    assert not seen
+    near, seen = height(28.0)
+    assert seen
+    assert near < 0.6 * alone
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17), (0.681, 0.702), (1000, 9000)])
 def test_ticks_are_round_and_inside(low, high):
     ticks = _ticks(low, high)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reenact.cli import ablate
 from reenact.cli.progress import Bar
 from reenact.core.errors import ReenactError
 
@@ -32,6 +33,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     _add_score(actions)
     _add_table(actions)
     _add_retargeting(actions)
+    ablate.add_parser(actions)
 
 
 def _add_run(actions: argparse._SubParsersAction) -> None:
@@ -43,7 +45,7 @@ def _add_run(actions: argparse._SubParsersAction) -> None:
     _add_transfer(p)
     _add_work(p)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures, results and figures")
-    p.add_argument("--no-figures", action="store_true", help="tables only")
+    _add_report(p)
     p.set_defaults(run=_run, stopped=_STOPPED)
 
 
@@ -76,7 +78,7 @@ def _add_score(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
     p.add_argument("--sets", type=Path, metavar="FILE", help="sets.json that another tool's pictures were drawn for")
     p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
-    p.add_argument("--no-figures", action="store_true", help="tables only")
+    _add_report(p)
     p.set_defaults(run=_score, stopped=_STOPPED)
 
 
@@ -125,6 +127,11 @@ def _add_transfer(p: argparse.ArgumentParser) -> None:
 def _add_work(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", default="cpu", help="where models run: cpu (default), cuda...")
     p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+
+
+def _add_report(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--features", type=Path, metavar="DIR", help="shape encoder or verification network to compare by")
+    p.add_argument("--no-figures", action="store_true", help="tables only")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -178,7 +185,14 @@ def _score_and_print(args: argparse.Namespace, folders: list[Path], sets: Path |
 
     figures = not args.no_figures
     results = score_folders(
-        folders, args.out, data=args.data, targets=args.targets, sets=sets, figures=figures, crew=crew
+        folders,
+        args.out,
+        data=args.data,
+        targets=args.targets,
+        sets=sets,
+        features=args.features,
+        figures=figures,
+        crew=crew,
     )
     print(write_tables(result_tables(results), Form.MARKDOWN), end="")
 

@@ -7,7 +7,7 @@ from reenact.evaluation.protocols import ImageSet, Protocol, SetList, choose_set
 from reenact.evaluation.report import score_folders
 from reenact.evaluation.scores import SCORES, Better, Score
 from reenact.evaluation.scoring import Result, Scored, read_all, read_results, write_results
-from reenact.evaluation.tables import Form, result_tables, write_tables
+from reenact.evaluation.tables import Form, ablation_tables, result_tables, write_tables
 from reenact.evaluation.transfer import Way
 from reenact.evaluation.work import Crew
 
@@ -28,6 +28,7 @@ __all__ = [
     "Scored",
     "SetList",
     "Way",
+    "ablation_tables",
     "choose_sets",
     "export",
     "export_inputs",

@@ -13,11 +13,14 @@ from reenact.geometry import resize
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
-_FONT, _TEXT_PX = cv2.FONT_HERSHEY_SIMPLEX, 20
+_FONT, _SCALE, _TEXT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.42, 20
 _INK, _FAINT = (40, 40, 40), (220, 220, 220)
 _COLOURS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
-_MARGIN = (70, 40, 30, 60)
-"""Left, top, right, bottom of a plot, pixels."""
+_MARGIN = (70, 40, 20, 60)
+"""Left, top, right, bottom of a plot, pixels; the legend lies to the right of it."""
+_MOST_LEGEND_PX = 260
+_MOST_ROOM = 3.0
+"""A reference may make an axis so many times as long as the methods need it."""
 
 
 def contact_sheet(
@@ -52,23 +55,28 @@ class Curve:
     Args:
         x: where.
         y, low, high: the line and the band's edges; NaN leaves a gap.
+        reference: a floor or a ceiling: drawn where that does not flatten the others, else told in the legend.
     """
 
     x: Float[np.ndarray, " n"]
     y: Float[np.ndarray, " n"]
     low: Float[np.ndarray, " n"]
     high: Float[np.ndarray, " n"]
+    reference: bool = False
 
 
 def plot(
     curves: Mapping[str, Curve], *, title: str, x_title: str, y_title: str, size_px: tuple[int, int] = (720, 440)
 ) -> Picture:
-    """Curves in axes that hold them all, with a legend."""
+    """Curves in axes that hold them all (but for references far away), with a legend."""
     canvas = np.full((size_px[1], size_px[0], 3), 255, np.uint8)
     left, top, right, bottom = _MARGIN
-    box = np.array([left, size_px[1] - bottom, size_px[0] - right, top], float)
+    near = _near(curves)
+    names = [name if name in near else f"{name}: {_mean_of(curve.y)}" for name, curve in curves.items()]
+    legend_px = min(_MOST_LEGEND_PX, max((_text_width(name) for name in names), default=0))
+    box = np.array([left, size_px[1] - bottom, size_px[0] - right - legend_px - 12, top], float)
     x_range = _range([curve.x for curve in curves.values()])
-    y_range = _range([values for curve in curves.values() for values in (curve.low, curve.high, curve.y)])
+    y_range = _range([values for curve in near.values() for values in (curve.low, curve.high, curve.y)])
 
     def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         across = (np.asarray(x) - x_range[0]) / (x_range[1] - x_range[0])
@@ -86,6 +94,10 @@ def plot(
         _text(canvas, f"{tick:g}", (int(start[0]) - 35, int(start[1]) + 5), centred=True)
     for number, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
+        place_px = (int(box[2]) + 12, top + 12 + 18 * number)
+        _text(canvas, names[number], place_px, colour=colour, most_px=legend_px)
+        if name not in near:
+            continue
         known = ~np.isnan(curve.y)
         band = known & ~np.isnan(curve.low) & ~np.isnan(curve.high)
         edge = np.concatenate([place(curve.x[band], curve.low[band]), place(curve.x[band], curve.high[band])[::-1]])
@@ -97,7 +109,6 @@ def plot(
         cv2.polylines(canvas, [line], False, colour, 2, cv2.LINE_AA)
         for point in line:
             cv2.circle(canvas, point.tolist(), 4, colour, -1, cv2.LINE_AA)
-        _text(canvas, name, (left + 12, top + 18 + 18 * number), colour=colour)
     _text(canvas, f"{title}: {y_title}", (left, top - 15))
     _text(canvas, x_title, (int(box[[0, 2]].mean()), size_px[1] - 15), centred=True)
     return np.asarray(canvas, np.uint8)
@@ -130,12 +141,35 @@ def _text(
     most_px: int | None = None,
 ) -> None:
     """Write from the left of the baseline on (or around it), smaller where there is little room."""
-    scale = 0.42
-    width = cv2.getTextSize(text, _FONT, scale, 1)[0][0]
+    scale = _SCALE
+    width = _text_width(text)
     if most_px is not None and width > most_px:
         scale *= most_px / width
     x = place[0] - (width // 2 if centred else 0)
     cv2.putText(canvas, text, (x, place[1]), _FONT, scale, colour, 1, cv2.LINE_AA)
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, _FONT, _SCALE, 1)[0][0]
+
+
+def _near(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Those that are drawn: all but references that would make the axis more than `_MOST_ROOM` times as long."""
+    ours = [v for curve in curves.values() if not curve.reference for v in (curve.low, curve.high, curve.y)]
+    low, high = _range(ours)
+    if not any((~np.isnan(values)).any() for values in ours):
+        return dict(curves)
+
+    def fits(curve: Curve) -> bool:
+        longer = _range([*ours, curve.y])
+        return longer[1] - longer[0] <= _MOST_ROOM * (high - low)
+
+    return {name: curve for name, curve in curves.items() if not curve.reference or fits(curve)}
+
+
+def _mean_of(values: np.ndarray) -> str:
+    known = values[~np.isnan(values)]
+    return f"{known.mean():.3g}" if len(known) else "-"
 
 
 def _range(values: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import read_prediction
 from reenact.evaluation.protocols import ImageSet
 from reenact.evaluation.scores import SCORES, Better
-from reenact.evaluation.scoring import Scored
+from reenact.evaluation.scoring import DRIVER_COPY, TARGET_COPY, Scored
 from reenact.evaluation.transfer import Wanted, Way
 from reenact.geometry import head_angles
 from reenact.maps import draw_maps
@@ -79,7 +79,7 @@ def pose_curve(scored: Scored, score: str) -> Picture:
                     ours.values[rows], people, rng, statistic=ours.statistic, resamples=RESAMPLES
                 )
                 points[i] = found.estimate, found.low, found.high
-        curves[name] = Curve(x, *points.T)
+        curves[name] = Curve(x, *points.T, reference=name in (TARGET_COPY, DRIVER_COPY))
     about = SCORES[score]
     y_title = f"{about.title}{f', {about.unit}' if about.unit else ''}"
     x_title = "difference of the head poses of target and driver, degrees"

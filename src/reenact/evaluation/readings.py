@@ -9,38 +9,35 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from reenact.core import MESH_POINTS, MESH_TO_IBUG68, OUTER_EYE_CORNERS, Landmarks
+from reenact.core import MESH_POINTS, Landmarks
 from reenact.evaluation.packs import Frame, Packs
+from reenact.evaluation.pixels import band_mask, fine_detail, mean_difference, mouth_mask, similarity_map
 from reenact.evaluation.predictions import Predictions, read_prediction
 from reenact.evaluation.protocols import ImageSet, Protocol
 from reenact.evaluation.store import Row, Store
 from reenact.evaluation.work import Crew
 from reenact.geometry import mean_face
 from reenact.maps import hull_mask
-from reenact.metrics import m_psnr, psnr, sharpness, ssim_map
+from reenact.metrics import m_psnr, psnr
 from reenact.perception import FaceFinder
 from reenact.perception.identity import EMBEDDING_SIZE, IdentityEmbedder
 from reenact.perception.observe import face_side_px
 
-VERSION = "1"
+VERSION = "2"
 """Of what is measured here; part of every store's context."""
 
-COMPARED = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr")
+COMPARED = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr", "rim_error")
 BEST_PSNR_DB = 100.0
 """Stands for equal pictures, whose PSNR is infinite: one that differs in a single colour by 1 of 255 has 101 dB."""
-OF_EQUALS = (1.0, 1.0, BEST_PSNR_DB, BEST_PSNR_DB, BEST_PSNR_DB)
+OF_EQUALS = (1.0, 1.0, BEST_PSNR_DB, BEST_PSNR_DB, BEST_PSNR_DB, 0.0)
 """`COMPARED` of a picture with itself."""
 _SSIM_BORDER_PX = 5
-_MOUTH = [MESH_TO_IBUG68[i] for i in range(48, 60)]
-_MOUTH_MARGIN = 0.1
-"""How far the mouth's region goes beyond the outer lips, in outer-eye distances."""
 _JPEG_QUALITY = 80
 
 
@@ -62,7 +59,7 @@ class FaceReader:
                 [pictures[i] for i in seen], [Landmarks(meshes[i]) for i in seen]
             )
             masks = hull_mask(torch.from_numpy(np.stack([meshes[i] for i in seen])), len(pictures[0]))
-            sharp[seen] = sharpness(_tensor([pictures[i] for i in seen]), masks).numpy()
+            sharp[seen] = [fine_detail(pictures[i], mask[0]) for i, mask in zip(seen, masks.numpy(), strict=True)]
         return [
             {"mesh": mesh, "embedding": embedding, "sharpness": np.array(value)}
             for mesh, embedding, value in zip(meshes, embeddings, sharp, strict=True)
@@ -85,35 +82,25 @@ class FaceReader:
 
 
 def compare(
-    drawn: Sequence[UInt8[np.ndarray, "s s 3"]],
-    truth: Sequence[UInt8[np.ndarray, "s s 3"]],
-    truth_mesh: Float[np.ndarray, "b 478 3"],
-) -> Float[np.ndarray, "b 5"]:
-    """`COMPARED` of each pair; the face is the hull of the truth's 68 landmarks, the mouth `mouth_mask`."""
-    a, b = _tensor(drawn), _tensor(truth)
-    face = hull_mask(torch.from_numpy(truth_mesh), a.shape[-1])
-    mouth = torch.from_numpy(np.stack([mouth_mask(mesh, a.shape[-1]) for mesh in truth_mesh]))
-    # One map for both: it takes 40 ms a picture.
-    alike = ssim_map(a, b)
+    drawn: UInt8[np.ndarray, "s s 3"], truth: UInt8[np.ndarray, "s s 3"], truth_mesh: Float[np.ndarray, "478 3"]
+) -> Float[np.ndarray, "6"]:
+    """`COMPARED`; the face is the hull of the truth's 68 landmarks, the mouth `mouth_mask`, the rim `band_mask`."""
+    size = len(drawn)
+    a, b = (_tensor(picture) for picture in (drawn, truth))
+    face = hull_mask(torch.from_numpy(truth_mesh[None]), size)
+    mouth = torch.from_numpy(mouth_mask(truth_mesh, size)[None])
+    alike = similarity_map(drawn, truth)
     inner = slice(_SSIM_BORDER_PX, -_SSIM_BORDER_PX)
-    values = [
-        alike[..., inner, inner].mean(dim=(1, 2, 3)),
-        (alike * face).sum(dim=(1, 2, 3)) / (3 * face.sum(dim=(1, 2, 3))),
-        psnr(a, b),
-        m_psnr(a, b, face),
-        m_psnr(a, b, mouth),
-    ]
-    return torch.stack(values, dim=1).clamp(max=BEST_PSNR_DB).double().numpy()
-
-
-def mouth_mask(mesh_px: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarray, "1 s s"]:
-    """1 within a tenth of the outer-eye distance of the lips' hull."""
-    mask = np.zeros((size, size), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(mesh_px[_MOUTH, :2]).astype(np.int32)), (1,))
-    right, left = mesh_px[list(OUTER_EYE_CORNERS), :2]
-    radius = max(1, round(_MOUTH_MARGIN * float(np.linalg.norm(left - right))))
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask, disk)[None].astype(np.float32)
+    in_face = face[0, 0].numpy()
+    decibels = [psnr(a, b), m_psnr(a, b, face), m_psnr(a, b, mouth)]
+    return np.array(
+        [
+            alike[inner, inner].mean(),
+            (alike * in_face[..., None]).sum() / (3 * in_face.sum()),
+            *(min(float(value), BEST_PSNR_DB) for value in decibels),
+            mean_difference(drawn, truth, band_mask(truth_mesh, size)),
+        ]
+    )
 
 
 def read_frames(
@@ -145,7 +132,7 @@ def read_frames(
 
 
 def read_drawn(packs: Packs, predictions: Predictions, store: Store, crew: Crew) -> list[Row]:
-    """Readings of drawn pictures, with `compared` (5,): those in the store whose file is the same, and the rest."""
+    """Readings of drawn pictures, with `compared` (6,): those in the store whose file is the same, and the rest."""
     sets = predictions.sets.sets
     paths = {one: path for one in sets if (path := predictions.path(one)) is not None}
     digests = {one: hashlib.sha256(path.read_bytes()).hexdigest() for one, path in paths.items()}
@@ -163,7 +150,7 @@ def read_drawn(packs: Packs, predictions: Predictions, store: Store, crew: Crew)
 
 
 def compare_copies(packs: Packs, sets: Sequence[ImageSet], size: int, store: Store, crew: Crew) -> list[Row]:
-    """`compared` (5,) of each set's first target, shown as if it were the result."""
+    """`compared` (6,) of each set's first target, shown as if it were the result."""
     new = [one for one in sets if store.get(one.id) is None]
     new.sort(key=lambda one: (one.driver.key, one.driver.number))
     try:
@@ -222,12 +209,10 @@ class _Copies:
 
 def _compared(
     packs: Packs, pictures: list[UInt8[np.ndarray, "s s 3"]], drivers: list[Frame], size: int
-) -> Float[np.ndarray, "b 5"]:
+) -> Float[np.ndarray, "b 6"]:
     truth = packs.driver.pictures(drivers, size)
-    meshes = [packs.driver.mesh(frame, size) for frame in drivers]
-    # One by one: the larger arrays of several take a third longer.
-    pairs = zip(pictures, drivers, meshes, strict=True)
-    return np.concatenate([compare([picture], [truth[frame]], mesh[None]) for picture, frame, mesh in pairs])
+    pairs = zip(pictures, drivers, strict=True)
+    return np.stack([compare(picture, truth[frame], packs.driver.mesh(frame, size)) for picture, frame in pairs])
 
 
 @lru_cache(maxsize=1)
@@ -241,5 +226,5 @@ def _reader() -> FaceReader:
     return FaceReader()
 
 
-def _tensor(pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+def _tensor(picture: UInt8[np.ndarray, "s s 3"]) -> Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1)[None]

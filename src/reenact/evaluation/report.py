@@ -9,6 +9,7 @@ import numpy as np
 
 from reenact.core import ReenactError
 from reenact.evaluation.figures import comparison_grid, failure_gallery, pose_curve
+from reenact.evaluation.likeness import face_features
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import Predictions, open_predictions
 from reenact.evaluation.protocols import Protocol
@@ -31,6 +32,7 @@ def score_folders(
     data: Path | None = None,
     targets: Path | None = None,
     sets: Path | None = None,
+    features: Path | None = None,
     figures: bool = True,
     crew: Crew | None = None,
 ) -> list[Result]:
@@ -43,6 +45,7 @@ def score_folders(
         out: folder for the results.
         data, targets: the packs; None for those that the pictures were drawn from.
         sets: the list that another tool's pictures were drawn for.
+        features: checkpoint of a shape encoder or verification network, for `likeness_distance`.
         figures: draw them too.
         crew: does the work; None for this process.
 
@@ -50,10 +53,11 @@ def score_folders(
         ReenactError: a folder cannot be scored; says which, and what to do.
     """
     opened = [open_predictions(folder, sets) for folder in folders]
+    network = None if features is None else face_features(features)
     results: list[Result] = []
     for some in _by_sets(opened):
-        packs = _packs(some, data, targets)
-        scored = read_all(some, packs, out / "cache", crew=crew)
+        packs = packs_of(some, data, targets)
+        scored = read_all(some, packs, out / "cache", features=network, crew=crew)
         results += scored.results()
         if figures:
             write_figures(scored, out / "figures")
@@ -85,8 +89,12 @@ def _by_sets(opened: Sequence[Predictions]) -> list[list[Predictions]]:
     return list(groups.values())
 
 
-def _packs(predictions: Sequence[Predictions], data: Path | None, targets: Path | None) -> Packs:
-    """Those named on the command line, or else those that were drawn from."""
+def packs_of(predictions: Sequence[Predictions], data: Path | None, targets: Path | None) -> Packs:
+    """Those named on the command line, or else those that were drawn from.
+
+    Raises:
+        ReenactError: neither is known.
+    """
     known = next((one for one in predictions if one.data is not None), None)
     if data is not None:
         return Packs(data, targets)

@@ -12,12 +12,16 @@ from enum import Enum
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 
 from reenact.core import ActionUnits
+from reenact.evaluation.pixels import BAND_PX
 from reenact.evaluation.protocols import Protocol, SetList
 from reenact.evaluation.readings import COMPARED
+from reenact.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.geometry.head import head_angles
+from reenact.geometry.mesh_flow import opening
 from reenact.metrics import (
     angle_errors,
     au_consistency,
@@ -35,6 +39,11 @@ from reenact.perception.identity import SAME_PERSON_DISTANCE, identity_mean
 
 LEAST_FRAMES = 5
 """Fewer frames of a clip tell nothing of how two sequences go together."""
+OPENS, OPEN = 2.0, 0.02
+"""A mouth opens if the driver's is open more than so many times as wide as the target's, and is open at all: closed
+ones read up to the second, in outer-eye distances."""
+TURN_DEG = 15.0
+"""Yaws of target and driver that differ by more show a cheek that the target hides."""
 
 
 class Better(Enum):
@@ -88,19 +97,21 @@ class Scene:
         drawn: what was drawn.
         driver: the drivers' frames.
         target: the first target pictures.
-        compared: (n, 5) `COMPARED` with the true pictures; NaN where there are none.
+        compared: (n, 6) `COMPARED` with the true pictures; NaN where there are none.
         drawn_rest: (c, 10) lengths at rest of the face that is drawn, for each of the `clips`
             (`perception.action_units.rest_of`).
         driver_rest: (c, 10) of the drivers' faces.
+        likeness_distance: (n,) to the true pictures in a network's features (`likeness`); NaN without a network.
     """
 
     sets: SetList
     drawn: Readings
     driver: Readings
     target: Readings
-    compared: Float[np.ndarray, "n 5"]
+    compared: Float[np.ndarray, "n 6"]
     drawn_rest: Float[np.ndarray, "c 10"]
     driver_rest: Float[np.ndarray, "c 10"]
+    likeness_distance: Float[np.ndarray, " n"]
 
     @cached_property
     def known(self) -> Bool[np.ndarray, " n"]:
@@ -116,6 +127,18 @@ class Scene:
     def likeness(self) -> Readings:
         """Who the result shall be: the truth where there is one, else the first target."""
         return self.driver if self.sets.protocol is Protocol.SELF else self.target
+
+    @cached_property
+    def opening(self) -> Bool[np.ndarray, " n"]:
+        """Sets in which the mouth opens: see `OPENS`."""
+        before, after = _mouth_opening(self.target.mesh_px), _mouth_opening(self.driver.mesh_px)
+        return self.known & (after > OPENS * before) & (after > OPEN)
+
+    @cached_property
+    def turned(self) -> Bool[np.ndarray, " n"]:
+        """Sets in which the head turns: see `TURN_DEG`."""
+        yaw = angle_errors(self.driver.angles_deg, self.target.angles_deg)[:, 0]
+        return self.known & (np.abs(yaw) > TURN_DEG)
 
     @cached_property
     def clips(self) -> list[np.ndarray]:
@@ -154,6 +177,7 @@ class Score:
         measure: from a scene.
         ideal: whose copy is perfect in a different identity.
         needs_truth: only where target and driver are one person.
+        only: which sets it is measured on; empty for all.
     """
 
     title: str
@@ -162,6 +186,7 @@ class Score:
     measure: Callable[[Scene], Values]
     ideal: Ideal = Ideal.DRIVER
     needs_truth: bool = False
+    only: str = ""
 
     def applies(self, protocol: Protocol) -> bool:
         """Whether a protocol can have it."""
@@ -235,6 +260,27 @@ def _compared(name: str) -> Callable[[Scene], Values]:
     return measure
 
 
+def _of_some(name: str, chosen: Callable[[Scene], Bool[np.ndarray, " n"]]) -> Callable[[Scene], Values]:
+    """A column of `COMPARED` on some of the sets: for every method the same, so that differences stay paired."""
+    of_all = _compared(name)
+
+    def measure(scene: Scene) -> Values:
+        rows, whole = np.flatnonzero(chosen(scene)), of_all(scene)
+        return Values(whole.values[rows], tuple(whole.identities[row] for row in rows), mean)
+
+    return measure
+
+
+def _likeness_distance(scene: Scene) -> Values:
+    identities = tuple(one.identity for one in scene.sets.sets)
+    return Values(np.where(scene.known, scene.likeness_distance, np.nan), identities, mean)
+
+
+def _mouth_opening(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, " n"]:
+    """In outer-eye distances; NaN without a face."""
+    return opening(torch.from_numpy(mesh_px), INNER_LIPS_UPPER, INNER_LIPS_LOWER).numpy()
+
+
 def _prmse(scene: Scene) -> Values:
     return _per_set(scene, angle_errors(scene.drawn.angles_deg, scene.driver.angles_deg), root_mean_square)
 
@@ -289,6 +335,23 @@ SCORES: Mapping[str, Score] = {
     "psnr": Score("PSNR", "dB", Better.HIGHER, _compared("psnr"), needs_truth=True),
     "m_psnr": Score("M-PSNR", "dB", Better.HIGHER, _compared("m_psnr"), needs_truth=True),
     "mouth_psnr": Score("mouth PSNR", "dB", Better.HIGHER, _compared("mouth_psnr"), needs_truth=True),
+    "mouth_psnr_opening": Score(
+        "mouth PSNR, opening",
+        "dB",
+        Better.HIGHER,
+        _of_some("mouth_psnr", lambda scene: scene.opening),
+        needs_truth=True,
+        only=f"the driver's mouth is open more than {OPENS:g} times as wide as the target's",
+    ),
+    "rim_error_turned": Score(
+        "rim error, turned",
+        "grey levels",
+        Better.LOWER,
+        _of_some("rim_error", lambda scene: scene.turned),
+        needs_truth=True,
+        only=f"yaws differ by more than {TURN_DEG:g} degrees (the rim: {BAND_PX} px of 256 around the wanted mesh)",
+    ),
+    "likeness_distance": Score("face features", "", Better.LOWER, _likeness_distance, needs_truth=True),
     "prmse": Score("PRMSE", "degrees", Better.LOWER, _prmse),
     "pose_mae": Score("pose", "degrees", Better.LOWER, _pose),
     "aucon": Score("AUCON", "", Better.HIGHER, _aucon),

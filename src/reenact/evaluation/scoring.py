@@ -16,6 +16,7 @@ from jaxtyping import Float
 from reenact import __version__
 from reenact.core import ReenactError
 from reenact.data import Kind
+from reenact.evaluation.likeness import FaceFeatures, read_distances
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import Method, Predictions, check_fresh
 from reenact.evaluation.protocols import Protocol, SetList
@@ -36,6 +37,7 @@ from reenact.metrics.intervals import Statistic
 from reenact.perception.action_units import AU_NUMBERS, action_units, rest_of
 
 TARGET_COPY, DRIVER_COPY = "target shown as output", "driver shown as output"
+LIKENESS = "likeness_distance"
 RESAMPLES = 2000
 """Of people, for each interval."""
 _READ_TWICE = 300
@@ -68,6 +70,8 @@ class Result:
         version, weights_sha256, transfer, config: of the method.
         data_sha256, targets_sha256, sets_sha256: of what it was measured on.
         software: release of reenact.
+        counted: how many sets, or clips of them, have a value.
+        features: the network of `likeness_distance`: its kind and the beginning of its digest.
     """
 
     metric: str
@@ -94,11 +98,16 @@ class Result:
     targets_sha256: str
     sets_sha256: str
     software: str = __version__
+    counted: int = 0
+    features: str | None = None
 
     @property
     def shown(self) -> bool:
         """A difference whose interval excludes 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        if self.low is None or self.high is None:
+            return False
+        # Of a single person there is no interval: both ends are the estimate.
+        return self.people > 1 and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ class Scored:
         scenes: by method, the two copies first.
         predictions: of the methods that are no copies, by name.
         ceiling: AUCON of second readings of the drivers' frames.
+        features: the network of `likeness_distance`; without one that is not measured.
     """
 
     packs: Packs
@@ -118,6 +128,7 @@ class Scored:
     scenes: Mapping[str, Scene]
     predictions: Mapping[str, Predictions]
     ceiling: float
+    features: FaceFeatures | None = None
 
     def values(self, score: str) -> dict[str, Values]:
         """Of each method, before averaging."""
@@ -126,7 +137,7 @@ class Scored:
     def results(self) -> Iterator[Result]:
         """Every score of every method, then the differences of methods and to the target's copy."""
         for name, score in SCORES.items():
-            if not score.applies(self.sets.protocol):
+            if not score.applies(self.sets.protocol) or (name == LIKENESS and self.features is None):
                 continue
             values = self.values(name)
             for method in values:
@@ -140,14 +151,14 @@ class Scored:
         about = self.predictions[method].method if method in self.predictions else Method(method)
         rng = np.random.default_rng(0)
         how: _How = {"statistic": ours.statistic, "resamples": RESAMPLES}
+        known = _known(ours)
         if against is None:
-            known = ~np.isnan(ours.values).all()
-            found = bootstrap_interval(ours.values, ours.identities, rng, **how) if known else None
+            found = bootstrap_interval(ours.values, ours.identities, rng, **how) if known.any() else None
         else:
             theirs = values[against]
-            known = ~(np.isnan(ours.values) | np.isnan(theirs.values)).all()
+            known &= _known(theirs)
             pair = ours.values, theirs.values, ours.identities
-            found = paired_difference(*pair, rng, **how) if known else None
+            found = paired_difference(*pair, rng, **how) if known.any() else None
         plain_aucon = score == "aucon" and against is None
         return Result(
             metric=f"{score}_{self.sets.name}",
@@ -161,9 +172,11 @@ class Scored:
             high=None if found is None else _number(found.high),
             people=0 if found is None else found.identities,
             sets=len(self.sets),
+            counted=int(known.sum()),
             failures=int(scene.failed.sum()),
             better=SCORES[score].better.value,
             unit=SCORES[score].unit,
+            features=self.features.name if score == LIKENESS and self.features else None,
             chance=_number(aucon_chance_of(scene)) if plain_aucon else None,
             ceiling=_number(self.ceiling) if plain_aucon else None,
             version=about.version,
@@ -181,6 +194,7 @@ def read_all(
     packs: Packs,
     cache: Path,
     *,
+    features: FaceFeatures | None = None,
     crew: Crew | None = None,
 ) -> Scored:
     """Read everything that methods of one protocol are judged by; what was read before is not read again.
@@ -189,6 +203,7 @@ def read_all(
         predictions: of the same sets.
         packs: where the sets were chosen from.
         cache: folder for readings of the packs' frames; readings of drawn pictures stay beside them.
+        features: the network of `likeness_distance`; None leaves that out.
         crew: does the work; None for this process.
 
     Raises:
@@ -219,18 +234,24 @@ def read_all(
 
     nothing = np.full((len(sets), len(COMPARED)), np.nan)
     copied = equal = nothing
+    seen_by = features if sets.protocol is Protocol.SELF else None
     if sets.protocol is Protocol.SELF:
         rows = compare_copies(packs, sets.sets, sets.size, store("copies", sets.digest), crew)
         copied, equal = _column(rows, "compared"), np.tile(OF_EQUALS, (len(sets), 1))
     rests = _Rests(packs, sets)
     driver, target = _readings(drivers), _readings(targets)
 
-    def scene(drawn: Readings, compared: np.ndarray, rest: Float[np.ndarray, "c 10"]) -> Scene:
-        return Scene(sets, drawn, driver, target, compared, rest, rests.driver)
+    def scene(drawn: Readings, compared: np.ndarray, rest: Float[np.ndarray, "c 10"], distance: np.ndarray) -> Scene:
+        return Scene(sets, drawn, driver, target, compared, rest, rests.driver, distance)
+
+    def distances(one: Predictions | None) -> np.ndarray:
+        if seen_by is None:
+            return np.full(len(sets), np.nan)
+        return read_distances(packs, sets, one, seen_by, cache if one is None else one.folder, crew)
 
     scenes = {
-        TARGET_COPY: scene(target, copied, rests.drawn(target)),
-        DRIVER_COPY: scene(driver, equal, rests.driver),
+        TARGET_COPY: scene(target, copied, rests.drawn(target), distances(None)),
+        DRIVER_COPY: scene(driver, equal, rests.driver, np.zeros(len(sets))),
     }
     names: dict[str, Predictions] = {}
     for one in predictions:
@@ -239,10 +260,10 @@ def read_all(
         kept = Store(one.folder / "readings.npz", f"{VERSION} {sets.digest}")
         rows = read_drawn(packs, one, kept, crew)
         drawn = _readings(rows)
-        scenes[one.method.name] = scene(drawn, _column(rows, "compared"), rests.drawn(drawn))
+        scenes[one.method.name] = scene(drawn, _column(rows, "compared"), rests.drawn(drawn), distances(one))
         names[one.method.name] = one
     ceiling = _ceiling(scenes[DRIVER_COPY], [row["mesh"] for row in again])
-    return Scored(packs, sets, scenes, names, ceiling)
+    return Scored(packs, sets, scenes, names, ceiling, seen_by)
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
@@ -310,6 +331,11 @@ def _readings(rows: Sequence[Row]) -> Readings:
 
 def _column(rows: Sequence[Row], name: str) -> np.ndarray:
     return np.stack([row[name] for row in rows])
+
+
+def _known(values: Values) -> np.ndarray:
+    """(m,) which of them are."""
+    return ~np.isnan(values.values).all(axis=tuple(range(1, values.values.ndim)))
 
 
 def _number(value: float) -> float | None:

@@ -62,6 +62,30 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
     return tables
 
 
+def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str]) -> list[Table]:
+    """For each protocol and K: every method but the copies, and what sets the others apart from the first.
+
+    Args:
+        results: of `Scored.results`, the first method scored first.
+        first: its name.
+        notes: sentences to go below.
+    """
+    tables = []
+    for protocol, k in dict.fromkeys((one.protocol, one.k) for one in results):
+        some = [one for one in results if (one.protocol, one.k) == (protocol, k)]
+        plain = [one for one in some if one.against is None and one.method not in (TARGET_COPY, DRIVER_COPY)]
+        scores = [name for name in SCORES if any(one.score == name for one in plain)]
+        cells = {(one.method, one.against, one.score): one for one in some}
+        methods = list(dict.fromkeys(one.method for one in plain))
+        rows = [[m, *(_cell(cells.get((m, None, name))) for name in scores)] for m in methods]
+        others = [[m, *(_cell(cells.get((m, first, name))) for name in scores)] for m in methods if m != first]
+        sections = [("", rows), (f"minus {first}", others)]
+        heads = ["recipe", *(_head(name, plain) for name in scores)]
+        told = [*notes, *_basis_notes(plain), "Differences are paired; * the interval excludes 0."]
+        tables.append(Table(f"{_title(Protocol(protocol), k)}: ablation", heads, sections, told))
+    return tables
+
+
 def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
     plain = [one for one in results if one.against is None]
     scores = [name for name in SCORES if any(one.score == name for one in plain)]
@@ -71,23 +95,19 @@ def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
     def row(method: str) -> list[str]:
         found = [cells.get((method, name)) for name in scores]
         failures = next((one.failures for one in found if one is not None), 0)
-        return [method, *("" if one is None else _with_interval(one) for one in found), str(failures)]
+        return [method, *map(_cell, found), str(failures)]
 
     ordered = [TARGET_COPY, *(m for m in methods if m not in (TARGET_COPY, DRIVER_COPY)), DRIVER_COPY]
     sections = [("measured here", [row(m) for m in ordered if m in methods])]
     for paper in PAPERS[protocol]:
         if rows := _paper_rows(paper, scores, k):
             sections.append((f"{paper.source} ({NOT_COMPARABLE})", rows))
-    one = plain[0]
-    people = max(r.people for r in plain)
     notes = [
-        f"{one.sets} sets, {people} people; 95% bootstrap intervals over people"
-        + (" (fewer than 10: too narrow)." if people < 10 else "."),
-        f"Data {one.data_sha256[:12]}, sets {one.sets_sha256[:12]}, reenact {one.software}.",
+        *_basis_notes(plain),
         "CSIM and Id are judged by dlib's network, its mean subtracted; pose and AUs by reenact's own estimators.",
         *_aucon_notes(plain),
     ]
-    return Table(_title(protocol, k), ["method", *(_head(name) for name in scores), "failures"], sections, notes)
+    return Table(_title(protocol, k), ["method", *(_head(name, plain) for name in scores), "failures"], sections, notes)
 
 
 def _paper_rows(paper: PaperTable, scores: Sequence[str], k: int) -> list[list[str]]:
@@ -105,10 +125,28 @@ def _differences(results: Sequence[Result], protocol: Protocol, k: int) -> Table
     rows = []
     for method, against in dict.fromkeys((one.method, one.against) for one in pairs):
         found = [cells.get((method, against, name)) for name in scores]
-        rows.append([f"{method} - {against}", *("" if one is None else _with_interval(one) for one in found)])
+        rows.append([f"{method} - {against}", *map(_cell, found)])
     note = "Paired over the same sets; * the interval excludes 0."
-    heads = ["difference", *(_head(name) for name in scores)]
+    heads = ["difference", *(_head(name, pairs) for name in scores)]
     return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note])
+
+
+def _basis_notes(plain: Sequence[Result]) -> list[str]:
+    """What the numbers rest on."""
+    one = plain[0]
+    people = max(r.people for r in plain)
+    return [
+        f"{one.sets} sets, {people} people; 95% bootstrap intervals over people"
+        + (" (fewer than 10: too narrow)." if people < 10 else "."),
+        f"Data {one.data_sha256[:12]}, sets {one.sets_sha256[:12]}, reenact {one.software}.",
+        *_subset_notes(plain),
+    ]
+
+
+def _subset_notes(plain: Sequence[Result]) -> list[str]:
+    """How many sets the scores of some sets rest on."""
+    counted = {one.score: one for one in plain if SCORES[one.score].only}
+    return [f"{SCORES[name].title}: {one.counted} sets where {SCORES[name].only}." for name, one in counted.items()]
 
 
 def _aucon_notes(plain: Sequence[Result]) -> list[str]:
@@ -124,12 +162,17 @@ def _title(protocol: Protocol, k: int) -> str:
     return f"{protocol.value}, {k} target picture{'s' if k > 1 else ''}"
 
 
-def _head(name: str) -> str:
+def _head(name: str, results: Sequence[Result]) -> str:
+    """Title, whose features where there are any, unit, and which way is better."""
     score = SCORES[name]
-    return f"{score.title}{f' [{score.unit}]' if score.unit else ''} {_ARROWS[score.better]}"
+    features = next((f" of {one.features}" for one in results if one.score == name and one.features), "")
+    return f"{score.title}{features}{f' [{score.unit}]' if score.unit else ''} {_ARROWS[score.better]}"
 
 
-def _with_interval(one: Result) -> str:
+def _cell(one: Result | None) -> str:
+    """Value and interval."""
+    if one is None:
+        return ""
     if one.value is None:
         return "-"
     spread = "" if one.low is None or one.high is None else f" [{one.low:.3g}, {one.high:.3g}]"

@@ -82,7 +82,7 @@ def paper_5_shot() -> RunConfig:
 
 
 def lite() -> RunConfig:
-    """Table 1, "Ours w/o Fusion", small enough to train on a CPU: 128 px, 6.4 M parameters, also on clips."""
+    """Table 1, "Ours w/o Fusion", small enough to train on a CPU: 128 px, 5.4 M parameters, also on clips."""
     return _lite("oneshot-lite")
 
 
