@@ -1,0 +1,175 @@
+"""Processes that work for the server: spawned, spoken to over a pipe, ended when they hang or the server ends.
+
+What comes back is JSON or plain bytes, never a pickle: a process that a malicious upload took over must not be able to
+take over the server as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import psutil
+
+_LARGEST_MESSAGE = 64 * 2**20
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class HelperDiedError(Exception):
+    """The process ended before it answered."""
+
+
+class Helper:
+    """One process, started when it is first spoken to, and anew after it ended. For one thread at a time.
+
+    Args:
+        name: for listings of processes.
+        work: what it runs: `work(channel, *arguments)`, a function of a module.
+        arguments: must be picklable.
+    """
+
+    def __init__(self, name: str, work: Callable[..., None], *arguments: object) -> None:
+        self._name, self._work, self._arguments = name, work, arguments
+        self._process: Any = None
+        self._channel: Channel | None = None
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Hand over a message.
+
+        Raises:
+            HelperDiedError: it ended meanwhile.
+        """
+        try:
+            self._open().send(message)
+        except OSError as error:
+            self.kill()
+            raise HelperDiedError from error
+
+    def send_bytes(self, data: bytes) -> None:
+        """Hand over bytes; otherwise as `send`."""
+        try:
+            self._open().send_bytes(data)
+        except OSError as error:
+            self.kill()
+            raise HelperDiedError from error
+
+    def receive(self, timeout_s: float) -> dict[str, Any]:
+        """The next message.
+
+        Raises:
+            TimeoutError: none came in time.
+            HelperDiedError: it ended.
+        """
+        try:
+            return json.loads(self.receive_bytes(timeout_s))
+        except ValueError as error:
+            self.kill()
+            raise HelperDiedError from error
+
+    def receive_bytes(self, timeout_s: float) -> bytes:
+        """The next bytes; otherwise as `receive`."""
+        channel = self._open()
+        try:
+            if not channel.waiting(timeout_s):
+                raise TimeoutError
+            return channel.receive_bytes()
+        except (EOFError, ConnectionError, BrokenPipeError) as error:
+            self.kill()
+            raise HelperDiedError from error
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
+
+    def memory_bytes(self) -> int:
+        """Resident size; 0 while there is no process."""
+        process = self._process
+        try:
+            return psutil.Process(process.pid).memory_info().rss if process is not None else 0
+        except psutil.Error:
+            return 0
+
+    def kill(self) -> None:
+        """End the process at once; the next message starts another."""
+        process, channel = self._process, self._channel
+        self._process = self._channel = None
+        if process is not None:
+            process.kill()
+            process.join(10)
+            process.close()
+        if channel is not None:
+            channel.close()
+
+    def close(self, patience_s: float = 5.0) -> None:
+        """Let the process end by itself, and end it if it does not."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            self._process.join(patience_s)
+        self.kill()
+
+    def _open(self) -> Channel:
+        if self._channel is None:
+            ours, theirs = _SPAWN.Pipe()
+            arguments = (self._work, theirs, *self._arguments)
+            self._process = _SPAWN.Process(target=_run, args=arguments, name=self._name, daemon=True)
+            self._process.start()
+            theirs.close()
+            self._channel = Channel(ours)
+        return self._channel
+
+
+class Channel:
+    """One end of the pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send JSON."""
+        self._connection.send_bytes(json.dumps(message).encode())
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send bytes."""
+        self._connection.send_bytes(data)
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for JSON; EOFError if the other side is gone."""
+        return json.loads(self.receive_bytes())
+
+    def receive_bytes(self) -> bytes:
+        """Wait for bytes; EOFError if the other side is gone."""
+        return self._connection.recv_bytes(_LARGEST_MESSAGE)
+
+    def waiting(self, timeout_s: float = 0.0) -> bool:
+        """Whether there is something to receive, the other side's end included."""
+        return self._connection.poll(timeout_s)
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        self._connection.close()
+
+
+def _run(work: Callable[..., None], connection: Connection, *arguments: object) -> None:
+    """The process's first function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server says what is to end
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
+        work(Channel(connection), *arguments)
+
+
+def _end_with(sentinel: int) -> None:
+    """A server that is killed leaves nobody at work behind."""
+    wait([sentinel])
+    os._exit(1)
