@@ -71,3 +71,65 @@ def test_leaving_early_ends_the_thread_and_the_generator(error):
 def test_nothing():
     with ahead(iter(())) as items:
         assert list(items) == []
+
+
+def test_work_is_shared_out_and_results_keep_their_order():
+    """Two threads meet at a barrier: one alone would wait there for ever."""
+    meet = threading.Barrier(2, timeout=10)
+
+    def work(i):
+        meet.wait()
+        time.sleep(0.005 * (i % 3))
+        return -i
+
+    with ahead(iter(range(20)), work, threads=2) as results:
+        assert list(results) == [-i for i in range(20)]
+    assert not helpers()
+
+
+def test_a_slow_taker_slows_the_source():
+    """Three in the hands of threads, four waiting, at most; whatever the work does."""
+    taken = []
+
+    def source():
+        for i in range(1000):
+            taken.append(i)
+            yield i
+
+    with ahead(source(), lambda i: i, threads=3) as results:
+        for i, _ in zip(range(50), results, strict=False):
+            time.sleep(0.001)
+            assert len(taken) <= i + 1 + 4 + 3
+    assert not helpers()
+
+
+def test_an_error_of_the_work_comes_in_its_turn():
+    def work(i):
+        if i == 3:
+            raise OSError("disk on fire")
+        return i
+
+    with ahead(iter(range(10)), work, threads=3) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(OSError, match="fire"):
+            next(results)
+    assert not helpers()
+
+
+def test_stages_are_chained():
+    with ahead(iter(range(50)), lambda i: i + 1, threads=2) as first, ahead(first, lambda i: 10 * i) as second:
+        assert list(second) == [10 * (i + 1) for i in range(50)]
+    assert not helpers()
+
+
+def test_an_error_ends_all_stages():
+    def fail(i):
+        raise KeyboardInterrupt
+
+    def leave():
+        with ahead(iter(range(10**9)), threads=2) as first, ahead(first, fail, threads=2) as second:
+            next(second)
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert not helpers()

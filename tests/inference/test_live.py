@@ -63,11 +63,14 @@ def test_neutral_is_taken_anew(reenactor, pictures):
 def test_mirrored_the_head_turns_the_other_way(reenactor, pictures):
     """Truth: a driver whose pictures are mirrored before they are handed over."""
     flipped = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
-    with reenactor.live(neutral=pictures[0]) as plain, reenactor.live(neutral=flipped[0]) as truth:
-        with reenactor.live(neutral=pictures[0], mirror=True) as live:
-            a, b, c = (run(one, p)[-1].mesh_px for one, p in ((plain, pictures), (truth, flipped), (live, pictures)))
-            live.mirror = False
-            d = live.step(pictures[-1], 99.0).mesh_px
+    with (
+        reenactor.live(neutral=pictures[0]) as plain,
+        reenactor.live(neutral=flipped[0]) as truth,
+        reenactor.live(neutral=pictures[0], mirror=True) as live,
+    ):
+        a, b, c = (run(one, p)[-1].mesh_px for one, p in ((plain, pictures), (truth, flipped), (live, pictures)))
+        live.mirror = False
+        d = live.step(pictures[-1], 99.0).mesh_px
     rest_deg = head_angles(reenactor.target.mesh_px)[0]
     turns_deg = [head_angles(mesh)[0] - rest_deg for mesh in (a, b, c, d)]
     assert abs(turns_deg[0]) > 4

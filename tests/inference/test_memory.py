@@ -15,7 +15,7 @@ import pytest
 from skimage.data import astronaut
 
 from reenact import Reenactor
-from reenact.inference import Options, animate
+from reenact.inference import LiveSession, Options, animate
 from reenact.inference.shipped import shipped_motions
 from reenact.media import write_image
 
@@ -114,3 +114,44 @@ def test_one_minute_of_720p_against_ten_seconds(tmp_path, photo, pictures):
         )
         peaks.append(int(re.search(r"peak memory (\d+) MiB", done.stdout)[1]))
     assert peaks[1] < 1.1 * peaks[0], peaks
+
+
+def session_growth_mib(film, photo, pictures, frames):
+    """How much more memory a session takes after its 30th picture, drawing and recording."""
+    reenactor = Reenactor(size=64, max_side=128)
+    reenactor.set_target([photo])
+    at_first_mib = peak_mib = 0.0
+    with LiveSession(reenactor) as session:
+        session.record(film, provenance=False)
+        for i in range(frames):
+            # A fresh picture each: kept ones would show.
+            session.submit(pictures[i % len(pictures)].copy(), i / 30)
+            assert session.next_result(60) is not None
+            now_mib = psutil.Process().memory_info().rss / 2**20
+            at_first_mib = now_mib if i == 30 else at_first_mib
+            peak_mib = max(peak_mib, now_mib)
+        assert session.stop_recording().frames == frames
+    return peak_mib - at_first_mib
+
+
+@pytest.mark.parametrize("frames", [230, pytest.param(6_000, marks=pytest.mark.slow)])
+def test_a_live_session_does_not_grow(frames, tmp_path, photo, pictures):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        grown = pool.submit(session_growth_mib, tmp_path / "film.mp4", photo, pictures, frames).result()
+    # 200 pictures of 256 x 256 would be 38 MiB; 1,500 pictures grow by 1 MiB.
+    assert grown < 10
+
+
+def test_pictures_faster_than_they_are_drawn(photo, pictures):
+    """A thousand at once: no more than the newest waits."""
+    reenactor = Reenactor(size=64, max_side=128)
+    reenactor.set_target([photo])
+    with LiveSession(reenactor) as session:
+        for i in range(1000):
+            session.submit(pictures[i % len(pictures)], i / 30)
+        session.finish()
+        last = list(session.results())[-1]
+        told = session.statistics()
+    assert last.time_s == pytest.approx(999 / 30)
+    assert told.frames + told.dropped == 1000
+    assert told.dropped > 500

@@ -1,5 +1,6 @@
 """The Python interface, as its users write it."""
 
+import os
 import threading
 from dataclasses import replace
 from fractions import Fraction
@@ -7,13 +8,17 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+import torch
 from skimage.data import astronaut, lfw_subset
 
 import reenact
 from reenact import Motion, ReenactError, Reenactor, Transfer
 from reenact.core import CheckpointError, NoFaceError
 from reenact.geometry.head import in_mean_pose
+from reenact.inference.ahead import ahead
+from reenact.inference.job import _drawing_threads
 from reenact.inference.shipped import shipped_motions
+from reenact.inference.track import Track
 from reenact.media import VideoWriter, read_motion, write_image, write_motion
 from reenact.models.marionette import MarioNETte, MarioNETteConfig
 from reenact.nn.checkpoint import Checkpoint, write_checkpoint
@@ -292,3 +297,55 @@ def test_a_live_driver_is_not_smeared_across_a_gap(reenactor, pictures):
     assert np.abs(smooth[2] - plain[2]).max() > 0.01
     np.testing.assert_array_equal(smooth[3], smooth[2])
     np.testing.assert_allclose(smooth[4], plain[4], atol=1e-3)
+
+
+def test_a_runtime_is_asked_for_its_model(face, tmp_path, monkeypatch):
+    """That it draws the same is tested where it is made (tests/export)."""
+    asked = []
+
+    def fast(*given):
+        asked.append(given)
+        return ready
+
+    ready = Reenactor("warp").model
+    monkeypatch.setattr("reenact.inference.reenactor.fast_model", fast)
+    one = Reenactor("hybrid", weights=tmp_path, runtime="openvino", size=64)
+    assert asked == [("hybrid", tmp_path, "openvino")]
+    assert one.model is ready
+    Reenactor("warp", runtime="torch")
+    assert len(asked) == 1
+    with pytest.raises(ReenactError, match="has its own"):
+        Reenactor(ready, runtime="auto")
+
+
+def test_a_runtime_that_is_none():
+    with pytest.raises(ReenactError, match="abacus"):
+        Reenactor("warp", runtime="abacus")
+
+
+@pytest.mark.parametrize("kind", ["warp", "marionette"])
+def test_threads_draw_the_same_as_one(kind, face, motion):
+    model = kind
+    if kind == "marionette":
+        model = MarioNETte(
+            MarioNETteConfig(resolution=64, base_width=4, max_width=8, levels=2, blender_blocks=1)
+        ).eval()
+    one = Reenactor(model, size=64)
+    one.set_target([face])
+    wanted = list(one.wanted(Track.of_motion(motion)))
+    alone = [one.draw(mesh) for mesh in wanted]
+    with ahead(iter(wanted), one.draw, threads=3) as drawn:
+        for a, b in zip(alone, drawn, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_threads_are_shared_out():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        with _drawing_threads(Reenactor("warp").model) as threads:
+            assert threads == min(4, os.cpu_count())
+            assert torch.get_num_threads() == 8 // threads
+        assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)

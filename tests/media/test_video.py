@@ -432,3 +432,28 @@ def test_memory_does_not_grow_with_length(tmp_path, face):
     write_and_read(100)
     short = write_and_read(100)
     assert write_and_read(1500) - short < 10
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_a_growing_file_plays_at_any_moment(tmp_path, face, suffix):
+    """Read while it is written, after giving up, and after a proper end."""
+    path, tick = tmp_path / f"a{suffix}", Fraction(1, 1000)
+    frames = [moving(face[:64, :64], i) for i in range(60)]
+    writer = VideoWriter(path, size=(64, 64), time_base=tick, rate_hint=NTSC, growing=True)
+    for number, frame in enumerate(frames):
+        writer.write(frame, 33 * number)
+    with VideoReader(path) as reader:
+        early = [frame.pts * reader.time_base for frame in reader]
+    writer.discard()
+    # Two seconds, of which half a one may be on its way.
+    assert len(early) >= 40
+    assert early == [33 * number * tick for number in range(len(early))]
+    assert len(stored_times(path)[0]) >= len(early)
+    write(path, frames[:5], [0, 33, 66, 99, 132], tick, end=165, growing=True)
+    assert stored_times(path) == ([33 * number * tick for number in range(5)], 165 * tick)
+
+
+def test_a_growing_file_without_a_frame_is_none(tmp_path):
+    path = tmp_path / "a.mp4"
+    VideoWriter(path, size=(64, 64), time_base=Fraction(1, 25), rate_hint=NTSC, growing=True).discard()
+    assert not path.exists()

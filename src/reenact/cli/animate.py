@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from reenact.inference import Options
     from reenact.media import Credentials
 
+RUNTIMES = ("torch", "auto", "onnxruntime", "openvino")
+
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     """Describe the verb."""
@@ -64,9 +66,20 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--driver-face", type=int, metavar="N", help="which face of a driver with pictures (default: largest)"
     )
+    add_runtime(p)
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
+
+
+def add_runtime(p: argparse.ArgumentParser) -> None:
+    """What computes the model."""
+    p.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="torch",
+        help="what computes a trained model (default: %(default)s); auto measures which is fastest here, once",
+    )
 
 
 def add_signing(p: argparse.ArgumentParser) -> None:
@@ -134,6 +147,7 @@ def _options(args: argparse.Namespace) -> Options:
         driver_face=args.driver_face,
         smooth=args.smooth,
         provenance=not args.no_provenance,
+        runtime=args.runtime,
     )
 
 

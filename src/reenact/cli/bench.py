@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from reenact.cli.animate import RUNTIMES
 from reenact.core.errors import ReenactError
+
+if TYPE_CHECKING:
+    from reenact.export.fast import Choice
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -14,21 +18,56 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "bench",
         help="measure speed on this machine",
-        description="Time each stage and the whole way from file to file, with a shipped photo and motion.",
+        description="Time each part, whole frames and whole jobs, with a shipped photo and motion. Parts are timed in "
+        "turn, so that ratios hold on a busy machine too; CPU times count all threads.",
     )
-    p.add_argument("--model", default="warp", help="which model (default: %(default)s)")
+    p.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME[=DIR]",
+        help="which model, perhaps with its weights' folder; repeat it to compare (default: warp)",
+    )
+    p.add_argument(
+        "--runtime",
+        action="append",
+        choices=RUNTIMES,
+        help="what computes the models; repeat it to compare (default: torch)",
+    )
+    p.add_argument("--paper", action="store_true", help="also MarioNETte at the paper's size (a second a frame)")
+    p.add_argument(
+        "--threads", type=int, metavar="N", help="PyTorch's (default: one a core); 1 gives steady numbers on busy cores"
+    )
+    p.add_argument("--rounds", type=int, default=60, metavar="N", help="measurements of each part (default: 60)")
+    p.add_argument("--no-jobs", action="store_true", help="leave out the whole jobs, which take a minute a model")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
-    from reenact.inference.bench import measure, render
+    from reenact.inference.bench import Variant, measure
+    from reenact.inference.bench_tables import render, to_json
 
     if args.json and not args.json.parent.is_dir():
         raise ReenactError(f"there is no folder {args.json.parent} for the numbers; make it first")
-    result = measure(args.model)
+    if args.rounds < 1:
+        raise ReenactError(f"--rounds must be at least 1, not {args.rounds}")
+    if args.threads is not None and args.threads < 1:
+        raise ReenactError(f"--threads must be at least 1, not {args.threads}")
+    if args.threads is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    runtimes: list[Choice] = args.runtime or ["torch"]
+    variants = []
+    for given in args.model or ["warp"]:
+        name, _, weights = given.partition("=")
+        for runtime in runtimes:
+            variants.append(Variant.of(name, Path(weights) if weights else None, runtime))
+    if args.paper:
+        variants.append(Variant.paper())
+    result = measure(variants, rounds=args.rounds, job_rounds=0 if args.no_jobs else 3)
     print(render(result))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        args.json.write_text(to_json(result))
     return 0

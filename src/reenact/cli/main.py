@@ -10,7 +10,21 @@ from contextlib import suppress
 from typing import NoReturn
 
 from reenact import __version__
-from reenact.cli import animate, bench, demo, evaluate, models, motion, prepare, train, verify
+from reenact.cli import (
+    animate,
+    bench,
+    demo,
+    evaluate,
+    export,
+    live,
+    models,
+    motion,
+    prepare,
+    serve,
+    study,
+    train,
+    verify,
+)
 from reenact.core.errors import ReenactError
 
 BAD_INPUT = 2
@@ -31,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="reenact", description="Make the person in a photo move like a driver.")
     top.add_argument("--version", action="version", version=f"reenact {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in (animate, demo, motion, verify, bench, prepare, train, evaluate, models):
+    for verb in (animate, live, demo, motion, verify, bench, prepare, train, evaluate, study, export, models, serve):
         verb.add_parser(verbs)
     return top
 

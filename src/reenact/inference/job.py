@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from fractions import Fraction
@@ -18,14 +20,18 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 
 from reenact import __version__
 from reenact.core import MediaError, ReenactError
 from reenact.core.progress import Progress, Silent
+from reenact.export import ExportedModel
+from reenact.export.fast import Choice
 from reenact.inference.ahead import ahead
 from reenact.inference.composite import draw_landmarks, side_by_side
+from reenact.inference.recording import claim_of
 from reenact.inference.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
 from reenact.inference.report import Report, peak_memory_mib
 from reenact.inference.track import Track, TrackFolder, check_face_number
@@ -42,12 +48,18 @@ from reenact.media import (
 from reenact.media.animation import ANIMATIONS
 from reenact.media.certificates import Credentials, own_credentials
 from reenact.media.motion_file import is_motion
-from reenact.media.provenance import Claim, SourceFile, Synthesis, sign, supports
+from reenact.media.provenance import SourceFile, sign, supports
 from reenact.media.video_writer import CONTAINERS
+from reenact.models import ReenactmentModel
 from reenact.perception import MeshSmoother
 from reenact.retarget import Transfer
 
+Mesh = Float[np.ndarray, "478 3"]
+Picture = UInt8[np.ndarray, "h w 3"]
+
 SEGMENT_FRAMES = 250
+_MOST_AT_ONCE = 4
+"""Frames drawn at the same time; each waits in memory until those before it are written."""
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _STILL_RATE = 25
 _EASE_FRAMES = 25
@@ -80,6 +92,7 @@ class Options:
         face, driver_face: which face of the photos and of the driver, from the left; None for the largest.
         smooth: steady the driver's landmarks.
         provenance: sign the result as synthetic.
+        runtime: what computes the model, see `Reenactor`.
     """
 
     model: str = "warp"
@@ -93,6 +106,7 @@ class Options:
     driver_face: int | None = None
     smooth: bool = False
     provenance: bool = True
+    runtime: Choice = "torch"
 
 
 def animate(
@@ -157,6 +171,7 @@ class _Job:
             max_side=self.options.max_side,
             weights=self.options.weights,
             transformer=self.options.transformer,
+            runtime=self.options.runtime,
         )
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
@@ -177,7 +192,8 @@ class _Job:
         draft = self.folder / f"draft{self.output.suffix.lower()}"
         audio = False
         if self.still:
-            write_image(draft, next(self._pictures(reenactor, track, 0)))
+            with self._pictures(reenactor, track, 0) as pictures:
+                write_image(draft, next(pictures))
             self.frames_made = 1
         elif self.output.suffix.lower() in ANIMATIONS:
             self._write_animation(reenactor, track, draft)
@@ -284,7 +300,7 @@ class _Job:
         frames = 2 * _EASE_FRAMES
         return np.arange(frames), frames, Fraction(1, _STILL_RATE)
 
-    def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Float[np.ndarray, "478 3"]]:
+    def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Mesh]:
         smooth = MeshSmoother() if self.options.smooth else None
         retarget = reenactor.retargeter(track_neutral(track))
         if not is_image(self.driver) or self.still:
@@ -295,21 +311,31 @@ class _Job:
             t = min(1.0, i / _EASE_FRAMES)
             yield rest + np.float32(t * t * (3 - 2 * t)) * (goal - rest)
 
-    def _pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """The result's frames from number `start` on."""
-        layout = self.options.layout
-        drivers = self._driver_pictures(reenactor, track, start) if layout is Layout.GRID else None
-        target = reenactor.target.crop.cut(reenactor.target.photo) if layout is Layout.GRID else None
-        for mesh in self._meshes(reenactor, track, start):
-            face = reenactor.draw(mesh)
-            if layout is Layout.PHOTO:
-                yield reenactor.paste(face)
-            elif drivers is None or target is None:
-                yield face
-            else:
-                yield side_by_side([target, next(drivers), face], len(face))
+    @contextmanager
+    def _pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Iterator[Picture]]:
+        """The result's frames from number `start` on, drawn ahead of the one who takes them."""
+        target = reenactor.target.crop.cut(reenactor.target.photo)
 
-    def _driver_pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        def draw(wanted: tuple[Mesh, Picture | None]) -> Picture:
+            mesh, driver = wanted
+            face = reenactor.draw(mesh)
+            if self.options.layout is Layout.PHOTO:
+                return reenactor.paste(face)
+            return face if driver is None else side_by_side([target, driver, face], len(face))
+
+        with (
+            _drawing_threads(reenactor.model) as threads,
+            ahead(self._wanted(reenactor, track, start), draw, threads=threads) as pictures,
+        ):
+            yield pictures
+
+    def _wanted(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[tuple[Mesh, Picture | None]]:
+        """Of each frame the landmarks, and for a grid the driver's picture."""
+        drivers = self._driver_pictures(reenactor, track, start) if self.options.layout is Layout.GRID else None
+        for mesh in self._meshes(reenactor, track, start):
+            yield mesh, None if drivers is None else next(drivers)
+
+    def _driver_pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Picture]:
         if is_motion(self.driver):
             side = reenactor.target.crop.size
             for mesh in track.meshes(start):
@@ -328,7 +354,7 @@ class _Job:
         rate = _rate(pts, end_pts, time_base)
         self.progress.start("animating", 0, len(pts))
         try:
-            with ahead(self._pictures(reenactor, track, 0)) as pictures:
+            with self._pictures(reenactor, track, 0) as pictures:
                 first = next(pictures)
                 size = (first.shape[1], first.shape[0])
                 with open_writer(draft, size=size, time_base=time_base, rate_hint=rate) as writer:
@@ -349,7 +375,7 @@ class _Job:
         self.progress.start("animating", first_new, len(pts))
         rate = _rate(pts, end_pts, time_base)
         try:
-            with ahead(self._pictures(reenactor, track, first_new)) as pictures:
+            with self._pictures(reenactor, track, first_new) as pictures:
                 for number in range(done, len(segments)):
                     start, stop = starts[number], min(starts[number] + SEGMENT_FRAMES, len(pts))
                     first = next(pictures)
@@ -369,14 +395,7 @@ class _Job:
             draft.replace(self.output)
             return
         assert self.credentials is not None
-        model = reenactor.model
-        claim = Claim(
-            title=self.output.name,
-            model=model.name,
-            model_version=model.version,
-            inputs=tuple(inputs),
-            synthesis=Synthesis.TRAINED if model.trained else Synthesis.UNTRAINED,
-        )
+        claim = claim_of(reenactor.model, self.output.name, inputs)
         # Signed in place first: a file cut short by a power failure must not bear the output's name.
         sign(draft, draft, claim, self.credentials)
         draft.replace(self.output)
@@ -385,3 +404,21 @@ class _Job:
 def _rate(pts: np.ndarray, end_pts: int, time_base: Fraction) -> Fraction:
     """Mean frames per second, of numbers small enough for a video's header."""
     return (Fraction(len(pts)) / (int(end_pts) * time_base)).limit_denominator(100_000)
+
+
+@contextmanager
+def _drawing_threads(model: ReenactmentModel) -> Iterator[int]:
+    """How many threads draw a frame each; PyTorch's own threads are shared out among them meanwhile.
+
+    A frame for each core takes less work than a frame shared by all cores, which wait for one another: two of
+    PyTorch's threads on busy cores can take fifty times as long as one.
+    """
+    # Other runtimes take one frame at a time, and share it out among threads of their own.
+    elsewhere = isinstance(model, ExportedModel) or any(parameter.is_cuda for parameter in model.parameters())
+    threads = 1 if elsewhere else min(_MOST_AT_ONCE, os.cpu_count() or 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // threads))
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)

@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
@@ -26,8 +27,12 @@ from reenact.core import (
     TargetCode,
     TargetSet,
 )
+from reenact.export import fast_model
+from reenact.export.fast import Choice
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
+from reenact.inference.cache import FaceCache, cache_folder
 from reenact.inference.composite import Compositor
+from reenact.inference.live import LiveDriver
 from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.maps import draw_maps
 from reenact.media import is_image, read_image
@@ -35,7 +40,7 @@ from reenact.media.formats import check_not_animated
 from reenact.media.motion_file import is_motion, read_motion
 from reenact.models import ReenactmentModel, create_model
 from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
-from reenact.perception import FaceFinder, FaceTracker, MeshSmoother
+from reenact.perception import FaceFinder, MeshSmoother
 from reenact.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenact.perception.observe import check_picture
 from reenact.retarget import Retargeter, Transfer, neutral_frame
@@ -87,12 +92,14 @@ class ResultFrame:
         face: (s, s, 3) the face crop alone.
         mesh_px: (478, 3) the landmarks that were asked for, in the crop's pixels.
         time_s: when the frame is shown.
+        driver_seen: the driver's face was seen; if not, the last pose is held.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
     face: UInt8[np.ndarray, "s s 3"]
     mesh_px: Float[np.ndarray, "478 3"]
     time_s: float
+    driver_seen: bool = True
 
 
 class Reenactor:
@@ -107,6 +114,10 @@ class Reenactor:
         weights: folder of a checkpoint for a model given by name; None for the weights that ship.
         transformer: folder of a landmark transformer's checkpoint, for the transfer of that name; None for the one
             that ships.
+        runtime: what computes a model given by name: "torch", "onnxruntime", "openvino", or "auto" for the fastest
+            (`export.fast_model`).
+        cache: remember where the photos' faces are, in the user's cache folder (see `inference.cache`); the variable
+            REENACT_NO_CACHE forbids it too.
     """
 
     def __init__(
@@ -118,17 +129,21 @@ class Reenactor:
         max_side: int = 1920,
         weights: str | os.PathLike[str] | None = None,
         transformer: str | os.PathLike[str] | None = None,
+        runtime: Choice = "torch",
+        cache: bool = True,
     ) -> None:
         if weights is not None and not isinstance(model, str):
             raise ReenactError("weights go with the name of a model; a model that is given has its own")
-        self.model = create_model(model, weights) if isinstance(model, str) else model
+        if runtime != "torch" and not isinstance(model, str):
+            raise ReenactError("a runtime goes with the name of a model; a model that is given has its own")
+        self.model = load_model(model, weights, runtime) if isinstance(model, str) else model
         ways = [way.value for way in Transfer]
         if transfer not in ways:
             raise ReenactError(f"the transfer must be one of {', '.join(ways)}, not {transfer}")
         self.transfer = Transfer(transfer)
         if transformer is not None and self.transfer is not Transfer.TRANSFORMER:
             raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
-        self._transformer = _load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
+        self._transformer = load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
         if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
             allowed = f"a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}"
             raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
@@ -136,6 +151,7 @@ class Reenactor:
             raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
         self._size = size
         self._max_side = max_side
+        self._cache = FaceCache(cache_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
 
@@ -170,14 +186,19 @@ class Reenactor:
                 raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
         most = self.model.needs.max_targets
         pictures, crops, meshes, faces = [], [], [], []
-        with FaceFinder() as finder:
+        with ExitStack() as opened:
+            finder: FaceFinder | None = None
             for number, photo in enumerate(photos[:most], start=1):
                 name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
                 picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
                 check_picture(picture)
                 picture = _shrunk(picture, self._max_side)
-                faces.append(finder.observe(picture, face=face, name=name).landmarks)
-                mesh = faces[-1].mesh
+                mesh = self._cache.find(picture, face)
+                if mesh is None:
+                    finder = finder or opened.enter_context(FaceFinder())
+                    mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
+                    self._cache.keep(picture, face, mesh)
+                faces.append(Landmarks(mesh))
                 crop = self._crop(mesh, picture, crops[0].size if crops else None)
                 pictures.append(picture)
                 crops.append(crop)
@@ -213,6 +234,35 @@ class Reenactor:
         """The whole photo with a drawn face crop in it."""
         assert self._compositor is not None
         return self._compositor.paste(face)
+
+    def frame(self, mesh_px: Float[np.ndarray, "478 3"], time_s: float) -> ResultFrame:
+        """A frame of the result with the given landmarks (crop pixels)."""
+        face = self.draw(mesh_px)
+        return ResultFrame(self.paste(face), face, mesh_px, time_s)
+
+    def live(
+        self,
+        *,
+        smooth: bool = True,
+        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        mirror: bool = False,
+        face: int | None = None,
+    ) -> LiveDriver:
+        """Drive by pictures that are handed over one by one: `with r.live() as live: live.step(picture, time_s)`.
+
+        Args:
+            smooth: steady the landmarks with a One-Euro filter.
+            neutral: a picture of the driver at rest; None for the first that shows a face.
+            mirror: move like a mirror image.
+            face: which face of the driver, counted from the left; None for the largest.
+
+        Raises:
+            ReenactError: there is no target, or an argument cannot be.
+            NoFaceError: the neutral picture shows no face.
+        """
+        _ = self.target
+        rest = None if neutral is None else _rest_mesh(neutral)
+        return LiveDriver(self, smooth=smooth, rest=rest, mirror=mirror, face=face)
 
     def drive(
         self,
@@ -273,32 +323,16 @@ class Reenactor:
 
     def _drive_track(self, track: Track, rest: np.ndarray | None, *, smooth: bool) -> Iterator[ResultFrame]:
         for pts, mesh in zip(track.pts, self.wanted(track, smooth=smooth, neutral_mesh=rest), strict=True):
-            yield self._result(mesh, float(pts * track.time_base))
+            yield self.frame(mesh, float(pts * track.time_base))
 
     def _drive_live(
         self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
     ) -> Iterator[ResultFrame]:
-        smoother = MeshSmoother() if smooth else None
-        retarget = None if rest is None else self.retargeter(rest)
-        wanted = self.target.mesh_px
-        with FaceTracker(face=face) as tracker:
+        with LiveDriver(self, smooth=smooth, rest=rest, mirror=False, face=face) as live:
             for number, picture in enumerate(pictures):
-                check_picture(picture)
-                seen = tracker.track(picture)
-                if seen is None and smoother is not None:
-                    smoother.reset()
-                if seen is not None:
-                    mesh = seen.landmarks.mesh
-                    mesh = mesh if smoother is None else smoother(mesh, number / fps)
-                    retarget = retarget or self.retargeter(mesh)
-                    wanted = retarget(mesh)
-                yield self._result(wanted, number / fps)
-        if retarget is None:
-            raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
-
-    def _result(self, mesh: Float[np.ndarray, "478 3"], time_s: float) -> ResultFrame:
-        face = self.draw(mesh)
-        return ResultFrame(self.paste(face), face, mesh, time_s)
+                yield live.step(picture, number / fps)
+            if not live.ready:
+                raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
 
     def _maps(self, mesh_px: Float[np.ndarray, "b 478 3"], size: int) -> dict[MapKind, torch.Tensor]:
         return draw_maps(self.model.needs.maps, torch.from_numpy(mesh_px), size)
@@ -318,7 +352,22 @@ class Reenactor:
         return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
 
 
-def _load_transformer(folder: str | os.PathLike[str] | None) -> LandmarkTransformer:
+def load_model(name: str, weights: str | os.PathLike[str] | None = None, runtime: Choice = "torch") -> ReenactmentModel:
+    """A model of the zoo in a runtime.
+
+    Raises:
+        ReenactError: there is no such model or runtime, or the runtime is not installed.
+        CheckpointError: there are no weights, or not of this model.
+    """
+    return create_model(name, weights) if runtime == "torch" else fast_model(name, weights, runtime)
+
+
+def load_transformer(folder: str | os.PathLike[str] | None = None) -> LandmarkTransformer:
+    """A landmark transformer for animation; None for the one that ships.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit.
+    """
     place = folder if folder is not None else shipped_checkpoint(LANDMARK_TRANSFORMER)
     if place is None:
         raise CheckpointError("no landmark transformer ships with this release; train one and give its folder")

@@ -20,12 +20,20 @@ from reenact.media._colour import tag_bt709, to_bt709
 from reenact.media._files import cannot_write, discard, temporary_beside
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_FRAGMENT_US = 500_000
+"""What of a growing file may be lost."""
 
 
-def open_output(path: Path, temporary: Path, time_base: Fraction) -> OutputContainer:
+def open_output(path: Path, temporary: Path, time_base: Fraction, *, growing: bool = False) -> OutputContainer:
     """Open `temporary` for writing in the format that the suffix of `path` names.
 
     MP4 and MOV keep multiples of `time_base` exactly; Matroska rounds every time to 1 ms (without drift).
+
+    Args:
+        path: the file's name in the end.
+        temporary: where it is written.
+        time_base: seconds per unit of the times to come.
+        growing: playable from about the first second on, while it is still written.
     """
     container_format = CONTAINERS[path.suffix.lower()]
     options = {}
@@ -36,6 +44,12 @@ def open_output(path: Path, temporary: Path, time_base: Fraction) -> OutputConta
         while clock < 10_000:
             clock *= 2
         options = {"movflags": "+faststart", "movie_timescale": str(clock)}
+        if growing:
+            options |= {"movflags": "+empty_moov+default_base_moof+frag_keyframe", "frag_duration": str(_FRAGMENT_US)}
+    elif growing:
+        options = {"cluster_time_limit": str(_FRAGMENT_US // 1000)}
+    if growing:
+        options["flush_packets"] = "1"
     return av.open(f"file:{temporary}", "w", format=container_format, container_options=options)
 
 
@@ -62,6 +76,8 @@ class VideoWriter:
         rate_hint: about how many frames a second; times the last frame and steers the encoder's quality.
         crf: x264's constant rate factor: 18 is visually lossless, larger is smaller.
         preset: x264's preset, a trade of speed for file size.
+        growing: for what is recorded live: written under its own name from the start, and whatever ends the writing,
+            it plays up to about half a second before that. A file of that name is replaced at once.
 
     Raises:
         MediaError: the place cannot be written, or the suffix is another.
@@ -76,6 +92,7 @@ class VideoWriter:
         rate_hint: Fraction,
         crf: int = 18,
         preset: str = "veryfast",
+        growing: bool = False,
     ) -> None:
         self.path = Path(path)
         self.size = size
@@ -84,9 +101,17 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._held: Packet | None = None
         check_suffix(self.path)
+        self._growing = growing
         self._temporary = temporary_beside(self.path)
-        self._container: OutputContainer | None = open_output(self.path, self._temporary, self.time_base)
+        if growing:
+            os.replace(self._temporary, self.path)
+            self._temporary = self.path
+        self._container: OutputContainer | None = open_output(
+            self.path, self._temporary, self.time_base, growing=growing
+        )
         options = {"crf": str(crf), "preset": preset, "bf": "0"}
+        if growing:
+            options["tune"] = "zerolatency"  # else the encoder holds up to 40 frames back
         self._stream = self._container.add_stream("libx264", rate=self.rate_hint, options=options)
         self._stream.width, self._stream.height = (side + side % 2 for side in size)
         self._stream.pix_fmt = "yuv420p"
@@ -146,18 +171,20 @@ class VideoWriter:
             assert self._held is not None
             self._mux_held(end_pts - self._last_pts)
             self._container.close()
-            os.replace(self._temporary, self.path)
+            if not self._growing:
+                os.replace(self._temporary, self.path)
         except (OSError, FFmpegError) as error:
             raise cannot_write(self.path, error) from error
         finally:
             self.discard()
 
     def discard(self) -> None:
-        """Give up: leave no file behind, and an earlier one at `path` as it was."""
+        """Give up: leave no file behind, and an earlier one at `path` as it was. A growing file keeps its frames."""
         container, self._container = self._container, None
         if container is not None:
             close_quietly(container)
-        discard(self._temporary)
+        if not self._growing or self._last_pts is None:
+            discard(self._temporary)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         try:
