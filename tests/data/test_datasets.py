@@ -15,8 +15,20 @@ import numpy as np
 import pytest
 
 from reenact.core import ReenactError
-from reenact.data.datasets import DATASETS, _listing, celeba_hq, celebv, ffhq, folder, manifest, raf_db, voxceleb1
-from reenact.data.items import Item, Kind, Split
+from reenact.data.datasets import (
+    DATASETS,
+    _listing,
+    celeba_hq,
+    celebv,
+    ffhq,
+    folder,
+    manifest,
+    mpiigaze,
+    raf_db,
+    voxceleb1,
+    wflw,
+)
+from reenact.data.items import Item, Kind, Marks, Split
 from reenact.media.video_writer import VideoWriter
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -96,6 +108,35 @@ def make_raf_db(root: Path) -> None:
     put(root, "basic/EmoLabel/list_patition_label.txt", text=text)
 
 
+WFLW_LISTS = "WFLW_annotations/list_98pt_rect_attr_train_test"
+
+
+def wflw_line(photo: str, first: float = 0.5) -> str:
+    points = " ".join(f"{first + i:.6f}" for i in range(196))
+    return f"{points} 10 20 110 120 0 1 0 0 1 0 {photo}\n"
+
+
+def make_wflw(root: Path) -> None:
+    photos = [f"{n}--Parade/{n}_Parade_{n}_{n}.jpg" for n in range(5)]
+    put(root, *(f"WFLW_images/{name}" for name in photos))
+    put(root, f"{WFLW_LISTS}/{wflw._TRAINING}", text="".join(map(wflw_line, [*photos[:3], photos[2]])))
+    put(root, f"{WFLW_LISTS}/{wflw._TEST}", text="".join(map(wflw_line, photos[3:])))
+
+
+def make_mpiigaze(root: Path) -> None:
+    for person in ("p00", "p02", "p14"):
+        put(root, f"MPIIFaceGaze/{person}/day01/0005.jpg", f"MPIIFaceGaze/{person}/day13/0203.jpg")
+        rows = [
+            f"day13/{n:04d}.jpg 614 355 684 357 769 368 842 379 643 524 768 535 640 356 803 375\n" for n in (7, 203)
+        ]
+        put(root, f"Annotation Subset/{person}.txt", text="".join(rows))
+
+
+def make_together(root: Path) -> None:
+    make_folder(root / "folder")
+    make_wflw(root / "wflw")
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "folder": make_folder,
     "manifest": make_manifest,
@@ -104,6 +145,9 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "celeba-hq": make_celeba_hq,
     "ffhq": make_ffhq,
     "raf-db": make_raf_db,
+    "wflw": make_wflw,
+    "mpiigaze": make_mpiigaze,
+    "together": make_together,
 }
 
 
@@ -620,3 +664,120 @@ class TestRAFDB:
         put(tmp_path, "basic/EmoLabel/list_patition_label.txt", text=line)
         with pytest.raises(ReenactError, match="list_patition_label"):
             next(raf_db.items(tmp_path))
+
+
+# ---- WFLW
+
+
+class TestWFLW:
+    def test_items(self, tmp_path: Path) -> None:
+        make_wflw(tmp_path)
+        items = list(wflw.items(tmp_path))
+        assert [i.key for i in items] == [*(f"train-0000{n}" for n in range(1, 5)), "test-00001", "test-00002"]
+        assert items[2].path == items[3].path == tmp_path / "WFLW_images" / "2--Parade" / "2_Parade_2_2.jpg"
+        assert [i.split for i in items[4:]] == [Split.TEST] * 2
+        assert items[0].about == {
+            "large_pose": "0",
+            "expression": "1",
+            "illumination": "0",
+            "make_up": "0",
+            "occlusion": "1",
+            "blur": "0",
+        }
+        assert items[0].annotation is not None
+        assert items[0].annotation.marks is Marks.WFLW
+        assert items[0].annotation.points_px.shape == (98, 2)
+        assert items[0].annotation.points_px[[0, 97]].tolist() == [[0.5, 1.5], [194.5, 195.5]]
+
+    def test_val_is_taken_from_the_training_list_photo_by_photo(self, tmp_path: Path) -> None:
+        photos = [f"0--Parade/{n}.jpg" for n in range(400)]
+        put(tmp_path, *(f"WFLW_images/{name}" for name in photos))
+        put(tmp_path, wflw._TRAINING, text="".join(wflw_line(name) * 2 for name in photos))
+        put(tmp_path, wflw._TEST, text=wflw_line(photos[0]))
+        items = list(wflw.items(tmp_path))[:-1]
+        assert [i.split for i in items[::2]] == [i.split for i in items[1::2]]
+        assert 8 <= Counter(i.split for i in items[::2])[Split.VAL] <= 32  # 20 expected, standard deviation 4.4
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            wflw_line("a.jpg").replace(" 10 20", " 10"),
+            wflw_line("a.jpg").replace("0.5", "x", 1),
+            wflw_line("a.jpg").replace("0.5", "nan", 1),
+        ],
+    )
+    def test_damaged_lines(self, tmp_path: Path, line: str) -> None:
+        put(tmp_path, "WFLW_images/a.jpg")
+        put(tmp_path, wflw._TRAINING, wflw._TEST, text=line)
+        with pytest.raises(ReenactError, match="line 1 is not 196 coordinates"):
+            next(wflw.items(tmp_path))
+
+    def test_what_is_missing(self, tmp_path: Path) -> None:
+        make_wflw(tmp_path)
+        (tmp_path / "WFLW_images" / "1--Parade" / "1_Parade_1_1.jpg").unlink()
+        with pytest.raises(ReenactError, match=r"1_Parade_1_1.jpg is missing in .*; expected every photo"):
+            list(wflw.items(tmp_path))
+        (tmp_path / WFLW_LISTS / wflw._TEST).unlink()
+        with pytest.raises(ReenactError, match="expected WFLW's annotations, unpacked"):
+            next(wflw.items(tmp_path))
+
+
+# ---- MPIIGaze
+
+
+class TestMPIIGaze:
+    @pytest.mark.parametrize("place", ["MPIIFaceGaze", "Data/Original", "."])
+    def test_items(self, tmp_path: Path, place: str) -> None:
+        make_mpiigaze(tmp_path)
+        photos = tmp_path / "MPIIFaceGaze"
+        if place == "Data/Original":
+            (tmp_path / "Data").mkdir()
+            photos = photos.rename(tmp_path / place)
+        elif place == ".":
+            for folder in list(photos.iterdir()):
+                folder.rename(tmp_path / folder.name)
+            photos = tmp_path
+        items = list(mpiigaze.items(tmp_path))
+        assert [i.key for i in items] == ["p00-day13_0203", "p02-day13_0203", "p14-day13_0203"]
+        assert [i.path for i in items] == [photos / i.identity / "day13" / "0203.jpg" for i in items]
+        assert [i.split for i in items] == [Split.TRAIN, Split.TRAIN, Split.VAL]
+        assert items[0].annotation is not None
+        assert items[0].annotation.marks is Marks.PUPILS
+        assert items[0].annotation.points_px.tolist() == [[640, 356], [803, 375]]
+
+    def test_what_is_missing(self, tmp_path: Path) -> None:
+        make_mpiigaze(tmp_path)
+        put(tmp_path, "Annotation Subset/p00.txt", text="day13/0203.jpg 614 355\n")
+        with pytest.raises(ReenactError, match="line 1 is not a photo and 16 coordinates"):
+            next(mpiigaze.items(tmp_path))
+        for photo in tmp_path.glob("MPIIFaceGaze/*/day13/*"):
+            photo.unlink()
+        make = "day13/0007.jpg" + " 1" * 16
+        put(tmp_path, *(f"Annotation Subset/{person}.txt" for person in ("p00", "p02", "p14")), text=make)
+        with pytest.raises(ReenactError, match="none of the photos"):
+            list(mpiigaze.items(tmp_path))
+
+
+# ---- several together
+
+
+class TestTogether:
+    def test_items(self, tmp_path: Path) -> None:
+        make_together(tmp_path)
+        items = list(DATASETS["together"](tmp_path))
+        first, last = next(folder.items(tmp_path / "folder")), list(wflw.items(tmp_path / "wflw"))[-1]
+        assert (items[0].key, items[0].identity, items[0].split) == (f"folder-{first.key}", "folder/anna", first.split)
+        assert (items[-1].key, items[-1].identity, items[-1].split) == (
+            "wflw-test-00002",
+            "wflw/test-00002",
+            Split.TEST,
+        )
+        assert items[-1].annotation is not None
+        assert last.annotation is not None
+        np.testing.assert_array_equal(items[-1].annotation.points_px, last.annotation.points_px)
+
+    def test_other_folders_are_refused(self, tmp_path: Path) -> None:
+        make_together(tmp_path)
+        (tmp_path / "together").mkdir()
+        with pytest.raises(ReenactError, match="has together, which is no data set; expected subfolders named folder"):
+            list(DATASETS["together"](tmp_path))

@@ -11,7 +11,7 @@ import pytest
 import reenact.inference.cache as cache
 from reenact import Reenactor
 from reenact.core import NoFaceError
-from reenact.inference.cache import FaceCache, cache_folder
+from reenact.inference.cache import FaceCache, faces_folder
 from reenact.inference.shipped import demo_photo
 
 
@@ -51,7 +51,7 @@ def test_nothing_is_kept_where_it_is_not_wanted(folder, photo, monkeypatch):
     with pytest.raises(NoFaceError):
         Reenactor(size=64).set_target([np.full_like(photo, 90)])
     monkeypatch.setenv("REENACT_NO_CACHE", "1")
-    assert cache_folder() is None
+    assert faces_folder() is None
     Reenactor(size=64).set_target([photo])
     assert not folder.exists()
 
@@ -112,8 +112,8 @@ def test_only_the_user_may_read_it(folder, photo, mesh):
     ],
 )
 def test_the_platforms_own_place(platform, place, monkeypatch, tmp_path):
-    for name in ("REENACT_NO_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+    for name in ("REENACT_CACHE", "REENACT_NO_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert cache_folder() == tmp_path / place / "reenact" / "targets"
+    assert faces_folder() == tmp_path / place / "reenact" / "targets"

@@ -325,6 +325,7 @@ def test_a_network_from_a_url(cache, files, picture):
 
 def test_without_a_cache_setting_it_is_under_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("REENACT_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x").write_bytes(b"x")
     assert fetch((tmp_path / "x").as_uri(), sha256(tmp_path / "x")).parent == tmp_path / ".cache" / "reenact"

@@ -24,7 +24,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--dataset",
         default="folder",
         metavar="NAME",
-        help="how SOURCE is laid out: folder (default), manifest, voxceleb1, celebv, celeba-hq, ffhq or raf-db",
+        help="how SOURCE is laid out: folder (default), manifest, voxceleb1, celebv, celeba-hq, ffhq, raf-db, wflw, "
+        "mpiigaze, or together (subfolders named as these)",
     )
     p.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops (default: %(default)s)")
     p.add_argument("--compact", action="store_true", help="smaller: at most 12.5 frames a second, stronger compression")

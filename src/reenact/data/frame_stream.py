@@ -87,7 +87,10 @@ class FrameStream(SharedStream):
         share = settings.photo_share
         if (share < 1 and not len(self._rows_of[Kind.CLIP])) or (share > 0 and not len(self._rows_of[Kind.PHOTO])):
             wanted = {0.0: "clips", 1.0: "photos"}.get(share, "clips or no photos")
-            raise ReenactError(f"{folder} has no {wanted} in its '{split.value}' split; prepare more data")
+            raise ReenactError(
+                f"{folder} has no {wanted} in its '{split.value}' split; prepare more data, "
+                "or set photo_share to 1 (photos alone) or 0 (clips alone)"
+            )
 
     def _samples(self, share: Share) -> Iterator[dict[str, Any]]:
         rng = self._rng(share)

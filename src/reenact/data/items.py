@@ -41,6 +41,28 @@ class FaceBoxes:
     fps: float
 
 
+class Marks(str, Enum):
+    """What annotators have marked in a photo."""
+
+    WFLW = "98 points"
+    """The whole face, (98, 2) in WFLW's order: the face finder is not asked."""
+    PUPILS = "pupils"
+    """(2, 2): of the face found, the irises are moved there, image left first."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Points that a data set says are right.
+
+    Args:
+        marks: what they are.
+        points_px: (n, 2) pixels of the photo.
+    """
+
+    marks: Marks
+    points_px: Float[np.ndarray, "n 2"]
+
+
 @dataclass(frozen=True)
 class Item:
     """One clip or photo of a data set.
@@ -53,6 +75,7 @@ class Item:
         split: what it may be used for.
         start_s, end_s: the part of the video that counts; None for its beginning or end.
         boxes: where the face is, if the data set tells.
+        annotation: of a photo, if the data set has landmarks of its own.
         about: further facts worth keeping (licence, source, labels), as text.
     """
 
@@ -64,6 +87,7 @@ class Item:
     start_s: float | None = None
     end_s: float | None = None
     boxes: FaceBoxes | None = None
+    annotation: Annotation | None = None
     about: dict[str, str] = field(default_factory=dict)
 
 

@@ -28,6 +28,8 @@ def fingerprint(item: Item, settings: Settings) -> str:
         file = []
     boxes = item.boxes and hashlib.sha256(item.boxes.boxes.tobytes() + item.boxes.frames.tobytes()).hexdigest()
     facts = [item.key, item.kind, item.identity, item.split, item.start_s, item.end_s, item.about, boxes, file]
+    if item.annotation is not None:
+        facts += [item.annotation.marks, hashlib.sha256(item.annotation.points_px.tobytes()).hexdigest()]
     return hashlib.sha256(json.dumps([facts, settings.facts()], sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,26 +19,16 @@ from safetensors.numpy import load_file, save_file
 
 from reenact import __version__
 from reenact.core import MESH_POINTS
+from reenact.core.cache import cache_folder
 
 MOST_FACES = 1000
 """Each takes 6 KB."""
 _MESH = "mesh"
 
 
-def cache_folder() -> Path | None:
+def faces_folder() -> Path | None:
     """Where this user's faces are kept; None if the environment forbids it (REENACT_NO_CACHE)."""
-    if os.environ.get("REENACT_NO_CACHE"):
-        return None
-    given = os.environ.get("XDG_CACHE_HOME")
-    if given:
-        base = Path(given)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "reenact" / "targets"
+    return None if os.environ.get("REENACT_NO_CACHE") else cache_folder() / "targets"
 
 
 class FaceCache:

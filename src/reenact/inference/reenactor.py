@@ -30,7 +30,7 @@ from reenact.core import (
 from reenact.export import fast_model
 from reenact.export.fast import Choice
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
-from reenact.inference.cache import FaceCache, cache_folder
+from reenact.inference.cache import FaceCache, faces_folder
 from reenact.inference.composite import Compositor
 from reenact.inference.live import LiveDriver
 from reenact.inference.track import Track, TrackFolder, check_face_number
@@ -151,7 +151,7 @@ class Reenactor:
             raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
         self._size = size
         self._max_side = max_side
-        self._cache = FaceCache(cache_folder() if cache else None)
+        self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
 

@@ -1,9 +1,10 @@
 """One file per data set; each lists its items as `reenact.data.items` defines them."""
 
-from reenact.data.datasets import celeba_hq, celebv, ffhq, folder, manifest, raf_db, voxceleb1
+from reenact.data.datasets import celeba_hq, celebv, ffhq, folder, manifest, mpiigaze, raf_db, voxceleb1, wflw
+from reenact.data.datasets.together import together
 from reenact.data.items import Adapter
 
-DATASETS: dict[str, Adapter] = {
+_ALONE: dict[str, Adapter] = {
     "folder": folder.items,
     "manifest": manifest.items,
     "voxceleb1": voxceleb1.items,
@@ -11,7 +12,10 @@ DATASETS: dict[str, Adapter] = {
     "celeba-hq": celeba_hq.items,
     "ffhq": ffhq.items,
     "raf-db": raf_db.items,
+    "wflw": wflw.items,
+    "mpiigaze": mpiigaze.items,
 }
+DATASETS: dict[str, Adapter] = {**_ALONE, "together": together(_ALONE)}
 """By the name that the command line takes."""
 
 __all__ = ["DATASETS"]

@@ -17,16 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from reenact.core import CheckpointError
+from reenact.core.cache import cache_folder
 from reenact.losses.features.vgg import VggFeatures
 from reenact.nn.checkpoint import sha256
 
 TIMEOUT_S = 60
 """Without a byte, before a download is given up."""
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `$XDG_CACHE_HOME/reenact`, else `~/.cache/reenact`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reenact"
 
 
 def fetch(url: str, digest: str) -> Path:

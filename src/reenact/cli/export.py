@@ -1,0 +1,157 @@
+"""`reenact export`: a model's networks as files for fast runtimes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reenact.core.errors import ReenactError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from reenact.export.export import Examples
+    from reenact.models import ReenactmentModel
+
+_CALIBRATION, _COMPARED = 64, 16
+"""Frames."""
+_SIZE = 256
+"""Of crops for models that take any, pixels."""
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser(
+        "export",
+        help="write a model's networks for fast runtimes",
+        description="Write a model's networks as ONNX or OpenVINO files, and how near their pictures are to PyTorch's.",
+    )
+    p.add_argument("model", metavar="MODEL", help="which model, or shape-encoder")
+    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write; replaced if it exists")
+    p.add_argument("--format", choices=("onnx", "openvino"), default="openvino", help="(default: %(default)s)")
+    p.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "bf16", "int8"),
+        default="fp32",
+        help="fp16: smaller files; bf16 (OpenVINO): faster where the processor can; int8 needs --data; "
+        "(default: %(default)s)",
+    )
+    p.add_argument("--weights", type=Path, metavar="DIR", help="folder of a checkpoint (default: those that ship)")
+    p.add_argument(
+        "--data",
+        type=Path,
+        metavar="PACK",
+        help="prepared data: its train split calibrates int8, its validation split compares (without: a shipped photo)",
+    )
+    p.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and print how near it is."""
+    from reenact.export import Format, Precision, export_model
+    from reenact.export.shape_encoder import NAME, export_shape_encoder, read_shape_encoder
+    from reenact.models import create_model
+    from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
+
+    if args.precision == "int8" and args.data is None:
+        raise ReenactError("int8 needs frames to calibrate with; give a pack with --data")
+    kind, precision = Format(args.format), Precision(args.precision)
+    if args.model == NAME:
+        encoder, digest = read_shape_encoder(args.weights)
+        faces = _faces(args.data, encoder.config.resolution, _CALIBRATION) if args.data else ()
+        near = export_shape_encoder(encoder, args.out, kind=kind, precision=precision, checkpoint=digest, faces=faces)
+    else:
+        model = create_model(args.model, args.weights)
+        weights = args.weights or shipped_checkpoint(args.model)
+        near = export_model(
+            model,
+            args.out,
+            kind=kind,
+            precision=precision,
+            checkpoint=read_checkpoint(weights).digest if weights else "",
+            calibration=_of_pack(model, args.data, "train", _CALIBRATION) if precision is Precision.INT8 else (),
+            examples=_of_pack(model, args.data, "val", _COMPARED)
+            if _validates(args.data)
+            else _shipped(model, _COMPARED),
+        )
+    print(f"{args.model} as {kind.value}, {precision.value}: {args.out}")
+    if near is not None:
+        print(
+            f"beside PyTorch in fp32, of [-1, 1], {near.frames} frames: largest error {near.max_error:.2g}, "
+            f"mean {near.mean_error:.2g}, PSNR {near.psnr:.1f} dB"
+        )
+    return 0
+
+
+def _validates(pack: Path | None) -> bool:
+    """Whether there is a pack with a validation split."""
+    from reenact.data import ShardReader, Split
+
+    return pack is not None and Split.VAL.value in ShardReader(pack).index["split"].to_pylist()
+
+
+def _of_pack(model: ReenactmentModel, folder: Path, split: str, count: int) -> Examples:
+    """Pairs of a pack: a photo, and the landmarks of another moment."""
+    import numpy as np
+    import torch
+
+    from reenact.core import DriverFrame, TargetSet
+    from reenact.data import Split
+    from reenact.data.stream import PairSettings, PairStream
+    from reenact.maps import draw_maps
+
+    size = _crop_size(model)
+    stream = PairStream(folder, PairSettings(size=size), split=Split(split), seed=0)
+    for pair in islice(stream, count):
+        images = torch.as_tensor(pair["targets"]).float() / 127.5 - 1
+        mesh = np.asarray(pair["target_mesh"], np.float32)
+        wanted = np.asarray(pair["driver_mesh"], np.float32)[None]
+        drawn = [draw_maps(model.needs.maps, torch.from_numpy(one), size) for one in (mesh, wanted)]
+        yield TargetSet(images, mesh, drawn[0]), DriverFrame(wanted, drawn[1])
+
+
+def _faces(folder: Path, size: int, count: int) -> Iterator[Tensor]:
+    """Face crops of a pack's train split."""
+    import torch
+
+    from reenact.data import Split
+    from reenact.data.stream import PairSettings, PairStream
+
+    for pair in islice(PairStream(folder, PairSettings(size=size), split=Split.TRAIN, seed=0), count):
+        yield torch.as_tensor(pair["truth"]).float() / 127.5 - 1
+
+
+def _shipped(model: ReenactmentModel, count: int) -> Iterator:
+    """The shipped photo, moved by the shipped motions."""
+    import numpy as np
+    import torch
+
+    from reenact.core import DriverFrame, TargetSet
+    from reenact.geometry import face_crop
+    from reenact.inference.shipped import demo_photo, shipped_motions
+    from reenact.maps import draw_maps
+    from reenact.media import read_motion
+    from reenact.perception import FaceFinder
+    from reenact.retarget import Retargeter, neutral_frame
+
+    size, photo = _crop_size(model), demo_photo()
+    with FaceFinder() as finder:
+        seen = finder.observe(photo).landmarks.mesh
+    crop = face_crop(seen, size=size, scale=model.needs.crop_scale)
+    mesh = crop.to_crop(seen)[None].astype(np.float32)
+    image = torch.from_numpy(crop.cut(photo)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    targets = TargetSet(image, mesh, draw_maps(model.needs.maps, torch.from_numpy(mesh), size))
+    motions = [read_motion(path).mesh_px for path in shipped_motions().values()]
+    for motion in motions:
+        retarget = Retargeter(mesh[0], motion[neutral_frame(motion)])
+        for i in np.linspace(0, len(motion) - 1, max(1, count // len(motions))).astype(int):
+            wanted = retarget(motion[i])[None].astype(np.float32)
+            yield targets, DriverFrame(wanted, draw_maps(model.needs.maps, torch.from_numpy(wanted), size))
+
+
+def _crop_size(model: ReenactmentModel) -> int:
+    own = model.resolution or _SIZE
+    return max(own, _SIZE) if model.needs.any_resolution else own
