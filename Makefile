@@ -4,9 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# One thread each: the tests run side by side, and threads that wait for each other's cores take ten times as long.
-export OMP_NUM_THREADS ?= 1
-
 .PHONY: demo test test-all lint bench clean
 .DELETE_ON_ERROR:
 
@@ -18,6 +15,9 @@ $(READY): pyproject.toml
 
 demo: $(READY)            ## a real photo moves: writes demo/
 	$(BIN)/reenact demo --out demo
+
+# One thread each: the tests run side by side, and threads that wait for each other's cores take ten times as long.
+test test-all: export OMP_NUM_THREADS = 1
 
 test: $(READY)            ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal

@@ -14,7 +14,7 @@ from reenact.core.errors import ReenactError
 if TYPE_CHECKING:
     from reenact.evaluation import Crew, Entry, Packs, SetList
 
-_PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild")
+_PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different")
 _TRANSFERS = ("relative", "absolute", "transformer")
 _STOPPED = "stopped; the same command continues where it stopped"
 
@@ -114,6 +114,7 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", type=Path, required=True, metavar="PACK", help="what 'reenact prepare' wrote")
     p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
     p.add_argument("--sets", type=int, metavar="N", help="how many sets (default: as the paper, or as there are)")
+    p.add_argument("--frames", type=int, default=50, metavar="N", help="in a sequence of video (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="of the choice of sets (default: %(default)s)")
     p.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: %(default)s")
     p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
@@ -246,6 +247,7 @@ def _sets(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, SetLi
         Protocol(protocol),
         k=k,
         count=args.sets,
+        frames=args.frames,
         seed=args.seed,
         split=Split(args.split),
         size=args.size,

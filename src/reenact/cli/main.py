@@ -24,6 +24,7 @@ from reenact.cli import (
     study,
     train,
     verify,
+    web,
 )
 from reenact.core.errors import ReenactError
 
@@ -45,7 +46,22 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="reenact", description="Make the person in a photo move like a driver.")
     top.add_argument("--version", action="version", version=f"reenact {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in (animate, live, demo, motion, verify, bench, prepare, train, evaluate, study, export, models, serve):
+    for verb in (
+        animate,
+        live,
+        demo,
+        motion,
+        verify,
+        bench,
+        prepare,
+        train,
+        evaluate,
+        study,
+        export,
+        models,
+        serve,
+        web,
+    ):
         verb.add_parser(verbs)
     return top
 

@@ -49,7 +49,7 @@ class Entry:
 
     def way(self, protocol: Protocol) -> Way:
         """How landmarks are carried over in a protocol."""
-        return Way.TRUTH if protocol is Protocol.SELF else self.transfer
+        return Way.TRUTH if protocol.has_truth else self.transfer
 
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from reenact.core import DriverFrame, TargetSet
 from reenact.evaluation.drawing import Curve, Picture, contact_sheet, heat_over, plot
@@ -26,6 +26,7 @@ from reenact.models.marionette import MarioNETte, attention_received
 _BINS = 6
 RESAMPLES = 300
 _MOST_TARGETS = 4
+_SHOWN, _AMPLIFIED = 8, 8
 
 
 def comparison_grid(scored: Scored, sets: Sequence[ImageSet], *, labels: Sequence[str] | None = None) -> Picture:
@@ -58,6 +59,45 @@ def failure_gallery(scored: Scored, method: str, score: str, count: int = 12) ->
         for i in worst
     ]
     return comparison_grid(scored, [scored.sets.sets[i] for i in worst], labels=labels)
+
+
+def sequence_sheet(scored: Scored, method: str) -> Picture:
+    """Consecutive frames around the place where a method moves most roughly against its driver: the driver's and what
+    was drawn, and below each how far it is from the middle of its neighbours, times `_AMPLIFIED`.
+
+    Raises:
+        ValueError: the sets are no sequences.
+    """
+    if not scored.sets.protocol.consecutive:
+        raise ValueError(f"the protocol {scored.sets.protocol.value} has no consecutive frames to show")
+    scene, size = scored.scenes[method], scored.sets.size
+    worst, place, most = scene.clips[0], 1, -1.0
+    for rows in scene.clips:
+        drawn_rough, true_rough = (_roughness(side.mesh_px[rows]) for side in (scene.drawn, scene.driver))
+        excess = np.nan_to_num(drawn_rough - true_rough, nan=-1.0)
+        if len(excess) and excess.max() > most:
+            worst, place, most = rows, 1 + int(excess.argmax()), float(excess.max())
+    first = min(max(place - _SHOWN // 2, 0), max(len(worst) - _SHOWN, 0))
+    some = [scored.sets.sets[row] for row in worst[first : first + _SHOWN]]
+    true = scored.packs.driver.pictures((one.driver for one in some), size)
+    files = [scored.predictions[method].path(one) for one in some]
+    drawn = [read_prediction(path, size) for path in files if path is not None]
+    rows = []
+    for film in ([true[one.driver] for one in some], drawn):
+        rows += [film, [None, *_second_differences(np.stack(film)), None]]
+    heads = [f"frame {one.driver.number}" for one in some]
+    about = [f"x{_AMPLIFIED}: from the middle of its neighbours"]
+    return contact_sheet(rows, heads, ["driver", *about, method, *about])
+
+
+def _roughness(mesh_px: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, " _"]:
+    """Of each frame but the ends: the mean squared second difference in the picture plane; NaN without a face."""
+    return np.square(np.diff(mesh_px[..., :2], 2, axis=0)).mean(axis=(1, 2))
+
+
+def _second_differences(film: UInt8[np.ndarray, "t s s 3"]) -> list[Picture]:
+    second = np.diff(film.astype(np.int16), 2, axis=0)
+    return list((255 - np.clip(_AMPLIFIED / 2 * np.abs(second), 0, 255)).astype(np.uint8))
 
 
 def pose_curve(scored: Scored, score: str) -> Picture:

@@ -53,12 +53,17 @@ def mouth_mask(mesh_px: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarr
 
 def band_mask(mesh_px: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarray, "1 s s"]:
     """1 outside the mesh's silhouette, up to `BAND_PX` (of 256) away from it: where a moved face has torn its rim."""
+    away = distance_to_face(mesh_px, size)
+    return ((away > 0) & (away <= BAND_PX * size / 256))[None].astype(np.float32)
+
+
+def distance_to_face(mesh_px: Float[np.ndarray, "478 3"], size: int) -> Float[np.ndarray, "s s"]:
+    """Pixels from the mesh's silhouette; 0 inside."""
     outside = np.ones((size, size), np.uint8)
     corners = np.round(mesh_px[_face_triangles(), :2] * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     for corner in corners:
         cv2.fillConvexPoly(outside, corner, (0,), lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
-    away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return ((away > 0) & (away <= BAND_PX * size / 256))[None].astype(np.float32)
+    return cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def mean_difference(drawn: Picture, truth: Picture, mask: Float[np.ndarray, "1 s s"]) -> float:

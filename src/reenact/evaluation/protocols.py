@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from reenact.core import ReenactError
 from reenact.data import Kind, Sample, ShardReader, Split
@@ -36,7 +36,10 @@ TARGETS, DRIVERS = 500, 100
 _LEAST_DRIVERS = 10
 LEAST_GAP_S = 1.0
 _GAP_SHARE = 0.7
-"""In clips too short for `LEAST_GAP_S`, targets are this share of the farthest distance away from the driver."""
+"""In clips too short for `LEAST_GAP_S`, targets are this share of the farthest distance away from the driver; from
+sequences they are so far away in any clip."""
+SEQUENCE, LEAST_SEQUENCE = 50, 3
+"""Consecutive frames of a driver; fewer than three have no second difference."""
 
 
 class Protocol(str, Enum):
@@ -52,6 +55,20 @@ class Protocol(str, Enum):
     """Paper A, table 1: portraits of another data set of the same kind."""
     WILD = "wild"
     """Paper A, table 1: portraits in the wild."""
+    VIDEO = "video"
+    """Ours: consecutive frames of a video, drawn from a frame far away in time."""
+    VIDEO_DIFFERENT = "video-different"
+    """Ours: the same frames, drawn from a frame of another person."""
+
+    @property
+    def has_truth(self) -> bool:
+        """The driver's frame is the true picture: target and driver are of one video."""
+        return self in (Protocol.SELF, Protocol.VIDEO)
+
+    @property
+    def consecutive(self) -> bool:
+        """The sets of a clip are consecutive frames in their order, so steadiness can be judged."""
+        return self in (Protocol.VIDEO, Protocol.VIDEO_DIFFERENT)
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,7 @@ def choose_sets(
     *,
     k: int = 1,
     count: int | None = None,
+    frames: int = SEQUENCE,
     seed: int = 0,
     split: Split = Split.VAL,
     size: int = 256,
@@ -163,7 +181,9 @@ def choose_sets(
         packs: where drivers and targets come from.
         protocol: by whose rules.
         k: target pictures in each set.
-        count: how many sets in all; None for as many as the paper has, or the data allows.
+        count: how many sets in all; None for as many as the paper has, or the data allows. Sequences stay whole, so
+            there may be some more.
+        frames: of each sequence, for protocols of consecutive frames.
         seed: of the choice.
         split: which part of the packs.
         size: side of the pictures that are compared, pixels.
@@ -173,16 +193,22 @@ def choose_sets(
     """
     if k < 1 or (count is not None and count < 1):
         raise ReenactError(f"there must be at least one target and one set, not {k} and {count}")
+    if frames < LEAST_SEQUENCE:
+        raise ReenactError(f"a sequence must have {LEAST_SEQUENCE} frames or more, not {frames}")
     if size % 32 or not 64 <= size <= 1024:
         raise ReenactError(f"the size of the pictures must be a multiple of 32 from 64 to 1024, not {size}")
     if protocol in (Protocol.CROSS_SOURCE, Protocol.WILD) and packs.targets is packs.drivers:
         raise ReenactError(
             f"the protocol {protocol.value} takes its targets from another data set; give --targets PACK"
         )
-    if protocol in (Protocol.SELF, Protocol.DIFFERENT) and packs.targets is not packs.drivers:
+    one_pack = protocol.consecutive or protocol in (Protocol.SELF, Protocol.DIFFERENT)
+    if one_pack and packs.targets is not packs.drivers:
         raise ReenactError(f"the protocol {protocol.value} has one data set; leave out --targets")
-    choose = {Protocol.SELF: _self, Protocol.DIFFERENT: _different}.get(protocol, _portraits)
-    sets = choose(packs, k, count, seed, split)
+    if protocol.consecutive:
+        sets = _sequences(packs, k, count, seed, split, frames, own=protocol.has_truth)
+    else:
+        choose = {Protocol.SELF: _self, Protocol.DIFFERENT: _different}.get(protocol, _portraits)
+        sets = choose(packs, k, count, seed, split)
     digests = pack_digest(packs.drivers), pack_digest(packs.targets)
     return SetList(protocol, k, size, seed, split, *digests, tuple(sets))
 
@@ -261,6 +287,67 @@ def _portraits(packs: Packs, k: int, count: int | None, seed: int, split: Split)
     longest = max(map(len, by_target))
     ordered = [sets[j] for j in range(longest) for sets in by_target if j < len(sets)][:count]
     return [ImageSet(f"portrait-{i:06d}", s.identity, s.targets, s.driver, s.clip) for i, s in enumerate(ordered)]
+
+
+def _sequences(
+    packs: Packs, k: int, count: int | None, seed: int, split: Split, frames: int, *, own: bool
+) -> list[ImageSet]:
+    """Consecutive frames of each clip, in its own order; of the same seed the same ones for one person and for two.
+
+    Args:
+        own: targets are of the driver's clip, as far away in time as `_GAP_SHARE` says; else of a clip of each other
+            person in turn.
+    """
+    clips = _by_identity(packs.drivers, split, Kind.CLIP)
+    sample, people = _Samples(packs.drivers), sorted(clips)
+    if not own and len(people) < 2:
+        raise ReenactError(
+            f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed"
+        )
+    rows = [row for person in people for row in clips[person]]
+    order = np.random.default_rng(seed).permutation(len(rows))[:SELF_VIDEOS]
+    starts = {rows[i]: _starts(sample(rows[i]).seen, frames) for i in order}
+    usable = [row for row, (first, _) in starts.items() if len(first)]
+    if not usable:
+        raise ReenactError(
+            f"{packs.drivers.folder} has no clips in its split {split.value} that are long enough; choose another "
+            "--split, or fewer --frames"
+        )
+    sets: list[ImageSet] = []
+    number = 0
+    while (len(sets) < count) if count else (number < len(usable)):
+        round_, which = divmod(number, len(usable))
+        clip, rng = sample(usable[which]), np.random.default_rng([seed, number])
+        possible, length = starts[usable[which]]
+        driven = np.arange(length) + int(rng.choice(possible))
+        if own:
+            target, allowed = clip, _far_from(clip, driven)
+        else:
+            other = people[(people.index(clip.identity) + 1 + round_ % (len(people) - 1)) % len(people)]
+            target = sample(int(rng.choice(clips[other])))
+            allowed = np.flatnonzero(target.seen)
+        targets = _frames_of(target, _some(allowed, k, rng))
+        name = f"{number}: {target.key} by {clip.key}"
+        for i in driven:
+            sets.append(ImageSet(f"video-{len(sets):06d}", target.identity, targets, Frame(clip.key, int(i)), name))
+        number += 1
+    return sets
+
+
+def _starts(seen: Bool[np.ndarray, " t"], frames: int) -> tuple[Int[np.ndarray, " n"], int]:
+    """First frames of sequences in which the face was always found, and how long they are: half of the clip at most."""
+    length = min(frames, len(seen) // 2)
+    if length < LEAST_SEQUENCE:
+        return np.zeros(0, int), 0
+    found = np.lib.stride_tricks.sliding_window_view(seen, length).all(axis=1)
+    return np.flatnonzero(found), length
+
+
+def _far_from(clip: Sample, driven: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """Frames far in time from all those of a sequence."""
+    ends_s = clip.times_s[driven[[0, -1]]]
+    away_s = np.maximum(ends_s[0] - clip.times_s, clip.times_s - ends_s[1])
+    return np.flatnonzero(clip.seen & (away_s >= _GAP_SHARE * away_s[clip.seen].max() - 1e-6))
 
 
 def _candidates(pack: ShardReader, split: Split, k: int) -> list[tuple[str, list[int]]]:

@@ -19,7 +19,7 @@ from reenact.core import MESH_POINTS, Landmarks
 from reenact.evaluation.packs import Frame, Packs
 from reenact.evaluation.pixels import band_mask, fine_detail, mean_difference, mouth_mask, similarity_map
 from reenact.evaluation.predictions import Predictions, read_prediction
-from reenact.evaluation.protocols import ImageSet, Protocol
+from reenact.evaluation.protocols import ImageSet
 from reenact.evaluation.store import Row, Store
 from reenact.evaluation.work import Crew
 from reenact.geometry import mean_face
@@ -138,7 +138,7 @@ def read_drawn(packs: Packs, predictions: Predictions, store: Store, crew: Crew)
     digests = {one: hashlib.sha256(path.read_bytes()).hexdigest() for one, path in paths.items()}
     new = [(one, paths[one]) for one in sets if store.get(one.id, digests[one]) is None]
     new.sort(key=lambda pair: (pair[0].driver.key, pair[0].driver.number))
-    truth = predictions.sets.protocol is Protocol.SELF
+    truth = predictions.sets.protocol.has_truth
     work = _Drawn(packs.folders, predictions.sets.size, truth)
     try:
         for part, rows in crew.spread(work, new, what=f"read {predictions.method.name}"):

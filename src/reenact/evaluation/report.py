@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from reenact.core import ReenactError
-from reenact.evaluation.figures import comparison_grid, failure_gallery, pose_curve
+from reenact.evaluation.figures import comparison_grid, failure_gallery, pose_curve, sequence_sheet
 from reenact.evaluation.likeness import face_features
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import Predictions, open_predictions
-from reenact.evaluation.protocols import Protocol
 from reenact.evaluation.scoring import Result, Scored, read_all, write_results
 from reenact.evaluation.tables import Form, result_tables, write_tables
 from reenact.evaluation.work import Crew
@@ -71,7 +70,7 @@ def score_folders(
 def write_figures(scored: Scored, folder: Path) -> None:
     """Grid, failures of each method, curves."""
     folder.mkdir(parents=True, exist_ok=True)
-    truth = scored.sets.protocol is Protocol.SELF
+    truth = scored.sets.protocol.has_truth
     spread = np.linspace(0, len(scored.sets) - 1, min(_GRID_ROWS, len(scored.sets))).round().astype(int)
     name = scored.sets.name
     write_image(folder / f"grid_{name}.png", comparison_grid(scored, [scored.sets.sets[i] for i in spread]))
@@ -80,6 +79,8 @@ def write_figures(scored: Scored, folder: Path) -> None:
     for method in scored.predictions:
         sheet = failure_gallery(scored, method, _SORTED_BY[truth])
         write_image(folder / f"failures_{name}_{method.replace('/', '-')}.png", sheet)
+        if scored.sets.protocol.consecutive:
+            write_image(folder / f"sequence_{name}_{method.replace('/', '-')}.png", sequence_sheet(scored, method))
 
 
 def _by_sets(opened: Sequence[Predictions]) -> list[list[Predictions]]:

@@ -31,6 +31,7 @@ from reenact.metrics import (
     gaze_error,
     landmark_nme,
     pose_mae,
+    temporal_jitter,
     verification_rate,
 )
 from reenact.metrics.intervals import Statistic
@@ -52,6 +53,7 @@ class Better(Enum):
     HIGHER = "higher"
     LOWER = "lower"
     NEAR_ONE = "near 1"
+    AT_MOST_ONE = "at most 1"
 
 
 class Ideal(Enum):
@@ -101,6 +103,8 @@ class Scene:
         drawn_rest: (c, 10) lengths at rest of the face that is drawn, for each of the `clips`
             (`perception.action_units.rest_of`).
         driver_rest: (c, 10) of the drivers' faces.
+        flicker: (c, 2) of the still background in what was drawn, and in the true pictures (`sequences.flicker`); NaN
+            where there are none.
         likeness_distance: (n,) to the true pictures in a network's features (`likeness`); NaN without a network.
     """
 
@@ -111,6 +115,7 @@ class Scene:
     compared: Float[np.ndarray, "n 6"]
     drawn_rest: Float[np.ndarray, "c 10"]
     driver_rest: Float[np.ndarray, "c 10"]
+    flicker: Float[np.ndarray, "c 2"]
     likeness_distance: Float[np.ndarray, " n"]
 
     @cached_property
@@ -126,7 +131,7 @@ class Scene:
     @property
     def likeness(self) -> Readings:
         """Who the result shall be: the truth where there is one, else the first target."""
-        return self.driver if self.sets.protocol is Protocol.SELF else self.target
+        return self.driver if self.sets.protocol.has_truth else self.target
 
     @cached_property
     def opening(self) -> Bool[np.ndarray, " n"]:
@@ -177,6 +182,7 @@ class Score:
         measure: from a scene.
         ideal: whose copy is perfect in a different identity.
         needs_truth: only where target and driver are one person.
+        needs_sequence: only of consecutive frames.
         only: which sets it is measured on; empty for all.
     """
 
@@ -186,11 +192,13 @@ class Score:
     measure: Callable[[Scene], Values]
     ideal: Ideal = Ideal.DRIVER
     needs_truth: bool = False
+    needs_sequence: bool = False
     only: str = ""
 
     def applies(self, protocol: Protocol) -> bool:
         """Whether a protocol can have it."""
-        return protocol is Protocol.SELF or not self.needs_truth
+        truth, sequence = protocol.has_truth or not self.needs_truth, protocol.consecutive or not self.needs_sequence
+        return truth and sequence
 
 
 def mean(values: np.ndarray) -> float:
@@ -202,6 +210,12 @@ def mean(values: np.ndarray) -> float:
 def root_mean_square(values: np.ndarray) -> float:
     """Root of the mean square of what is known; NaN of nothing."""
     return float(np.sqrt(mean(values**2)))
+
+
+def ratio_of_means(values: np.ndarray) -> float:
+    """Of the first column's to the second's; NaN of nothing, or over nothing."""
+    first, second = mean(values[:, 0]), mean(values[:, 1])
+    return first / second if second > 0 else float("nan")
 
 
 def aucon_chance_of(scene: Scene) -> float:
@@ -303,8 +317,24 @@ def _au_consistency(scene: Scene) -> Values:
         rows = rows[both[rows]]
         return au_consistency(drawn.intensity[rows], driver.intensity[rows]) if len(rows) >= LEAST_FRAMES else np.nan
 
-    people = tuple(scene.sets.sets[rows[0]].identity for rows in scene.clips)
-    return Values(np.array([consistency(rows) for rows in scene.clips]), people, mean)
+    return Values(np.array([consistency(rows) for rows in scene.clips]), _people(scene), mean)
+
+
+def _jitter(scene: Scene) -> Values:
+    """Missing faces are left out on both sides, with their neighbours."""
+    tracks = [np.where(scene.known[:, None, None], side.mesh_px, np.nan) for side in (scene.drawn, scene.driver)]
+    ratios = [temporal_jitter(tracks[0][rows], tracks[1][rows]) for rows in scene.clips]
+    return Values(np.array(ratios), _people(scene), mean)
+
+
+def _flicker(scene: Scene) -> Values:
+    # Where the background of a clip does not change at all, there is no ratio; over several clips there is.
+    return Values(scene.flicker, _people(scene), ratio_of_means)
+
+
+def _people(scene: Scene) -> tuple[str, ...]:
+    """Whom each clip shows."""
+    return tuple(scene.sets.sets[rows[0]].identity for rows in scene.clips)
 
 
 def _nme(scene: Scene) -> Values:
@@ -313,7 +343,7 @@ def _nme(scene: Scene) -> Values:
 
 def _gaze(scene: Scene) -> Values:
     """Between two people about their means, so only of clips with enough frames."""
-    if scene.sets.protocol is Protocol.SELF:
+    if scene.sets.protocol.has_truth:
         return _per_set(scene, gaze_error(scene.drawn.mesh_px, scene.driver.mesh_px))
     values = np.full(len(scene.sets), np.nan)
     both = scene.known & scene.drawn.seen
@@ -360,5 +390,9 @@ SCORES: Mapping[str, Score] = {
     "nme": Score("NME", "% of the eye distance", Better.LOWER, _nme, needs_truth=True),
     "gaze_error": Score("gaze", "degrees", Better.LOWER, _gaze),
     "sharpness_ratio": Score("sharpness", "", Better.NEAR_ONE, _sharpness, Ideal.TARGET),
+    "jitter_ratio": Score("jitter", "", Better.NEAR_ONE, _jitter, needs_sequence=True),
+    "flicker_ratio": Score(
+        "background flicker", "", Better.AT_MOST_ONE, _flicker, needs_truth=True, needs_sequence=True
+    ),
 }
 """Columns in the order of the papers' tables, then ours."""

@@ -19,7 +19,7 @@ from reenact.data import Kind
 from reenact.evaluation.likeness import FaceFeatures, read_distances
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import Method, Predictions, check_fresh
-from reenact.evaluation.protocols import Protocol, SetList
+from reenact.evaluation.protocols import SetList
 from reenact.evaluation.readings import (
     COMPARED,
     OF_EQUALS,
@@ -29,6 +29,7 @@ from reenact.evaluation.readings import (
     read_frames,
 )
 from reenact.evaluation.scores import SCORES, Readings, Scene, Values, aucon_chance_of, clips_of
+from reenact.evaluation.sequences import read_flicker, sequences_of
 from reenact.evaluation.store import Row, Store
 from reenact.evaluation.work import Crew
 from reenact.geometry import mean_face, with_lips_closed
@@ -234,15 +235,30 @@ def read_all(
 
     nothing = np.full((len(sets), len(COMPARED)), np.nan)
     copied = equal = nothing
-    seen_by = features if sets.protocol is Protocol.SELF else None
-    if sets.protocol is Protocol.SELF:
+    seen_by = features if sets.protocol.has_truth else None
+    if sets.protocol.has_truth:
         rows = compare_copies(packs, sets.sets, sets.size, store("copies", sets.digest), crew)
         copied, equal = _column(rows, "compared"), np.tile(OF_EQUALS, (len(sets), 1))
+
+    def flickers(one: Predictions | None) -> Float[np.ndarray, " c"]:
+        if not SCORES["flicker_ratio"].applies(sets.protocol):
+            return np.full(len(sequences_of(sets)), np.nan)
+        return read_flicker(packs, sets, one, cache if one is None else one.folder, crew)
+
+    true_flicker = flickers(None)
+    still = np.where(np.isnan(true_flicker), np.nan, 0.0)
     rests = _Rests(packs, sets)
     driver, target = _readings(drivers), _readings(targets)
 
-    def scene(drawn: Readings, compared: np.ndarray, rest: Float[np.ndarray, "c 10"], distance: np.ndarray) -> Scene:
-        return Scene(sets, drawn, driver, target, compared, rest, rests.driver, distance)
+    def scene(
+        drawn: Readings,
+        compared: np.ndarray,
+        rest: Float[np.ndarray, "c 10"],
+        distance: np.ndarray,
+        flicker: Float[np.ndarray, " c"],
+    ) -> Scene:
+        both = np.stack([flicker, true_flicker], axis=1)
+        return Scene(sets, drawn, driver, target, compared, rest, rests.driver, both, distance)
 
     def distances(one: Predictions | None) -> np.ndarray:
         if seen_by is None:
@@ -250,8 +266,8 @@ def read_all(
         return read_distances(packs, sets, one, seen_by, cache if one is None else one.folder, crew)
 
     scenes = {
-        TARGET_COPY: scene(target, copied, rests.drawn(target), distances(None)),
-        DRIVER_COPY: scene(driver, equal, rests.driver, np.zeros(len(sets))),
+        TARGET_COPY: scene(target, copied, rests.drawn(target), distances(None), still),
+        DRIVER_COPY: scene(driver, equal, rests.driver, np.zeros(len(sets)), true_flicker),
     }
     names: dict[str, Predictions] = {}
     for one in predictions:
@@ -260,7 +276,8 @@ def read_all(
         kept = Store(one.folder / "readings.npz", f"{VERSION} {sets.digest}")
         rows = read_drawn(packs, one, kept, crew)
         drawn = _readings(rows)
-        scenes[one.method.name] = scene(drawn, _column(rows, "compared"), rests.drawn(drawn), distances(one))
+        compared, rest = _column(rows, "compared"), rests.drawn(drawn)
+        scenes[one.method.name] = scene(drawn, compared, rest, distances(one), flickers(one))
         names[one.method.name] = one
     ceiling = _ceiling(scenes[DRIVER_COPY], [row["mesh"] for row in again])
     return Scored(packs, sets, scenes, names, ceiling, seen_by)

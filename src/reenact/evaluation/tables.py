@@ -13,7 +13,7 @@ from reenact.evaluation.scores import SCORES, Better
 from reenact.evaluation.scoring import DRIVER_COPY, TARGET_COPY, Result
 
 NOT_COMPARABLE = "other data, not comparable"
-_ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.NEAR_ONE: "→1"}
+_ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.NEAR_ONE: "→1", Better.AT_MOST_ONE: "≤1"}
 
 
 class Form(str, Enum):
@@ -99,7 +99,7 @@ def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
 
     ordered = [TARGET_COPY, *(m for m in methods if m not in (TARGET_COPY, DRIVER_COPY)), DRIVER_COPY]
     sections = [("measured here", [row(m) for m in ordered if m in methods])]
-    for paper in PAPERS[protocol]:
+    for paper in PAPERS.get(protocol, ()):
         if rows := _paper_rows(paper, scores, k):
             sections.append((f"{paper.source} ({NOT_COMPARABLE})", rows))
     notes = [
@@ -210,7 +210,7 @@ def _tex_line(cells: Iterable[str]) -> str:
 def _tex(text: str) -> str:
     for special in "&%$#_{}":
         text = text.replace(special, f"\\{special}")
-    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("→", r"$\to$")
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("→", r"$\to$").replace("≤", r"$\leq$")
 
 
 def _html(table: Table) -> str:
