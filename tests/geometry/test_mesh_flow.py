@@ -13,7 +13,16 @@ from reenact.geometry.contours import (
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
 )
-from reenact.geometry.mesh_flow import FLAGS, _moved, _sheet, enlarged_flow, mesh_flow, mesh_flow_ref, opening
+from reenact.geometry.mesh_flow import (
+    FLAGS,
+    _drawn_together,
+    _moved,
+    _sheet,
+    enlarged_flow,
+    mesh_flow,
+    mesh_flow_ref,
+    opening,
+)
 
 SIDE = 128
 TURNS = [(0, 0, 0), (25, 0, 0), (-35, 10, 8), (8, -25, -20)]
@@ -100,6 +109,40 @@ def test_flow_finds_the_photos_landmarks():
     grid = ((place + 0.5) * 2 / SIDE - 1)[None, None]
     offset = torch.nn.functional.grid_sample(found, grid, align_corners=False)[0, :, 0].T * SIDE / 2
     np.testing.assert_allclose(place + offset, photo[seen, :2], atol=0.3)
+
+
+@pytest.mark.parametrize("map_size", [32, 64, 97])
+def test_one_by_one_equals_together(map_size):
+    # Up to profiles, whose far cheeks are covered, folded or missing; some half outside; opened, closed and crossed.
+    rng = np.random.default_rng(0)
+
+    def any_face(turned):
+        shift = rng.normal(0, SIDE / 12, 2)
+        points = face(rng.normal(0, turned, 3), lips=rng.uniform(-0.1, 0.2), shift_px=shift)
+        return (points - SIDE / 2) * rng.uniform(0.5, 1.3) + SIDE / 2 + rng.normal(0, 0.4, points.shape)
+
+    photos, wanted = (torch.tensor(np.stack([any_face(turned) for _ in range(24)])).float() for turned in (20, 30))
+    together = _drawn_together(photos.double(), wanted.double(), SIDE, map_size)
+    ones = [mesh_flow(photo[None], mesh[None], SIDE, map_size) for photo, mesh in zip(photos, wanted, strict=True)]
+    # Triangles of exactly the same depth may be drawn in either order, and what none covers has any one's flags.
+    flow, flags = (torch.cat([getattr(one, name) for one in ones]) for name in ("flow_ndc", "flags"))
+    covered = (together.flow_ndc != 0).any(1)
+    equal = ((flow - together.flow_ndc).abs().amax(1) < 1e-5) & ((flags - together.flags).abs().amax(1) < 1e-4)
+    assert equal[covered].float().mean() > 0.9999
+    assert covered.float().mean() > 0.9
+    assert torch.equal(flags[:, 0], together.flags[:, 0])
+    assert 0.005 < flags[:, 0].mean() < 0.5
+    assert flags[:, 2:4].amax() == 1
+
+
+def test_a_photo_that_changes_is_noticed():
+    photo = torch.tensor(face()[None]).float()
+    before = mesh_flow(photo, photo.clone(), SIDE, 32).flow_ndc
+    wanted = photo.clone()
+    photo += torch.tensor([4.0, 0.0, 0.0])
+    after = mesh_flow(photo, wanted, SIDE, 32).flow_ndc
+    assert before.abs().max() * SIDE / 2 < 0.02
+    assert after[0, 0, 16, 16] * SIDE / 2 == pytest.approx(4, abs=0.1)
 
 
 def test_batch_equals_one_by_one():

@@ -6,6 +6,7 @@ import torch
 
 from reenact import maps
 from reenact.core import MESH_TO_IBUG68
+from reenact.maps import raster as raster_module
 
 RED, GREEN, BLUE, YELLOW, CYAN = (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, -1), (-1, 1, 1)
 PAPER = {  # iBUG-68: 300-W's numbers less one; the paper's eight groups and colours in its order
@@ -90,3 +91,38 @@ def test_irises_are_magenta_and_off_by_default(posed):
         assert plain[:, y, x].tolist() == [-1, -1, -1]
         np.testing.assert_allclose(drawn[:, y, x], [1, -1, 1])
     assert (plain[1] == drawn[1]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [64, 256, (70, 101)])
+def test_drawn_one_by_one_is_drawn_together(size, dtype, posed, monkeypatch):
+    # Of all sizes, turned, and partly or wholly outside of the picture.
+    rng = np.random.default_rng(0)
+    smaller = size if isinstance(size, int) else min(size)
+    meshes = [
+        posed(*rng.normal(0, 25, 3), scale=smaller * rng.uniform(0.1, 0.7), at=rng.normal(0.5, 0.3, 2) * smaller)
+        for _ in range(20)
+    ]
+    meshes[0] = meshes[0] + 3 * smaller
+    mesh = torch.tensor(np.stack(meshes)).to(dtype)
+    one_by_one = torch.cat([maps.landmark_raster(one[None], size, irises=True) for one in mesh])
+    monkeypatch.setattr(raster_module, "_FEW", 0)
+    monkeypatch.setattr(raster_module, "_drawn_one_by_one", None)
+    together = maps.landmark_raster(mesh, size, irises=True)
+    assert one_by_one.dtype == dtype
+    assert (together[1:] > -1).any((1, 2, 3)).float().mean() > 0.8
+    torch.testing.assert_close(one_by_one, together, atol=1e-5 if dtype is torch.float32 else 1e-9, rtol=0)
+
+
+def test_one_face_keeps_its_gradient(faces):
+    mesh = faces[:1].clone().requires_grad_()
+    raster = maps.landmark_raster(mesh, 64, irises=True)
+    assert raster.requires_grad
+    with torch.no_grad():
+        assert not maps.landmark_raster(mesh, 64).requires_grad
+
+
+def test_a_face_that_lies_nowhere_is_black():
+    for far in (float("nan"), 1e30):
+        drawn = maps.landmark_raster(torch.full((1, 478, 3), far), 32, irises=True)
+        assert not (drawn > -1).any()

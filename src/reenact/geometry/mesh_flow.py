@@ -33,7 +33,7 @@ from reenact.geometry.sheet_flow import (
 FLAGS = ("hidden", "stretched", "mouth", "eyes", "beyond")
 """What `MeshFlow.flags` tells, channel by channel."""
 _FEW = 4
-"""So many photos on a CPU are drawn one by one, by `sheet_flow`: 5 times as fast as together."""
+"""So many photos on a CPU are drawn one by one, by `sheet_flow`: 3 times as fast as together."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from reenact.maps import _curves
 from reenact.maps._checks import as_ibug68, as_landmarks, as_size, scale_of
 from reenact.maps._drawing import Drawing, stroke
 from reenact.maps._raster_numpy import raise_to_irises, raise_to_lines
-from reenact.maps.gaze import _gaze, gaze_maps
+from reenact.maps.gaze import gaze_maps
 
 LINE_WIDTH_AT_256 = 1.5
 _FEW = 4
-"""So many faces on a CPU are drawn one by one, in NumPy: 3 times as fast as together."""
+"""So many faces on a CPU are drawn one by one, in NumPy, unless gradients are wanted ..."""
+_FAR = 1e6
+"""... or a landmark lies this many pixels away, or nowhere."""
 
 
 class Group(NamedTuple):
@@ -72,9 +74,8 @@ def landmark_raster(
     """
     landmarks_px, size = as_landmarks(landmarks_px, mesh_for="a raster with irises" if irises else None), as_size(size)
     reach = max(1.0, line_width_at_256 * scale_of(size)) / 2 + 0.5
-    if landmarks_px.is_cpu and len(landmarks_px) <= _FEW and not _needs_gradient(landmarks_px):
-        if bool(torch.isfinite(landmarks_px).all()):
-            return _drawn_one_by_one(landmarks_px, size, reach, irises=irises)
+    if _one_by_one(landmarks_px):
+        return _drawn_one_by_one(landmarks_px.detach(), size, reach, irises=irises)
     picture = stroke(_lines(), as_ibug68(landmarks_px), size, lambda d: (reach - d).clamp(0.0, 1.0), reach)
     if irises:
         gaze = gaze_maps(landmarks_px, size).amax(dim=1, keepdim=True)
@@ -83,19 +84,22 @@ def landmark_raster(
     return picture * 2 - 1
 
 
-def _needs_gradient(landmarks_px: Tensor) -> bool:
-    return landmarks_px.requires_grad and torch.is_grad_enabled()
+def _one_by_one(landmarks_px: Tensor) -> bool:
+    if not landmarks_px.is_cpu or len(landmarks_px) > _FEW:
+        return False
+    differentiated = landmarks_px.requires_grad and torch.is_grad_enabled()
+    return not differentiated and bool((landmarks_px.abs() < _FAR).all())
 
 
 def _drawn_one_by_one(
     landmarks_px: Float[Tensor, "b n d"], size: tuple[int, int], reach: float, *, irises: bool
 ) -> Float[Tensor, "b 3 h w"]:
-    faces, points = landmarks_px.detach().numpy(), as_ibug68(landmarks_px.detach()).numpy()
-    pictures = np.full((len(faces), 3, *size), -1, faces.dtype)
-    for picture, lines, mesh in zip(pictures, points, faces, strict=True):
-        raise_to_lines(picture, _lines(), lines, reach)
+    channels = [i for i in range(3) if IRIS_COLOUR[i]]
+    pictures = np.full((len(landmarks_px), 3, *size), -1, landmarks_px.numpy().dtype)
+    for picture, points, mesh in zip(pictures, as_ibug68(landmarks_px).numpy(), landmarks_px.numpy(), strict=True):
+        raise_to_lines(picture, _lines(), points, reach)
         if irises:
-            raise_to_irises(picture, _gaze(), mesh, [i for i in range(3) if IRIS_COLOUR[i]], scale_of(size))
+            raise_to_irises(picture, channels, mesh, scale_of(size))
     return torch.from_numpy(pictures)
 
 
