@@ -155,9 +155,7 @@ def test_batch_equals_one_by_one():
         assert torch.equal(one.flags[0], whole.flags[i])
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "hole"), [(0, 0.15, 1), (0, 0.01, 0), (0.15, 0.15, 0), (0.15, 0, 0), (0.1, 0.15, 0)]
-)
+@pytest.mark.parametrize(("before", "now", "hole"), [(-0.06, 0.15, 1), (0, 0.01, 0), (0.15, 0.15, 0), (0.15, 0, 0)])
 def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
     wanted = face(lips=now)
     mouth = flag(flow(face(lips=before), wanted), "mouth")
@@ -167,6 +165,30 @@ def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
     ring = wanted[list(INNER_LIPS), :2]
     area = 0.5 * abs(np.dot(ring[:, 0], np.roll(ring[:, 1], 1)) - np.dot(ring[:, 1], np.roll(ring[:, 0], 1)))
     assert float(mouth.sum()) == pytest.approx(hole * area, rel=0.15, abs=1e-6)
+
+
+def test_teeth_hang_from_the_upper_lip():
+    little, much = face(lips=0.1), face(lips=0.2)
+    x, top = round(little[13, 0]), little[13, 1]
+    shown, wanted = little[14, 1] - top, much[14, 1] - top
+    opened, closed = flow(little, much), flow(much, little)
+    for found, bottom in ((opened, min(shown, wanted)), (closed, shown)):
+        for y in range(int(top) + 2, int(top + 0.8 * bottom)):
+            # What lies this far below the lip in the photo, not what lies at the same share of the way down.
+            assert abs(float(found.flow_ndc[0, 1, y, x])) * SIDE / 2 < 0.12 * (y - top) + 0.3
+            assert at(flag(found, "mouth"), np.array([[x, y]]), (0,)) < 0.05
+    mouth = flag(opened, "mouth")
+    assert float(mouth[int(top + 1.2 * shown) + 1 : int(top + wanted) - 1, x].min()) > 0.95
+    assert flag(closed, "mouth").max() == 0
+    assert flag(opened, "stretched")[int(top + shown), x] == 0
+
+
+def test_the_upper_lid_slides_over_the_eye():
+    half = face()
+    upper, lower = list(LEFT_EYE_UPPER[1:-1]), list(LEFT_EYE_LOWER[1:-1])
+    half[upper] = (half[upper] + half[lower]) / 2
+    x, y = np.round(half[386] * 0.3 + half[374] * 0.7)[:2].astype(int)
+    assert abs(float(flow(face(), half).flow_ndc[0, 1, y, x])) * SIDE / 2 < 0.4
 
 
 def test_an_eye_that_the_photo_does_not_show():

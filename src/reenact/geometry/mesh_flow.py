@@ -22,10 +22,13 @@ from reenact.geometry.sheet_flow import (
     ALL_STRETCHED,
     EDGE,
     EYES,
+    HOLE_EDGE,
     MOUTH,
     OPENINGS,
     OPENS_MORE,
     RING,
+    SHUT,
+    corner_sides,
     sheet_flow,
     triangle_kinds,
 )
@@ -43,8 +46,8 @@ class MeshFlow:
     Args:
         flow_ndc: offsets, docs/conventions.md.
         flags: in [0, 1], in the order of `FLAGS`. "hidden": the photo shows the surface from behind, or there is none.
-            "stretched": the photo has too few pixels there. "mouth", "eyes": an opening that the photo does not show;
-            what the flow finds is skin. "beyond": outside the face, where hair and background follow the head.
+            "stretched": the photo has too few pixels there. "mouth", "eyes": places in an opening that the photo
+            does not show; what the flow finds is skin. "beyond": outside the face, where hair and background follow the head.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]
@@ -100,16 +103,16 @@ def _drawn_together(
     of_pixel = weights.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 9)).unflatten(2, (3, 3))
     place_weights = (of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]).clamp(0, 1)
     place_weights = place_weights / place_weights.sum(-1, keepdim=True).clamp_min(1e-6)
+    place_weights, holes = _slid(place_weights, triangle, photo_mesh, mesh)
     of_pixel = source.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 6)).unflatten(2, (3, 2))
     place = torch.einsum("npc,npcd->npd", place_weights, of_pixel) + (0.5 * scale - 0.5)
     offset = torch.where(found[..., None], place - torch.stack([x, y], -1), 0.0)
 
-    opens_mouth, opens_eyes = _new_openings(photo_mesh, mesh)
     kind = _triangle_kinds(photo.device)[triangle]
     hidden = ((_area(source) <= LEAST_AREA).gather(1, triangle) | ~found).double()
     stretched = _stretched(source, weights).gather(1, triangle).nan_to_num()
-    mouth = (kind == MOUTH) * opens_mouth[:, None]
-    eyes = (kind == EYES[0]) * opens_eyes[:, :1] + (kind == EYES[1]) * opens_eyes[:, 1:]
+    stretched = torch.where((kind == 0) | (kind == RING), stretched, 0.0)
+    mouth, eyes = holes * (kind == MOUTH), holes * ((kind == EYES[0]) | (kind == EYES[1]))
     flags = torch.stack([hidden, stretched, mouth, eyes, (kind == RING).double()], 1)
     shape = (map_size, map_size)
     return MeshFlow(
@@ -176,6 +179,12 @@ def _moved(
 
 def _smooth(t: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
+
+
+def _step(x: Tensor, ends: tuple[float, float]) -> Tensor:
+    """0 up to the first end, 1 from the second on, smooth between."""
+    low, high = ends
+    return _smooth(((x - low) / (high - low)).clamp(0, 1))
 
 
 def _similarity(
@@ -261,15 +270,47 @@ def _stretched(source: Float[Tensor, "n t 3 2"], weights: Float[Tensor, "n t 3 3
     return (-least.log() / np.log(ALL_STRETCHED)).clamp(0, 1)
 
 
-def _new_openings(
-    photo: Float[Tensor, "n 478 3"], wanted: Float[Tensor, "n 478 3"]
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 2"]]:
-    """How much of a hole each mouth and the two eyes are: 0..1."""
-    holes = []
-    for upper, lower, (none, full) in OPENINGS:
-        before, now = opening(photo, upper, lower), opening(wanted, upper, lower)
-        holes.append(_smooth(((now - OPENS_MORE * before - none) / (full - none)).clamp(0, 1)))
-    return holes[0], torch.stack(holes[1:], 1)
+def _slid(
+    weights: Float[Tensor, "n p 3"],
+    triangle: Int[Tensor, "n p"],
+    photo: Float[Tensor, "n 478 3"],
+    wanted: Float[Tensor, "n 478 3"],
+) -> tuple[Float[Tensor, "n p 3"], Float[Tensor, "n p"]]:
+    """Within mouth and eyes: what lies at the same distance from the edge that it hangs on, instead of stretched.
+
+    Args:
+        weights: of the triangles' corners, for each pixel.
+        triangle: for each pixel.
+        photo, wanted: landmarks.
+
+    Returns:
+        The weights, changed; and how much of a hole each pixel is, 0..1: it lies further from that edge than the photo
+        shows anything.
+    """
+    none = torch.zeros_like(weights[:, 0, 0])
+    scale, new, shut = [none + 1], [none], [none]
+    for fixed, moving in OPENINGS:
+        before, now = opening(photo, fixed, moving), opening(wanted, fixed, moving)
+        scale.append(now / before.clamp_min(1e-3))
+        new.append(_step(now - before, OPENS_MORE))
+        shut.append(1 - _step(before, SHUT))
+    number, near, far = (part[triangle] for part in _corner_sides(weights.device))
+    on_near, on_far = (weights * near).sum(-1), (weights * far).sum(-1)
+    share = on_far / (on_near + on_far).clamp_min(1e-9)
+    moved = share * torch.stack(scale, 1).gather(1, number)
+    unseen = torch.maximum(torch.stack(shut, 1).gather(1, number), _step(moved, (1, 1 + HOLE_EDGE)))
+    hole = (torch.stack(new, 1).gather(1, number) * unseen).nan_to_num()
+    moved = moved.clamp(max=1)
+    change = torch.where(far, (moved / share.clamp_min(1e-9))[..., None], 1.0)
+    change = torch.where(near, ((1 - moved) / (1 - share).clamp_min(1e-9))[..., None], change)
+    return weights * change, hole
+
+
+@cache
+def _corner_sides(device: torch.device) -> tuple[Int[Tensor, " t"], Tensor, Tensor]:
+    """`corner_sides`, (T, 3) the last two."""
+    number, near, far = (torch.as_tensor(part.T.copy(), device=device) for part in corner_sides())
+    return number, near, far
 
 
 def opening(mesh: Float[Tensor, "*b 478 3"], upper: tuple[int, ...], lower: tuple[int, ...]) -> Float[Tensor, "*b"]:

@@ -24,15 +24,19 @@ from reenact.geometry.mesh_map import LEAST_AREA
 
 ALL_STRETCHED = 4.0
 """A photo's pixel drawn over this many pixels of the result, in the worse direction, counts as 1; one over one as 0."""
-OPENS_MORE = 1.5
-"""An opening is nothing new below this multiple of the photo's (teeth that are there can be stretched) ..."""
-NEW_MOUTH, NEW_EYE = (0.02, 0.06), (0.02, 0.05)
-"""... and is a hole when it exceeds that by so much, in eye distances: from not at all to fully."""
+OPENS_MORE = (0.01, 0.04)
+"""By so much, in eye distances, a mouth or eye must open further than the photo's to have a hole: not at all, fully."""
+SHUT = (0.025, 0.05)
+"""A photo's opening of so much, in eye distances, shows nothing of what lies within; all of it."""
+HOLE_EDGE = 0.15
+"""Share of what the photo shows of an opening over which the hole beside it begins."""
 OPENINGS = (
-    (INNER_LIPS_UPPER, INNER_LIPS_LOWER, NEW_MOUTH),
-    (RIGHT_EYE_UPPER, RIGHT_EYE_LOWER, NEW_EYE),
-    (LEFT_EYE_UPPER, LEFT_EYE_LOWER, NEW_EYE),
+    (INNER_LIPS_UPPER, INNER_LIPS_LOWER),
+    (RIGHT_EYE_LOWER, RIGHT_EYE_UPPER),
+    (LEFT_EYE_LOWER, LEFT_EYE_UPPER),
 )
+"""Two edges each. What lies between keeps its distance from the first, and the other covers or uncovers it: teeth hang
+from the skull as the upper lip does, and the upper lid slides over the eye."""
 MOUTH, EYES, RING = 1, (2, 3), 4
 EDGE = 1e-4
 """Barycentric coordinates may be this negative: neighbours overlap rather than leave a gap between them."""
@@ -62,8 +66,13 @@ def sheet_flow(
         weights = _barycentric(xy.take(chosen, 2), np.where(solid, area, 1.0).take(chosen))
         top = _top(weights[..., :-1], low.take(drawn, 1), high.take(drawn, 1), map_size)
         source = (sheet.points[:, :2] * scale).T.take(_corners().take(chosen, 1), axis=1)
-        flags = _flags(source, weights, triangle_kinds().take(chosen), photo_mesh_px, mesh_px)
-    return _offsets(source, weights, top, scale, map_size), flags.take(top, 1).reshape(-1, map_size, map_size)
+        flags = _flags(source, weights, triangle_kinds().take(chosen)).take(top, 1)
+        of_pixel = np.concatenate([weights, source]).take(top, 2)
+        at = _at(of_pixel[:3], map_size)
+        covered = top < len(drawn)
+        _slide(at, flags, np.where(covered, chosen.take(top), -1), photo_mesh_px, mesh_px)
+    offsets = _offsets(of_pixel[3:], at, covered, scale, map_size)
+    return offsets, flags.reshape(-1, map_size, map_size)
 
 
 @lru_cache(maxsize=16)
@@ -132,20 +141,13 @@ def _top(
 
 
 def _flags(
-    source: Float[np.ndarray, "2 3 t"],
-    weights: Float[np.ndarray, "3 3 t"],
-    kind: Int[np.ndarray, " t"],
-    photo_mesh: Float[np.ndarray, "478 3"],
-    mesh: Float[np.ndarray, "478 3"],
+    source: Float[np.ndarray, "2 3 t"], weights: Float[np.ndarray, "3 3 t"], kind: Int[np.ndarray, " t"]
 ) -> Float32[np.ndarray, "5 t"]:
-    """Each triangle's; the last one stands for none."""
-    mouth, *eyes = _new_openings(photo_mesh, mesh)
-    flags = np.empty((5, len(kind)), np.float32)
+    """Each triangle's, no holes yet; the last one stands for none."""
+    flags = np.zeros((5, len(kind)), np.float32)
     flags[0] = _area(source) <= LEAST_AREA
     flags[0, -1] = 1
-    flags[1] = _stretched(source, weights)
-    flags[2] = (kind == MOUTH) * mouth
-    flags[3] = (kind == EYES[0]) * eyes[0] + (kind == EYES[1]) * eyes[1]
+    flags[1] = _stretched(source, weights) * ((kind == 0) | (kind == RING))
     flags[4] = kind == RING
     return flags
 
@@ -158,46 +160,98 @@ def _stretched(source: Float[np.ndarray, "2 3 t"], weights: Float[np.ndarray, "3
     return np.clip(np.log(np.maximum(least, 1e-12)) * (-0.5 / np.log(ALL_STRETCHED)), 0, 1)
 
 
-def _new_openings(photo: Float[np.ndarray, "478 3"], wanted: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "3"]:
-    """How much of a hole the mouth and the two eyes are: 0..1."""
-    upper, lower, starts, counts, none, full = _opening_edges()
-    meshes = np.stack([photo, wanted])
-    gap = meshes.take(upper, 1) - meshes.take(lower, 1)
+def _at(weights: Float[np.ndarray, "3 3 p"], size: int) -> Float[np.ndarray, "3 p"]:
+    """Each pixel's weights of its triangle's corners; they sum to 1."""
+    index = np.arange(float(size))
+    weights = weights.reshape(3, 3, size, size)
+    at = weights[0] * index
+    at += weights[1] * index[:, None]
+    at += weights[2]
+    np.clip(at, 0, 1, out=at)
+    at /= np.maximum(at.sum(0), 1e-6)
+    return at.reshape(3, -1)
+
+
+def _slide(
+    at: Float[np.ndarray, "3 p"],
+    flags: Float32[np.ndarray, "5 p"],
+    triangle: Int[np.ndarray, " p"],
+    photo: Float[np.ndarray, "478 3"],
+    wanted: Float[np.ndarray, "478 3"],
+) -> None:
+    """In place: within mouth and eyes what lies at the same distance from the edge that it hangs on; and the holes.
+
+    Args:
+        at: weights of the corners.
+        flags: get their holes.
+        triangle: which one each pixel shows; -1 for none.
+        photo, wanted: landmarks.
+    """
+    number, near, far = corner_sides()
+    inside = np.flatnonzero(number.take(triangle) * (triangle >= 0))
+    which, triangle = number.take(triangle.take(inside)), triangle.take(inside)
+    before, now = _how_open(np.stack([photo, wanted]))
+    near, far, weights = near.take(triangle, 1), far.take(triangle, 1), at.take(inside, 1)
+    on_near, on_far = (weights * near).sum(0), (weights * far).sum(0)
+    share = on_far / np.maximum(on_near + on_far, 1e-9)
+    moved = share * (now / np.maximum(before, 1e-3)).take(which - 1)
+    unseen = np.maximum((1 - _step(before, SHUT)).take(which - 1), _step(moved, (1, 1 + HOLE_EDGE)))
+    flags[np.where(which == 1, 2, 3), inside] = _step(now - before, OPENS_MORE).take(which - 1) * unseen
+    moved = np.minimum(moved, 1)
+    change = np.where(far, moved / np.maximum(share, 1e-9), 1)
+    change = np.where(near, (1 - moved) / np.maximum(1 - share, 1e-9), change)
+    at[:, inside] = weights * change
+
+
+@cache
+def corner_sides() -> tuple[Int[np.ndarray, " t"], np.ndarray, np.ndarray]:
+    """Of each triangle: 1 + which of `OPENINGS` it belongs to (0: none); (3, T) which corners lie on its first edge, and
+    which on its second. The ends of an opening lie on neither."""
+    corners, kinds = sheet_triangles(), triangle_kinds()
+    number, near, far = np.zeros(len(corners), np.int64), np.zeros(corners.shape, bool), np.zeros(corners.shape, bool)
+    for i, (kind, (fixed, moving)) in enumerate(zip((MOUTH, *EYES), OPENINGS, strict=True)):
+        here = kinds == kind
+        number[here] = i + 1
+        near[here] = np.isin(corners[here], fixed[1:-1])
+        far[here] = np.isin(corners[here], moving[1:-1])
+    return number, np.ascontiguousarray(near.T), np.ascontiguousarray(far.T)
+
+
+def _step(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """0 up to the first end, 1 from the second on, smooth between."""
+    low, high = ends
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _how_open(meshes: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 3"]:
+    """Mean distance between the two edges of each opening, in inter-ocular distances."""
+    fixed, moving, starts, counts = _opening_edges()
+    gap = meshes.take(fixed, 1) - meshes.take(moving, 1)
     gap = np.add.reduceat(np.sqrt((gap * gap).sum(-1)), starts, 1) / counts
     eyes = meshes[:, 263] - meshes[:, 33]
-    before, now = gap / np.maximum(np.sqrt((eyes * eyes).sum(-1, keepdims=True)), 1e-6)
-    t = np.clip((now - OPENS_MORE * before - none) / (full - none), 0, 1)
-    return t * t * (3 - 2 * t)
+    return gap / np.maximum(np.sqrt((eyes * eyes).sum(-1, keepdims=True)), 1e-6)
 
 
 @cache
 def _opening_edges() -> tuple[np.ndarray, ...]:
-    """Vertices of the upper and of the lower edges; where each opening's begin, how many there are; its limits."""
-    upper, lower = (np.concatenate([opening[i][1:-1] for opening in OPENINGS]) for i in (0, 1))
+    """Vertices of all first and of all second edges; where each opening's begin, and how many there are."""
+    fixed, moving = (np.concatenate([opening[i][1:-1] for opening in OPENINGS]) for i in (0, 1))
     counts = np.array([len(opening[0]) - 2 for opening in OPENINGS])
-    none, full = np.array([limits for *_, limits in OPENINGS]).T
-    return upper, lower, counts.cumsum() - counts, counts, none, full
+    return fixed, moving, counts.cumsum() - counts, counts
 
 
 def _offsets(
-    source: Float[np.ndarray, "2 3 t"],
-    weights: Float[np.ndarray, "3 3 t"],
-    top: Int[np.ndarray, " p"],
+    source: Float[np.ndarray, "2 3 p"],
+    at: Float[np.ndarray, "3 p"],
+    covered: np.ndarray,
     scale: float,
     size: int,
 ) -> Float32[np.ndarray, "2 h w"]:
-    of_pixel = np.concatenate([weights, source]).take(top, 2).reshape(5, 3, size, size)
     index = np.arange(float(size))
-    at = of_pixel[0]
-    at *= index
-    at += of_pixel[1] * index[:, None]
-    at += of_pixel[2]
-    np.clip(at, 0, 1, out=at)
-    at /= np.maximum(at.sum(0), 1e-6)
     offset = np.empty((2, size, size))
     for axis, own in enumerate((index, index[:, None])):
-        place = of_pixel[3 + axis]
-        place *= at
-        np.subtract(place.sum(0), own - (0.5 * scale - 0.5), out=offset[axis])
-    offset *= (top < weights.shape[-1] - 1).reshape(size, size) * (2 / size)
+        place = (source[axis] * at).sum(0).reshape(size, size)
+        np.subtract(place, own - (0.5 * scale - 0.5), out=offset[axis])
+    offset *= covered.reshape(size, size) * (2 / size)
     return offset.astype(np.float32)
