@@ -47,7 +47,8 @@ class MeshFlow:
         flow_ndc: offsets, docs/conventions.md.
         flags: in [0, 1], in the order of `FLAGS`. "hidden": the photo shows the surface from behind, or there is none.
             "stretched": the photo has too few pixels there. "mouth", "eyes": places in an opening that the photo
-            does not show; what the flow finds is skin. "beyond": outside the face, where hair and background follow the head.
+            does not show; what the flow finds is skin. "beyond": outside the face, where hair and background follow
+            the head.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]

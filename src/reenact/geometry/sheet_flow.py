@@ -205,8 +205,10 @@ def _slide(
 
 @cache
 def corner_sides() -> tuple[Int[np.ndarray, " t"], np.ndarray, np.ndarray]:
-    """Of each triangle: 1 + which of `OPENINGS` it belongs to (0: none); (3, T) which corners lie on its first edge, and
-    which on its second. The ends of an opening lie on neither."""
+    """Of each triangle: 1 + which of `OPENINGS` it belongs to (0: none).
+
+    And (3, T) which of its corners lie on the opening's first edge, and which on its second; the ends lie on neither.
+    """
     corners, kinds = sheet_triangles(), triangle_kinds()
     number, near, far = np.zeros(len(corners), np.int64), np.zeros(corners.shape, bool), np.zeros(corners.shape, bool)
     for i, (kind, (fixed, moving)) in enumerate(zip((MOUTH, *EYES), OPENINGS, strict=True)):
