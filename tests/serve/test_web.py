@@ -238,7 +238,7 @@ def test_a_face_is_chosen_by_click(page, tmp_path):
     face = demo_photo()[:256, 100:356]
     write_image(tmp_path / "two.png", np.ascontiguousarray(np.concatenate([face, face[:, ::-1]], axis=1)))
     page.set_input_files("#photos input[type=file]", tmp_path / "two.png")
-    page.wait_for_selector("#face:visible")
+    page.wait_for_selector("#face label:visible:has-text('2, from the left')")
     picture = page.locator("#faces img")
     for share, number in ((0.75, 2), (0.25, 1)):
         box = picture.bounding_box()
