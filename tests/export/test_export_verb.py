@@ -21,7 +21,7 @@ def checkpoint_of(model, kind, folder):
     [
         (["hybrid", "--precision", "int8"], "give a pack with --data"),
         (["warp"], "'warp' cannot be exported"),
-        (["shape-encoder"], "no weights of the shape encoder"),
+        (["shape-encoder", "--weights", "nowhere"], "nowhere holds no weights"),
         (["nobody"], "there is no model 'nobody'"),
     ],
 )
