@@ -19,7 +19,7 @@ from reenact.export.graph import Graph
 from reenact.export.runtimes import Precision, Runtime
 from reenact.export.simplify import simplified
 from reenact.models.oneshot import SHAPE_ENCODER, Shape, ShapeEncoder, ShapeEncoderConfig
-from reenact.nn.checkpoint import read_checkpoint
+from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
 NAME = "shape-encoder"
 _GRAPH = "shape"
@@ -61,9 +61,13 @@ def load_shape_encoder(
 def read_shape_encoder(weights: str | os.PathLike[str] | None) -> tuple[ShapeEncoder, str]:
     """The encoder of a checkpoint, in evaluation mode, and the checkpoint's digest.
 
+    Args:
+        weights: the checkpoint's folder; None for the weights that ship.
+
     Raises:
-        CheckpointError: no folder was given, or it holds something else.
+        CheckpointError: the folder holds something else.
     """
+    weights = weights or shipped_checkpoint(NAME)
     if weights is None:
         raise CheckpointError("no weights of the shape encoder ship with this release; give its folder with --weights")
     checkpoint = read_checkpoint(weights)
