@@ -249,22 +249,26 @@ def test_live(served, photo, jpeg, face):
 
 
 def test_live_never_lags(served, photo, jpeg):
-    """Pictures come five times as fast as they can be drawn: the old ones are dropped, and results stay fresh."""
+    """Pictures come several times as fast as they can be drawn: the old ones are dropped, and results stay fresh."""
     sent = {}
     with served.client(served.key) as client, client.live(client.add_target([photo]), size=256) as live:
         for _ in range(3):
             live.step(jpeg)
-        began = time.monotonic()
-        live.step(jpeg)
-        drawing_s = time.monotonic() - began
+        times_s = []
+        for _ in range(9):
+            began = time.monotonic()
+            live.step(jpeg)
+            times_s.append(time.monotonic() - began)
+        # The way there and back included; drawing alone, picture after picture, is several times as fast.
+        drawing_s, began = min(times_s), time.monotonic()
 
         def send():
-            for number in itertools.count(5):
+            for number in itertools.count(13):
                 if time.monotonic() - began > 2.5:
                     return
                 sent[number] = time.monotonic()
                 live.send(jpeg)
-                time.sleep(drawing_s / 5)
+                time.sleep(drawing_s / 25)
 
         sender = threading.Thread(target=send)
         sender.start()
@@ -276,8 +280,7 @@ def test_live_never_lags(served, photo, jpeg):
         sender.join()
         counts = live.statistics()
     assert numbers == sorted(set(numbers))
-    # How many depends on the machine: drawing may go faster once it is warm.
-    assert counts["dropped"] == counts["received"] - counts["drawn"] > 0
+    assert counts["dropped"] == counts["received"] - counts["drawn"] > len(sent) / 4
     # A queue of all pictures would have made the last ones seconds old.
     assert np.median(ages) < 6 * drawing_s
     assert np.median(ages[-5:]) < 8 * drawing_s
