@@ -22,7 +22,7 @@ from reenact.models.oneshot import (
     draw_warped,
     warped_photo,
 )
-from reenact.models.oneshot.fusion_objective import total_variation
+from reenact.models.oneshot.fusion_objective import lost_db, total_variation
 from reenact.models.oneshot.objective import model_checkpoint
 from reenact.models.zoo import ZOO, model_of
 from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -87,14 +87,22 @@ def inputs(generator, batch):
     return face, torch.tensor(np.stack(warped)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
+def decibels(ours, truth, mask):
+    """Of each picture, over the pixels of the mask."""
+    off = ((ours - truth) ** 2 * mask).flatten(1).sum(1) / (3 * mask.flatten(1).sum(1))
+    return 20 * torch.log10(2 / off.sqrt())
+
+
 def test_each_term_by_hand(decoder):
     generator, folder = decoder
     batch = pairs()
     mask = torch.ones_like(batch.mask)
     mask[..., : SIZE // 4] = 0
     batch = dataclasses.replace(batch, mask=mask)
-    objective = made(folder, pixel=3, perceptual=5, smooth=7)
+    objective = made(folder, pixel=3, perceptual=5, smooth=7, guard=11)
     face, warped = inputs(generator, batch)
+    # Near to what is drawn, so that taking anything from the warp loses.
+    batch = dataclasses.replace(batch, truth=0.9 * face + 0.1 * batch.truth)
     parsing, vgg = batch.driver_maps[MapKind.PARSING], build_features(VGG)
     with torch.no_grad():
         share = copy.deepcopy(objective.N)(face, warped, parsing)
@@ -111,11 +119,14 @@ def test_each_term_by_hand(decoder):
         expected["perceptual"] = sum(layers) / len(layers)
         across, down = share[..., 1:] - share[..., :-1], share[..., 1:, :] - share[..., :-1, :]
         expected["smooth"] = across.abs().mean() + down.abs().mean()
+        fused_db, *inputs_db = (decibels(one, batch.truth, mask * parsing[:, :1]) for one in (image, face, warped))
+        expected["guard"] = (torch.maximum(*inputs_db) - fused_db).clamp(min=0).mean()
+        assert expected["guard"] > 0
     step = objective.generator_step(batch)
     assert step.parts.keys() == expected.keys()
     for name, part in step.parts.items():
         torch.testing.assert_close(part, expected[name], rtol=1e-4, atol=1e-6, msg=name)
-    whole = 3 * expected["pixel"] + 5 * expected["perceptual"] + 7 * expected["smooth"]
+    whole = 3 * expected["pixel"] + 5 * expected["perceptual"] + 7 * expected["smooth"] + 11 * expected["guard"]
     torch.testing.assert_close(step.loss, whole, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(step.drawn, image)
 
@@ -163,6 +174,17 @@ def test_smoothness_by_hand():
     assert total_variation(mask).item() == pytest.approx(2 / 4 + 1 / 3)
 
 
+def test_what_is_lost_by_hand():
+    truth = torch.zeros(2, 3, SIZE, SIZE)
+    mask = torch.zeros(2, 1, SIZE, SIZE)
+    mask[..., 4:] = 1
+    outside = torch.where(mask > 0, 0.0, 5.0)
+    better, worse = truth + 0.1 + outside, truth + 0.4 + outside
+    # Twice the better one's error is 6.02 dB; half of it is no loss.
+    fused = truth + torch.tensor([0.2, 0.05])[:, None, None, None]
+    assert lost_db(fused, (worse, better), truth, mask).item() == pytest.approx(20 * np.log10(2) / 2, abs=1e-4)
+
+
 def test_pictures_and_measures(decoder):
     generator, folder = decoder
     objective, batch = made(folder), pairs()
@@ -180,6 +202,10 @@ def test_pictures_and_measures(decoder):
     for name, picture in (("psnr", image), ("decoder_psnr", face), ("warp_psnr", warped)):
         error = (picture - batch.truth).square().flatten(1).mean(1)
         torch.testing.assert_close(measured[name], (10 * torch.log10(4 / error)).mean(), rtol=1e-4, atol=1e-4)
+    inside = batch.driver_maps[MapKind.PARSING][:, :1]
+    fused_db, *inputs_db = (decibels(one, batch.truth, inside) for one in (image, face, warped))
+    lost = (torch.maximum(*inputs_db) - fused_db).clamp(min=0).mean()
+    torch.testing.assert_close(measured["lost"], lost, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(measured["warped_share"], share.mean(), rtol=1e-4, atol=1e-5)
 
 

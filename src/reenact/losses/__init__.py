@@ -20,7 +20,7 @@ from reenact.losses.gan import (
 )
 from reenact.losses.objective import MapsNeeded, Objective, Step
 from reenact.losses.perceptual import FeatureNetwork, feature_distance, perceptual_loss
-from reenact.losses.pixel import masked_psnr, truth_outside, weighted_l1
+from reenact.losses.pixel import masked_psnr, psnr_of_each, truth_outside, weighted_l1
 
 __all__ = [
     "VGG16_IMAGENET",
@@ -44,6 +44,7 @@ __all__ = [
     "least_squares_generator",
     "masked_psnr",
     "perceptual_loss",
+    "psnr_of_each",
     "truth_outside",
     "weighted_l1",
 ]

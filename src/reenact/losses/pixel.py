@@ -38,13 +38,20 @@ def truth_outside(
     return mask * drawn + (1 - mask) * truth
 
 
-def masked_psnr(
+def psnr_of_each(
     ours: Float[Tensor, "b c h w"], theirs: Float[Tensor, "b c h w"], mask: Float[Tensor, "b 1 h w"]
-) -> Float[Tensor, ""]:
-    """Of pictures in [-1, 1] where the mask is, dB; mean over the pictures. To watch training by.
+) -> Float[Tensor, " b"]:
+    """Of pictures in [-1, 1] where the mask is, dB.
 
     Papers' tables are made with `reenact.metrics`, which models do not see.
     """
     error = (ours.float() - theirs).square().mean(dim=1, keepdim=True)
     mean = (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-    return (10 * torch.log10(4 / mean.clamp_min(1e-10))).mean()
+    return 10 * torch.log10(4 / mean.clamp_min(1e-10))
+
+
+def masked_psnr(
+    ours: Float[Tensor, "b c h w"], theirs: Float[Tensor, "b c h w"], mask: Float[Tensor, "b 1 h w"]
+) -> Float[Tensor, ""]:
+    """The mean of `psnr_of_each`: to watch training by."""
+    return psnr_of_each(ours, theirs, mask).mean()

@@ -22,6 +22,7 @@ from reenact.losses import (
     build_features,
     masked_psnr,
     perceptual_loss,
+    psnr_of_each,
     truth_outside,
     weighted_l1,
 )
@@ -46,6 +47,8 @@ class FusionObjectiveConfig(BaseModel):
     perceptual: float = Field(default=1, ge=0)
     smooth: float = Field(default=1, ge=0)
     """Of the mask's total variation, so that no seams are drawn that do not pay."""
+    guard: float = Field(default=0.5, ge=0)
+    """Of the decibels that a picture's face lies below the better of the two it is made from."""
     parts: PartWeights = PartWeights()
     features: FeatureNetworkConfig | None = None
     """VGG16, or what stands in for it; None where it weighs nothing."""
@@ -89,7 +92,7 @@ class FusionObjective(Objective[PairBatch]):
         return self.N
 
     def generator_step(self, batch: PairBatch) -> Step:
-        """`25 L_pixel + L_perceptual + L_smooth`, with the config's weights."""
+        """`25 L_pixel + L_perceptual + L_smooth + L_guard / 2`, with the config's weights."""
         face, warped = self._inputs(batch)
         parsing = batch.driver_maps[MapKind.PARSING]
         mask = self.N(face, warped, parsing)
@@ -98,6 +101,7 @@ class FusionObjective(Objective[PairBatch]):
         parts = {
             "pixel": weighted_l1(fused, batch.truth, batch.mask * self.config.parts.of(parsing)),
             "smooth": total_variation(mask),
+            "guard": lost_db(image, (face, warped), batch.truth, batch.mask * parsing[:, :1]),
         }
         for network in self._features:
             network.to(fused.device)
@@ -122,12 +126,18 @@ class FusionObjective(Objective[PairBatch]):
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
-        """`psnr`, and that of the decoder's picture and of the warp alone, dB; the warp's mean share of the pixels."""
+        """`psnr`, and that of the decoder's picture and of the warp alone, dB; the warp's mean share of the pixels.
+
+        `lost`: what `lost_db` says of the face.
+        """
         face, warped = self._inputs(batch)
-        mask = generator(face, warped, batch.driver_maps[MapKind.PARSING])
-        pictures = {"psnr": blend(mask, warped, face), "decoder_psnr": face, "warp_psnr": warped}
+        parsing = batch.driver_maps[MapKind.PARSING]
+        mask = generator(face, warped, parsing)
+        image = blend(mask, warped, face)
+        pictures = {"psnr": image, "decoder_psnr": face, "warp_psnr": warped}
         measured = {name: masked_psnr(picture, batch.truth, batch.mask) for name, picture in pictures.items()}
-        return measured | {"warped_share": mask.float().mean()}
+        lost = lost_db(image, (face, warped), batch.truth, batch.mask * parsing[:, :1])
+        return measured | {"lost": lost, "warped_share": mask.float().mean()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `OneShot` loads: the decoder as it was, with this FusionNet."""
@@ -149,6 +159,17 @@ class FusionObjective(Objective[PairBatch]):
             wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
             warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
         return decoder.decode(found.z, found.maps, parsing), torch.cat(warped)
+
+
+def lost_db(
+    fused: Float[Tensor, "b 3 h w"],
+    inputs: tuple[Float[Tensor, "b 3 h w"], ...],
+    truth: Float[Tensor, "b 3 h w"],
+    mask: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, ""]:
+    """How far each picture's masked PSNR lies below its best input's, 0 where it does not; the mean, dB."""
+    best = torch.stack([psnr_of_each(picture, truth, mask) for picture in inputs]).amax(0)
+    return (best - psnr_of_each(fused, truth, mask)).clamp_min(0).mean()
 
 
 def total_variation(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
