@@ -10,8 +10,10 @@ from reenact.geometry.contours import (
     INNER_LIPS,
     INNER_LIPS_LOWER,
     INNER_LIPS_UPPER,
+    LEFT_EYE,
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
+    RIGHT_EYE,
 )
 from reenact.geometry.mesh_flow import (
     FLAGS,
@@ -111,6 +113,29 @@ def test_flow_finds_the_photos_landmarks():
     np.testing.assert_allclose(place + offset, photo[seen, :2], atol=0.3)
 
 
+@pytest.mark.parametrize("look_px", [2.5, -2.0])
+def test_eyes_look_where_they_shall(look_px):
+    """The irises are found in the photo, along the eyes; around the eyes nothing moves."""
+    photo, wanted = face((6, 2, 3)), face((6, 2, 3))
+    wanted[468:, 0] += look_px
+    found = flow(photo, wanted).flow_ndc
+    for centre, corners in ((468, (33, 133)), (473, (362, 263))):
+        axis = photo[corners[1], :2] - photo[corners[0], :2]
+        axis /= np.linalg.norm(axis)
+        for share in (0.0, 0.6, -0.6):
+            on_iris = share * np.linalg.norm(photo[centre + 1, :2] - photo[centre, :2]) * axis
+            place = torch.tensor(wanted[centre, :2] + on_iris).float()
+            grid = ((place + 0.5) * 2 / SIDE - 1)[None, None, None]
+            offset = torch.nn.functional.grid_sample(found, grid, align_corners=False)[0, :, 0, 0] * SIDE / 2
+            assert (place + offset).numpy() @ axis == pytest.approx((photo[centre, :2] + on_iris) @ axis, abs=0.4)
+    moved_px = found[0].abs().amax(0).numpy() * SIDE / 2
+    eyes = np.zeros_like(moved_px, bool)
+    for lids in (RIGHT_EYE, LEFT_EYE):
+        low, high = wanted[list(lids), :2].min(0) - 1, wanted[list(lids), :2].max(0) + 2
+        eyes[int(low[1]) : int(high[1]), int(low[0]) : int(high[0])] = True
+    assert moved_px[~eyes].max() < 0.02
+
+
 @pytest.mark.parametrize("map_size", [32, 64, 97])
 def test_one_by_one_equals_together(map_size):
     # Up to profiles, whose far cheeks are covered, folded or missing; some half outside; opened, closed and crossed.
@@ -119,6 +144,7 @@ def test_one_by_one_equals_together(map_size):
     def any_face(turned):
         shift = rng.normal(0, SIDE / 12, 2)
         points = face(rng.normal(0, turned, 3), lips=rng.uniform(-0.1, 0.2), shift_px=shift)
+        points[468:, :2] += rng.normal(0, 2, 2)
         return (points - SIDE / 2) * rng.uniform(0.5, 1.3) + SIDE / 2 + rng.normal(0, 0.4, points.shape)
 
     photos, wanted = (torch.tensor(np.stack([any_face(turned) for _ in range(24)])).float() for turned in (20, 30))

@@ -115,9 +115,14 @@ def contour_pair(
     """The photo, to be redrawn with the outline of another person (`other_mesh`, any picture's pixels)."""
     wanted = with_outline_of(mesh, other_mesh)
     truth = draw_sheet(photo, face_sheet(mesh, len(photo)), wanted, map_size=len(photo))
-    mask = np.zeros(photo.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [np.round(wanted[list(FACE_OVAL), :2]).astype(np.int32)], (255,))
-    return Pair(PairKind.CONTOUR, identity, photo[None], mesh[None], truth, wanted, mask)
+    return Pair(PairKind.CONTOUR, identity, photo[None], mesh[None], truth, wanted, _inside(wanted, len(photo)))
+
+
+def _inside(mesh: Float[np.ndarray, "478 3"], side: int) -> UInt8[np.ndarray, "s s"]:
+    """255 inside of the face's outline."""
+    mask = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(mask, [np.round(mesh[list(FACE_OVAL), :2]).astype(np.int32)], (255,))
+    return mask
 
 
 def warp_back_pair(
@@ -127,6 +132,7 @@ def warp_back_pair(
     expression: tuple[Float[np.ndarray, "478 3"], Float[np.ndarray, "478 3"]],
     *,
     targets: int,
+    face_only: bool = False,
     rng: np.random.Generator,
 ) -> Pair:
     """The real photo as the truth, and K warps of it as targets.
@@ -137,6 +143,8 @@ def warp_back_pair(
         expression: two frames of a clip, in mean pose; their difference is laid on the photo. Each target takes a
             random part of it.
         targets: K.
+        face_only: the truth counts inside the face alone. Around it, only the warp is undone: that hair, ears and
+            background move as the warp has them is not true, and a model that begins with the warp must not learn it.
         rng: draws the turns.
     """
     sheet = face_sheet(mesh, len(photo))
@@ -154,5 +162,5 @@ def warp_back_pair(
         )
         pictures.append(draw_sheet(photo, sheet, warped, map_size=len(photo)))
         meshes.append(warped)
-    everywhere = np.full(photo.shape[:2], 255, np.uint8)
-    return Pair(PairKind.WARP_BACK, identity, np.stack(pictures), np.stack(meshes), photo, mesh, everywhere)
+    mask = _inside(mesh, len(photo)) if face_only else np.full(photo.shape[:2], 255, np.uint8)
+    return Pair(PairKind.WARP_BACK, identity, np.stack(pictures), np.stack(meshes), photo, mesh, mask)

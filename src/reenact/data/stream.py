@@ -29,8 +29,8 @@ from reenact.data.shards import Sample
 from reenact.data.shares import Share, SharedStream, interleaved
 from reenact.geometry import fit_similarity, mean_face
 
-_WINDOW = 128
-"""Frames of a clip decoded at a time (5 s at 25 frames/s); decoding, not pairing, is what costs."""
+_STRETCH = 64
+"""Frames of each of the two stretches of a clip that are decoded at a time; decoding, not pairing, is what costs."""
 _FRAMES_PER_PAIR = 2
 _OPEN_CLIPS = 4
 """Windows that a worker draws from at the same time, so that a batch mixes people."""
@@ -50,6 +50,7 @@ class PairSettings:
             photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
         opening: share of clip pairs, where the clip allows, whose driver opens a mouth that the targets do not.
+        warp_back_face_only: see `warp_back_pair`.
         people: identities to take pairs of; empty for all. Anybody may still lend an outline to contour pairs.
         photos: of a person, at most so many are used; None for all.
     """
@@ -61,6 +62,7 @@ class PairSettings:
     )
     least_gap_s: float = 1.0
     opening: float = 0.0
+    warp_back_face_only: bool = False
     people: tuple[str, ...] = ()
     photos: int | None = None
 
@@ -155,9 +157,7 @@ class PairStream(SharedStream):
         )
 
     def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[Pair]:
-        usable = np.flatnonzero(sample.seen)
-        first = int(rng.integers(max(1, len(usable) - _WINDOW + 1)))
-        numbers = usable[first : first + _WINDOW]
+        numbers = _stretches(sample.landmarks, np.flatnonzero(sample.seen), rng)
         size = self._settings.size
         frames = sample.frames(numbers.tolist(), size=size)
         meshes, times_s = sample.landmarks_at(size)[numbers], sample.times_s[numbers]
@@ -194,7 +194,15 @@ class PairStream(SharedStream):
             identity, photo, mesh = self._photo(row)
             clip = bank[int(rng.integers(len(bank)))]
             before, after = clip[rng.integers(len(clip), size=2)]
-            yield warp_back_pair(identity, photo, mesh, (before, after), targets=self._settings.targets, rng=rng)
+            yield warp_back_pair(
+                identity,
+                photo,
+                mesh,
+                (before, after),
+                targets=self._settings.targets,
+                face_only=self._settings.warp_back_face_only,
+                rng=rng,
+            )
 
     def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
         """Shapes in mean pose from some clips; without any the mean face, which differs from itself by nothing."""
@@ -208,6 +216,26 @@ class PairStream(SharedStream):
                 heads = fit_similarity(mean.points, meshes, mean.weights)
                 bank.append(heads.inverse().apply(meshes.astype(np.float64)))
         return bank or [mean.points[None].astype(np.float64)]
+
+
+def _stretches(
+    meshes: Float[np.ndarray, "t 478 3"], usable: Int[np.ndarray, " n"], rng: np.random.Generator
+) -> Int[np.ndarray, " m"]:
+    """Two stretches of the clip, the second drawn with a chance that grows with its distance in pose and expression.
+
+    Within a few seconds most heads hardly turn.
+    """
+    if len(usable) <= 2 * _STRETCH:
+        return usable
+    starts = np.arange(len(usable) - _STRETCH + 1)
+    # Far enough from one end that there is room for the other.
+    first = int(rng.choice(starts[(starts >= _STRETCH) | (starts <= len(starts) - 1 - _STRETCH)]))
+    starts = starts[np.abs(starts - first) >= _STRETCH]
+    middle = _STRETCH // 2
+    here = meshes[usable[first + middle]].astype(np.float64)
+    distance = np.linalg.norm(meshes[usable[starts + middle]] - here, axis=2).mean(1)
+    second = int(rng.choice(starts, p=distance / distance.sum())) if distance.any() else int(rng.choice(starts))
+    return np.concatenate([usable[start : start + _STRETCH] for start in sorted((first, second))])
 
 
 def _first_of_each(rows: Int[np.ndarray, " n"], names: np.ndarray, most: int) -> Int[np.ndarray, " m"]:

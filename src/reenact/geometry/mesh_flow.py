@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reenact.geometry.contours import FACE_OVAL
 from reenact.geometry.face_sheet import FACE_REACH, HEAD_DEPTH, RING_LEVELS, face_sheet, sheet_triangles
+from reenact.geometry.gaze_shift import EYE_POINTS, gaze_shift_px
 from reenact.geometry.mean_face import mean_face
 from reenact.geometry.mesh_map import LEAST_AREA, inverse_map
 from reenact.geometry.sheet_flow import (
@@ -107,9 +108,13 @@ def _drawn_together(
     place_weights, holes = _slid(place_weights, triangle, photo_mesh, mesh)
     of_pixel = source.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 6)).unflatten(2, (3, 2))
     place = torch.einsum("npc,npcd->npd", place_weights, of_pixel) + (0.5 * scale - 0.5)
-    offset = torch.where(found[..., None], place - torch.stack([x, y], -1), 0.0)
-
     kind = _triangle_kinds(photo.device)[triangle]
+    pixel = torch.stack([x, y], -1)
+    for eye, points in zip(EYES, EYE_POINTS, strict=True):
+        seen, wanted = (((one[:, list(points), :2] + 0.5) * scale - 0.5) for one in (photo_mesh, mesh))
+        place = place + (kind == eye)[..., None] * gaze_shift_px(pixel, place, seen, wanted)
+    offset = torch.where(found[..., None], place - pixel, 0.0)
+
     hidden = ((_area(source) <= LEAST_AREA).gather(1, triangle) | ~found).double()
     stretched = _stretched(source, weights).gather(1, triangle).nan_to_num()
     stretched = torch.where((kind == 0) | (kind == RING), stretched, 0.0)

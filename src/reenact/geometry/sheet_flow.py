@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int
 
 from reenact.core import MESH_POINTS
@@ -20,6 +21,7 @@ from reenact.geometry.contours import (
     RIGHT_EYE_UPPER,
 )
 from reenact.geometry.face_sheet import FaceSheet, face_sheet, sheet_triangles
+from reenact.geometry.gaze_shift import EYE_POINTS, gaze_shift_px
 from reenact.geometry.mesh_map import LEAST_AREA
 
 ALL_STRETCHED = 4.0
@@ -70,8 +72,10 @@ def sheet_flow(
         of_pixel = np.concatenate([weights, source]).take(top, 2)
         at = _at(of_pixel[:3], map_size)
         covered = top < len(drawn)
-        _slide(at, flags, np.where(covered, chosen.take(top), -1), photo_mesh_px, mesh_px)
+        triangle = np.where(covered, chosen.take(top), -1)
+        _slide(at, flags, triangle, photo_mesh_px, mesh_px)
     offsets = _offsets(of_pixel[3:], at, covered, scale, map_size)
+    _turn_eyes(offsets, triangle, photo_mesh_px, mesh_px, side)
     return offsets, flags.reshape(-1, map_size, map_size)
 
 
@@ -241,6 +245,25 @@ def _opening_edges() -> tuple[np.ndarray, ...]:
     fixed, moving = (np.concatenate([opening[i][1:-1] for opening in OPENINGS]) for i in (0, 1))
     counts = np.array([len(opening[0]) - 2 for opening in OPENINGS])
     return fixed, moving, counts.cumsum() - counts, counts
+
+
+def _turn_eyes(
+    offsets: Float32[np.ndarray, "2 h w"],
+    triangle: Int[np.ndarray, " p"],
+    photo: Float[np.ndarray, "478 3"],
+    wanted: Float[np.ndarray, "478 3"],
+    side: int,
+) -> None:
+    """`gaze_shift_px`, in place; arguments as for `_slide`."""
+    size = offsets.shape[-1]
+    kind = triangle_kinds().take(triangle) * (triangle >= 0)
+    for eye, points in zip(EYES, EYE_POINTS, strict=True):
+        y, x = np.divmod(np.flatnonzero(kind == eye), size)
+        pixels = (np.stack([x, y], -1) + 0.5) * (side / size) - 0.5
+        places = pixels + offsets[:, y, x].T * (side / 2)
+        parts = (pixels, places, photo[list(points), :2], wanted[list(points), :2])
+        shift = gaze_shift_px(*(torch.from_numpy(part.astype(np.float64)) for part in parts))
+        offsets[:, y, x] += shift.numpy().T * (2 / side)
 
 
 def _offsets(

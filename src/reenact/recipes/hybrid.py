@@ -65,7 +65,7 @@ def _hybrid(name: str, model: HybridConfig) -> RunConfig:
     return RunConfig(
         recipe=name,
         objective=HybridObjectiveConfig(model=model, features=_VGG),
-        data=PairData(size=128, targets=1, mix=mix, opening=0.35),
+        data=PairData(size=128, targets=1, mix=mix, opening=0.35, warp_back_face_only=True),
         optimizers=Optimizers(
             generator_lr=1.5e-3, discriminator_lr=5e-4, betas=(0.5, 0.99), clip_norm=5, final_factor=0.1
         ),

@@ -52,6 +52,8 @@ class PairData(_Settings):
     """Targets of a clip are this far from the true picture, where the clip is long enough."""
     opening: float = Field(default=0.0, ge=0, le=1)
     """Share of clip pairs whose true picture shows a mouth that opens."""
+    warp_back_face_only: bool = False
+    """The true picture of a warp-back pair counts inside the face alone."""
     people: tuple[str, ...] = ()
     """Identities to learn from; empty for all."""
     photos: int | None = Field(default=None, ge=1)
