@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -111,6 +112,16 @@ class TestWarpBackPair:
         pairs = [warp_back_pair("a", photo, mesh, expression, targets=2, rng=np.random.default_rng(7)) for _ in "ab"]
         assert (pairs[0].targets == pairs[1].targets).all()
         assert (pairs[0].target_mesh == pairs[1].target_mesh).all()
+
+    def test_the_truth_may_count_in_the_face_alone(self, astronaut, expression):
+        photo, mesh = astronaut
+        made = {"targets": 1, "face_only": True}
+        pair = warp_back_pair("a", photo, mesh, expression, **made, rng=np.random.default_rng(0))
+        outline = cv2.convexHull(mesh[:468, :2].astype(np.float32))
+        y, x = np.mgrid[:SIZE, :SIZE]
+        inside = [[cv2.pointPolygonTest(outline, (float(a), float(b)), True) for a in x[0]] for b in y[:, 0]]
+        assert pair.mask[np.array(inside) > 3].min() == 255
+        assert pair.mask[np.array(inside) < -1].max() == 0
 
     def test_targets_differ_in_pose(self, astronaut, expression):
         photo, mesh = astronaut

@@ -14,7 +14,7 @@ from reenact.core import ReenactError
 from reenact.data.items import Split
 from reenact.data.pairs import PairKind
 from reenact.data.shards import INDEX, Sample
-from reenact.data.stream import PairSettings, PairStream, batch_loader, pictures_m1p1
+from reenact.data.stream import PairSettings, PairStream, _stretches, batch_loader, pictures_m1p1
 
 SIZE = 64
 ONLY = {kind: PairSettings(size=SIZE, mix={kind: 1.0}) for kind in PairKind}
@@ -226,3 +226,29 @@ def test_bad_settings_are_refused():
         PairSettings(targets=0)
     with pytest.raises(ValueError, match="weights of a mix"):
         PairSettings(mix={PairKind.CLIP: -1.0})
+
+
+def test_pairs_come_from_two_stretches_far_apart_in_pose():
+    # The head turns in the last quarter only.
+    meshes = np.random.default_rng(0).normal(0, 0.1, (800, 478, 3)).astype(np.float32)
+    meshes[600:, :, 0] += 30
+    usable = np.flatnonzero(np.arange(800) % 10 < 9)
+    rng = np.random.default_rng(1)
+    turned = 0
+    for _ in range(200):
+        numbers = _stretches(meshes, usable, rng)
+        place = np.searchsorted(usable, numbers)
+        assert (usable[place] == numbers).all()
+        assert len(np.unique(numbers)) == 128
+        assert np.count_nonzero(np.diff(place) != 1) <= 1
+        turned += (meshes[numbers, 0, 0] > 15).any()
+    # Of two independent stretches about half would; of one long one a third.
+    assert turned > 170
+
+
+@pytest.mark.parametrize("count", [2, 64, 128, 129, 130, 200])
+def test_stretches_of_short_clips(count):
+    meshes = np.zeros((count, 478, 3), np.float32)
+    for seed in range(20):
+        numbers = _stretches(meshes, np.arange(count), np.random.default_rng(seed))
+        assert len(np.unique(numbers)) == min(count, 128)
