@@ -8,7 +8,7 @@ import torch
 
 from reenact.core import ReenactError
 from reenact.evaluation import Entry, Protocol, Way, export, open_predictions, read_all
-from reenact.evaluation.drawing import Curve, _ticks, contact_sheet, heat_over, plot
+from reenact.evaluation.drawing import Curve, _ticks, contact_sheet, plot
 from reenact.evaluation.export import draw, drawn_at
 from reenact.evaluation.figures import attention_figure, comparison_grid, failure_gallery, pose_curve, pose_distance
 from reenact.evaluation.transfer import Wanted
@@ -110,16 +110,6 @@ def test_ticks_are_round_and_inside(low, high):
     assert low <= ticks[0]
     assert ticks[-1] <= high
     assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
-
-
-def test_heat_is_brightest_where_the_map_is():
-    picture = np.full((64, 64, 3), 100, np.uint8)
-    heat = np.zeros((8, 8), np.float32)
-    heat[2, 5] = 1
-    shown = heat_over(picture, heat, 1.0).sum(axis=2)
-    y, x = np.unravel_index(shown.argmax(), shown.shape)
-    assert abs(y - 20) < 8
-    assert abs(x - 44) < 8
 
 
 def test_empty_cells_stay_white():

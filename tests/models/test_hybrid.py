@@ -14,7 +14,14 @@ from reenact.geometry.contours import OUTER_LIPS_UPPER
 from reenact.geometry.mesh_flow import FLAGS, mesh_flow
 from reenact.maps import draw_maps
 from reenact.models.contract import Needs
-from reenact.models.hybrid import Hybrid, HybridConfig, HybridGenerator, HybridObjective, HybridObjectiveConfig
+from reenact.models.hybrid import (
+    Hybrid,
+    HybridConfig,
+    HybridGenerator,
+    HybridObjective,
+    HybridObjectiveConfig,
+    photo_use,
+)
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
 from reenact.models.hybrid.discriminator import PartsDiscriminator, part_crops
 from reenact.models.hybrid.growth import grown
@@ -429,3 +436,89 @@ def test_overshoot_is_cut_off():
     drawn = model.synthesize(code, DriverFrame(mesh.numpy(), {RASTER: raster}))
     assert drawn.max() == 1
     assert np.isfinite(drawn.numpy()).all()
+
+
+# Which places of the photos a drawing is made of.
+
+
+def used(generator, k=1, **changes):
+    raster_x, mesh_x, photos, rasters_y, mesh_y = inputs(2, k, lips=0.2, **changes)
+    with torch.inference_mode():
+        code = generator.encode(photos, rasters_y, mesh_y)
+        return generator.decode(code, raster_x, mesh_x), photo_use(generator, code, raster_x, mesh_x), (code, mesh_x)
+
+
+def given_slowly(flow, amounts):
+    """Each place takes its amount from the four places around the one that the flow names."""
+    size = len(amounts)
+    out = np.zeros((size, size))
+    for row, column in np.ndindex(size, size):
+        x, y = np.clip((column, row) + flow[:, row, column] * size / 2, 0, size - 1)
+        left, top = min(int(x), size - 2), min(int(y), size - 2)
+        for i, j in np.ndindex(2, 2):
+            out[top + i, left + j] += amounts[row, column] * (1 - abs(y - top - i)) * (1 - abs(x - left - j))
+    return out
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_what_is_taken_is_what_the_flow_finds_there(k):
+    generator = stirred(made())
+    drawing, use, (code, mesh_x) = used(generator, k)
+    mesh = generator.place(code, mesh_x, torch.device("cpu")).flow_ndc.unflatten(0, (2, k))
+    size = use.taken.shape[-1]
+    assert use.taken.shape == (2, k, size, size)
+    mask = torch.nn.functional.avg_pool2d(drawing.mask, drawing.mask.shape[-1] // size)[:, 0]
+    for frame, photo in np.ndindex(2, k):
+        flow = (mesh[frame, photo] + drawing.flow_ndc[frame]).double().numpy()
+        kept = (drawing.weights[frame, photo] * mask[frame]).double().numpy() / size**2
+        # The mask is averaged down with a wider filter.
+        off = np.abs(given_slowly(flow, kept) - use.taken[frame, photo].numpy())
+        assert off.mean() < 0.02 / size**2
+    torch.testing.assert_close(use.taken.sum((1, 2, 3)), drawing.mask.mean((1, 2, 3)), atol=2e-3, rtol=0)
+
+
+def test_attention_sums_to_one_over_all_photos():
+    generator = stirred(made())
+    _, use, _ = used(generator, 3)
+    assert use.looked.shape == (2, 3, 8, 8)
+    torch.testing.assert_close(use.looked.sum((1, 2, 3)), torch.ones(2))
+    assert not generator.trunk.attention._forward_hooks
+
+
+def test_attention_is_what_the_block_gave():
+    """By hand: another block, whose attention is all on one place."""
+    generator = made()
+
+    class There(torch.nn.Module):
+        def forward(self, h8, coarse):
+            weights = torch.zeros(len(h8), *h8.shape[-2:], coarse.shape[1], *coarse.shape[-2:])
+            weights[..., 1, 2, 5] = 1
+            return h8, weights
+
+    generator.trunk.attention = There()
+    _, use, _ = used(generator, 2)
+    assert (use.looked[:, 1, 2, 5] == 1).all()
+
+
+def test_the_first_of_two_alike_gives_most():
+    raster_x, mesh_x, photos, rasters_y, mesh_y = inputs(1, 1)
+    twice = [part.expand(-1, 2, *part.shape[2:]) for part in (photos, rasters_y, mesh_y)]
+    generator = made()
+    with torch.no_grad():
+        use = photo_use(generator, generator.encode(*twice), raster_x, mesh_x)
+    first, second = use.taken.sum((0, 2, 3))
+    assert first > 2.7 * second > 0  # e^1, and e^9 beyond the face
+
+
+@pytest.mark.parametrize("changes", [{"attention": False}, {"fusion": False}])
+def test_ablations(changes):
+    _, use, _ = used(made(**changes), 2)
+    assert (use.looked is None) == (not changes.get("attention", True))
+    assert (use.taken.sum() == 0) == (not changes.get("fusion", True))
+
+
+def test_the_network_is_left_as_it_was():
+    generator = HybridGenerator(config()).eval()
+    first, again = used(generator)[0], used(generator)[0]
+    assert all(p.grad is None for p in generator.parameters())
+    assert torch.equal(first.image, again.image)

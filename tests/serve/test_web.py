@@ -21,6 +21,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")
 WAIT_MS = 60_000
+TABS = ["Animate", "Live", "Edit", "Compare", "Inspect"]
 
 
 @pytest.fixture(scope="module")
@@ -224,13 +225,70 @@ def test_sliders_change_the_picture_and_are_saved(page, tmp_path):
     page.wait_for_function("Math.abs(document.querySelector('#edit-yaw input[type=range]').value - 10) < 1")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_tabs_are_seen_on_a_phone(browser, page_url, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(page_url, timeout=WAIT_MS)
+    page.wait_for_selector("#animate")
+    # Inside the page's width, and not covered: they are what a finger meets near their corners.
+    page.wait_for_function(
+        """names => names.every(name => {
+            const tab = [...document.querySelectorAll("[role=tab]")].find(one => one.innerText === name);
+            tab?.scrollIntoView({ block: "center" });
+            const box = tab?.getBoundingClientRect();
+            return box && box.left >= 0 && box.right <= 390 && box.width > 30 && box.height > 30
+                && document.elementFromPoint(box.left + 2, box.top + 2) === tab
+                && document.elementFromPoint(box.right - 2, box.bottom - 2) === tab;
+        })""",
+        arg=TABS,
+        timeout=20_000,
+    )
+    for name in reversed(TABS):
+        open_tab(page, name)
+        page.wait_for_selector(f"[role=tab][aria-selected=true]:text-is('{name}')")
+    context.close()
+
+
 @pytest.mark.slow
-def test_two_ways_side_by_side(page):
+def test_ways_side_by_side_and_where_they_come_from(page):
     choose_example(page)
     open_tab(page, "Compare")
     page.get_by_label("blink").last.check()
     page.click("#compare")
     page.wait_for_function("[...document.querySelectorAll('video')].filter(v => v.videoWidth === 256).length === 2")
+    # Of the two models that ship, one can tell.
+    page.wait_for_function("document.querySelectorAll('#compare-origins img').length === 3")
+    origins = page.locator("#compare-origins")
+    assert origins.locator("h3").all_inner_texts() == ["hybrid, relative"]
+    moment = page.locator("#compare-moment input[type=range]")
+    last_s = float(moment.get_attribute("max"))
+    assert float(moment.input_value()) == pytest.approx(last_s / 2, abs=0.05)
+    heats = origins.locator("img").last
+    before = heats.get_attribute("src")
+    moment.focus()
+    page.keyboard.press("Home")
+    origins.get_by_text("0.00 s", exact=True).wait_for()
+    assert heats.get_attribute("src") != before
+
+    page.locator("#compare-ways").get_by_label("hybrid, relative").uncheck()
+    page.locator("#compare-ways").get_by_label("warp, absolute").check()
+    page.click("#compare")
+    page.wait_for_selector("#compare-said .re-note:has-text('None of the ways chosen')")
+    assert not origins.is_visible()
+
+
+@pytest.mark.slow
+def test_a_photo_that_drives_has_no_moment_to_choose(page, tmp_path):
+    write_image(tmp_path / "me.png", demo_photo())
+    choose_example(page)
+    open_tab(page, "Compare")
+    driver = page.get_by_role("tabpanel").filter(has_text="Ways to draw").locator("input[type=file]")
+    driver.set_input_files(tmp_path / "me.png")
+    page.wait_for_selector("#compare-motion label:has-text('my file').selected")
+    page.click("#compare")
+    page.wait_for_selector("#compare-origins img")
+    assert not page.locator("#compare-moment").is_visible()
 
 
 @pytest.mark.slow

@@ -281,11 +281,12 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
 
 def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: SetList) -> None:
     from reenact.evaluation.figures import attention_figure
+    from reenact.inference.attention import has_photo_maps
     from reenact.media import write_image
     from reenact.models import create_model
 
     model = create_model(entry.model, entry.weights)
-    if model.name != "marionette":
+    if not has_photo_maps(model):
         raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
     args.out.mkdir(parents=True, exist_ok=True)
     figure = attention_figure(model, sets.sets[: args.attention], packs, entry.way(sets.protocol), entry.transformer)

@@ -114,16 +114,6 @@ def plot(
     return np.asarray(canvas, np.uint8)
 
 
-def heat_over(picture: UInt8[np.ndarray, "s s 3"], heat: Float[np.ndarray, "u v"], brightest: float) -> Picture:
-    """A picture in grey with a map laid over it in colour, `brightest` being the value of the brightest one."""
-    size = len(picture)
-    wide = cv2.resize(np.asarray(heat, np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-    share = np.clip(wide / max(brightest, 1e-12), 0, 1)
-    colours = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)
-    return np.asarray(cv2.addWeighted(grey, 0.4, np.ascontiguousarray(colours), 0.6, 0), np.uint8)
-
-
 def _text_band(texts: Sequence[str], width_px: int) -> Picture:
     band = np.full((_TEXT_PX, width_px * len(texts), 3), 255, np.uint8)
     for i, text in enumerate(texts):

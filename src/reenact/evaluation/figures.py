@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from reenact.core import DriverFrame, TargetSet
-from reenact.evaluation.drawing import Curve, Picture, contact_sheet, heat_over, plot
+from reenact.evaluation.drawing import Curve, Picture, contact_sheet, plot
 from reenact.evaluation.packs import Packs
 from reenact.evaluation.predictions import read_prediction
 from reenact.evaluation.protocols import ImageSet
@@ -18,10 +18,10 @@ from reenact.evaluation.scores import SCORES, Better
 from reenact.evaluation.scoring import DRIVER_COPY, TARGET_COPY, Scored
 from reenact.evaluation.transfer import Wanted, Way
 from reenact.geometry import head_angles
+from reenact.inference.attention import has_photo_maps, heat_over, photo_maps
 from reenact.maps import draw_maps
 from reenact.metrics import angle_errors, bootstrap_interval
 from reenact.models import ReenactmentModel
-from reenact.models.marionette import MarioNETte, attention_received
 
 _BINS = 6
 RESAMPLES = 300
@@ -141,9 +141,9 @@ def attention_figure(
     Raises:
         ValueError: the model has no attention.
     """
-    if not isinstance(model, MarioNETte):
+    size = model.resolution
+    if size is None or not has_photo_maps(model):
         raise ValueError(f"the model '{model.name}' has no attention to show")
-    size = model.generator.config.resolution
     wanted = Wanted(packs, size, way, transformer)
     targets = packs.target.pictures((f for one in sets for f in one.targets), size)
     drivers = packs.driver.pictures((one.driver for one in sets), size)
@@ -156,14 +156,12 @@ def attention_figure(
         with torch.inference_mode():
             maps = draw_maps(model.needs.maps, torch.from_numpy(meshes), size)
             code = model.encode_target(TargetSet(shown, meshes, maps))
-            raster = draw_maps(model.needs.maps, torch.from_numpy(mesh), size)
-            received = attention_received(model.generator.attention_maps(code, raster[model.generator.config.raster]))[
-                0
-            ].numpy()
-            result = model.synthesize(code, DriverFrame(mesh, raster))[0]
-        pairs = zip(images, received, strict=True)
+            driver = DriverFrame(mesh, draw_maps(model.needs.maps, torch.from_numpy(mesh), size))
+            result = model.synthesize(code, driver)[0]
+        received = photo_maps(model, code, driver)[-1]
+        pairs = zip(images, received.shares, strict=True)
         # One scale for all targets: their shares are what the figure is about.
-        overlaid = [p for image, heat in pairs for p in (image, heat_over(image, heat, float(received.max())))]
+        overlaid = [p for image, heat in pairs for p in (image, heat_over(image, heat, received.brightest))]
         drawn = result.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
         rows.append([*overlaid, drivers[one.driver], np.ascontiguousarray(drawn)])
     k = len(sets[0].targets)

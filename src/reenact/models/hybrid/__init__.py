@@ -1,5 +1,6 @@
 """The hybrid: geometry moves the photo's own pixels, a small network fills what geometry cannot."""
 
+from reenact.models.hybrid.attention import PhotoUse, photo_use
 from reenact.models.hybrid.config import HybridConfig
 from reenact.models.hybrid.discriminator import PartsDiscriminator
 from reenact.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator
@@ -14,4 +15,6 @@ __all__ = [
     "HybridObjective",
     "HybridObjectiveConfig",
     "PartsDiscriminator",
+    "PhotoUse",
+    "photo_use",
 ]

@@ -69,7 +69,7 @@ class Desk:
         self.looker = Looker()
         self.motions = shipped_motions()
         self._works: dict[tuple[str, str], Work[Any]] = {}
-        self._reenactors: dict[str, tuple[object, Reenactor]] = {}
+        self._kept: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
     def models(self) -> dict[str, str]:
@@ -114,15 +114,23 @@ class Desk:
     def reenactor(self, visitor: str, use: str, person: Person, model: str, max_side: int) -> Reenactor:
         """With its target set; the last one of a visitor is kept for each use."""
         key = (person, model, max_side)
-        with self._lock:
-            kept = self._reenactors.get(f"{visitor} {use}")
+        kept = self.kept(visitor, use)
         if kept is not None and kept[0] == key:
             return kept[1]
         made = Reenactor(model, weights=self.settings.weights.get(model), max_side=max_side)
         made.set_target(list(person.photos), face=person.face)
-        with self._lock:
-            self._reenactors[f"{visitor} {use}"] = key, made
+        self.keep(visitor, use, (key, made))
         return made
+
+    def keep(self, visitor: str, use: str, what: object) -> None:
+        """Something of a visitor's until the page is closed, in place of the last for that use."""
+        with self._lock:
+            self._kept[visitor, use] = what
+
+    def kept(self, visitor: str, use: str) -> Any:
+        """What was kept; None if there is nothing."""
+        with self._lock:
+            return self._kept.get((visitor, use))
 
     def begin(self, visitor: str, tab: str, job: Callable[[Progress], _Result]) -> Work[_Result]:
         """Start long work; what the visitor still has running in that tab is stopped."""
@@ -143,7 +151,7 @@ class Desk:
         """A visitor closed the page."""
         with self._lock:
             tabs = [tab for who, tab in self._works if who == visitor]
-            self._reenactors = {key: one for key, one in self._reenactors.items() if key.split()[0] != visitor}
+            self._kept = {key: one for key, one in self._kept.items() if key[0] != visitor}
         for tab in tabs:
             self.cancel(visitor, tab)
         shutil.rmtree(self.folder / "results" / visitor, ignore_errors=True)

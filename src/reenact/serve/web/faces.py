@@ -60,11 +60,11 @@ class SeenPhoto:
                 _label(picture, str(number), (left, top), colour, width)
         return picture
 
-    def crop(self, face: int | None) -> UInt8[np.ndarray, "s s 3"]:
+    def crop(self, face: int | None, side_px: int = _CROP_PX) -> UInt8[np.ndarray, "s s 3"]:
         """What moves."""
         number = min(face or self.largest(), len(self.meshes))
         size = (self.picture.shape[1], self.picture.shape[0])
-        return face_crop(self.meshes[number - 1], size=_CROP_PX, picture_px=size).cut(self.picture)
+        return face_crop(self.meshes[number - 1], size=side_px, picture_px=size).cut(self.picture)
 
 
 class Looker:

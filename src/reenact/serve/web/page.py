@@ -21,7 +21,8 @@ def build(desk: Desk, studio: Studio) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False, title="reenact", delete_cache=(600, _KEEP_S)) as page:
         gr.HTML(_TITLE)
         person = who.build(desk)
-        with gr.Tabs(elem_id="tabs"):
+        # All are seen on a phone, too: no menu hides the last.
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Animate", id="animate"):
                 tab_animate.build(desk, person)
             with gr.Tab("Live", id="live"):

@@ -11,8 +11,11 @@ import gradio as gr
 
 from reenact.core import ReenactError
 from reenact.core.progress import Progress
-from reenact.inference import animate
+from reenact.inference import Reenactor, animate
+from reenact.models.zoo import ZOO
+from reenact.retarget import Transfer
 from reenact.serve.web.desk import Desk, Person
+from reenact.serve.web.origins import HEAT_PX, Origins, origins_of
 from reenact.serve.web.tab_animate import driver_file, motion_choice
 from reenact.serve.web.who import Who
 from reenact.serve.web.words import note, problem, progress
@@ -20,17 +23,23 @@ from reenact.serve.web.words import note, problem, progress
 TAB = "compare"
 MOST = 4
 _SIZE_PX = 256
+_TRANSFERS = ("relative", "absolute", "transformer")
+_ORIGIN = (
+    "Bright places of the photos went into the picture at this moment, dark ones did not. *Taken over*: pixels that "
+    "were moved into the picture; the rest of it is painted. *Looked at*: places that the network reads while it draws."
+)
+_NO_ORIGIN = (
+    "None of the ways chosen can tell which places of the photos its pictures come from; choose one of the hybrid."
+)
 
 
 def build(desk: Desk, who: Who) -> None:
     """The tab's parts, and what they do."""
-    ways = [
-        f"{model}, {transfer}" for model, transfer in product(desk.models(), ("relative", "absolute", "transformer"))
-    ]
+    ways = [f"{model}, {transfer}" for model, transfer in product(desk.models(), _TRANSFERS)]
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
             chosen = gr.CheckboxGroup(
-                ways, value=ways[:2], label=f"Ways to draw (two to {MOST})", elem_id="compare-ways",
+                ways, value=ways[:: len(_TRANSFERS)][:2], label=f"Ways to draw (two to {MOST})", elem_id="compare-ways",
                 info="Model, and how the movement is carried over: relative adds the driver's change, absolute copies "
                 "its face, transformer replaces the photo's expression.",
             )  # fmt: skip
@@ -46,12 +55,16 @@ def build(desk: Desk, who: Who) -> None:
             gr.Video(visible=False, autoplay=True, loop=True, buttons=["download"], height=300, min_width=240)
             for _ in range(MOST)
         ]
+    with gr.Column(visible=False) as origin:
+        gr.Markdown(f"### Where the picture comes from\n{_ORIGIN}", elem_id="compare-origin")
+        moment = gr.Slider(0, 1, step=0.01, label="Moment (seconds)", elem_id="compare-moment", buttons=[])
+        origin_of_ways = gr.HTML(elem_id="compare-origins")
 
     def run(
         photos: list[str] | None, face: int, ways: list[str], motion: str, driver: str | None, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
         visitor = str(request.session_hash)
-        yield {go: gr.update(interactive=False), stop: gr.update(interactive=True)}
+        yield {go: gr.update(interactive=False), stop: gr.update(interactive=True), origin: gr.update(visible=False)}
         try:
             if not 2 <= len(ways) <= MOST:
                 raise ReenactError(f"{len(ways)} ways are chosen; choose two to {MOST}")
@@ -59,12 +72,15 @@ def build(desk: Desk, who: Who) -> None:
             source = driver_file(desk, motion, driver)
             outputs = [desk.new_file(visitor, f"{way.replace(', ', '-')}.mp4") for way in ways]
 
-            def job(told: Progress) -> None:
+            def job(told: Progress) -> Origins | None:
                 targets = [Path(photo) for photo in person.photos]
                 for way, output in zip(ways, outputs, strict=True):
                     model, transfer = way.split(", ")
-                    options = desk.options(model, transfer, "crop", face=person.face, size=_SIZE_PX)
+                    options = desk.options(model, transfer, "crop", face=person.face, size=_side_px(model))
                     animate(targets, source, output, options, credentials=desk.credentials, progress=_Named(told, way))
+                crops = [one.crop(person.face, HEAT_PX) for one in desk.looker.look(person.photos)]
+                folder = desk.new_file(visitor, "driver")
+                return origins_of(_reenactors(desk, ways), targets, person.face, crops, source, folder, told)
 
             work = desk.begin(visitor, TAB, job)
             try:
@@ -72,7 +88,8 @@ def build(desk: Desk, who: Who) -> None:
                     yield {said: progress(what, share)}
             finally:
                 work.cancel()
-            work.result()
+            origins = work.result()
+            desk.keep(visitor, TAB, origins)
             # All at once, so that they begin, and repeat, together.
             named = [*zip(ways, outputs, strict=True), *[None] * (MOST - len(ways))]
             shown = {
@@ -81,7 +98,19 @@ def build(desk: Desk, who: Who) -> None:
                 else gr.update(visible=True, value=str(one[1]), label=one[0])
                 for place, one in zip(results, named, strict=True)
             }
-            yield {**shown, said: note("Each video is signed as synthetic, like every result.")}
+            signed = "Each video is signed as synthetic, like every result."
+            yield {**shown, said: note(signed if origins is not None else f"{signed}\n{_NO_ORIGIN}")}
+            if origins is not None:
+                times_s = origins.times_s
+                middle_s = round(float(times_s[len(times_s) // 2]), 2)
+                yield {
+                    origin: gr.update(visible=True),
+                    # A photo that drives has one moment, and a slider must have two.
+                    moment: gr.update(
+                        value=middle_s, maximum=round(float(times_s[-1]), 2) or 1, visible=len(times_s) > 1
+                    ),
+                    origin_of_ways: origins.at(middle_s),
+                }
         except Exception as error:
             yield {said: problem(desk.sentence(error))}
         yield {go: gr.update(interactive=True), stop: gr.update(interactive=False)}
@@ -89,12 +118,32 @@ def build(desk: Desk, who: Who) -> None:
     def cancel(request: gr.Request) -> None:
         desk.cancel(str(request.session_hash), TAB)
 
+    def look(moment_s: float, request: gr.Request) -> str:
+        origins: Origins | None = desk.kept(str(request.session_hash), TAB)
+        return "" if origins is None else origins.at(moment_s)
+
     go.click(
-        run, [who.photos, who.face, chosen, motion, driver], [go, stop, said, *results],
+        run, [who.photos, who.face, chosen, motion, driver],
+        [go, stop, said, *results, origin, moment, origin_of_ways],
         show_progress="hidden", concurrency_limit=1, concurrency_id="work",
     )  # fmt: skip
     stop.click(cancel, None, None, queue=False, show_progress="hidden")
+    moment.input(
+        look, moment, origin_of_ways, show_progress="hidden", trigger_mode="always_last", concurrency_id="origins"
+    )
     driver.upload(lambda: "my file", None, motion, show_progress="hidden")
+
+
+def _side_px(model: str) -> int | None:
+    """Alike where a model does not mind; else what it was trained at."""
+    return _SIZE_PX if ZOO[model].needs.any_resolution else None
+
+
+def _reenactors(desk: Desk, ways: list[str]) -> Iterator[tuple[str, Reenactor]]:
+    for way in ways:
+        model, transfer = way.split(", ")
+        weights = desk.settings.weights.get(model)
+        yield way, Reenactor(model, transfer=Transfer(transfer), weights=weights, size=_side_px(model))
 
 
 class _Named:
