@@ -46,9 +46,10 @@ def test_weights_stored_in_fp16(exported):
     assert (folder / "synthesize.bin").stat().st_size < 0.7 * whole.stat().st_size
 
 
-def test_bf16(exported, tmp_path):
+@pytest.mark.parametrize("name", ["hybrid", "marionette"])
+def test_bf16(name, exported, tmp_path):
     # The file is the same; only how it is computed differs.
-    model, fast = small("hybrid"), load_exported(changed(exported("hybrid"), tmp_path, precision="bf16"))
+    model, fast = small(name), load_exported(changed(exported(name), tmp_path, precision="bf16"))
     assert parity(model, fast, people(model, 1)).psnr > 40
 
 

@@ -8,7 +8,7 @@ import torch
 from conftest import people, small
 from reenact.core import ReenactError
 from reenact.export import fast, fast_model
-from reenact.export.runtimes import Runtime
+from reenact.export.runtimes import OnnxRunner, Precision, Runtime, onnx_providers
 
 
 @pytest.fixture
@@ -105,3 +105,28 @@ def test_models_without_a_network_come_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("REENACT_CACHE", str(tmp_path / "cache"))
     assert fast_model("warp").name == "warp"
     assert not (tmp_path / "cache").exists()
+
+
+def test_onnx_on_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("REENACT_CACHE", str(tmp_path))
+    both = ["CPUExecutionProvider", "AzureExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    found = onnx_providers(both, Precision.FP16)
+    assert [name for name, _ in found] == names
+    assert found[0][1]["trt_fp16_enable"] == "1"
+    assert found[0][1]["trt_engine_cache_path"].startswith(str(tmp_path))
+    assert onnx_providers(both, Precision.FP32)[0][1]["trt_fp16_enable"] == "0"
+    assert [name for name, _ in onnx_providers(both[:3], Precision.FP32)] == names[1:]
+    assert onnx_providers(both, Precision.INT8) == [("CPUExecutionProvider", {})]
+
+
+def test_providers_reach_onnx_runtime(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    given = []
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider", "CUDAExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, options, providers: given.append(providers))
+    with pytest.raises(AttributeError):  # what stands in for a session has no outputs
+        OnnxRunner(tmp_path / "graph.onnx")
+    assert given == [[("CUDAExecutionProvider", {}), ("CPUExecutionProvider", {})]]

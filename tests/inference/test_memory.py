@@ -65,41 +65,54 @@ def looped(path, pictures, frames, *, sound=False):
 
 
 class Watch:
-    """Largest resident size seen at any frame, MiB."""
+    """Resident size, MiB: the largest seen at any frame, and how much it grew after a step's tenth frame."""
 
     def __init__(self):
-        self.peak_mib = 0.0
+        self.peak_mib = self.growth_mib = self.tenth_mib = 0.0
 
     def start(self, what, done, total):
         pass
 
     def step(self, done, total):
-        self.peak_mib = max(self.peak_mib, psutil.Process().memory_info().rss / 2**20)
+        now_mib = psutil.Process().memory_info().rss / 2**20
+        self.peak_mib = max(self.peak_mib, now_mib)
+        if done == 10:
+            self.tenth_mib = now_mib
+        elif done > 10:
+            self.growth_mib = max(self.growth_mib, now_mib - self.tenth_mib)
 
     def end(self):
         pass
 
 
-def peaks_mib(folder, photo, pictures, lengths):
-    """Largest resident size of one job after the other."""
+def watched(folder, photo, pictures, lengths):
+    """One job after the other."""
     options = Options(size=64, max_side=128, provenance=False)
-    peaks = []
+    watches = []
     for frames in lengths:
-        watch = Watch()
+        watches.append(Watch())
         driver = looped(folder / "driver.mp4", pictures, frames)
-        report = animate([photo], driver, folder / "o.mp4", options, progress=watch)
+        report = animate([photo], driver, folder / "o.mp4", options, progress=watches[-1])
         assert report.frames == frames
-        peaks.append(watch.peak_mib)
-    return peaks
+    return watches
 
 
 def test_fifteen_times_the_frames_no_more_memory(tmp_path, photo, pictures):
     # In a fresh process: after a thousand other tests the allocator alone adds up to 50 MiB.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         # The first run loads what is loaded once.
-        peaks = pool.submit(peaks_mib, tmp_path, photo, pictures, (30, 30, 450)).result()
-    # 420 pictures of 256 x 256 would be 79 MiB.
-    assert peaks[2] - peaks[1] < 35, peaks
+        _, short, long = pool.submit(watched, tmp_path, photo, pictures, (30, 30, 450)).result()
+    # 420 pictures of 256 x 256 would be 79 MiB; within a job it is less than 1, and each job's threads add a few.
+    assert long.growth_mib < 10
+    assert long.peak_mib - short.peak_mib < 25
+
+
+@pytest.mark.slow
+def test_job_after_job_no_more_memory(tmp_path, photo, pictures):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        jobs = pool.submit(watched, tmp_path, photo, pictures, [30] * 12).result()
+    # Without `frugal` it is 70 to 100.
+    assert jobs[-1].peak_mib - jobs[1].peak_mib < 40, [job.peak_mib for job in jobs]
 
 
 @pytest.mark.slow

@@ -244,7 +244,7 @@ def graph_runners(
     for name, part in description["graphs"].items():
         path = Path(folder) / part["file"]
         if used is Runtime.ONNXRUNTIME:
-            runners[name] = OnnxRunner(path, threads=threads)
+            runners[name] = OnnxRunner(path, precision=precision, threads=threads)
         else:
             runners[name] = OpenVinoRunner(path, tuple(part["outputs"]), precision=precision, threads=threads)
     return runners, used

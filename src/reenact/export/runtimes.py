@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reenact.core import ReenactError
+from reenact.core.cache import cache_folder
 from reenact.export.graph import Graph
 
 _COMPILED = 4
@@ -33,7 +34,7 @@ class Precision(str, Enum):
 
     FP32 = "fp32"
     FP16 = "fp16"
-    """Weights are stored so; computed in float32."""
+    """Weights are stored so; computed in float32, but in half precision by TensorRT and by PyTorch on a GPU."""
     BF16 = "bf16"
     """Computed so, where the processor can."""
     INT8 = "int8"
@@ -100,22 +101,42 @@ class TorchRunner:
         return {name: one.float().cpu() for name, one in zip(self._outputs, found, strict=True)}
 
 
+def onnx_providers(available: Sequence[str], precision: Precision) -> list[tuple[str, dict[str, str]]]:
+    """What ONNX Runtime should compute with, the best first: TensorRT, CUDA, the CPU; each with its settings.
+
+    Building TensorRT's engine takes minutes, so that it is kept on disk. ONNX Runtime leaves out by itself what is
+    available by name alone, as TensorRT is without its libraries. int8 files are made for CPUs (unsigned activations).
+
+    Args:
+        available: `onnxruntime.get_available_providers()`.
+        precision: of the file.
+    """
+    engines = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache_folder() / "tensorrt")}
+    half = {"trt_fp16_enable": str(int(precision is Precision.FP16))}
+    wanted = {"TensorrtExecutionProvider": engines | half, "CUDAExecutionProvider": {}, "CPUExecutionProvider": {}}
+    if precision is Precision.INT8:
+        return [("CPUExecutionProvider", {})]
+    return [(name, settings) for name, settings in wanted.items() if name in available]
+
+
 class OnnxRunner:
-    """ONNX Runtime.
+    """ONNX Runtime, on a GPU where the installed one can (`onnxruntime-gpu`); see `onnx_providers`.
 
     Args:
         path: an ONNX file.
+        precision: of the file.
         threads: None for as many as PyTorch uses.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, precision: Precision = Precision.FP32, threads: int | None = None) -> None:
         need("onnxruntime", "fast", "running an ONNX file")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        providers = onnx_providers(onnxruntime.get_available_providers(), precision)
+        self._session = onnxruntime.InferenceSession(path, options, providers=providers)
         self._outputs = [one.name for one in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

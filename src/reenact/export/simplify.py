@@ -86,7 +86,10 @@ class Offer(nn.Module):
         _, channels, height, width = maps.shape
         places = maps.flatten(2).transpose(1, 2)
         position = positional_encoding(channels, height, width, device=maps.device).flatten(1).T
-        both = torch.cat([self.key(places) + self.key_position(position), self.value(places)], dim=-1)
+        value = self.value(places)
+        # What all places have in common is subtracted after mixing anyway; it would take bf16's few digits.
+        value = value - value.mean(dim=(0, 1))
+        both = torch.cat([self.key(places) + self.key_position(position), value], dim=-1)
         return both.transpose(1, 2).unflatten(2, (height, width))[None]
 
 

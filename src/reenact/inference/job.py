@@ -31,6 +31,7 @@ from reenact.export import ExportedModel
 from reenact.export.fast import Choice
 from reenact.inference.ahead import ahead
 from reenact.inference.composite import draw_landmarks, side_by_side
+from reenact.inference.memory import frugal
 from reenact.inference.recording import claim_of
 from reenact.inference.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
 from reenact.inference.report import Report, peak_memory_mib
@@ -134,7 +135,8 @@ def animate(
     """
     try:
         paths = [Path(target) for target in targets], Path(driver), Path(output)
-        return _Job(*paths, options, credentials, progress or Silent()).run()
+        with frugal():
+            return _Job(*paths, options, credentials, progress or Silent()).run()
     except (OSError, FFmpegError) as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
