@@ -113,15 +113,25 @@ class TestWarpBackPair:
         assert (pairs[0].targets == pairs[1].targets).all()
         assert (pairs[0].target_mesh == pairs[1].target_mesh).all()
 
-    def test_the_truth_may_count_in_the_face_alone(self, astronaut, expression):
+    @pytest.mark.parametrize("opens", [False, True])
+    def test_the_truth_may_count_in_the_face_alone(self, astronaut, opens):
+        """And not in a mouth that the target has more closed."""
         photo, mesh = astronaut
-        made = {"targets": 1, "face_only": True}
-        pair = warp_back_pair("a", photo, mesh, expression, **made, rng=np.random.default_rng(0))
-        outline = cv2.convexHull(mesh[:468, :2].astype(np.float32))
-        y, x = np.mgrid[:SIZE, :SIZE]
-        inside = [[cv2.pointPolygonTest(outline, (float(a), float(b)), True) for a in x[0]] for b in y[:, 0]]
-        assert pair.mask[np.array(inside) > 3].min() == 255
-        assert pair.mask[np.array(inside) < -1].max() == 0
+        before = mean_face().points
+        after = before.copy()
+        after[list(INNER_LIPS_LOWER[1:-1]), 1] += -0.1 if opens else 0.1
+        made = {"targets": 1, "face_only": True, "rng": np.random.default_rng(0)}
+        pair = warp_back_pair("a", photo, mesh, (before, after), **made)
+
+        def inside(vertices):
+            outline = cv2.convexHull(mesh[vertices, :2].astype(np.float32))
+            places = [[cv2.pointPolygonTest(outline, (x, y), True) for x in range(SIZE)] for y in range(SIZE)]
+            return np.array(places)
+
+        face, lips = inside(list(range(468))), inside([61, 0, 291, 17, 37, 267, 84, 314])
+        assert pair.mask[(face > 3) & (lips < -4)].min() == 255
+        assert pair.mask[face < -1].max() == 0
+        assert set(pair.mask[lips > 1].tolist()) == {0 if opens else 255}
 
     def test_targets_differ_in_pose(self, astronaut, expression):
         photo, mesh = astronaut

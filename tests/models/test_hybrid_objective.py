@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from reenact.core import DriverFrame, MapKind, PairBatch, TargetSet
 from reenact.geometry import mean_face
+from reenact.geometry.contours import OUTER_LIPS
 from reenact.losses import RandomVgg, TrainedFeatures, build_features
 from reenact.maps import draw_maps
 from reenact.models.hybrid import Hybrid, HybridConfig, HybridObjective, HybridObjectiveConfig
-from reenact.models.hybrid.objective import MOUTH, around
+from reenact.models.hybrid.objective import around
 from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
 
 SIZE = 64
@@ -178,7 +179,7 @@ def test_around_by_hand():
 
 def test_the_mouth_is_the_lips():
     mesh = faces(1, 0)[0]
-    lips = mesh[list(MOUTH), :2]
+    lips = mesh[list(OUTER_LIPS), :2]
     corners = mesh[[61, 291, 0, 17], :2]
     torch.testing.assert_close(lips.amin(0), corners.amin(0), atol=0.5, rtol=0)
     torch.testing.assert_close(lips.amax(0), corners.amax(0), atol=0.5, rtol=0)
@@ -300,7 +301,7 @@ def test_measures_by_hand():
     measured = objective.measure(objective.generator, batch)
     with torch.no_grad():
         drawn = drawing(objective, batch)
-    inside = batch.mask * (around(batch.driver_mesh, MOUTH, SIZE) > 0.5)
+    inside = batch.mask * (around(batch.driver_mesh, OUTER_LIPS, SIZE) > 0.5)
     for prefix, picture in (("", drawn.image), ("warp_", drawn.mesh_warped)):
         squares = (picture.clamp(-1, 1) - batch.truth).square().mean(1, keepdim=True)
         for name, place in (("psnr", batch.mask), ("mouth_psnr", inside)):

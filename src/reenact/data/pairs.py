@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 
 from reenact.core import OUTER_EYE_CORNERS
 from reenact.geometry import draw_sheet, face_sheet, in_mean_pose, turned, with_outline_of
-from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
+from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER, OUTER_LIPS
 from reenact.retarget import transfer_expression
 
 _LARGEST_TURN_DEG = np.array([22.0, 12.0, 10.0])
@@ -30,6 +30,10 @@ _LARGEST_SHIFT = 0.12
 _SCALES = (0.92, 1.08)
 _CLEARLY_OPEN = 0.06
 """Outer-eye distances by which a mouth must open more than at its most closed."""
+
+
+_OPENS = 0.01
+"""Outer-eye distances by which a mouth opens that is no longer the same."""
 
 
 class PairKind(str, Enum):
@@ -115,13 +119,15 @@ def contour_pair(
     """The photo, to be redrawn with the outline of another person (`other_mesh`, any picture's pixels)."""
     wanted = with_outline_of(mesh, other_mesh)
     truth = draw_sheet(photo, face_sheet(mesh, len(photo)), wanted, map_size=len(photo))
-    return Pair(PairKind.CONTOUR, identity, photo[None], mesh[None], truth, wanted, _inside(wanted, len(photo)))
+    return Pair(
+        PairKind.CONTOUR, identity, photo[None], mesh[None], truth, wanted, _inside(wanted, FACE_OVAL, len(photo))
+    )
 
 
-def _inside(mesh: Float[np.ndarray, "478 3"], side: int) -> UInt8[np.ndarray, "s s"]:
-    """255 inside of the face's outline."""
+def _inside(mesh: Float[np.ndarray, "478 3"], outline: tuple[int, ...], side: int) -> UInt8[np.ndarray, "s s"]:
+    """255 inside of some of the mesh's vertices, in the order in which they go around it."""
     mask = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(mask, [np.round(mesh[list(FACE_OVAL), :2]).astype(np.int32)], (255,))
+    cv2.fillPoly(mask, [np.round(mesh[list(outline), :2]).astype(np.int32)], (255,))
     return mask
 
 
@@ -143,8 +149,9 @@ def warp_back_pair(
         expression: two frames of a clip, in mean pose; their difference is laid on the photo. Each target takes a
             random part of it.
         targets: K.
-        face_only: the truth counts inside the face alone. Around it, only the warp is undone: that hair, ears and
-            background move as the warp has them is not true, and a model that begins with the warp must not learn it.
+        face_only: the truth counts inside the face alone, and without the mouth if it opens. Elsewhere only the warp
+            is undone, and a model that begins with the warp must not learn that hair, ears and background move as the
+            warp has them, or that teeth grow as a mouth opens.
         rng: draws the turns.
     """
     sheet = face_sheet(mesh, len(photo))
@@ -162,5 +169,9 @@ def warp_back_pair(
         )
         pictures.append(draw_sheet(photo, sheet, warped, map_size=len(photo)))
         meshes.append(warped)
-    mask = _inside(mesh, len(photo)) if face_only else np.full(photo.shape[:2], 255, np.uint8)
+    mask = np.full(photo.shape[:2], 255, np.uint8)
+    if face_only:
+        mask = _inside(mesh, FACE_OVAL, len(photo))
+        if (_mouth_opening(np.stack(meshes)) + _OPENS < _mouth_opening(mesh[None])).any():
+            mask &= ~_inside(mesh, OUTER_LIPS, len(photo))
     return Pair(PairKind.WARP_BACK, identity, np.stack(pictures), np.stack(meshes), photo, mesh, mask)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from reenact.core import MapKind, PairBatch
-from reenact.geometry.contours import LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
+from reenact.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from reenact.losses import (
     FeatureNetwork,
     FeatureNetworkConfig,
@@ -38,8 +38,6 @@ from reenact.models.hybrid.growth import grown_from
 from reenact.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
 from reenact.nn.checkpoint import Checkpoint, read_checkpoint
 
-MOUTH = (*OUTER_LIPS_UPPER, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-"""The lips' outer edge."""
 _BAND = 16
 """The band along the silhouette is this many times narrower than the picture."""
 _BETTER, _SURELY = 0.02, 0.01
@@ -165,7 +163,7 @@ class HybridObjective(Objective[PairBatch]):
     def place_weights(self, batch: PairBatch) -> Float[Tensor, "b 1 h w"]:
         """How much each place counts: mouth and eyes most, then the outline, then the rest (1)."""
         size = batch.truth.shape[-1]
-        parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (MOUTH, RIGHT_EYE, LEFT_EYE)], 1)
+        parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1)
         reach = size // _BAND // 2 * 2 + 1
         near = batch.driver_maps[MapKind.FACE_MASK]
         for window in ((reach, 1), (1, reach)):
@@ -193,7 +191,7 @@ class HybridObjective(Objective[PairBatch]):
         places = {
             "psnr": batch.mask,
             "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
-            "mouth_psnr": batch.mask * (around(batch.driver_mesh, MOUTH, size) > 0.5),
+            "mouth_psnr": batch.mask * (around(batch.driver_mesh, OUTER_LIPS, size) > 0.5),
         }
         measured = {"mask_mean": drawing.mask.float().mean()}
         warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
