@@ -48,7 +48,7 @@ class FusionObjectiveConfig(BaseModel):
     smooth: float = Field(default=1, ge=0)
     """Of the mask's total variation, so that no seams are drawn that do not pay."""
     guard: float = Field(default=0.5, ge=0)
-    """Of the decibels that a picture's face lies below the better of the two it is made from."""
+    """Of the decibels that the picture, and its face alone, lie below the better of the two it is made from."""
     parts: PartWeights = PartWeights()
     features: FeatureNetworkConfig | None = None
     """VGG16, or what stands in for it; None where it weighs nothing."""
@@ -101,7 +101,7 @@ class FusionObjective(Objective[PairBatch]):
         parts = {
             "pixel": weighted_l1(fused, batch.truth, batch.mask * self.config.parts.of(parsing)),
             "smooth": total_variation(mask),
-            "guard": lost_db(image, (face, warped), batch.truth, batch.mask * parsing[:, :1]),
+            "guard": self._lost(image, (face, warped), batch).sum(),
         }
         for network in self._features:
             network.to(fused.device)
@@ -128,22 +128,27 @@ class FusionObjective(Objective[PairBatch]):
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
         """`psnr`, and that of the decoder's picture and of the warp alone, dB; the warp's mean share of the pixels.
 
-        `lost`: what `lost_db` says of the face.
+        `lost`, `face_lost`: what `lost_db` says.
         """
         face, warped = self._inputs(batch)
-        parsing = batch.driver_maps[MapKind.PARSING]
-        mask = generator(face, warped, parsing)
+        mask = generator(face, warped, batch.driver_maps[MapKind.PARSING])
         image = blend(mask, warped, face)
         pictures = {"psnr": image, "decoder_psnr": face, "warp_psnr": warped}
         measured = {name: masked_psnr(picture, batch.truth, batch.mask) for name, picture in pictures.items()}
-        lost = lost_db(image, (face, warped), batch.truth, batch.mask * parsing[:, :1])
-        return measured | {"lost": lost, "warped_share": mask.float().mean()}
+        lost, face_lost = self._lost(image, (face, warped), batch)
+        return measured | {"lost": lost, "face_lost": face_lost, "warped_share": mask.float().mean()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `OneShot` loads: the decoder as it was, with this FusionNet."""
         (decoder,) = self._decoder
         tensors = decoder.state_dict() | {f"fusion.{name}": tensor for name, tensor in generator.state_dict().items()}
         return model_checkpoint(decoder.config.model_copy(update={"fusion": "learned"}), tensors)
+
+    @staticmethod
+    def _lost(image: Tensor, inputs: tuple[Tensor, ...], batch: PairBatch) -> Float[Tensor, "2"]:
+        """`lost_db` of the picture and of the face."""
+        places = batch.mask, batch.mask * batch.driver_maps[MapKind.PARSING][:, :1]
+        return torch.stack([lost_db(image, inputs, batch.truth, place) for place in places])
 
     @torch.no_grad()
     def _inputs(self, batch: PairBatch) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
