@@ -32,6 +32,7 @@ install_import_hook(
         "reenact.geometry.contours",
         "reenact.geometry.crop",
         "reenact.geometry.mean_face",
+        "reenact.geometry.gaze_shift",
         "reenact.geometry.mesh_flow",
         "reenact.geometry.mesh_map",
         "reenact.geometry.rotation",

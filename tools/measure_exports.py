@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from torch import Tensor
 from reenact.core import DriverFrame, Landmarks, MapKind, TargetSet
 from reenact.data import Split
 from reenact.data.pairs import PairKind
-from reenact.data.stream import PairSettings, PairStream
+from reenact.evaluation.pairs import PackPair, pairs_of_pack
 from reenact.export import Format, Precision, export_model, load_exported
 from reenact.maps import draw_maps
 from reenact.metrics import csim, m_psnr, psnr, ssim
@@ -42,15 +41,6 @@ APART = 4
 """Of the stream's pairs every fourth: those of one clip resemble each other."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A photo, a frame to draw, and what is seen there, (1, 3, s, s)."""
-
-    targets: TargetSet
-    driver: DriverFrame
-    truth: Tensor
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="hybrid, marionette or oneshot")
@@ -66,8 +56,10 @@ def main() -> None:
         model = kind(kind.config_type.lite()).eval()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
     else:
         model = create_model(args.model, args.weights)
-    pairs = list(islice(of_pack(model, args.data, Split.VAL), 0, APART * args.frames, APART))
-    calibration = [(p.targets, p.driver) for p in islice(of_pack(model, args.data, Split.TRAIN), CALIBRATION)]
+    # Two moments of a clip each.
+    seen, known = (pairs_of_pack(model, args.data, one, mix={PairKind.CLIP: 1.0}) for one in (Split.VAL, Split.TRAIN))
+    pairs = list(islice(seen, 0, APART * args.frames, APART))
+    calibration = [(pair.targets, pair.driver) for pair in islice(known, CALIBRATION)]
     judge = Judge(pairs)
     plain = pictures(model, pairs)
     whole = judge(plain)
@@ -83,17 +75,6 @@ def main() -> None:
         print(f"| {way} | {largest:.1e} | {mean:.1e} | {near:.1f} | {' | '.join(scores)} |", flush=True)
 
 
-def of_pack(model: ReenactmentModel, folder: Path, split: Split) -> Iterator[Pair]:
-    """Two moments of a clip each, of the size that the model mostly draws."""
-    own = model.resolution or 256
-    size = max(own, 256) if model.needs.any_resolution else own
-    for pair in PairStream(folder, PairSettings(size=size, mix={PairKind.CLIP: 1.0}), split=split, seed=0):
-        image, truth = (torch.as_tensor(one).float() / 127.5 - 1 for one in (pair["targets"], pair["truth"][None]))
-        seen, wanted = (np.asarray(one, np.float32) for one in (pair["target_mesh"], pair["driver_mesh"][None]))
-        drawn = [draw_maps(model.needs.maps, torch.from_numpy(one), size) for one in (seen, wanted)]
-        yield Pair(TargetSet(image, seen, drawn[0]), DriverFrame(wanted, drawn[1]), truth)
-
-
 def exported(
     model: ReenactmentModel, kind: Format, precision: Precision, calibration: Sequence[tuple[TargetSet, DriverFrame]]
 ) -> ReenactmentModel:
@@ -104,7 +85,7 @@ def exported(
 
 
 @torch.inference_mode()
-def pictures(model: ReenactmentModel, pairs: Sequence[Pair]) -> Tensor:
+def pictures(model: ReenactmentModel, pairs: Sequence[PackPair]) -> Tensor:
     """(N, 3, s, s), each drawn from its own photo."""
     return torch.cat([model.synthesize(model.encode_target(pair.targets), pair.driver) for pair in pairs])
 
@@ -112,7 +93,7 @@ def pictures(model: ReenactmentModel, pairs: Sequence[Pair]) -> Tensor:
 class Judge:
     """Pictures of the pairs against the truth: name -> mean over frames."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: Sequence[PackPair]) -> None:
         self._truth = torch.cat([pair.truth for pair in pairs])
         self._meshes = np.concatenate([pair.driver.mesh_px for pair in pairs])
         size = self._truth.shape[-1]

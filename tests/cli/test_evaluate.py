@@ -104,22 +104,29 @@ def test_bad_input_in_one_sentence(call, pack, tmp_path, arguments, said):
         call("run", "--data", pack, "--split", "train", "--sets", 2, *arguments, "--out", tmp_path)
 
 
-def test_attention_is_marionettes(call, pack, tmp_path):
-    data = ("--data", pack, "--split", "train", "--sets", 1, "--size", 128)
-    with pytest.raises(ReenactError, match="has no attention"):
-        call("export", *data, "--model", "warp", "--attention", 1, "--out", tmp_path)
-
-
-def test_marionette_draws_its_attention(call, pack, tmp_path):
+def write_weights(folder, name, **settings):
+    """Untrained."""
     import torch
 
-    from reenact.models.marionette import MarioNETte, MarioNETteConfig
+    from reenact.models import ZOO
     from reenact.nn.checkpoint import Checkpoint, write_checkpoint
 
     torch.manual_seed(0)
-    config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
-    weights = Checkpoint("marionette", config.model_dump(mode="json"), MarioNETte(config).state_dict())
-    write_checkpoint(tmp_path / "weights", weights)
+    config = ZOO[name].config_type(resolution=64, base_width=8, **settings)
+    write_checkpoint(folder, Checkpoint(name, config.model_dump(mode="json"), ZOO[name](config).state_dict()))
+
+
+def test_not_all_have_attention(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--sets", 1, "--size", 128, "--attention", 1, "--out", tmp_path / "out")
+    write_weights(tmp_path / "weights", "hybrid", attention=False)
+    for model in (("--model", "warp"), ("--model", "hybrid", "--weights", tmp_path / "weights")):
+        with pytest.raises(ReenactError, match="has no attention"):
+            call("export", *data, *model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_marionette_draws_its_attention(call, pack, tmp_path):
+    write_weights(tmp_path / "weights", "marionette", max_width=16)
     data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
     model = ("--model", "marionette", "--weights", tmp_path / "weights", "--attention", 2)
     call("export", *data, *model, "--k", 2, "--out", tmp_path / "out")

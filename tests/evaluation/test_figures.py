@@ -15,6 +15,7 @@ from reenact.evaluation.transfer import Wanted
 from reenact.geometry import resize
 from reenact.media import write_image
 from reenact.models import create_model
+from reenact.models.hybrid import Hybrid, HybridConfig
 from reenact.models.marionette import MarioNETte, MarioNETteConfig
 
 
@@ -119,15 +120,25 @@ def test_empty_cells_stay_white():
     assert sheet[20:, 32:].min() == 255
 
 
-def test_attention(sets_of, packs):
-    config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
+def small_hybrid(**changes):
     torch.manual_seed(0)
-    model = MarioNETte(config).eval()
+    return Hybrid(HybridConfig(resolution=64, base_width=8, attention_width=8, **changes)).eval()
+
+
+@pytest.mark.parametrize("name", ["marionette", "hybrid"])
+def test_attention(name, sets_of, packs):
+    torch.manual_seed(0)
+    config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
+    model = small_hybrid() if name == "hybrid" else MarioNETte(config).eval()
     sets = sets_of(Protocol.SELF, k=2, count=2)
     figure = attention_figure(model, sets.sets, packs, Way.TRUTH)
     assert figure.shape == (20 + 2 * 180, 6 * 160, 3)
+
+
+@pytest.mark.parametrize("model", [create_model("warp"), small_hybrid(attention=False)], ids=["warp", "hybrid"])
+def test_no_attention(model, sets_of, packs):
     with pytest.raises(ValueError, match="no attention"):
-        attention_figure(create_model("warp"), sets.sets, packs, Way.TRUTH)
+        attention_figure(model, sets_of(Protocol.SELF, k=2, count=2).sets, packs, Way.TRUTH)
 
 
 def test_models_at_their_own_size(sets_of, packs, tmp_path):

@@ -108,16 +108,15 @@ def test_models_without_a_network_come_as_they_are(tmp_path, monkeypatch):
 
 
 def test_onnx_on_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setenv("REENACT_CACHE", str(tmp_path))
     both = ["CPUExecutionProvider", "AzureExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-    found = onnx_providers(both, Precision.FP16)
+    found = onnx_providers(both, Precision.FP16, tmp_path)
     assert [name for name, _ in found] == names
     assert found[0][1]["trt_fp16_enable"] == "1"
-    assert found[0][1]["trt_engine_cache_path"].startswith(str(tmp_path))
-    assert onnx_providers(both, Precision.FP32)[0][1]["trt_fp16_enable"] == "0"
-    assert [name for name, _ in onnx_providers(both[:3], Precision.FP32)] == names[1:]
-    assert onnx_providers(both, Precision.INT8) == [("CPUExecutionProvider", {})]
+    assert found[0][1]["trt_engine_cache_path"] == str(tmp_path)
+    assert onnx_providers(both, Precision.FP32, tmp_path)[0][1]["trt_fp16_enable"] == "0"
+    assert [name for name, _ in onnx_providers(both[:3], Precision.FP32, tmp_path)] == names[1:]
+    assert onnx_providers(both, Precision.INT8, tmp_path) == [("CPUExecutionProvider", {})]
 
 
 def test_providers_reach_onnx_runtime(tmp_path, monkeypatch):

@@ -61,7 +61,13 @@ def _add_export(actions: argparse._SubParsersAction) -> None:
     _add_data(p)
     _add_transfer(p)
     _add_work(p)
-    p.add_argument("--attention", type=int, default=0, metavar="N", help="draw where marionette looks, for N sets")
+    p.add_argument(
+        "--attention",
+        type=int,
+        default=0,
+        metavar="N",
+        help="draw where the model looks (marionette, hybrid), for N sets",
+    )
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     p.set_defaults(run=_export, stopped=_STOPPED)
 
@@ -281,12 +287,12 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
 
 def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: SetList) -> None:
     from reenact.evaluation.figures import attention_figure
-    from reenact.inference.attention import has_photo_maps
+    from reenact.inference.attention import has_attention
     from reenact.media import write_image
     from reenact.models import create_model
 
     model = create_model(entry.model, entry.weights)
-    if not has_photo_maps(model):
+    if not has_attention(model):
         raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
     args.out.mkdir(parents=True, exist_ok=True)
     figure = attention_figure(model, sets.sets[: args.attention], packs, entry.way(sets.protocol), entry.transformer)

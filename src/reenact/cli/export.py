@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _CALIBRATION, _COMPARED = 64, 16
 """Frames."""
-_SIZE = 256
-"""Of crops for models that take any, pixels."""
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -94,23 +92,11 @@ def _validates(pack: Path | None) -> bool:
 
 
 def _of_pack(model: ReenactmentModel, folder: Path, split: str, count: int) -> Examples:
-    """Pairs of a pack: a photo, and the landmarks of another moment."""
-    import numpy as np
-    import torch
-
-    from reenact.core import DriverFrame, TargetSet
+    """A photo, and the landmarks of another moment."""
     from reenact.data import Split
-    from reenact.data.stream import PairSettings, PairStream
-    from reenact.maps import draw_maps
+    from reenact.evaluation.pairs import pairs_of_pack
 
-    size = _crop_size(model)
-    stream = PairStream(folder, PairSettings(size=size), split=Split(split), seed=0)
-    for pair in islice(stream, count):
-        images = torch.as_tensor(pair["targets"]).float() / 127.5 - 1
-        mesh = np.asarray(pair["target_mesh"], np.float32)
-        wanted = np.asarray(pair["driver_mesh"], np.float32)[None]
-        drawn = [draw_maps(model.needs.maps, torch.from_numpy(one), size) for one in (mesh, wanted)]
-        yield TargetSet(images, mesh, drawn[0]), DriverFrame(wanted, drawn[1])
+    return ((pair.targets, pair.driver) for pair in islice(pairs_of_pack(model, folder, Split(split)), count))
 
 
 def _faces(folder: Path, size: int, count: int) -> Iterator[Tensor]:
@@ -130,6 +116,7 @@ def _shipped(model: ReenactmentModel, count: int) -> Iterator:
     import torch
 
     from reenact.core import DriverFrame, TargetSet
+    from reenact.evaluation.pairs import crop_size
     from reenact.geometry import face_crop
     from reenact.inference.shipped import demo_photo, shipped_motions
     from reenact.maps import draw_maps
@@ -137,7 +124,7 @@ def _shipped(model: ReenactmentModel, count: int) -> Iterator:
     from reenact.perception import FaceFinder
     from reenact.retarget import Retargeter, neutral_frame
 
-    size, photo = _crop_size(model), demo_photo()
+    size, photo = crop_size(model), demo_photo()
     with FaceFinder() as finder:
         seen = finder.observe(photo).landmarks.mesh
     crop = face_crop(seen, size=size, scale=model.needs.crop_scale)
@@ -150,8 +137,3 @@ def _shipped(model: ReenactmentModel, count: int) -> Iterator:
         for i in np.linspace(0, len(motion) - 1, max(1, count // len(motions))).astype(int):
             wanted = retarget(motion[i])[None].astype(np.float32)
             yield targets, DriverFrame(wanted, draw_maps(model.needs.maps, torch.from_numpy(wanted), size))
-
-
-def _crop_size(model: ReenactmentModel) -> int:
-    own = model.resolution or _SIZE
-    return max(own, _SIZE) if model.needs.any_resolution else own

@@ -30,10 +30,8 @@ _LARGEST_SHIFT = 0.12
 _SCALES = (0.92, 1.08)
 _CLEARLY_OPEN = 0.06
 """Outer-eye distances by which a mouth must open more than at its most closed."""
-
-
 _OPENS = 0.01
-"""Outer-eye distances by which a mouth opens that is no longer the same."""
+"""Outer-eye distances; a mouth that opens by less counts as unchanged."""
 
 
 class PairKind(str, Enum):
@@ -95,12 +93,17 @@ def clip_pair(
     closed = allowed & (1.5 * mouth + 0.02 < mouth[driver])
     if opens and closed.any():
         allowed = closed
-    face_px = float(np.ptp(meshes[driver, :, :2], axis=0).max())
-    difference = np.linalg.norm(meshes - meshes[driver], axis=2).mean(1) / face_px
-    chance = np.where(allowed, 0.02 + difference, 0.0)
+    chance = np.where(allowed, 0.01 + differences(meshes, meshes[driver]), 0.0)
     picked = rng.choice(len(frames), targets, p=chance / chance.sum(), replace=int(allowed.sum()) < targets)
     everywhere = np.full(frames.shape[1:3], 255, np.uint8)
     return Pair(PairKind.CLIP, identity, frames[picked], meshes[picked], frames[driver], meshes[driver], everywhere)
+
+
+def differences(meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " t"]:
+    """In pose and expression: mean distance of vertices in face sizes, wherever in the picture the heads are."""
+    face_px = float(np.ptp(mesh[:, :2], axis=0).max())
+    centred, other = (one.astype(np.float64) - one.mean(-2, keepdims=True) for one in (meshes, mesh))
+    return np.linalg.norm(centred - other, axis=2).mean(1) / max(face_px, 1e-6)
 
 
 def _mouth_opening(meshes: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, " t"]:

@@ -24,16 +24,16 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from reenact.core import ReenactError
 from reenact.data.items import Kind, Split
-from reenact.data.pairs import Pair, PairKind, clip_pair, contour_pair, warp_back_pair
+from reenact.data.pairs import Pair, PairKind, clip_pair, contour_pair, differences, warp_back_pair
 from reenact.data.shards import Sample
 from reenact.data.shares import Share, SharedStream, interleaved
 from reenact.geometry import fit_similarity, mean_face
 
 _STRETCH = 64
-"""Frames of each of the two stretches of a clip that are decoded at a time; decoding, not pairing, is what costs."""
+"""Length of each of a clip's two stretches, frames; decoding, not pairing, is what costs."""
 _FRAMES_PER_PAIR = 2
 _OPEN_CLIPS = 4
-"""Windows that a worker draws from at the same time, so that a batch mixes people."""
+"""Clips that a worker draws from at the same time, so that a batch mixes people."""
 _BANK_CLIPS, _BANK_FRAMES = 64, 24
 _NUMBER = {kind: number for number, kind in enumerate(PairKind, start=1)}
 """Tells the kinds' random numbers apart."""
@@ -232,8 +232,7 @@ def _stretches(
     first = int(rng.choice(starts[(starts >= _STRETCH) | (starts <= len(starts) - 1 - _STRETCH)]))
     starts = starts[np.abs(starts - first) >= _STRETCH]
     middle = _STRETCH // 2
-    here = meshes[usable[first + middle]].astype(np.float64)
-    distance = np.linalg.norm(meshes[usable[starts + middle]] - here, axis=2).mean(1)
+    distance = differences(meshes[usable[starts + middle]], meshes[usable[first + middle]])
     second = int(rng.choice(starts, p=distance / distance.sum())) if distance.any() else int(rng.choice(starts))
     return np.concatenate([usable[start : start + _STRETCH] for start in sorted((first, second))])
 

@@ -18,7 +18,7 @@ from reenact.evaluation.scores import SCORES, Better
 from reenact.evaluation.scoring import DRIVER_COPY, TARGET_COPY, Scored
 from reenact.evaluation.transfer import Wanted, Way
 from reenact.geometry import head_angles
-from reenact.inference.attention import has_photo_maps, heat_over, photo_maps
+from reenact.inference.attention import has_attention, heat_over, photo_maps
 from reenact.maps import draw_maps
 from reenact.metrics import angle_errors, bootstrap_interval
 from reenact.models import ReenactmentModel
@@ -142,7 +142,7 @@ def attention_figure(
         ValueError: the model has no attention.
     """
     size = model.resolution
-    if size is None or not has_photo_maps(model):
+    if size is None or not has_attention(model):
         raise ValueError(f"the model '{model.name}' has no attention to show")
     wanted = Wanted(packs, size, way, transformer)
     targets = packs.target.pictures((f for one in sets for f in one.targets), size)

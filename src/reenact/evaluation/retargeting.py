@@ -31,7 +31,7 @@ _LOOKS = ("eyeLook",)
 _LIPS = (
     *contours.OUTER_LIPS_UPPER,
     *contours.INNER_LIPS,
-    *(146, 91, 181, 84, 17, 314, 405, 321, 375),
+    *contours.OUTER_LIPS_LOWER[1:-1],
 )
 _EYES = (*contours.RIGHT_EYE, *contours.LEFT_EYE)
 _BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276)

@@ -199,6 +199,8 @@ def _quantize_onnx(path: Path, graph: Graph, examples: Inputs) -> None:
         if given.key.endswith("name_scopes")
         and any(f".{name}'" in given.value or f".{name}." in given.value for name in graph.exact)
     ]
+    if graph.exact and not exact:
+        raise RuntimeError(f"no layers named {', '.join(graph.exact)} are in the graph, and int8 would show in them")
     with _quiet():
         quantize_static(
             model,

@@ -87,12 +87,14 @@ class MarioNETteAdapter(Adapter[MarioNETte]):
             {"images": torch.rand(1, 2, 3, size, size), "rasters": torch.rand(1, 2, 3, size, size)},
             ("offer", *(f"s_hat{i + 1}" for i in range(config.levels * config.alignment))),
             {"images": {1: PHOTOS}, "rasters": {1: PHOTOS}},
+            exact=("flow",),
         )
         with torch.no_grad():
             encoded = encode.module(*encode.inputs.values())
         inputs = {"raster": torch.rand(1, 3, size, size), **dict(zip(encode.outputs, encoded, strict=True))}
         free = {"offer": {1: PHOTOS}} if config.blender == "attention" else {}
-        return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free)}
+        exact = ("blender", "to_rgb", f"up.{config.levels - 1}")
+        return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, exact=exact)}
 
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `Adapter.photos`."""

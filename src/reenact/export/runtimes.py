@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from reenact.core import ReenactError
-from reenact.core.cache import cache_folder
 from reenact.export.graph import Graph
 
 _COMPILED = 4
@@ -101,7 +100,7 @@ class TorchRunner:
         return {name: one.float().cpu() for name, one in zip(self._outputs, found, strict=True)}
 
 
-def onnx_providers(available: Sequence[str], precision: Precision) -> list[tuple[str, dict[str, str]]]:
+def onnx_providers(available: Sequence[str], precision: Precision, engines: Path) -> list[tuple[str, dict[str, str]]]:
     """What ONNX Runtime should compute with, the best first: TensorRT, CUDA, the CPU; each with its settings.
 
     Building TensorRT's engine takes minutes, so that it is kept on disk. ONNX Runtime leaves out by itself what is
@@ -110,12 +109,16 @@ def onnx_providers(available: Sequence[str], precision: Precision) -> list[tuple
     Args:
         available: `onnxruntime.get_available_providers()`.
         precision: of the file.
+        engines: folder for TensorRT's, this file's alone: ONNX Runtime tells them apart by names, not by weights.
     """
-    engines = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache_folder() / "tensorrt")}
-    half = {"trt_fp16_enable": str(int(precision is Precision.FP16))}
-    wanted = {"TensorrtExecutionProvider": engines | half, "CUDAExecutionProvider": {}, "CPUExecutionProvider": {}}
     if precision is Precision.INT8:
         return [("CPUExecutionProvider", {})]
+    tensorrt = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(engines),
+        "trt_fp16_enable": str(int(precision is Precision.FP16)),
+    }
+    wanted = {"TensorrtExecutionProvider": tensorrt, "CUDAExecutionProvider": {}, "CPUExecutionProvider": {}}
     return [(name, settings) for name, settings in wanted.items() if name in available]
 
 
@@ -135,7 +138,7 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
-        providers = onnx_providers(onnxruntime.get_available_providers(), precision)
+        providers = onnx_providers(onnxruntime.get_available_providers(), precision, path.parent / "tensorrt")
         self._session = onnxruntime.InferenceSession(path, options, providers=providers)
         self._outputs = [one.name for one in self._session.get_outputs()]
 

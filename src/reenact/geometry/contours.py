@@ -11,8 +11,8 @@ FACE_OVAL: tuple[int, ...] = (
 )
 
 OUTER_LIPS_UPPER: tuple[int, ...] = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
-OUTER_LIPS: tuple[int, ...] = (*OUTER_LIPS_UPPER, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-"""The lips' outer edge, all around."""
+OUTER_LIPS_LOWER: tuple[int, ...] = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+OUTER_LIPS: tuple[int, ...] = OUTER_LIPS_UPPER + OUTER_LIPS_LOWER[-2:0:-1]
 INNER_LIPS_UPPER: tuple[int, ...] = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 INNER_LIPS_LOWER: tuple[int, ...] = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 INNER_LIPS: tuple[int, ...] = INNER_LIPS_UPPER + INNER_LIPS_LOWER[-2:0:-1]

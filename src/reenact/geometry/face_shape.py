@@ -14,7 +14,7 @@ from reenact.geometry.contours import (
     INNER_LIPS_UPPER,
     LEFT_EYE,
     LEFT_IRIS,
-    OUTER_LIPS_UPPER,
+    OUTER_LIPS,
     RIGHT_EYE,
     RIGHT_IRIS,
 )
@@ -25,8 +25,16 @@ from reenact.geometry.rotation import matrix_from_angles
 
 _BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276)
 _NOSE = (168, 6, 197, 195, 5, 4, 1, 2, 98, 97, 326, 327, 64, 294, 48, 278, 129, 358, 122, 351)
-_LOWER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
-_PARTS = (*RIGHT_EYE, *LEFT_EYE, *RIGHT_IRIS, *LEFT_IRIS, *INNER_LIPS, *OUTER_LIPS_UPPER, *_LOWER_LIP, *_BROWS, *_NOSE)
+_PARTS = (
+    *RIGHT_EYE,
+    *LEFT_EYE,
+    *RIGHT_IRIS,
+    *LEFT_IRIS,
+    *INNER_LIPS,
+    *OUTER_LIPS,
+    *_BROWS,
+    *_NOSE,
+)
 
 
 def with_outline_of(

@@ -1,4 +1,4 @@
-"""Within an open eye: the photo's iris to where the iris shall be, whatever the lids do."""
+"""Within an eye: the photo's iris, along the eye, to where the iris shall be, whatever the lids do."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _iris_ends(eye: Float[Tensor, "*b 7 2"]) -> tuple[Float[Tensor, "*b 1"], Flo
     return first, (centre + radius).clip(max=1 - _WHITE).maximum(first + _IRIS)
 
 
-def _along(points: Float[Tensor, "*b p 2"], eye: Float[Tensor, "*b 7 2"]) -> Float[Tensor, "*b p"]:
+def _along(points: Float[Tensor, "#*b p 2"], eye: Float[Tensor, "*b 7 2"]) -> Float[Tensor, "*b p"]:
     """0 at the first corner, 1 at the other."""
     corner, axis = eye[..., :1, :], eye[..., 1:2, :] - eye[..., :1, :]
     return ((points - corner) * axis).sum(-1) / axis.square().sum(-1).clamp_min(1e-9)

@@ -254,7 +254,13 @@ def _turn_eyes(
     wanted: Float[np.ndarray, "478 3"],
     side: int,
 ) -> None:
-    """`gaze_shift_px`, in place; arguments as for `_slide`."""
+    """`gaze_shift_px`, in place.
+
+    Args:
+        offsets: the flow.
+        triangle, photo, wanted: as for `_slide`.
+        side: of the crops, pixels.
+    """
     size = offsets.shape[-1]
     kind = triangle_kinds().take(triangle) * (triangle >= 0)
     for eye, points in zip(EYES, EYE_POINTS, strict=True):

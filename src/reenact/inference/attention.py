@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from reenact.core import DriverFrame, TargetCode
 from reenact.models import ReenactmentModel
 from reenact.models.hybrid import Hybrid, HybridCode, photo_use
+from reenact.models.hybrid.model import mesh_beside, raster_of
 from reenact.models.marionette import MarioNETte, MarioNETteCode, attention_received
 
 
@@ -42,9 +43,14 @@ class PhotoMap:
 
 def has_photo_maps(model: ReenactmentModel) -> bool:
     """Whether `photo_maps` has any."""
-    return isinstance(model, Hybrid) or (
-        isinstance(model, MarioNETte) and model.generator.config.blender == "attention"
-    )
+    return isinstance(model, Hybrid) or has_attention(model)
+
+
+def has_attention(model: ReenactmentModel) -> bool:
+    """Whether `photo_maps` ends with what the network looks at."""
+    if isinstance(model, Hybrid):
+        return model.generator.config.attention
+    return isinstance(model, MarioNETte) and model.generator.config.blender == "attention"
 
 
 def photo_maps(model: ReenactmentModel, code: TargetCode, driver: DriverFrame) -> list[PhotoMap]:
@@ -57,13 +63,13 @@ def photo_maps(model: ReenactmentModel, code: TargetCode, driver: DriverFrame) -
     """
     with torch.inference_mode():
         if isinstance(model, Hybrid) and isinstance(code, HybridCode):
-            raster = driver.maps[model.needs.maps[0]]
-            used = photo_use(model.generator, code, raster, torch.from_numpy(np.asarray(driver.mesh_px, np.float32)))
+            raster = raster_of(driver.maps, "driver frames")
+            used = photo_use(model.generator, code, raster, mesh_beside(driver.mesh_px, raster))
             taken = used.taken[0].cpu().numpy()
             # Brightest is a place that is used once; where the frame is magnified, one pixel is used several times.
             maps = [PhotoMap(Use.TAKEN, taken, 1 / taken[0].size)]
             return maps if used.looked is None else [*maps, _looked(used.looked)]
-        if has_photo_maps(model) and isinstance(model, MarioNETte) and isinstance(code, MarioNETteCode):
+        if has_attention(model) and isinstance(model, MarioNETte) and isinstance(code, MarioNETteCode):
             raster = driver.maps[model.generator.config.raster]
             return [_looked(attention_received(model.generator.attention_maps(code, raster)))]
     return []

@@ -17,12 +17,12 @@ _OWN_MAPPING = 32 * 2**20
 
 @contextmanager
 def frugal() -> Iterator[None]:
-    """Around a job: glibc's threads keep at most 8 MiB each of what they freed, and at the end it is collected.
+    """Around a job: glibc's threads keep at most 8 MiB each of what they freed, and at the end that is given back, too.
 
     Left alone glibc keeps, in an arena for every few threads, twice the largest block freed yet: 64 MiB, once a
     network was loaded. Decoders, encoders and face networks start a dozen threads a job, so that jobs grew by up to
     35 MiB each, though not with their length. It holds for the whole process and stays; settings by the environment
-    (MALLOC_..., GLIBC_TUNABLES) go before. Other C libraries manage without.
+    (MALLOC_..., GLIBC_TUNABLES) take precedence. Other C libraries manage without.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "malloc_trim"):

@@ -26,7 +26,6 @@ NOSE_TIP = (131, 49, 102, 64, 98, 97, 2, 326, 327, 294, 331, 279, 360)
 """Down one wing, along the base, up the other wing."""
 PROFILE = (9, 8, *NOSE_BRIDGE, 1, 19, 94, 2, 164, 0, 17, 18, 200, 199, 175, 152)
 """From between the brows to the chin."""
-OUTER_LIPS_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
             gaze_maps_ref(mesh, size).max(0),
             soft_fill_ref(nose, size),
             between(contours.OUTER_LIPS_UPPER, contours.INNER_LIPS_UPPER),
-            between(contours.INNER_LIPS_LOWER, _curves.OUTER_LIPS_LOWER),
+            between(contours.INNER_LIPS_LOWER, contours.OUTER_LIPS_LOWER),
             between(contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER),
             np.clip((4 * scale - from_bridge) / max(1.0, 3 * scale) + 0.5, 0, 1),
         ]

@@ -29,7 +29,7 @@ BOUNDARIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "upper_lip_upper": (contours.OUTER_LIPS_UPPER, tuple(range(48, 55))),
     "upper_lip_lower": (contours.INNER_LIPS_UPPER, (60, 61, 62, 63, 64)),
     "lower_lip_upper": (contours.INNER_LIPS_LOWER, (60, 67, 66, 65, 64)),
-    "lower_lip_lower": (_curves.OUTER_LIPS_LOWER, (48, 59, 58, 57, 56, 55, 54)),
+    "lower_lip_lower": (contours.OUTER_LIPS_LOWER, (48, 59, 58, 57, 56, 55, 54)),
     "image_left_brow_lower": (_curves.IMAGE_LEFT_BROW_LOWER, ()),
     "image_right_brow_lower": (_curves.IMAGE_RIGHT_BROW_LOWER, ()),
 }

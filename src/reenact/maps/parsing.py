@@ -59,7 +59,7 @@ def _regions() -> Drawing:
         *_curves.irises(3, 3),
         _curves.nose(4),
         opening(contours.OUTER_LIPS_UPPER, contours.INNER_LIPS_UPPER, 5),
-        opening(contours.INNER_LIPS_LOWER, _curves.OUTER_LIPS_LOWER, 6),
+        opening(contours.INNER_LIPS_LOWER, contours.OUTER_LIPS_LOWER, 6),
         opening(contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER, 7),
     ]
     return _curves.drawing(paths, channels=10)

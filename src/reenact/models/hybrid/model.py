@@ -245,24 +245,25 @@ class Hybrid(ReenactmentModel):
     def encode_target(self, targets: TargetSet) -> HybridCode:
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
-        rasters = _raster(targets.maps, "target photos")
-        return self.generator.encode(targets.images[None], rasters[None], _mesh(targets.mesh_px, rasters)[None])
+        rasters = raster_of(targets.maps, "target photos")
+        return self.generator.encode(targets.images[None], rasters[None], mesh_beside(targets.mesh_px, rasters)[None])
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames; see `ReenactmentModel.synthesize`."""
         if not isinstance(code, HybridCode):
             raise TypeError(f"the hybrid draws a HybridCode, got {type(code).__name__}")
-        raster = _raster(driver.maps, "driver frames")
-        return self.generator.decode(code, raster, _mesh(driver.mesh_px, raster)).image.clamp(-1, 1)
+        raster = raster_of(driver.maps, "driver frames")
+        return self.generator.decode(code, raster, mesh_beside(driver.mesh_px, raster)).image.clamp(-1, 1)
 
 
-def _raster(maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
+def raster_of(maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
+    """What the network reads of `whose` maps."""
     if RASTER not in maps:
         raise ValueError(f"the hybrid reads the {RASTER.value} of the {whose}: put it into their maps")
     return maps[RASTER]
 
 
-def _mesh(mesh_px: Float[np.ndarray, "n 478 3"], beside: Tensor) -> Float[Tensor, "n 478 3"]:
+def mesh_beside(mesh_px: Float[np.ndarray, "n 478 3"], beside: Tensor) -> Float[Tensor, "n 478 3"]:
     """On the GPU if there the network is, else on the CPU: of other devices not all know float64."""
     mesh = torch.from_numpy(np.asarray(mesh_px, np.float32))
     return mesh.to(beside.device) if beside.device.type == "cuda" else mesh

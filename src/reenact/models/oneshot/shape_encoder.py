@@ -26,7 +26,7 @@ CURVE_POINTS: tuple[int, ...] = (
     *(contours.RIGHT_EYE + contours.LEFT_EYE + contours.RIGHT_IRIS + contours.LEFT_IRIS),
     *(contours.INNER_LIPS + contours.OUTER_LIPS_UPPER),
     # Lower lip, brows, bridge and base of the nose, jaw; and what the profile line adds to them.
-    *(146, 91, 181, 84, 17, 314, 405, 321, 375),
+    *contours.OUTER_LIPS_LOWER[1:-1],
     *(70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276),
     *(168, 6, 197, 195, 5, 4, 131, 49, 102, 64, 98, 97, 2, 326, 327, 294, 331, 279, 360),
     *(127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from reenact.core import MESH_POINTS, MESH_TO_IBUG68
-from reenact.geometry.contours import INNER_LIPS, LEFT_EYE, LEFT_IRIS, OUTER_LIPS_UPPER, RIGHT_EYE, RIGHT_IRIS
+from reenact.geometry.contours import INNER_LIPS, LEFT_EYE, LEFT_IRIS, OUTER_LIPS, RIGHT_EYE, RIGHT_IRIS
 from reenact.geometry.mean_face import mean_face
 from reenact.geometry.procrustes import Similarity, fit_similarity
 
@@ -20,8 +20,12 @@ GROUPS = ("left eye", "right eye", "brows", "mouth", "other")
 """Parts of the face that have expression bases of their own (paper B, supplement B); the subject's left and right."""
 
 _BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276)
-_LOWER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
-_SEEDS = ((*LEFT_EYE, *LEFT_IRIS), (*RIGHT_EYE, *RIGHT_IRIS), _BROWS, (*INNER_LIPS, *OUTER_LIPS_UPPER, *_LOWER_LIP))
+_SEEDS = (
+    (*LEFT_EYE, *LEFT_IRIS),
+    (*RIGHT_EYE, *RIGHT_IRIS),
+    _BROWS,
+    (*INNER_LIPS, *OUTER_LIPS),
+)
 _REACH = np.array([0.065, 0.065, 0.06, 0.08])
 """How far each part's skin goes beyond its contours, in outer-eye distances."""
 _IBUG_PARTS = (range(42, 48), range(36, 42), range(17, 27), range(48, 68))

@@ -19,6 +19,7 @@ from reenact.serve.web.origins import HEAT_PX, Origins, origins_of
 from reenact.serve.web.tab_animate import driver_file, motion_choice
 from reenact.serve.web.who import Who
 from reenact.serve.web.words import note, problem, progress
+from reenact.serve.web.work import CancelledError
 
 TAB = "compare"
 MOST = 4
@@ -64,6 +65,7 @@ def build(desk: Desk, who: Who) -> None:
         photos: list[str] | None, face: int, ways: list[str], motion: str, driver: str | None, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
         visitor = str(request.session_hash)
+        desk.keep(visitor, TAB, None)
         yield {go: gr.update(interactive=False), stop: gr.update(interactive=True), origin: gr.update(visible=False)}
         try:
             if not 2 <= len(ways) <= MOST:
@@ -72,15 +74,13 @@ def build(desk: Desk, who: Who) -> None:
             source = driver_file(desk, motion, driver)
             outputs = [desk.new_file(visitor, f"{way.replace(', ', '-')}.mp4") for way in ways]
 
-            def job(told: Progress) -> Origins | None:
+            def job(told: Progress) -> Origins | str:
                 targets = [Path(photo) for photo in person.photos]
                 for way, output in zip(ways, outputs, strict=True):
                     model, transfer = way.split(", ")
                     options = desk.options(model, transfer, "crop", face=person.face, size=_side_px(model))
                     animate(targets, source, output, options, credentials=desk.credentials, progress=_Named(told, way))
-                crops = [one.crop(person.face, HEAT_PX) for one in desk.looker.look(person.photos)]
-                folder = desk.new_file(visitor, "driver")
-                return origins_of(_reenactors(desk, ways), targets, person.face, crops, source, folder, told)
+                return origins_or_why_not(desk, ways, person, source, desk.new_file(visitor, "driver"), told)
 
             work = desk.begin(visitor, TAB, job)
             try:
@@ -88,8 +88,7 @@ def build(desk: Desk, who: Who) -> None:
                     yield {said: progress(what, share)}
             finally:
                 work.cancel()
-            origins = work.result()
-            desk.keep(visitor, TAB, origins)
+            found = work.result()
             # All at once, so that they begin, and repeat, together.
             named = [*zip(ways, outputs, strict=True), *[None] * (MOST - len(ways))]
             shown = {
@@ -99,9 +98,10 @@ def build(desk: Desk, who: Who) -> None:
                 for place, one in zip(results, named, strict=True)
             }
             signed = "Each video is signed as synthetic, like every result."
-            yield {**shown, said: note(signed if origins is not None else f"{signed}\n{_NO_ORIGIN}")}
-            if origins is not None:
-                times_s = origins.times_s
+            yield {**shown, said: note(f"{signed}\n{found}" if isinstance(found, str) else signed)}
+            if not isinstance(found, str):
+                desk.keep(visitor, TAB, found)
+                times_s = found.times_s
                 middle_s = round(float(times_s[len(times_s) // 2]), 2)
                 yield {
                     origin: gr.update(visible=True),
@@ -109,7 +109,7 @@ def build(desk: Desk, who: Who) -> None:
                     moment: gr.update(
                         value=middle_s, maximum=round(float(times_s[-1]), 2) or 1, visible=len(times_s) > 1
                     ),
-                    origin_of_ways: origins.at(middle_s),
+                    origin_of_ways: found.at(middle_s),
                 }
         except Exception as error:
             yield {said: problem(desk.sentence(error))}
@@ -132,6 +132,21 @@ def build(desk: Desk, who: Who) -> None:
         look, moment, origin_of_ways, show_progress="hidden", trigger_mode="always_last", concurrency_id="origins"
     )
     driver.upload(lambda: "my file", None, motion, show_progress="hidden")
+
+
+def origins_or_why_not(
+    desk: Desk, ways: list[str], person: Person, source: Path, folder: Path, told: Progress
+) -> Origins | str:
+    """Where the pictures of finished videos come from, or a sentence why that is not told: it costs no video."""
+    try:
+        crops = [one.crop(person.face, HEAT_PX) for one in desk.looker.look(person.photos)]
+        targets = [Path(photo) for photo in person.photos]
+        origins = origins_of(_reenactors(desk, ways), targets, person.face, crops, source, folder, told)
+    except CancelledError:
+        return "Stopped before it was known where the pictures come from."
+    except ReenactError as error:
+        return f"Where the pictures come from cannot be shown. {desk.sentence(error)}"
+    return _NO_ORIGIN if origins is None else origins
 
 
 def _side_px(model: str) -> int | None:
