@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from reenact.data.pairs import PairKind, clip_pair, contour_pair, warp_back_pair
-from reenact.geometry import draw_sheet, face_crop, face_sheet, in_mean_pose, mean_face
+from reenact.geometry import draw_sheet, face_crop, face_sheet, in_mean_pose, mean_face, turned
 from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.inference.shipped import demo_photo, shipped_motions
 from reenact.media import read_motion
@@ -32,10 +32,10 @@ def psnr(a, b):
 
 
 def numbered_clip(frames, seed=0):
-    """Frames that carry their number in every pixel; meshes that move steadily."""
+    """Frames that carry their number in every pixel; a head that turns by a quarter of a degree a frame."""
     pictures = np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None, None], (frames, 8, 8, 3))
-    drift = np.arange(frames)[:, None, None] * np.array([0.5, 0.0, 0.0])
-    return pictures, (100 * mean_face().points + drift).astype(np.float32)
+    meshes = [turned(100 * mean_face().points, np.array([frame / 4, 0, 0])) for frame in range(frames)]
+    return pictures, np.stack(meshes).astype(np.float32)
 
 
 class TestClipPair:

@@ -119,7 +119,7 @@ def test_parsing_is_the_authors_recipe_by_opencv(face):
         "eyes": recipe([contours.RIGHT_EYE]) + recipe([contours.LEFT_EYE]),
         "nose": recipe([_curves.NOSE_BRIDGE[:1], _curves.NOSE_TIP[::-1]]),
         "upper_lip": recipe([contours.OUTER_LIPS_UPPER, contours.INNER_LIPS_UPPER[::-1]]),
-        "lower_lip": recipe([contours.INNER_LIPS_LOWER, _curves.OUTER_LIPS_LOWER[::-1]]),
+        "lower_lip": recipe([contours.INNER_LIPS_LOWER, contours.OUTER_LIPS_LOWER[::-1]]),
         "teeth": recipe([contours.INNER_LIPS]),
     }
     ours = dict(zip(maps.PARSING_CHANNELS, maps.parsing_map(torch.tensor(face)[None], 256)[0].numpy(), strict=True))
