@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,9 +11,9 @@ from reenact.core.errors import ReenactError
 from reenact.serve.api.animating import try_settings
 from reenact.serve.api.helpers import Helper
 from reenact.serve.api.settings import Settings
+from reenact.serve.listening import listening_socket, url_of, uvicorn_server
 
 _SHUTDOWN_S = 10
-_BACKLOG = 2048
 _TRIAL_S = 120
 
 
@@ -25,7 +24,7 @@ def serve(settings: Settings) -> None:
         ReenactError: the settings are not safe, the address or the data folder is taken, or a package is missing.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401
 
         from reenact.serve.api.app import create_app
         from reenact.serve.api.live import LARGEST_MESSAGE
@@ -35,19 +34,10 @@ def serve(settings: Settings) -> None:
         ) from error
     settings.check()
     _try(settings)
-    with closing(_listening(settings)) as listening, _alone(settings.data):
-        app = create_app(settings)
-        config = uvicorn.Config(
-            app,
-            ws="websockets-sansio",
-            ws_max_size=LARGEST_MESSAGE,
-            server_header=False,
-            log_level="warning",
-            timeout_graceful_shutdown=_SHUTDOWN_S,
-        )
-        host, port = listening.getsockname()[:2]
-        print(f"reenact listens on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+    with closing(listening_socket(settings.host, settings.port)) as listening, _alone(settings.data):
+        server = uvicorn_server(create_app(settings), largest_message=LARGEST_MESSAGE, shutdown_s=_SHUTDOWN_S)
+        print(f"reenact listens on {url_of(listening)}", flush=True)
+        server.run(sockets=[listening])
 
 
 def _try(settings: Settings) -> None:
@@ -58,30 +48,6 @@ def _try(settings: Settings) -> None:
         helper.send({})
         if error := helper.receive(_TRIAL_S)["error"]:
             raise ReenactError(error)
-
-
-def _listening(settings: Settings) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise _cannot_listen(settings, error) from error
-    try:
-        if sys.platform != "win32":
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(_BACKLOG)  # now, so that who reads the address can ask at once
-    except OSError as error:
-        listening.close()
-        raise _cannot_listen(settings, error) from error
-    return listening
-
-
-def _cannot_listen(settings: Settings, error: OSError) -> ReenactError:
-    reason = (error.strerror or str(error)).lower()
-    return ReenactError(
-        f"cannot listen on {settings.host}, port {settings.port}: {reason}; choose another --host or --port"
-    )
 
 
 @contextmanager

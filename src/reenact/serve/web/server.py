@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import threading
 from contextlib import closing
 from importlib import resources
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reenact.core import ReenactError
+from reenact.serve.listening import listening_socket, url_of, uvicorn_server
 from reenact.serve.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def serve_web(settings: WebSettings) -> None:
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
     try:
         import gradio  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
 
         from reenact.serve.web.live import LARGEST_MESSAGE
     except ModuleNotFoundError as error:
@@ -49,19 +49,10 @@ def serve_web(settings: WebSettings) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Live drawing and an animation share the cores; more threads than cores wait for one another.
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
-    with closing(_listening(settings)) as listening, closing(Desk(settings)) as desk:
+    with closing(listening_socket(settings.host, settings.port)) as listening, closing(Desk(settings)) as desk:
         os.environ["GRADIO_TEMP_DIR"] = str(desk.folder / "uploads")
-        config = uvicorn.Config(
-            create_app(desk),
-            ws="websockets-sansio",
-            ws_max_size=LARGEST_MESSAGE,
-            server_header=False,
-            log_level="warning",
-            timeout_graceful_shutdown=_SHUTDOWN_S,
-        )
-        host, port = listening.getsockname()[:2]
-        print(f"reenact's page: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-        server = uvicorn.Server(config)
+        server = uvicorn_server(create_app(desk), largest_message=LARGEST_MESSAGE, shutdown_s=_SHUTDOWN_S)
+        print(f"reenact's page: {url_of(listening)}", flush=True)
         # Pages that are open when it is stopped are cut off, which is not worth a traceback each.
         logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
         server.run(sockets=[listening])
@@ -98,15 +89,3 @@ def create_app(desk: Desk) -> FastAPI:
     )
     app.add_middleware(Guard, settings=desk.settings)
     return app
-
-
-def _listening(settings: WebSettings) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(address[:2], family=family)
-    except OSError as error:
-        raise ReenactError(
-            f"cannot listen on {settings.host}, port {settings.port}: {(error.strerror or str(error)).lower()}; "
-            "choose another --host or --port"
-        ) from error
-    return listening

@@ -14,7 +14,7 @@ from reenact.inference import Report, animate
 from reenact.media import IMAGE_SUFFIXES, MOTION_SUFFIX, VIDEO_SUFFIXES, read_provenance, render_provenance
 from reenact.serve.web.desk import Desk, Person
 from reenact.serve.web.who import Who
-from reenact.serve.web.words import note, problem, progress, without_folders
+from reenact.serve.web.words import followed, note, problem, without_folders
 
 TAB = "animate"
 OWN = "my file"
@@ -76,13 +76,7 @@ def build(desk: Desk, who: Who) -> None:
             def job(told: Progress) -> Report:
                 return animate(targets, source, output, options, credentials=desk.credentials, progress=told)
 
-            work = desk.begin(visitor, TAB, job)
-            try:
-                for what, share in work.watch():
-                    yield {said: progress(what, share)}
-            finally:
-                work.cancel()
-            report = work.result()
+            report = yield from followed(desk.begin(visitor, TAB, job), said)
             yield {
                 result: str(output),
                 download: gr.update(value=str(output), visible=True),

@@ -18,7 +18,7 @@ from reenact.serve.web.desk import Desk, Person
 from reenact.serve.web.origins import HEAT_PX, Origins, origins_of
 from reenact.serve.web.tab_animate import driver_file, motion_choice
 from reenact.serve.web.who import Who
-from reenact.serve.web.words import note, problem, progress
+from reenact.serve.web.words import followed, note, problem
 from reenact.serve.web.work import CancelledError
 
 TAB = "compare"
@@ -82,13 +82,7 @@ def build(desk: Desk, who: Who) -> None:
                     animate(targets, source, output, options, credentials=desk.credentials, progress=_Named(told, way))
                 return origins_or_why_not(desk, ways, person, source, desk.new_file(visitor, "driver"), told)
 
-            work = desk.begin(visitor, TAB, job)
-            try:
-                for what, share in work.watch():
-                    yield {said: progress(what, share)}
-            finally:
-                work.cancel()
-            found = work.result()
+            found = yield from followed(desk.begin(visitor, TAB, job), said)
             # All at once, so that they begin, and repeat, together.
             named = [*zip(ways, outputs, strict=True), *[None] * (MOST - len(ways))]
             shown = {

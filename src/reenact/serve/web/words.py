@@ -6,15 +6,19 @@ import base64
 import re
 import sys
 import traceback
+from collections.abc import Generator
 from html import escape
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
 from reenact.core import ReenactError
 from reenact.serve.api.animating import encode_jpeg
-from reenact.serve.web.work import CancelledError
+from reenact.serve.web.work import CancelledError, Work
+
+_Result = TypeVar("_Result")
 
 
 def sentence_of(error: BaseException, folder: Path) -> str:
@@ -62,6 +66,16 @@ def progress(what: str, share: float | None) -> str:
         f'<div class="re-working" role="status"><div class="re-bar" role="progressbar" aria-label="progress" '
         f'aria-valuemin="0" aria-valuemax="100"{value}><i{style}></i></div>{escape(capital(what))}</div>'
     )
+
+
+def followed(work: Work[_Result], place: Any) -> Generator[dict[Any, str], None, _Result]:
+    """Shows in `place` how the work goes, and gives its result; stops it when nobody follows any more."""
+    try:
+        for what, share in work.watch():
+            yield {place: progress(what, share)}
+    finally:
+        work.cancel()
+    return work.result()
 
 
 def picture(pixels: UInt8[np.ndarray, "h w 3"], name: str) -> str:
