@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from reenact.data.pairs import PairKind, clip_pair, contour_pair, warp_back_pair
+from reenact.data.pairs import PairKind, clip_pairs, contour_pair, warp_back_pair
 from reenact.geometry import draw_sheet, face_crop, face_sheet, in_mean_pose, mean_face, turned
 from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.inference.shipped import demo_photo, shipped_motions
@@ -43,7 +43,7 @@ class TestClipPair:
         frames, meshes = numbered_clip(50)
         rng = np.random.default_rng(0)
         for _ in range(20):
-            pair = clip_pair("a", frames, meshes, np.arange(50) / 25, targets=3, least_gap_s=0.5, rng=rng)
+            (pair,) = clip_pairs("a", frames, meshes, np.arange(50) / 25, targets=3, least_gap_s=0.5, rng=rng)
             driver = int(pair.truth[0, 0, 0])
             assert (pair.driver_mesh == meshes[driver]).all()
             picked = pair.targets[:, 0, 0, 0].astype(int)
@@ -56,7 +56,7 @@ class TestClipPair:
         rng = np.random.default_rng(1)
         gaps = []
         for _ in range(200):
-            pair = clip_pair("a", frames, meshes, np.arange(200) / 25, targets=1, least_gap_s=0.0, rng=rng)
+            (pair,) = clip_pairs("a", frames, meshes, np.arange(200) / 25, targets=1, least_gap_s=0.0, rng=rng)
             gaps.append(abs(int(pair.targets[0, 0, 0, 0]) - int(pair.truth[0, 0, 0])))
         # Uniform choice gives a mean gap of a third of the clip.
         assert np.mean(gaps) > 200 / 3 * 1.15
@@ -65,8 +65,27 @@ class TestClipPair:
     def test_short_clips_still_give_pairs(self, frames):
         pictures, meshes = numbered_clip(frames)
         rng = np.random.default_rng(0)
-        pair = clip_pair("a", pictures, meshes, np.arange(frames) / 25, targets=4, least_gap_s=1.0, rng=rng)
+        (pair,) = clip_pairs("a", pictures, meshes, np.arange(frames) / 25, targets=4, least_gap_s=1.0, rng=rng)
         assert pair.targets.shape[0] == 4
+
+    def test_the_next_frame_may_follow(self):
+        """With the same photos; not across the gap between two stretches, nor after the last frame."""
+        frames, meshes = numbered_clip(20)
+        times_s = np.arange(20) / 25 + 3 * (np.arange(20) >= 10)
+        rng, followed = np.random.default_rng(0), set()
+        for _ in range(200):
+            options = {"targets": 2, "least_gap_s": 0.1, "follow": True, "rng": rng}
+            first, *rest = clip_pairs("a", frames, meshes, times_s, **options)
+            driver = int(first.truth[0, 0, 0])
+            assert not first.follows
+            assert len(rest) == (driver not in (9, 19))
+            for after in rest:
+                assert after.follows
+                assert (after.targets == first.targets).all()
+                assert (after.truth == driver + 1).all()
+                assert (after.driver_mesh == meshes[driver + 1]).all()
+            followed.add(driver)
+        assert followed == set(range(20))
 
 
 class TestContourPair:
@@ -163,7 +182,7 @@ def test_opening_pairs_show_a_closed_mouth_and_want_an_open_one():
         found = []
         for seed in range(40):
             options = {"targets": 2, "least_gap_s": 1.0, "opening": opening, "rng": np.random.default_rng(seed)}
-            pair = clip_pair("a", *clip, **options)
+            (pair,) = clip_pairs("a", *clip, **options)
             found.append(gap(pair.driver_mesh) > 1.5 * max(map(gap, pair.target_mesh)))
         return np.mean(found)
 
@@ -173,4 +192,5 @@ def test_opening_pairs_show_a_closed_mouth_and_want_an_open_one():
 
 def test_a_clip_that_never_opens_its_mouth_still_gives_pairs():
     options = {"targets": 1, "least_gap_s": 1.0, "opening": 1.0, "rng": np.random.default_rng(0)}
-    assert len(clip_pair("a", *talking([0.01] * 6), **options).targets) == 1
+    (pair,) = clip_pairs("a", *talking([0.01] * 6), **options)
+    assert len(pair.targets) == 1

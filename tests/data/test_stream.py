@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from reenact.core import ReenactError
+from reenact.data.augment import PairAugmentation
 from reenact.data.items import Split
 from reenact.data.pairs import PairKind
 from reenact.data.shards import INDEX, Sample
@@ -116,6 +117,21 @@ def test_kinds_come_in_the_proportion_asked_for(pack):
     assert set(kinds) == {"clip", "warp_back"}
     # 150 expected, standard deviation 6.
     assert 125 <= kinds["clip"] <= 175
+
+
+def test_pairs_that_follow_come_after_theirs(pack):
+    how = {"mix": {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.4}, "augment": PairAugmentation.photos()}
+    pairs = list(islice(PairStream(pack, PairSettings(size=SIZE, follow=0.5, **how)), 120))
+    later = [number for number, pair in enumerate(pairs) if pair["follows"]]
+    assert 15 < len(later) < 50
+    for number in later:
+        before, pair = pairs[number - 1], pairs[number]
+        assert pair["kind"] == before["kind"] == "clip"
+        assert not before["follows"]
+        assert torch.equal(pair["targets"], before["targets"])
+        assert torch.equal(pair["target_mesh"], before["target_mesh"])
+        # The face has hardly moved.
+        assert 0 <= (pair["driver_mesh"] - before["driver_mesh"]).norm(dim=1).mean() < 0.05 * SIZE
 
 
 def test_parts_share_an_epoch_without_overlap(pack):

@@ -22,6 +22,7 @@ RASTER = MapKind.IRIS_RASTER
 VGG = RandomVgg(width=1 / 16)
 NO_JUDGE = {"gan": 0, "feature_matching": 0}
 WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 0.1, "gan": 0.05, "feature_matching": 0.5}
+"""The temporal loss is on its own: few pairs have one that follows."""
 
 
 def config(**changes):
@@ -67,6 +68,10 @@ def pairs(count=2, k=1, seed=0):
         mask=torch.ones(count, 1, SIZE, SIZE),
         identity=torch.arange(count),
     )
+
+
+def followed(batch, *follows):
+    return dataclasses.replace(batch, follows=torch.tensor(follows))
 
 
 def half_masked(batch):
@@ -151,6 +156,21 @@ def test_each_term_written_out():
         assert part.abs() > 1e-5, name
     torch.testing.assert_close(step.loss, sum(factor * expected[name] for name, factor in WEIGHTS.items()))
     torch.testing.assert_close(step.drawn, image)
+
+
+def test_changes_from_frame_to_frame():
+    """Of pairs that follow their predecessor in the batch; the first one's is in another."""
+    objective, batch = made(stirred=True, smooth=0, perceptual=0, **NO_JUDGE), pairs(4)
+    step = objective.generator_step(followed(batch, True, False, True, True))
+    changes = step.drawn.diff(dim=0) - batch.truth.diff(dim=0)
+    weights = objective.place_weights(batch)[[2, 3]]
+    distance = (torch.hypot(changes[[1, 2]], torch.tensor(0.1)) - 0.1).mean(1, keepdim=True)
+    expected = ((distance * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))).mean()
+    torch.testing.assert_close(step.parts["temporal"], expected)
+    without = objective.generator_step(followed(batch, True, False, False, False))
+    assert "temporal" not in without.parts
+    torch.testing.assert_close(step.loss - without.loss, 2 * expected, atol=1e-5, rtol=0)
+    assert "temporal" not in made(temporal=0, **NO_JUDGE).generator_step(followed(batch, False, True, True, True)).parts
 
 
 def test_where_it_counts():

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from reenact.core.landmarks import Landmarks
 
@@ -107,6 +107,7 @@ class PairBatch:
         driver_maps: those that the objective needs, (B, C, H, W) each.
         mask: (B, 1, H, W) in [0, 1], where `truth` is true (all of it, but for contour pairs).
         identity: (B,) numbers of people.
+        follows: (B,) whether the pair before has the same photos and the frame before; None: none does.
     """
 
     targets: Float[Tensor, "b k 3 h w"]
@@ -117,6 +118,7 @@ class PairBatch:
     driver_maps: Mapping[MapKind, Float[Tensor, "b _ h w"]]
     mask: Float[Tensor, "b 1 h w"]
     identity: Int[Tensor, " b"]
+    follows: Bool[Tensor, " b"] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ Three kinds, all with the same fields:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import cv2
@@ -30,6 +30,8 @@ _LARGEST_SHIFT = 0.12
 _SCALES = (0.92, 1.08)
 _CLEARLY_OPEN = 0.06
 """Outer-eye distances by which a mouth must open more than at its most closed."""
+_NEXT_S = 0.1
+"""Frames further apart do not follow each other: there is a gap between a clip's stretches."""
 _OPENS = 0.01
 """Outer-eye distances; a mouth that opens by less counts as unchanged."""
 
@@ -54,6 +56,7 @@ class Pair:
         truth: (s, s, 3) what the model should draw.
         driver_mesh: (478, 3) landmarks that it is given: those of the truth.
         mask: (s, s) 255 where the truth counts.
+        follows: the pair before has the same photos, and the frame before this truth.
     """
 
     kind: PairKind
@@ -63,9 +66,10 @@ class Pair:
     truth: UInt8[np.ndarray, "s s 3"]
     driver_mesh: Float[np.ndarray, "478 3"]
     mask: UInt8[np.ndarray, "s s"]
+    follows: bool = False
 
 
-def clip_pair(
+def clip_pairs(
     identity: str,
     frames: UInt8[np.ndarray, "t s s 3"],
     meshes: Float[np.ndarray, "t 478 3"],
@@ -74,9 +78,10 @@ def clip_pair(
     targets: int,
     least_gap_s: float,
     opening: float = 0.0,
+    follow: bool = False,
     rng: np.random.Generator,
-) -> Pair:
-    """K target frames and a driver frame of one video.
+) -> list[Pair]:
+    """K target frames and a driver frame of one video; a second pair with the next frame if that is to `follow`.
 
     The driver is any frame, or in a share `opening` of pairs one whose mouth is open wide, with targets whose mouths
     are not, if the video has such: what lies behind closed lips is the hardest to learn and rare. Targets are at least
@@ -96,7 +101,12 @@ def clip_pair(
     chance = np.where(allowed, 0.01 + differences(meshes, meshes[driver]), 0.0)
     picked = rng.choice(len(frames), targets, p=chance / chance.sum(), replace=int(allowed.sum()) < targets)
     everywhere = np.full(frames.shape[1:3], 255, np.uint8)
-    return Pair(PairKind.CLIP, identity, frames[picked], meshes[picked], frames[driver], meshes[driver], everywhere)
+    photos = frames[picked], meshes[picked]
+    pair = Pair(PairKind.CLIP, identity, *photos, frames[driver], meshes[driver], everywhere)
+    after = driver + 1
+    if not follow or after == len(frames) or times_s[after] - times_s[driver] > _NEXT_S:
+        return [pair]
+    return [pair, replace(pair, truth=frames[after], driver_mesh=meshes[after], follows=True)]
 
 
 def differences(meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " t"]:

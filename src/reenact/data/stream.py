@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from reenact.core import ReenactError
+from reenact.data.augment import PairAugmentation, augmented
 from reenact.data.items import Kind, Split
-from reenact.data.pairs import Pair, PairKind, clip_pair, contour_pair, differences, warp_back_pair
+from reenact.data.pairs import Pair, PairKind, clip_pairs, contour_pair, differences, warp_back_pair
 from reenact.data.shards import Sample
 from reenact.data.shares import Share, SharedStream, interleaved
 from reenact.geometry import fit_similarity, mean_face
@@ -35,6 +36,7 @@ _FRAMES_PER_PAIR = 2
 _OPEN_CLIPS = 4
 """Clips that a worker draws from at the same time, so that a batch mixes people."""
 _BANK_CLIPS, _BANK_FRAMES = 64, 24
+_UNCHANGED = PairAugmentation()
 _NUMBER = {kind: number for number, kind in enumerate(PairKind, start=1)}
 """Tells the kinds' random numbers apart."""
 
@@ -50,7 +52,9 @@ class PairSettings:
             photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
         opening: share of clip pairs, where the clip allows, whose driver opens a mouth that the targets do not.
+        follow: share of clip pairs after which one with the next frame comes.
         warp_back_face_only: see `warp_back_pair`.
+        augment: how far pairs are changed.
         people: identities to take pairs of; empty for all. Anybody may still lend an outline to contour pairs.
         photos: of a person, at most so many are used; None for all.
     """
@@ -62,7 +66,9 @@ class PairSettings:
     )
     least_gap_s: float = 1.0
     opening: float = 0.0
+    follow: float = 0.0
     warp_back_face_only: bool = False
+    augment: PairAugmentation = _UNCHANGED
     people: tuple[str, ...] = ()
     photos: int | None = None
 
@@ -137,9 +143,10 @@ class PairStream(SharedStream):
         rng = self._rng(share)
         while True:
             kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
-            yield as_tensors(next(sources[kind]))
+            for pair in augmented(next(sources[kind]), self._settings.augment, rng):
+                yield as_tensors(pair)
 
-    def _clip_pairs(self, share: Share) -> Iterator[Pair]:
+    def _clip_pairs(self, share: Share) -> Iterator[list[Pair]]:
         rng = self._rng(share, _NUMBER[PairKind.CLIP])
         rows = self._rows(self._clips, _NUMBER[PairKind.CLIP], share)
         most = min(_OPEN_CLIPS, len(self._clips))
@@ -156,13 +163,13 @@ class PairStream(SharedStream):
             f"no clip of this split in {self._reader.folder} has two frames that show the face; prepare more data"
         )
 
-    def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[Pair]:
+    def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[list[Pair]]:
         numbers = _stretches(sample.landmarks, np.flatnonzero(sample.seen), rng)
         size = self._settings.size
         frames = sample.frames(numbers.tolist(), size=size)
         meshes, times_s = sample.landmarks_at(size)[numbers], sample.times_s[numbers]
         for _ in range(max(1, len(numbers) // _FRAMES_PER_PAIR)):
-            yield clip_pair(
+            yield clip_pairs(
                 sample.identity,
                 frames,
                 meshes,
@@ -170,6 +177,7 @@ class PairStream(SharedStream):
                 targets=self._settings.targets,
                 least_gap_s=self._settings.least_gap_s,
                 opening=self._settings.opening,
+                follow=self._settings.follow > 0 and rng.random() < self._settings.follow,
                 rng=rng,
             )
 
@@ -178,23 +186,23 @@ class PairStream(SharedStream):
         sample, size = self._reader[row], self._settings.size
         return sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
 
-    def _contour_pairs(self, share: Share) -> Iterator[Pair]:
+    def _contour_pairs(self, share: Share) -> Iterator[list[Pair]]:
         rng = self._rng(share, _NUMBER[PairKind.CONTOUR])
         for row in self._rows(self._photos, _NUMBER[PairKind.CONTOUR], share):
             identity, photo, mesh = self._photo(row)
             # One's own outline teaches nothing; a photo of any part may lend one, as only its landmarks are shown.
             lender = self._reader[int(rng.choice(self._lenders[self._lender_names != identity]))]
             pair = contour_pair(identity, photo, mesh, lender.landmarks_at(self._settings.size)[0])
-            yield _with_targets(pair, self._settings.targets)
+            yield [_with_targets(pair, self._settings.targets)]
 
-    def _warp_back_pairs(self, share: Share) -> Iterator[Pair]:
+    def _warp_back_pairs(self, share: Share) -> Iterator[list[Pair]]:
         rng = self._rng(share, _NUMBER[PairKind.WARP_BACK])
         bank = self._expressions(rng)
         for row in self._rows(self._photos, _NUMBER[PairKind.WARP_BACK], share):
             identity, photo, mesh = self._photo(row)
             clip = bank[int(rng.integers(len(bank)))]
             before, after = clip[rng.integers(len(clip), size=2)]
-            yield warp_back_pair(
+            pair = warp_back_pair(
                 identity,
                 photo,
                 mesh,
@@ -203,6 +211,7 @@ class PairStream(SharedStream):
                 face_only=self._settings.warp_back_face_only,
                 rng=rng,
             )
+            yield [pair]
 
     def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
         """Shapes in mean pose from some clips; without any the mean face, which differs from itself by nothing."""
@@ -258,14 +267,15 @@ def _with_targets(pair: Pair, targets: int) -> Pair:
 
 def as_tensors(pair: Pair) -> dict[str, Any]:
     """What a batch is collated from: `targets` (K, 3, s, s), `truth` (3, s, s), `mask` (1, s, s), all uint8;
-    `target_mesh` (K, 478, 3) and `driver_mesh` (478, 3) float32; `identity` and `kind` as text.
+    `target_mesh` (K, 478, 3) and `driver_mesh` (478, 3) float32; `follows` bool; `identity` and `kind` as text.
     """
     return {
         "targets": torch.from_numpy(np.ascontiguousarray(pair.targets.transpose(0, 3, 1, 2))),
         "target_mesh": torch.from_numpy(np.asarray(pair.target_mesh, np.float32)),
         "truth": torch.from_numpy(np.ascontiguousarray(pair.truth.transpose(2, 0, 1))),
         "driver_mesh": torch.from_numpy(np.asarray(pair.driver_mesh, np.float32)),
-        "mask": torch.from_numpy(pair.mask)[None],
+        "mask": torch.from_numpy(np.ascontiguousarray(pair.mask))[None],
+        "follows": pair.follows,
         "identity": pair.identity,
         "kind": pair.kind.value,
     }

@@ -16,7 +16,7 @@ from reenact.export.graph import PHOTOS, SIDE, Graph
 from reenact.export.simplify import Ask, Offer, simplified
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow
 from reenact.models.contract import check_targets
-from reenact.models.hybrid import Hybrid, HybridCode, HybridConfig, HybridGenerator
+from reenact.models.hybrid import Hybrid, HybridCode, HybridConfig, HybridGenerator, with_mirrored
 
 _RASTER = MapKind.IRIS_RASTER
 _EXACT = ("warp_encoder", "up2", "flow8", "heads")
@@ -132,12 +132,13 @@ class HybridAdapter(Adapter[Hybrid]):
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `Adapter.photos`."""
         check_targets(targets)
-        return {"small": self._small(targets.images)[None], "rasters": self._small(targets.maps[_RASTER])[None]}
+        photos, rasters, _ = self._shown(targets)
+        return {"small": self._small(photos[0])[None], "rasters": self._small(rasters[0])[None]}
 
     def person(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
         """See `Adapter.person`."""
-        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))[None]
-        photos, side = targets.images[None], targets.images.shape[-1]
+        photos, _, mesh = self._shown(targets)
+        side = photos.shape[-1]
         place = HybridCode(photos, mesh, given["small"], given["rasters"], encoded["fine"], None)
         return ExportedCode({"photos": photos, **given, **encoded}, place, side)
 
@@ -146,6 +147,12 @@ class HybridAdapter(Adapter[Hybrid]):
         mesh = torch.from_numpy(np.asarray(driver.mesh_px, np.float32))
         found = self._geometry.place(code.geometry, mesh, torch.device("cpu"))
         return {"raster": self._small(driver.maps[_RASTER]), "flow": found.flow_ndc, "flags": found.flags}
+
+    def _shown(self, targets: TargetSet) -> tuple[Tensor, Tensor, Tensor]:
+        """Photos, rasters and landmarks as `HybridGenerator.encode` has them, at their own size."""
+        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))
+        shown = targets.images[None], targets.maps[_RASTER][None], mesh[None]
+        return with_mirrored(*shown) if self.config.mirror else shown
 
     def _small(self, pictures: Tensor) -> Tensor:
         if pictures.shape[-1] == self.resolution:

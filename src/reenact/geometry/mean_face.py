@@ -29,6 +29,12 @@ class MeanFace:
     triangles: Int[np.ndarray, "852 3"]
 
 
+def mirrored_mesh(mesh_px: Float[np.ndarray, "*b 478 3"], side: int) -> Float[np.ndarray, "*b 478 3"]:
+    """The landmarks in the mirrored picture, `side` pixels wide: each where its partner of the other side was."""
+    partner = mesh_px[..., mean_face().mirror, :]
+    return np.concatenate([side - 1 - partner[..., :1], partner[..., 1:]], axis=-1)
+
+
 @cache
 def mean_face() -> MeanFace:
     """The face that ships with the package (loaded once)."""

@@ -20,7 +20,7 @@ _VGG = RandomVgg(width=0.125)
 
 def full() -> RunConfig:
     """The hybrid: mesh flow, learned flow, attention over the photos, and a mask that keeps what the warp has right."""
-    return _hybrid("hybrid", HybridConfig())
+    return _hybrid("hybrid", HybridConfig(mirror=True))
 
 
 def full_256() -> RunConfig:

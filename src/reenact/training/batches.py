@@ -43,6 +43,7 @@ class Batches:
             driver_maps=draw_maps(self._maps.driver, there["driver_mesh"], size),
             mask=there["mask"].float() / 255,
             identity=self._numbers(raw["identity"]),
+            follows=there["follows"],
         )
 
     def frames(self, raw: Mapping[str, Any]) -> FrameBatch:

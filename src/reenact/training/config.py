@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reenact.core import ReenactError
+from reenact.data.augment import PairAugmentation
 from reenact.data.pairs import PairKind
 from reenact.models.hybrid import HybridObjectiveConfig
 from reenact.models.marionette import MarioNETteObjectiveConfig
@@ -52,12 +53,16 @@ class PairData(_Settings):
     """Targets of a clip are this far from the true picture, where the clip is long enough."""
     opening: float = Field(default=0.0, ge=0, le=1)
     """Share of clip pairs whose true picture shows a mouth that opens."""
+    follow: float = Field(default=0.0, ge=0, le=1)
+    """Share of clip pairs after which one with the next frame comes: for losses that look at both."""
     warp_back_face_only: bool = False
     """The true picture of a warp-back pair counts inside the face alone."""
     people: tuple[str, ...] = ()
     """Identities to learn from; empty for all."""
     photos: int | None = Field(default=None, ge=1)
     """Of each person, at most so many photos; k-shot fine-tuning."""
+    augment: PairAugmentation = PairAugmentation()
+    """How far pairs are changed; those that progress is measured on are not."""
 
 
 class FrameData(_Settings):

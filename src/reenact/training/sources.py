@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset, default_collate
 
 from reenact.core import ReenactError
 from reenact.data import ShardReader, Split
+from reenact.data.augment import PairAugmentation
 from reenact.data.frame_stream import FrameSettings, FrameStream
 from reenact.data.stream import PairSettings, PairStream, batch_loader
 from reenact.training.config import PairData, RunConfig
@@ -44,9 +45,11 @@ def stream_of(
             mix=dict(data.mix),
             least_gap_s=data.least_gap_s,
             opening=data.opening,
+            follow=data.follow,
             warp_back_face_only=data.warp_back_face_only,
             people=data.people if split is Split.TRAIN else (),
             photos=data.photos if split is Split.TRAIN else None,
+            augment=data.augment if split is Split.TRAIN else PairAugmentation(),
         )
         return PairStream(folder, settings, split=split, seed=seed, rank=rank, world=world, chapter=chapter)
     settings = FrameSettings(size=data.size, photo_share=data.photo_share, pictures=data.pictures)
@@ -95,7 +98,8 @@ class OverfitSource:
     def __init__(self, config: RunConfig, folder: str | os.PathLike[str], *, count: int, rank: int, world: int) -> None:
         self._config, self._rank, self._world = config, rank, world
         self._micro_batch = micro_batch_size(config, world)
-        self.samples = list(islice(stream_of(config, folder), count))
+        # Shuffled, no sample comes after the one that it follows.
+        self.samples = [{**sample, "follows": False} for sample in islice(stream_of(config, folder), count)]
 
     def steps(self, first: int) -> Iterator[list[Raw]]:
         """From step `first` on, the batches of each step: `config.accumulate` of them."""

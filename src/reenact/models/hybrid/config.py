@@ -24,6 +24,8 @@ class HybridConfig(BaseModel):
     """Channels of queries and keys."""
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
+    mirror: bool = False
+    """Every photo is also shown mirrored: a cheek or an ear that a turned head hides looks much like the other."""
     attention: bool = True
     """The driver's features ask those of all places of all photos."""
     fusion: bool = True

@@ -23,6 +23,8 @@ _NEW = "trunk.heads.detail."
 def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A generator's weights, from a checkpoint of the same config or of one with half the resolution and cells of 2.
 
+    Whether photos are mirrored does not matter: no weight depends on it.
+
     Args:
         checkpoint: a trained hybrid.
         config: of the generator to be.
@@ -32,7 +34,7 @@ def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str,
         CheckpointError: the checkpoint's config is neither.
     """
     trained = {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
-    theirs = HybridConfig(**checkpoint.config)
+    theirs = HybridConfig(**checkpoint.config).model_copy(update={"mirror": config.mirror})
     if theirs == config:
         return trained
     if theirs.model_copy(update={"resolution": 2 * theirs.resolution, "cell": 2 * theirs.cell}) != config:

@@ -63,6 +63,8 @@ class HybridObjectiveConfig(BaseModel):
     """The same of the painting alone, so that it learns where the mask hides it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
+    temporal: float = Field(default=2, ge=0)
+    """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""
     gan: float = Field(default=0.05, ge=0)
@@ -124,9 +126,9 @@ class HybridObjective(Objective[PairBatch]):
 
     def generator_step(self, batch: PairBatch) -> Step:
         """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
-        # Of K photos the first one, two, ... or all, so that it learns to do with fewer.
+        # Of K photos the first one, two, ... or all, so that it learns to do with fewer; of four, one every other time.
         most = batch.targets.shape[1]
-        drawing = _draw(self.G, batch, photos=int(torch.randint(1, most + 1, ())) if most > 1 else 1)
+        drawing = _draw(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
         image = truth_outside(drawing.image, batch.truth, batch.mask)
         weights = batch.mask * self.place_weights(batch)
         parts = {
@@ -135,6 +137,11 @@ class HybridObjective(Objective[PairBatch]):
             "mask": _mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
         }
+        if self.config.temporal and batch.follows is not None and batch.follows[1:].any():
+            later = batch.follows.nonzero()[:, 0]
+            later = later[later > 0]
+            changes = (image[later] - image[later - 1], batch.truth[later] - batch.truth[later - 1])
+            parts["temporal"] = _charbonnier(*changes, weights[later])
         for network in self._features:
             network.to(image.device)
             parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=weights)
