@@ -53,7 +53,9 @@ def main() -> None:
     torch.manual_seed(0)
     if args.fresh:
         kind = ZOO[args.model]
-        model = kind(kind.config_type.lite()).eval()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+        # The hybrid's defaults are small.
+        config = getattr(kind.config_type, "lite", kind.config_type)()
+        model = kind(config).eval()  # pyright: ignore[reportCallIssue]
     else:
         model = create_model(args.model, args.weights)
     # Two moments of a clip each.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenact.cli.progress import Bar
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--driver", required=True, metavar="FILE", help="who moves: a video, a photo or a .motion file")
     formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
-    p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
+    p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
     p.add_argument(
         "--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenact.cli.animate import RUNTIMES
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--model",
         action="append",
         metavar="NAME[=DIR]",
-        help="which model, perhaps with its weights' folder; repeat it to compare (default: warp)",
+        help=f"which model, perhaps with its weights' folder; repeat it to compare (default: {DEFAULT_MODEL})",
     )
     p.add_argument(
         "--runtime",
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     runtimes: list[Choice] = args.runtime or ["torch"]
     variants = []
-    for given in args.model or ["warp"]:
+    for given in args.model or [DEFAULT_MODEL]:
         name, _, weights = given.partition("=")
         for runtime in runtimes:
             variants.append(Variant.of(name, Path(weights) if weights else None, runtime))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reenact.cli import ablate
 from reenact.cli.progress import Bar
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def _add_run(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser("run", help="export, score and print tables", description="Do all for several models.")
-    p.add_argument("--models", default="warp", metavar="A,B=DIR", help="names, each perhaps with its weights' folder")
+    p.add_argument(
+        "--models", default=DEFAULT_MODEL, metavar="A,B=DIR", help="names, each perhaps with its weights' folder"
+    )
     p.add_argument("--protocol", default="self", metavar="A,B", help=f"of {', '.join(_PROTOCOLS)} (default: self)")
     p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each set (default: 1)")
     _add_data(p)

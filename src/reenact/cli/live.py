@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenact.cli.animate import add_runtime, add_signing, signing_credentials
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--smooth", action=argparse.BooleanOptionalAction, default=True, help="steady the face (default: on)"
     )
-    p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
+    p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
     p.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint of it (default: the one that ships)")
     add_runtime(p)
     p.add_argument("--size", type=int, metavar="PX", help="side of the face crop (default: as for animate)")

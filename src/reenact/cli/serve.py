@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from reenact.cli.animate import add_signing
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
 
@@ -29,7 +30,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--keys", type=Path, metavar="FILE", help="names and hashes of the API keys")
     p.add_argument("--add-key", metavar="NAME", help="make a key, note its hash in --keys, print the key, and end")
-    p.add_argument("--model", default="warp", help="which model draws (default: %(default)s)")
+    p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
     p.add_argument(
         "--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)"
     )

@@ -1,6 +1,7 @@
 """What flows through reenact, and how it is named. Imports nothing else of ours."""
 
 from reenact.core.action_units import ActionUnits
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
 from reenact.core.landmarks import (
     IRIS_CENTRES,
@@ -22,6 +23,7 @@ from reenact.core.records import (
 )
 
 __all__ = [
+    "DEFAULT_MODEL",
     "IRIS_CENTRES",
     "MESH_POINTS",
     "MESH_TO_IBUG68",

@@ -25,7 +25,7 @@ from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 
 from reenact import __version__
-from reenact.core import MediaError, ReenactError
+from reenact.core import DEFAULT_MODEL, MediaError, ReenactError
 from reenact.core.progress import Progress, Silent
 from reenact.export import ExportedModel
 from reenact.export.fast import Choice
@@ -96,7 +96,7 @@ class Options:
         runtime: what computes the model, see `Reenactor`.
     """
 
-    model: str = "warp"
+    model: str = DEFAULT_MODEL
     weights: Path | None = None
     transfer: Transfer = Transfer.RELATIVE
     transformer: Path | None = None

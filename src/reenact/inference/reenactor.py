@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from reenact.core import (
+    DEFAULT_MODEL,
     CheckpointError,
     DriverFrame,
     Landmarks,
@@ -122,7 +123,7 @@ class Reenactor:
 
     def __init__(
         self,
-        model: str | ReenactmentModel = "warp",
+        model: str | ReenactmentModel = DEFAULT_MODEL,
         *,
         transfer: Transfer = Transfer.RELATIVE,
         size: int | None = None,

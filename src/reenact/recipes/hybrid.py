@@ -9,7 +9,9 @@ The second goes on from what the first wrote into `runs/`; another place is name
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from reenact.data.augment import PairAugmentation
 from reenact.data.pairs import PairKind
 from reenact.losses import RandomVgg
 from reenact.models.hybrid import HybridConfig, HybridObjectiveConfig
@@ -20,19 +22,16 @@ _VGG = RandomVgg(width=0.125)
 
 def full() -> RunConfig:
     """The hybrid: mesh flow, learned flow, attention over the photos, and a mask that keeps what the warp has right."""
-    return _hybrid("hybrid", HybridConfig(mirror=True))
+    return _hybrid("hybrid")
 
 
 def full_256() -> RunConfig:
-    """The trained hybrid at 256 px, at the same cost a frame: it learns the detail within its larger cells, and to
-    choose from one to four photos."""
-    model = HybridConfig(resolution=256, cell=4)
-    run = _hybrid("hybrid-256", model)
-    objective = HybridObjectiveConfig(model=model, features=_VGG, init=Path("runs") / "hybrid" / "model")
+    """The trained hybrid at 256 px, at the same cost a frame: it learns the detail within its larger cells."""
+    run = _hybrid("hybrid-256", resolution=256, cell=4)
     return run.model_copy(
         update={
-            "objective": objective,
-            "data": run.data.model_copy(update={"size": 256, "targets": 4}),
+            "objective": run.objective.model_copy(update={"init": Path("runs") / "hybrid" / "model"}),
+            "data": run.data.model_copy(update={"size": 256}),
             "optimizers": run.optimizers.model_copy(update={"generator_lr": 5e-4}),
             "steps": 10_000,
         }
@@ -41,31 +40,45 @@ def full_256() -> RunConfig:
 
 def no_mesh() -> RunConfig:
     """Ablation: all movement is learned."""
-    return _hybrid("hybrid-no-mesh", HybridConfig(mesh_prior=False))
+    return _hybrid("hybrid-no-mesh", mesh_prior=False)
 
 
 def no_attention() -> RunConfig:
     """Ablation: the photos' features are only moved, not asked."""
-    return _hybrid("hybrid-no-attention", HybridConfig(attention=False))
+    return _hybrid("hybrid-no-attention", attention=False)
 
 
 def no_fusion() -> RunConfig:
     """Ablation: every pixel is painted."""
-    return _hybrid("hybrid-no-fusion", HybridConfig(fusion=False))
+    return _hybrid("hybrid-no-fusion", fusion=False)
+
+
+def no_mirror() -> RunConfig:
+    """Ablation: no photo is shown mirrored."""
+    return _hybrid("hybrid-no-mirror", mirror=False)
 
 
 def no_warp_back() -> RunConfig:
     """Ablation: pairs of real frames only."""
-    run = _hybrid("hybrid-no-warp-back", HybridConfig())
+    run = _hybrid("hybrid-no-warp-back")
     return run.model_copy(update={"data": run.data.model_copy(update={"mix": {PairKind.CLIP: 1.0}})})
 
 
-def _hybrid(name: str, model: HybridConfig) -> RunConfig:
+def _hybrid(name: str, **model: Any) -> RunConfig:
+    settings: dict[str, Any] = {"mirror": True, **model}
     mix = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.35, PairKind.CONTOUR: 0.05}
     return RunConfig(
         recipe=name,
-        objective=HybridObjectiveConfig(model=model, features=_VGG),
-        data=PairData(size=128, targets=1, mix=mix, opening=0.35, warp_back_face_only=True),
+        objective=HybridObjectiveConfig(model=HybridConfig(**settings), features=_VGG),
+        data=PairData(
+            size=128,
+            targets=4,
+            mix=mix,
+            opening=0.5,
+            follow=0.25,
+            warp_back_face_only=True,
+            augment=PairAugmentation.photos(),
+        ),
         optimizers=Optimizers(
             generator_lr=1.5e-3, discriminator_lr=5e-4, betas=(0.5, 0.99), clip_norm=5, final_factor=0.1
         ),

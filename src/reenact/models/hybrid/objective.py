@@ -72,7 +72,7 @@ class HybridObjectiveConfig(BaseModel):
     feature_matching: float = Field(default=0.5, ge=0)
     parts_weight: float = Field(default=7, ge=1)
     """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
-    silhouette_weight: float = Field(default=5, ge=1)
+    silhouette_weight: float = Field(default=7, ge=1)
     """... and a band along the face's outline this."""
     features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
     """For the perceptual loss; None where it weighs nothing."""

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 from reenact.serve.api.keys import Keys
 
@@ -65,7 +66,7 @@ class Settings:
     rate_per_minute: int = 600
     keep_hours: float = 24.0
     job_minutes: float = 60.0
-    model: str = "warp"
+    model: str = DEFAULT_MODEL
     weights: Path | None = None
     sign_cert: Path | None = None
     sign_key: Path | None = None
