@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from reenact.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.geometry import draw_sheet, face_sheet, mean_face, mirrored_mesh, turned
+from reenact.geometry import draw_sheet, face_sheet, mean_face
 from reenact.geometry.contours import OUTER_LIPS_UPPER
 from reenact.geometry.mesh_flow import FLAGS, mesh_flow
 from reenact.maps import draw_maps
@@ -143,7 +143,7 @@ def test_a_mouth_that_the_photo_shows_is_no_hole():
 # It learns.
 
 
-@pytest.mark.parametrize("changes", [*ABLATIONS, {"mirror": True}])
+@pytest.mark.parametrize("changes", ABLATIONS)
 def test_gradients_reach_all(changes):
     generator = stirred(made(**changes)).train()
     given = inputs(2, 2, lips=0.2)
@@ -222,45 +222,6 @@ def test_the_photo_that_shows_the_mouth_gives_it():
     assert drawing.weights[0, 1, y, x] > 0.9
     assert drawing.weights[0, 0, 0].min() > 0.99  # hair and background: the first photo's
     assert drawing.holes.max() < 0.3
-
-
-# Mirrored photos.
-
-
-@torch.no_grad()
-def test_each_photo_is_followed_by_itself_mirrored():
-    _, _, photos, rasters, mesh_y = inputs(1, 2)
-    code = made(mirror=True).encode(photos, rasters, mesh_y)
-    mirrored = torch.as_tensor(mirrored_mesh(mesh_y.numpy(), SIZE))
-    for found, direct, other in ((code.photos, photos, photos.flip(-1)), (code.mesh_px, mesh_y, mirrored)):
-        torch.testing.assert_close(found, torch.stack([direct, other], 2).flatten(1, 2))
-    drawn = draw_maps((RASTER,), code.mesh_px[0], SIZE)[RASTER]
-    torch.testing.assert_close(code.rasters[0], drawn, atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_a_mirrored_photo_shows_what_a_turned_head_hides():
-    size = 128
-    face, to_crop = mean_face().points, np.array([size / 2, size / 2, 0])
-    driver, turned_away = (
-        torch.tensor(turned(30 * face, np.array([yaw, 0, 0])) + to_crop).float()[None] for yaw in (0.0, 50.0)
-    )
-    photos, rasters = smooth(1, size)[None], draw_maps((RASTER,), turned_away, size)[RASTER][None]
-    given = draw_maps((RASTER,), driver, size)[RASTER], driver, photos, rasters, turned_away[None]
-    drawing = made(resolution=size, mirror=True)(*given)
-    places = (driver[0, :, :2] / 2).round().long()
-    right, left = (drawing.weights[0, 1, y, x] for x, y in places[[116, 345]])
-    # Cheeks: one is seen along, the other is before the camera.
-    assert left > 0.9
-    assert right < 0.01
-    # Far away from the head the mirrored background is of no use, and straight ahead the photo has all.
-    assert drawing.weights[0, 1, :4].max() < 0.01
-    ahead = made(resolution=size, mirror=True)(*given[:3], *draw_targets(driver, size))
-    assert ahead.weights[0, 1].max() < 0.01
-
-
-def draw_targets(mesh, size):
-    return draw_maps((RASTER,), mesh, size)[RASTER][None], mesh[None]
 
 
 @torch.no_grad()
@@ -508,7 +469,7 @@ def test_what_is_taken_is_what_the_flow_finds_there(k):
     assert use.taken.shape == (2, k, size, size)
     mask = torch.nn.functional.avg_pool2d(drawing.mask, drawing.mask.shape[-1] // size)[:, 0]
     for frame, photo in np.ndindex(2, k):
-        flow = (mesh[frame, photo] + drawing.flow_ndc[frame]).double().numpy()
+        flow = (mesh[frame, photo] + drawing.flow_ndc[frame, photo]).double().numpy()
         kept = (drawing.weights[frame, photo] * mask[frame]).double().numpy() / size**2
         # The mask is averaged down with a wider filter.
         off = np.abs(given_slowly(flow, kept) - use.taken[frame, photo].numpy())

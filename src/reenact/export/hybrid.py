@@ -16,7 +16,7 @@ from reenact.export.graph import PHOTOS, SIDE, Graph
 from reenact.export.simplify import Ask, Offer, simplified
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow
 from reenact.models.contract import check_targets
-from reenact.models.hybrid import Hybrid, HybridCode, HybridConfig, HybridGenerator, with_mirrored
+from reenact.models.hybrid import Hybrid, HybridCode, HybridConfig, HybridGenerator
 
 _RASTER = MapKind.IRIS_RASTER
 _EXACT = ("warp_encoder", "up2", "flow8", "heads")
@@ -55,6 +55,7 @@ class _Synthesize(nn.Module):
         raster: Float[Tensor, "1 3 h w"],
         flow: Float[Tensor, "k 2 hf wf"],
         flags: Float[Tensor, "k 5 hf wf"],
+        parallax: Float[Tensor, "k 2"],
         photos: Float[Tensor, "1 k 3 s s"],
         small: Float[Tensor, "1 k 3 h w"],
         rasters: Float[Tensor, "1 k 3 h w"],
@@ -63,14 +64,14 @@ class _Synthesize(nn.Module):
     ) -> Float[Tensor, "1 3 s s"]:
         # The photos' own size comes afterwards, and landmarks serve `place` alone.
         code = HybridCode(small, small.new_zeros(1, small.shape[1], MESH_POINTS, 3), small, rasters, fine, offer)
-        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags))
+        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags, parallax))
         mask = drawn.logit.sigmoid() if self.generator.config.fusion else torch.zeros_like(drawn.logit)
         paint, mask = _enlarged(torch.cat([drawn.paint, mask], 1), photos).split([3, 1], 1)
         weights = drawn.weights[0]
         holes = F.avg_pool2d(flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         hole = (holes * weights[:, None]).sum(0, keepdim=True)
         # The hole once for each photo, as it is enlarged together with what they have.
-        coarse = torch.cat([flow + drawn.flow_ndc, weights[:, None], hole.expand(flow.shape[0], -1, -1, -1)], 1)
+        coarse = torch.cat([flow + drawn.flow_ndc[0], weights[:, None], hole.expand(flow.shape[0], -1, -1, -1)], 1)
         total, weights, hole = _enlarged(coarse, photos).split([2, 1, 1], 1)
         warped, hole = (_warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
         warped = warped + hole * (self.generator.dark - warped)
@@ -121,24 +122,24 @@ class HybridAdapter(Adapter[Hybrid]):
             "raster": torch.rand(1, 3, size, size),
             "flow": torch.zeros(2, 2, places, places),
             "flags": torch.zeros(2, len(FLAGS), places, places),
+            "parallax": torch.zeros(2, 2),
             "photos": torch.rand(1, 2, 3, side, side),
             **encode.inputs,
             **dict(zip(encode.outputs, encoded, strict=True)),
         }
         free: dict[str, dict[int, str]] = {name: {1: PHOTOS} for name in inputs}
-        free |= {"raster": {}, "flow": {0: PHOTOS}, "flags": {0: PHOTOS}, "photos": {1: PHOTOS, 3: SIDE, 4: SIDE}}
+        free |= {"raster": {}, "flow": {0: PHOTOS}, "flags": {0: PHOTOS}, "parallax": {0: PHOTOS}, "photos": {1: PHOTOS, 3: SIDE, 4: SIDE}}
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, _EXACT)}
 
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `Adapter.photos`."""
         check_targets(targets)
-        photos, rasters, _ = self._shown(targets)
-        return {"small": self._small(photos[0])[None], "rasters": self._small(rasters[0])[None]}
+        return {"small": self._small(targets.images)[None], "rasters": self._small(targets.maps[_RASTER])[None]}
 
     def person(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
         """See `Adapter.person`."""
-        photos, _, mesh = self._shown(targets)
-        side = photos.shape[-1]
+        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))[None]
+        photos, side = targets.images[None], targets.images.shape[-1]
         place = HybridCode(photos, mesh, given["small"], given["rasters"], encoded["fine"], None)
         return ExportedCode({"photos": photos, **given, **encoded}, place, side)
 
@@ -146,13 +147,8 @@ class HybridAdapter(Adapter[Hybrid]):
         """See `Adapter.frame`."""
         mesh = torch.from_numpy(np.asarray(driver.mesh_px, np.float32))
         found = self._geometry.place(code.geometry, mesh, torch.device("cpu"))
-        return {"raster": self._small(driver.maps[_RASTER]), "flow": found.flow_ndc, "flags": found.flags}
-
-    def _shown(self, targets: TargetSet) -> tuple[Tensor, Tensor, Tensor]:
-        """Photos, rasters and landmarks as `HybridGenerator.encode` has them, at their own size."""
-        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))
-        shown = targets.images[None], targets.maps[_RASTER][None], mesh[None]
-        return with_mirrored(*shown) if self.config.mirror else shown
+        place = {"flow": found.flow_ndc, "flags": found.flags, "parallax": found.parallax}
+        return {"raster": self._small(driver.maps[_RASTER]), **place}
 
     def _small(self, pictures: Tensor) -> Tensor:
         if pictures.shape[-1] == self.resolution:

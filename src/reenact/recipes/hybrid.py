@@ -53,9 +53,9 @@ def no_fusion() -> RunConfig:
     return _hybrid("hybrid-no-fusion", fusion=False)
 
 
-def no_mirror() -> RunConfig:
-    """Ablation: no photo is shown mirrored."""
-    return _hybrid("hybrid-no-mirror", mirror=False)
+def no_parallax() -> RunConfig:
+    """Ablation: no depth is learned."""
+    return _hybrid("hybrid-no-parallax", parallax=False)
 
 
 def no_warp_back() -> RunConfig:
@@ -65,11 +65,10 @@ def no_warp_back() -> RunConfig:
 
 
 def _hybrid(name: str, **model: Any) -> RunConfig:
-    settings: dict[str, Any] = {"mirror": True, **model}
     mix = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.35, PairKind.CONTOUR: 0.05}
     return RunConfig(
         recipe=name,
-        objective=HybridObjectiveConfig(model=HybridConfig(**settings), features=_VGG),
+        objective=HybridObjectiveConfig(model=HybridConfig(**model), features=_VGG),
         data=PairData(
             size=128,
             targets=4,

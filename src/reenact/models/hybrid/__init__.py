@@ -3,7 +3,7 @@
 from reenact.models.hybrid.attention import PhotoUse, photo_use
 from reenact.models.hybrid.config import HybridConfig
 from reenact.models.hybrid.discriminator import PartsDiscriminator
-from reenact.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator, with_mirrored
+from reenact.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator
 from reenact.models.hybrid.objective import HybridObjective, HybridObjectiveConfig
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "PartsDiscriminator",
     "PhotoUse",
     "photo_use",
-    "with_mirrored",
 ]

@@ -46,19 +46,10 @@ def photo_use(
         if hook is not None:
             hook.remove()
     k, size = drawing.weights.shape[1:3]
-    flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
+    flow = mesh.flow_ndc + drawing.flow_ndc.flatten(0, 1)
     kept = drawing.weights * resized(drawing.mask, size) / size**2
     taken = _given(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
-    looked = seen[0].mean(dim=(1, 2)) if seen else None
-    if generator.config.mirror:
-        taken, looked = _turned_back(taken), _turned_back(looked) if looked is not None else None
-    return PhotoUse(taken, looked)
-
-
-def _turned_back(shares: Float[Tensor, "b k2 h w"]) -> Float[Tensor, "b k h w"]:
-    """What mirrored photos gave is the photos' own."""
-    direct, mirrored = shares.unflatten(1, (-1, 2)).unbind(2)
-    return direct + mirrored.flip(-1)
+    return PhotoUse(taken, seen[0].mean(dim=(1, 2)) if seen else None)
 
 
 def _given(flow_ndc: Float[Tensor, "n 2 h w"], amounts: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:

@@ -24,8 +24,8 @@ class HybridConfig(BaseModel):
     """Channels of queries and keys."""
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
-    mirror: bool = False
-    """Every photo is also shown mirrored: a cheek or an ear that a turned head hides looks much like the other."""
+    parallax: bool = True
+    """Learn how far hair, ears and neck lie from where the mesh's sheet has them, and move them as the head's turn does."""
     attention: bool = True
     """The driver's features ask those of all places of all photos."""
     fusion: bool = True

@@ -15,15 +15,13 @@ _PREFIX = "generator."
 _READERS = {"warp_encoder.stem.0.weight": 1, "photo_encoder.stem.1.weight": 2}
 """Convolutions that read pixels laid out in cells, and how many of the config's cells a side they take at once."""
 _WRITERS = ("trunk.heads.out.1.weight", "trunk.heads.out.1.bias")
-_FLOW = 2
-"""Channels of the flow, one a cell, before those that are laid out in cells."""
+_FLOW = 3
+"""Channels of flow and depth, one a cell, before those that are laid out in cells."""
 _NEW = "trunk.heads.detail."
 
 
 def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A generator's weights, from a checkpoint of the same config or of one with half the resolution and cells of 2.
-
-    Whether photos are mirrored does not matter: no weight depends on it.
 
     Args:
         checkpoint: a trained hybrid.
@@ -34,7 +32,7 @@ def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str,
         CheckpointError: the checkpoint's config is neither.
     """
     trained = {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
-    theirs = HybridConfig(**checkpoint.config).model_copy(update={"mirror": config.mirror})
+    theirs = HybridConfig(**checkpoint.config)
     if theirs == config:
         return trained
     if theirs.model_copy(update={"resolution": 2 * theirs.resolution, "cell": 2 * theirs.cell}) != config:

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.geometry import mean_face
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, mesh_flow
 from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
@@ -23,7 +22,6 @@ RASTER = MapKind.IRIS_RASTER
 _DARK = (-0.55, -0.75, -0.75)
 """What a hole is filled with before the network paints it: the inside of a mouth."""
 _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
-_POOR = [FLAGS.index("hidden"), FLAGS.index("stretched")]
 _TRUST = {"hidden": -3.0, "stretched": -3.0, "mouth": -4.0, "eyes": -4.0}
 """Logits of a photo's weight where its flow has a flag."""
 _FIRST = 1.0
@@ -32,19 +30,12 @@ _FIRST_BEYOND = 8.0
 """... and beyond the face, where other photos show another background."""
 
 
-_MIRRORED, _INSTEAD = -5.0, 6.0
-"""Logit of mirrored photos, as no face is symmetric, and no light; what it rises by where the photo itself has a flag.
-"""
-_NEAR = 13
-"""Where mirrored photos are trusted beyond the face: ears and hair, up to half as many of 64 places away."""
-
-
 @dataclass(frozen=True)
 class HybridCode(TargetCode):
     """A person, encoded: all that the driver's frames need. B people at a time, in training.
 
     Args:
-        photos: the K photos, as they are; with `HybridConfig.mirror`, each followed by itself mirrored: 2 K.
+        photos: the K photos, as they are.
         mesh_px: their landmarks, in their pixels.
         small, rasters: photos and rasters at the network's resolution.
         fine, coarse: their features at half of `HybridConfig.places` and, for attention, a quarter.
@@ -73,7 +64,7 @@ class Drawing:
         mask: where the warp is kept; 0 in holes.
         logit: the mask's, before holes are cut.
         holes: mouth and eyes that no photo shows.
-        flow_ndc: what was learned, added to the mesh flow.
+        flow_ndc: what was learned, added to the mesh flows.
         weights: of the photos.
         mesh_warped: moved by the mesh flow alone, no holes cut: the classical sheet.
     """
@@ -84,7 +75,7 @@ class Drawing:
     mask: Float[Tensor, "b 1 s s"]
     logit: Float[Tensor, "b 1 h w"]
     holes: Float[Tensor, "b 1 s s"]
-    flow_ndc: Float[Tensor, "b 2 _ _"]
+    flow_ndc: Float[Tensor, "b k 2 _ _"]
     weights: Float[Tensor, "b k _ _"]
     mesh_warped: Float[Tensor, "b 3 h w"]
 
@@ -135,8 +126,6 @@ class HybridGenerator(nn.Module):
         mesh_px: Float[Tensor, "b k 478 3"],
     ) -> HybridCode:
         """All that depends on the photos alone."""
-        if self.config.mirror:
-            targets, rasters, mesh_px = with_mirrored(targets, rasters, mesh_px)
         axes, size = targets.shape[:2], self.config.resolution
         small = resized(targets.flatten(0, 1), size)
         rasters = resized(rasters.flatten(0, 1), size)
@@ -157,10 +146,11 @@ class HybridGenerator(nn.Module):
         size = self.config.places
         if not self.config.mesh_prior:
             nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
-            return MeshFlow(nothing[:, :2], nothing[:, 2:])
+            return MeshFlow(nothing[:, :2], nothing[:, 2:], nothing[:, :2, 0, 0])
         side = code.photos.shape[-1]
         found = mesh_flow(_each(code.mesh_px, batch), mesh_x.repeat_interleave(k, dim=0), side, size)
-        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+        parallax = found.parallax if self.config.parallax else torch.zeros_like(found.parallax)
+        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device), parallax.to(device))
 
     def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """All of `decode` that is a network.
@@ -187,11 +177,12 @@ class HybridGenerator(nn.Module):
             weighted(features.unflatten(0, (batch, k)), weights),
             _weighted_up(filled.unflatten(0, (batch, k)), weights),
             mesh.flow_ndc.unflatten(0, (batch, k)),
+            mesh.parallax.unflatten(0, (batch, k)),
             weights,
             code.fine.expand(batch, *code.fine.shape[1:]),
             code.coarse,
         )
-        total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
+        total = mesh.flow_ndc + flow.flatten(0, 1)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
         def warped_at(photos: Tensor, side: int) -> Tensor:
@@ -222,34 +213,13 @@ class HybridGenerator(nn.Module):
         """Softmax over the photos: what was learned, and where geometry trusts each."""
         logits = (scores + (self.trust * flags).sum(1, keepdim=True)).unflatten(0, (-1, k))[:, :, 0]
         beyond = flags[:, FLAGS.index("beyond")].unflatten(0, (-1, k))[:, :1]
-        if not self.config.mirror:
-            return _first_favoured(logits, _FIRST + _FIRST_BEYOND * beyond).softmax(dim=1)
-        direct, mirrored = logits.unflatten(1, (-1, 2)).unbind(2)
-        poor = flags[:, _POOR].amax(1).unflatten(0, (-1, k)).unflatten(1, (-1, 2))[:, :, 0]
-        near = (2 * F.avg_pool2d(1 - beyond, _NEAR, 1, _NEAR // 2, count_include_pad=False)).clamp(max=1)
-        direct = _first_favoured(direct, _FIRST + _FIRST_BEYOND * beyond)
-        mirrored = _first_favoured(mirrored + _MIRRORED + _INSTEAD * poor, _FIRST_BEYOND * beyond * near)
-        return torch.stack([direct, mirrored], dim=2).flatten(1, 2).softmax(dim=1)
-
-
-def with_mirrored(
-    targets: Float[Tensor, "b k 3 s s"], rasters: Float[Tensor, "b k 3 h w"], mesh_px: Float[Tensor, "b k 478 3"]
-) -> tuple[Float[Tensor, "b k2 3 s s"], Float[Tensor, "b k2 3 h w"], Float[Tensor, "b k2 478 3"]]:
-    """After each photo, raster (which tells left from right by place alone) and mesh itself mirrored."""
-    partner = mesh_px[..., torch.as_tensor(mean_face().mirror.copy(), device=mesh_px.device), :]
-    mirrored = torch.cat([targets.shape[-1] - 1 - partner[..., :1], partner[..., 1:]], dim=-1)
-    twins = (targets, targets.flip(-1)), (rasters, rasters.flip(-1)), (mesh_px, mirrored)
-    targets, rasters, mesh_px = (torch.stack(pair, dim=2).flatten(1, 2) for pair in twins)
-    return targets, rasters, mesh_px
+        first = _FIRST + _FIRST_BEYOND * beyond
+        return torch.cat([logits[:, :1] + first, logits[:, 1:]], dim=1).softmax(dim=1)
 
 
 def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *_"]:
     """The K photos' once for each of B frames."""
     return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
-
-
-def _first_favoured(logits: Float[Tensor, "b k h w"], by: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k h w"]:
-    return torch.cat([logits[:, :1] + by, logits[:, 1:]], dim=1)
 
 
 def _weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c s s"]:

@@ -1,0 +1,4 @@
+"""What is used where nobody chooses."""
+
+DEFAULT_MODEL = "warp"
+"""What draws; one of `models.ZOO`."""
