@@ -128,7 +128,13 @@ class HybridAdapter(Adapter[Hybrid]):
             **dict(zip(encode.outputs, encoded, strict=True)),
         }
         free: dict[str, dict[int, str]] = {name: {1: PHOTOS} for name in inputs}
-        free |= {"raster": {}, "flow": {0: PHOTOS}, "flags": {0: PHOTOS}, "parallax": {0: PHOTOS}, "photos": {1: PHOTOS, 3: SIDE, 4: SIDE}}
+        free |= {
+            "raster": {},
+            "flow": {0: PHOTOS},
+            "flags": {0: PHOTOS},
+            "parallax": {0: PHOTOS},
+            "photos": {1: PHOTOS, 3: SIDE, 4: SIDE},
+        }
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, _EXACT)}
 
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
