@@ -148,7 +148,7 @@ class WarpEncoder(nn.Module):
 
 
 class Heads(nn.Module):
-    """A learned flow and depth, one a cell; the painting's difference from the warp and the mask's logit, one a pixel."""
+    """A flow and a depth, one a cell; the painting's difference from the warp and the mask's logit, one a pixel."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()

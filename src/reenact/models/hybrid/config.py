@@ -25,7 +25,7 @@ class HybridConfig(BaseModel):
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
     parallax: bool = True
-    """Learn how far hair, ears and neck lie from where the mesh's sheet has them, and move them as the head's turn does."""
+    """Learn how much nearer or farther hair, ears and neck are than the sheet has them; a turn of the head shows it."""
     attention: bool = True
     """The driver's features ask those of all places of all photos."""
     fusion: bool = True
