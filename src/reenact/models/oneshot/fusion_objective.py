@@ -57,7 +57,7 @@ class FusionObjectiveConfig(BaseModel):
     perceptual: float = Field(default=0, ge=0)
     smooth: float = Field(default=0.3, ge=0)
     """Of the mask's total variation, so that no seams are drawn that do not pay."""
-    guard: float = Field(default=4, ge=0)
+    guard: float = Field(default=12, ge=0)
     """Of the decibels that the picture, and its face alone, lie below the better of the two it is made from."""
     parts: PartWeights = PartWeights()
     features: FeatureNetworkConfig | None = None
@@ -102,7 +102,7 @@ class FusionObjective(Objective[PairBatch]):
         return self.N
 
     def generator_step(self, batch: PairBatch) -> Step:
-        """`L_told + 0.3 L_smooth + 4 L_guard + ...`, with the config's weights."""
+        """`L_told + 0.3 L_smooth + 12 L_guard + ...`, with the config's weights."""
         face, warped = self._inputs(batch)
         parsing = batch.driver_maps[MapKind.PARSING]
         drawn, picture = toned(face, warped, parsing), warped[:, :3]
