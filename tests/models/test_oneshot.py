@@ -44,7 +44,7 @@ def parsing(batch=1, seed=5, size=SIZE):
 
 
 def warped(batch=1, seed=6, size=SIZE):
-    return noise(batch, 3, size, size, seed=seed)
+    return torch.cat([noise(batch, 3, size, size, seed=seed), noise(batch, 5, size, size, seed=seed + 1).abs()], 1)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_paper_shapes_at_each_stage(paper):
         spade = [m for m in paper.decoder.modules() if isinstance(m, SPADEResidualBlock)]
         modules = outputs_of(paper.decoder.modules_up, lambda: paper.decode(found.z, found.maps, maps))
         blocks = outputs_of(spade, lambda: paper.decode(found.z, found.maps, maps))
-        drawn = paper(images, maps[:1], maps[:1, :3])
+        drawn = paper(images, maps[:1], maps[:1, :8])
     widths = [64, 128, 256, 512, 1024, 1024, 1024, 1024]
     assert down == [(c, 2**j, 2**j) for c, j in zip(widths, range(7, -1, -1), strict=True)]
     widths = [1024, 1024, 1024, 1024, 512, 256, 128]
@@ -296,7 +296,7 @@ def test_one_person_in_many_frames(generator):
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (96, 96), (64, 160)])
 def test_other_multiples_of_32(generator, height, width):
     images, where = noise(1, 1, 3, height, width), noise(1, 9, height, width).abs()
-    drawn = generator(images, where, noise(1, 3, height, width))
+    drawn = generator(images, where, noise(1, 8, height, width))
     assert drawn.image.shape == (1, 3, height, width)
     assert drawn.reconstructions.shape == (1, 1, 3, height, width)
     assert torch.isfinite(drawn.image).all()

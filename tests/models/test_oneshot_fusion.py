@@ -11,10 +11,11 @@ from torch import nn
 
 from reenact.geometry import draw_sheet, face_sheet
 from reenact.geometry.contours import LEFT_IRIS, RIGHT_IRIS
+from reenact.geometry.mesh_flow import FLAGS, mesh_flow
 from reenact.maps import PARSING_CHANNELS, gaze_maps, parsing_map
-from reenact.models.oneshot import FusionNet, draw_warped, handmade_fusion, warped_photo
+from reenact.models.oneshot import FusionNet, draw_warped, handmade_fusion, warped_m1p1, warped_photo
 from reenact.models.oneshot.blocks import PARSING_WIDTH
-from reenact.models.oneshot.fusion import LEAST_SHARE, blend, eroded_and_blurred, part_share
+from reenact.models.oneshot.fusion import LEAST_SHARE, blend, eroded_and_blurred, part_share, share_of, toned
 
 SIZE = 256
 GAZE = PARSING_CHANNELS.index("gaze")
@@ -86,6 +87,12 @@ def test_handmade_widths_follow_the_resolution(person):
 # Learned.
 
 
+def flagged(count, height, width=None):
+    """A warped picture and its flags."""
+    shape = (height, width or height)
+    return torch.cat([noise(count, 3, *shape, seed=1), noise(count, 5, *shape, seed=2).abs()], 1)
+
+
 def made(width=8):
     torch.manual_seed(0)
     return FusionNet(width)
@@ -93,7 +100,7 @@ def made(width=8):
 
 @torch.no_grad()
 def test_a_fresh_mask_takes_skin_from_the_warp_and_parts_from_the_decoder(parsing):
-    mask = made()(noise(1, 3, SIZE, SIZE), noise(1, 3, SIZE, SIZE, seed=1), parsing)
+    mask = share_of(made()(noise(1, 3, SIZE, SIZE), flagged(1, SIZE), parsing))
     parts = part_share(parsing)
     share = 1 / (1 + math.exp(-2))
     assert float(mask[parts == 0].mean()) == pytest.approx(share, abs=0.01)
@@ -105,7 +112,7 @@ def test_a_fresh_mask_takes_skin_from_the_warp_and_parts_from_the_decoder(parsin
 def test_mask_stays_between_its_bounds(parsing):
     network = made()
     nn.init.normal_(network.logit.weight, std=100)
-    mask = network(noise(1, 3, SIZE, SIZE), noise(1, 3, SIZE, SIZE, seed=1), parsing)
+    mask = share_of(network(noise(1, 3, SIZE, SIZE), flagged(1, SIZE), parsing))
     assert float(mask.min()) == pytest.approx(LEAST_SHARE, abs=1e-6)
     assert float(mask.max()) == pytest.approx(1 - LEAST_SHARE, abs=1e-6)
 
@@ -118,7 +125,7 @@ def test_blend_by_hand():
 
 @torch.no_grad()
 def test_batch_equals_loop_and_other_sizes():
-    network, inputs = made(), (noise(3, 3, 64, 96), noise(3, 3, 64, 96, seed=1), noise(3, 9, 64, 96, seed=2).abs())
+    network, inputs = made(), (noise(3, 3, 64, 96), flagged(3, 64, 96), noise(3, 9, 64, 96, seed=2).abs())
     nn.init.normal_(network.logit.weight)
     masks = network(*inputs)
     assert masks.shape == (3, 1, 64, 96)
@@ -134,18 +141,18 @@ def test_learns_which_picture_is_right_and_does_not_collapse():
         truth = F.interpolate(noise(4, 3, 8, 8, seed=seed), size, mode="bilinear")
         torn = torch.zeros(4, 1, size, size)
         torn[..., 16:48, (seed % 3) * 16 : (seed % 3) * 16 + 32] = 1
-        return truth, truth + torn, truth + 0.3, torn
+        return truth, torch.cat([truth + torn, torch.zeros(4, 5, size, size)], 1), truth + 0.3, torn
 
     parsing = torch.zeros(4, 9, size, size)
     parsing[:, 7, 40:] = 1
     for step in range(40):
         truth, warped, drawn, _ = example(step)
         optimizer.zero_grad()
-        (blend(network(drawn, warped, parsing), warped, drawn) - truth).abs().mean().backward()
+        (blend(share_of(network(drawn, warped, parsing)), warped[:, :3], drawn) - truth).abs().mean().backward()
         optimizer.step()
     truth, warped, drawn, torn = example(100)
     with torch.no_grad():
-        mask = network(drawn, warped, parsing)
+        mask, warped = share_of(network(drawn, warped, parsing)), warped[:, :3]
         error = (blend(mask, warped, drawn) - truth).abs().mean()
     # Away from the edges, which the mask meets at half the resolution.
     inner, outer = (F.max_pool2d(region, 9, stride=1, padding=4) for region in (torn, 1 - torn))
@@ -157,8 +164,36 @@ def test_learns_which_picture_is_right_and_does_not_collapse():
 def test_gradients_reach_every_parameter():
     network = made()
     nn.init.normal_(network.logit.weight)
-    network(noise(2, 3, 64, 64), noise(2, 3, 64, 64, seed=1), noise(2, 9, 64, 64).abs()).square().sum().backward()
+    network(noise(2, 3, 64, 64), flagged(2, 64), noise(2, 9, 64, 64).abs()).square().sum().backward()
     assert all(p.grad.abs().max() > 1e-7 for p in network.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channel", range(8))
+def test_the_mask_depends_on_the_warp_and_each_flag(channel):
+    network, warped = made(), flagged(1, 64)
+    nn.init.normal_(network.logit.weight)
+    inputs, changed = (noise(1, 3, 64, 64), noise(1, 9, 64, 64).abs()), warped.clone()
+    changed[:, channel, :32] = 0
+    before, after = (network(inputs[0], given, inputs[1]) for given in (warped, changed))
+    assert (before - after).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_tones_are_the_photos():
+    """The difference in colour is undone where skin is trusted, and carried on to where the warp is torn."""
+    drawn, parsing, flags = noise(1, 3, 128, 128) * 0.2, torch.zeros(1, 9, 128, 128), torch.zeros(1, 5, 128, 128)
+    parsing[:, 0] = 1
+    tint = torch.tensor([0.3, -0.1, 0.2])[None, :, None, None]
+    warped = drawn + tint
+    warped[:, :, :24, :24] = -1
+    flags[:, FLAGS.index("stretched"), :24, :24] = 1
+    torch.testing.assert_close(toned(drawn, torch.cat([warped, flags], 1), parsing), drawn + tint, atol=0.02, rtol=0)
+    # Were it trusted, black would come in.
+    black = toned(drawn, torch.cat([warped, torch.zeros_like(flags)], 1), parsing)
+    assert (black - drawn - tint)[:, :, :16, :16].abs().mean() > 0.3
+    # Without a face nothing is known.
+    torch.testing.assert_close(toned(drawn, torch.cat([warped, flags], 1), 0 * parsing), drawn)
 
 
 # The warped photo.
@@ -196,6 +231,24 @@ def test_of_closed_eyes_no_iris_is_taken(person):
     gaze = gaze_maps(torch.from_numpy(mesh)[None], SIZE)[0].amax(0)
     drawn = draw_warped(warped_photo(as_image(pixels), mesh, nothing), mesh, gaze)
     np.testing.assert_array_equal(drawn, draw_sheet(pixels, face_sheet(mesh, SIZE), mesh))
+
+
+def test_what_fusion_takes_is_the_warp_and_where_it_cannot_be_trusted(photo, person, parsing):
+    mesh = person[1]
+    turned = mesh.copy()
+    turned[:, 0] = mesh[:, 0] + 0.5 * mesh[:, 2]
+    wanted, gaze = np.stack([mesh, turned]), parsing[:, GAZE].expand(2, -1, -1)
+    found = warped_m1p1(photo, wanted, gaze)
+    assert found.shape == (2, 8, SIZE, SIZE)
+    for one, mesh_px in zip(found, wanted, strict=True):
+        drawn = draw_warped(photo, mesh_px, gaze[0])
+        torch.testing.assert_close(one[:3], as_image(drawn))
+        seen, moved = (torch.from_numpy(np.ascontiguousarray(points))[None] for points in (mesh, mesh_px))
+        flags = mesh_flow(seen, moved, SIZE, SIZE // 2).flags[0]
+        torch.testing.assert_close(one[3:], flags.repeat_interleave(2, 1).repeat_interleave(2, 2))
+    inside = parsing[0, 0] > 0.9
+    stretched = found[:, 3 + FLAGS.index("stretched")]
+    assert stretched[1][inside].mean() > 3 * stretched[0][inside].mean() + 0.02
 
 
 def test_irises_outside_the_picture_are_no_matter(photo, person):

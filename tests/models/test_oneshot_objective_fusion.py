@@ -19,10 +19,11 @@ from reenact.models.oneshot import (
     OneShot,
     OneShotConfig,
     OneShotGenerator,
-    draw_warped,
+    warped_m1p1,
     warped_photo,
 )
-from reenact.models.oneshot.fusion_objective import lost_db, total_variation
+from reenact.models.oneshot.fusion import share_of, toned
+from reenact.models.oneshot.fusion_objective import lost_db, told_loss, total_variation
 from reenact.models.oneshot.objective import model_checkpoint
 from reenact.models.zoo import ZOO, model_of
 from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -74,17 +75,17 @@ def made(folder, **changes):
 
 
 def inputs(generator, batch):
-    """Drawn and warped pictures, one pair at a time."""
+    """What is drawn, and the warp with its flags, one pair at a time."""
     parsing = batch.driver_maps[MapKind.PARSING]
     warped = []
     for i in range(len(parsing)):
         gaze = batch.target_maps[MapKind.PARSING][i, 0, GAZE]
         photo = warped_photo(batch.targets[i, 0], batch.target_mesh[i, 0].numpy(), gaze)
-        warped.append(draw_warped(photo, batch.driver_mesh[i].numpy(), parsing[i, GAZE]))
+        warped.append(warped_m1p1(photo, batch.driver_mesh[i : i + 1].numpy(), parsing[i : i + 1, GAZE]))
     with torch.no_grad():
         found = generator.encode(batch.targets)
         face = generator.decode(found.z, found.maps, parsing)
-    return face, torch.tensor(np.stack(warped)).permute(0, 3, 1, 2) / 127.5 - 1
+    return face, torch.cat(warped)
 
 
 def decibels(ours, truth, mask):
@@ -105,14 +106,17 @@ def test_each_term_by_hand(decoder):
     mask = torch.ones_like(batch.mask)
     mask[..., : SIZE // 4] = 0
     batch = dataclasses.replace(batch, mask=mask)
-    objective = made(folder, pixel=3, perceptual=5, smooth=7, guard=11)
-    face, warped = inputs(generator, batch)
+    objective = made(folder, told=2, pixel=3, perceptual=5, smooth=7, guard=11)
+    face, flagged = inputs(generator, batch)
+    warped = flagged[:, :3]
     # Near to what is drawn, so that taking anything from the warp loses.
     batch = dataclasses.replace(batch, truth=0.9 * face + 0.1 * batch.truth)
     parsing, vgg = batch.driver_maps[MapKind.PARSING], build_features(VGG)
     with torch.no_grad():
-        share = copy.deepcopy(objective.N)(face, warped, parsing)
-        image = share * warped + (1 - share) * face
+        drawn = toned(face, flagged, parsing)
+        logit = copy.deepcopy(objective.N)(drawn, flagged, parsing)
+        share = 0.01 + 0.98 * logit.sigmoid()
+        image = share * warped + (1 - share) * drawn
         fused = torch.where(mask > 0, image, batch.truth)
         weights = part_weights(parsing) * mask
         off = (weights * (fused - batch.truth).abs().mean(1, keepdim=True)).flatten(1).sum(1)
@@ -128,11 +132,18 @@ def test_each_term_by_hand(decoder):
         lost = [worse_than_best(image, (face, warped), batch.truth, place) for place in (mask, mask * parsing[:, :1])]
         assert min(lost) > 0
         expected["guard"] = sum(lost)
+        expected["told"] = told_loss(logit, warped, drawn, batch.truth, mask, parsing[:, :1])
     step = objective.generator_step(batch)
     assert step.parts.keys() == expected.keys()
     for name, part in step.parts.items():
         torch.testing.assert_close(part, expected[name], rtol=1e-4, atol=1e-6, msg=name)
-    whole = 3 * expected["pixel"] + 5 * expected["perceptual"] + 7 * expected["smooth"] + 11 * expected["guard"]
+    whole = (
+        2 * expected["told"]
+        + 3 * expected["pixel"]
+        + 5 * expected["perceptual"]
+        + 7 * expected["smooth"]
+        + 11 * expected["guard"]
+    )
     torch.testing.assert_close(step.loss, whole, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(step.drawn, image)
 
@@ -160,18 +171,45 @@ def test_the_mask_learns_which_picture_is_right():
     torch.manual_seed(0)
     net = FusionNet(8)
     face, warped = noise(1, 3, SIZE, SIZE), noise(1, 3, SIZE, SIZE, seed=1)
+    flagged = torch.cat([warped, torch.zeros(1, 5, SIZE, SIZE)], 1)
     parsing = torch.zeros(1, 9, SIZE, SIZE)
     parsing[..., : SIZE // 2] = 1
     truth = torch.where(parsing[:, :1] > 0, warped, face)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(40):
-        mask = net(face, warped, parsing)
+        mask = share_of(net(face, flagged, parsing))
         loss = 25 * (face + mask * (warped - face) - truth).abs().mean() + total_variation(mask)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert mask[..., 4 : SIZE // 2 - 4].min() > 0.8
     assert mask[..., SIZE // 2 + 4 : -4].max() < 0.2
+
+
+def test_what_the_mask_is_told():
+    """The best share gives the least loss; what lies outside the mask, or is the same in both, says nothing."""
+    truth, drawn, warped = torch.zeros(1, 3, 16, 16), torch.full((1, 3, 16, 16), -0.1), torch.full((1, 3, 16, 16), 0.3)
+    everywhere = torch.ones(1, 1, 16, 16)
+    logit = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    # 0.25 of 0.3 and 0.75 of -0.1 is 0; by the better picture's error, 0.16 * 3 / 0.03, it weighs 16.
+    loss = told_loss(logit, warped, drawn, truth, everywhere, everywhere)
+    assert loss.item() == pytest.approx(16 * 1.25 / 20 * np.log(2), rel=1e-4)
+    best = torch.full_like(logit, np.log(0.25 / 0.75))
+    assert told_loss(best, warped, drawn, truth, everywhere, everywhere) < loss
+    for wrong in (best - 0.3, best + 0.3):
+        assert told_loss(wrong, warped, drawn, truth, everywhere, everywhere) > told_loss(
+            best, warped, drawn, truth, everywhere, everywhere
+        )
+    # Closed as far as it goes, a sigmoid still hears that it should open.
+    closed = torch.full_like(logit, 30.0, requires_grad=True)
+    told_loss(closed, warped, drawn, truth, everywhere, everywhere).backward()
+    assert closed.grad.min() > 1e-4
+    half = everywhere.clone()
+    half[..., 8:] = 0
+    warped[..., :4, :] = drawn[..., :4, :]
+    (slope,) = torch.autograd.grad(told_loss(logit, warped, drawn, truth, half, everywhere), logit)
+    assert slope[..., 8:].abs().max() == slope[..., :2, :].abs().max() == 0
+    assert slope[..., 8:, :8].abs().min() > 0
 
 
 def test_smoothness_by_hand():
@@ -194,7 +232,8 @@ def test_what_is_lost_by_hand():
 def test_pictures_and_measures(decoder):
     generator, folder = decoder
     objective, batch = made(folder), pairs()
-    face, warped = inputs(generator, batch)
+    face, flagged = inputs(generator, batch)
+    warped = flagged[:, :3]
     rows = objective.pictures(objective.N, batch)
     assert rows.shape == (2, 3, SIZE, 6 * SIZE)
     target, second, third, mask, image, truth = rows.split(SIZE, dim=3)
@@ -203,7 +242,8 @@ def test_pictures_and_measures(decoder):
     assert torch.equal(target, batch.targets[:, 0])
     assert torch.equal(truth, batch.truth)
     share = (mask + 1) / 2
-    torch.testing.assert_close(image, share * warped + (1 - share) * face, atol=1e-5, rtol=0)
+    drawn = toned(face, flagged, batch.driver_maps[MapKind.PARSING])
+    torch.testing.assert_close(image, share * warped + (1 - share) * drawn, atol=1e-5, rtol=0)
     measured = objective.measure(objective.N, batch)
     for name, picture in (("psnr", image), ("decoder_psnr", face), ("warp_psnr", warped)):
         error = (picture - batch.truth).square().flatten(1).mean(1)
@@ -232,9 +272,9 @@ def test_what_is_trained_is_what_the_model_draws(decoder, tmp_path, monkeypatch)
 
 def test_what_it_needs(tmp_path):
     with pytest.raises(ValidationError, match="features must name"):
-        FusionObjectiveConfig(decoder=tmp_path)
+        FusionObjectiveConfig(decoder=tmp_path, perceptual=1)
     with pytest.raises(ValidationError, match="nothing asks"):
-        FusionObjectiveConfig(decoder=tmp_path, pixel=0, perceptual=0)
+        FusionObjectiveConfig(decoder=tmp_path, told=0)
     with pytest.raises(CheckpointError, match="holds no weights"):
         made(tmp_path)
     write_checkpoint(tmp_path / "other", Checkpoint("marionette", {}, {"x": torch.zeros(1)}))

@@ -16,7 +16,7 @@ from reenact.export.simplify import simplified
 from reenact.models.contract import check_targets
 from reenact.models.oneshot import OneShot, OneShotConfig
 from reenact.models.oneshot.blocks import PARSING_WIDTH
-from reenact.models.oneshot.classical import warped_m1p1, warped_photo
+from reenact.models.oneshot.classical import WARPED_WIDTH, warped_m1p1, warped_photo
 from reenact.models.oneshot.config import CONCATENATED
 from reenact.models.oneshot.model import GAZE, OneShotGenerator
 
@@ -81,7 +81,7 @@ class _Synthesize(nn.Module):
     def forward(
         self, parsing: Float[Tensor, "1 9 h w"], start: Float[Tensor, "1 _ _ _"], *more: Float[Tensor, "1 _ _ _"]
     ) -> Float[Tensor, "1 3 h w"]:
-        """`more`: the appearance decoder's maps where they are read, and with fusion the warped photo."""
+        """`more`: the appearance decoder's maps where they are read, and with fusion the warped photo and its flags."""
         fused = self.generator.config.fusion != "none"
         maps, warped = (more[:-1], more[-1]) if fused else (more, None)
         face = torch.tanh(self.generator.decoder.to_rgb(self.modules_up(start, maps, parsing)))
@@ -117,7 +117,7 @@ class OneShotAdapter(Adapter[OneShot]):
             **dict(zip(outputs, encoded, strict=True)),
         }
         if config.fusion != "none":
-            inputs["warped"] = torch.rand(1, 3, size, size)
+            inputs["warped"] = torch.rand(1, WARPED_WIDTH, size, size)
         # int8 would show in the layers of the largest map: of the lite network they cost 6 % of SSIM.
         exact = ("to_rgb", f"inner.{config.levels - 1}")
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), exact=exact)}

@@ -190,12 +190,10 @@ def _fusion(name: str, *, size: int) -> RunConfig:
     small = size == 128
     return RunConfig(
         recipe=name,
-        objective=FusionObjectiveConfig(
-            decoder=_RUNS / name.removesuffix("-fusion") / "model", features=_LITE_VGG if small else VGG16_IMAGENET
-        ),
-        data=PairData(size=size, targets=1, mix={PairKind.CLIP: 0.8, PairKind.WARP_BACK: 0.2}),
-        optimizers=Optimizers(generator_lr=5e-4, betas=(0.9, 0.999), final_factor=0.1),
-        steps=5_000 if small else 20_000,
+        objective=FusionObjectiveConfig(decoder=_RUNS / name.removesuffix("-fusion") / "model"),
+        data=PairData(size=size, targets=1, mix={PairKind.CLIP: 0.7, PairKind.WARP_BACK: 0.3}),
+        optimizers=Optimizers(generator_lr=2e-3, betas=(0.9, 0.999), final_factor=0.1),
+        steps=2_000 if small else 20_000,
         batch_size=8,
         ema_halflife_ksamples=2,
         workers=2 if small else 8,

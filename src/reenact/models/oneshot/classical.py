@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from reenact.core import MESH_POINTS
 from reenact.geometry import FaceSheet, draw_sheet, face_sheet
 from reenact.geometry.contours import LEFT_IRIS, RIGHT_IRIS
+from reenact.geometry.mesh_flow import FLAGS, mesh_flow
 
+WARPED_WIDTH = 3 + len(FLAGS)
+"""Channels that `warped_m1p1` gives."""
 _IRIS_REACH = 1.5
 """Half the side of the square in which an iris is moved, in radii: to the end of its soft edge."""
 
@@ -68,10 +73,18 @@ def draw_warped(
 
 def warped_m1p1(
     photo: WarpedPhoto, mesh_px: Float[np.ndarray, "b 478 3"], gaze: Float[Tensor, "b s s"]
-) -> Float[Tensor, "b 3 s s"]:
-    """`draw_warped` for each of B frames, as networks take it: in [-1, 1], where `gaze` is."""
+) -> Float[Tensor, "b 8 s s"]:
+    """What fusion takes, for each of B frames, where `gaze` is.
+
+    The first 3 channels are `draw_warped`'s picture in [-1, 1]; the others say in [0, 1] where it cannot be trusted
+    (`geometry.mesh_flow.FLAGS`), found at half the size.
+    """
     frames = [draw_warped(photo, mesh, one) for mesh, one in zip(mesh_px, gaze, strict=True)]
-    return torch.from_numpy(np.stack(frames)).to(gaze).permute(0, 3, 1, 2) / 127.5 - 1
+    pictures = torch.from_numpy(np.stack(frames)).to(gaze).permute(0, 3, 1, 2) / 127.5 - 1
+    seen, wanted = (torch.from_numpy(np.asarray(mesh)) for mesh in (photo.sheet.points[:MESH_POINTS], mesh_px))
+    side = len(photo.picture)
+    flags = mesh_flow(seen.expand_as(wanted), wanted, side, side // 2).flags
+    return torch.cat([pictures, F.interpolate(flags.to(gaze), scale_factor=2.0, mode="nearest")], dim=1)
 
 
 def _move_iris(

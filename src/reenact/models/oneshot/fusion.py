@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reenact.geometry.mesh_flow import FLAGS
 from reenact.models.oneshot.blocks import PARSING_WIDTH
+from reenact.models.oneshot.classical import WARPED_WIDTH
 from reenact.nn import conv3x3
 
 _FACE, _GAZE = 0, 3
@@ -18,6 +20,12 @@ _DRAWN_PARTS = slice(2, PARSING_WIDTH)
 _SKIN_AT_256, _IRIS_AT_256 = 7, 5
 """Sides of the squares that masks are eroded and blurred with, pixels; from the authors' code."""
 _WARPED_SHARE = 0.9
+_TONE_STEP = 8
+"""Pixels between the places at which colours are compared."""
+_FEW = 0.01
+"""Share of trusted skin below which a place takes the whole face's correction."""
+_UNSURE = [3 + FLAGS.index(name) for name in ("hidden", "stretched")]
+"""Channels of the warp: what it shows that may be no skin."""
 LEAST_SHARE = 0.01
 """Either picture keeps at least this much of each pixel, so both go on getting gradients."""
 _FIRST_LOGIT = 2.0
@@ -49,7 +57,7 @@ class FusionNet(nn.Module):
         def mix(channels_in: int, channels_out: int) -> nn.Sequential:
             return nn.Sequential(conv3x3(channels_in, channels_out), nn.GroupNorm(4, channels_out), nn.LeakyReLU(0.2))
 
-        self.down1 = down(3 + 3 + PARSING_WIDTH, width)
+        self.down1 = down(3 + WARPED_WIDTH + PARSING_WIDTH, width)
         self.down2 = down(width, 2 * width)
         self.down3 = down(2 * width, 2 * width)
         self.mix2 = mix(4 * width, width)
@@ -63,17 +71,17 @@ class FusionNet(nn.Module):
     def forward(
         self,
         drawn: Float[Tensor, "b 3 h w"],
-        warped: Float[Tensor, "b 3 h w"],
+        warped: Float[Tensor, "b 8 h w"],
         parsing: Float[Tensor, "b 9 h w"],
     ) -> Float[Tensor, "b 1 h w"]:
-        """The warped photo's share of each pixel; made at half the pictures' size and enlarged.
+        """The logit of the warped photo's share of each pixel; made at half the pictures' size and enlarged.
 
         | | shape |
         |---|---|
-        | drawn | (B, 3, H, W) in [-1, 1], the decoder's result |
-        | warped | (B, 3, H, W) in [-1, 1], the photo at the same landmarks |
+        | drawn | (B, 3, H, W) in [-1, 1], the decoder's result, `toned` |
+        | warped | (B, 8, H, W), the photo at the same landmarks and flags, `warped_m1p1` |
         | parsing | (B, 9, H, W) in [0, 1], of the same landmarks |
-        | result | (B, 1, H, W) in [0.01, 0.99] |
+        | result | (B, 1, H, W), for `share_of` |
         """
         half = self.down1(torch.cat([drawn, warped, parsing], dim=1))
         quarter = self.down2(half)
@@ -81,8 +89,32 @@ class FusionNet(nn.Module):
         quarter = self.mix2(torch.cat([_doubled(eighth), quarter], dim=1))
         half = self.mix1(torch.cat([_doubled(quarter), half], dim=1))
         change = F.interpolate(self.logit(half), scale_factor=2.0, mode="bilinear", align_corners=False)
-        share = torch.sigmoid(change + _FIRST_LOGIT * (1 - 2 * part_share(parsing)))
-        return LEAST_SHARE + (1 - 2 * LEAST_SHARE) * share
+        return change + _FIRST_LOGIT * (1 - 2 * part_share(parsing))
+
+
+def share_of(logit: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """The mask, in [0.01, 0.99]."""
+    return LEAST_SHARE + (1 - 2 * LEAST_SHARE) * torch.sigmoid(logit)
+
+
+def toned(
+    drawn: Float[Tensor, "b 3 h w"], warped: Float[Tensor, "b 8 h w"], parsing: Float[Tensor, "b 9 h w"]
+) -> Float[Tensor, "b 3 h w"]:
+    """The drawn face in the photo's tones: each place gets the mean difference on skin nearby that the warp shows well.
+
+    What is drawn of an unknown person has a stranger's skin. Without trusted skin nearby, the whole face's difference.
+    """
+    unsure = warped[:, _UNSURE].amax(dim=1, keepdim=True)
+    trust = (parsing[:, _FACE : _FACE + 1] - part_share(parsing)).clamp_min(0) * (1 - unsure).square()
+    found = F.avg_pool2d(torch.cat([trust * (warped[:, :3] - drawn), trust], dim=1), _TONE_STEP)
+    change, weight = found.split([3, 1], dim=1)
+    mean = change.sum(dim=(2, 3), keepdim=True) / (weight.sum(dim=(2, 3), keepdim=True) + _FEW)
+    for _ in range(2):
+        found = F.avg_pool2d(found, 3, stride=1, padding=1)
+    change, weight = found.split([3, 1], dim=1)
+    change = (change + _FEW * mean) / (weight + _FEW)
+    change = F.interpolate(change, scale_factor=float(_TONE_STEP), mode="bilinear", align_corners=False)
+    return (drawn + change).clamp(-1, 1)
 
 
 def handmade_fusion(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -28,10 +29,17 @@ from reenact.losses import (
 )
 from reenact.models.oneshot.classical import warped_m1p1, warped_photo
 from reenact.models.oneshot.features import FEATURE_READERS
-from reenact.models.oneshot.fusion import FusionNet, blend
+from reenact.models.oneshot.fusion import FusionNet, blend, share_of, toned
 from reenact.models.oneshot.model import GAZE
 from reenact.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
+
+_AROUND = 5
+"""Side of the squares over which one share of the warp is wanted, pixels."""
+_ELSEWHERE = 0.25
+"""What a place outside the face counts for in what the mask is told; inside, this and 1."""
+_LEAST_STAKE = 1e-4
+"""Mean squared error of the better input below which all pictures count alike: 46 dB."""
 
 
 class FusionObjectiveConfig(BaseModel):
@@ -42,12 +50,14 @@ class FusionObjectiveConfig(BaseModel):
     kind: Literal["oneshot-fusion"] = "oneshot-fusion"
     decoder: Path
     """Folder of the trained model that gets a FusionNet; one that it has already is replaced."""
-    pixel: float = Field(default=25, ge=0)
+    told: float = Field(default=1, ge=0)
+    """Cross entropy of the mask with the share of the warp that would have been best; see `told_loss`."""
+    pixel: float = Field(default=0, ge=0)
     """L1, weighted by part."""
-    perceptual: float = Field(default=1, ge=0)
-    smooth: float = Field(default=1, ge=0)
+    perceptual: float = Field(default=0, ge=0)
+    smooth: float = Field(default=0.3, ge=0)
     """Of the mask's total variation, so that no seams are drawn that do not pay."""
-    guard: float = Field(default=0.5, ge=0)
+    guard: float = Field(default=12, ge=0)
     """Of the decibels that the picture, and its face alone, lie below the better of the two it is made from."""
     parts: PartWeights = PartWeights()
     features: FeatureNetworkConfig | None = None
@@ -57,8 +67,8 @@ class FusionObjectiveConfig(BaseModel):
     def _complete(self) -> FusionObjectiveConfig:
         if self.perceptual and self.features is None:
             raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
-        if not (self.pixel or self.perceptual):
-            raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+        if not (self.told or self.pixel or self.perceptual):
+            raise ValueError("nothing asks for the right picture: give told, pixel or perceptual a weight")
         return self
 
 
@@ -92,16 +102,19 @@ class FusionObjective(Objective[PairBatch]):
         return self.N
 
     def generator_step(self, batch: PairBatch) -> Step:
-        """`25 L_pixel + L_perceptual + L_smooth + L_guard / 2`, with the config's weights."""
+        """`L_told + 0.3 L_smooth + 12 L_guard + ...`, with the config's weights."""
         face, warped = self._inputs(batch)
         parsing = batch.driver_maps[MapKind.PARSING]
-        mask = self.N(face, warped, parsing)
-        image = blend(mask, warped, face)
+        drawn, picture = toned(face, warped, parsing), warped[:, :3]
+        logit = self.N(drawn, warped, parsing)
+        mask = share_of(logit)
+        image = blend(mask, picture, drawn)
         fused = truth_outside(image, batch.truth, batch.mask)
         parts = {
+            "told": told_loss(logit, picture, drawn, batch.truth, batch.mask, parsing[:, :1]),
             "pixel": weighted_l1(fused, batch.truth, batch.mask * self.config.parts.of(parsing)),
             "smooth": total_variation(mask),
-            "guard": self._lost(image, (face, warped), batch).sum(),
+            "guard": self._lost(image, (face, picture), batch).sum(),
         }
         for network in self._features:
             network.to(fused.device)
@@ -112,16 +125,8 @@ class FusionObjective(Objective[PairBatch]):
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
         """A row a pair: the first target photo, its warp, D's picture, the mask (white: warp), result, truth."""
-        face, warped = self._inputs(batch)
-        mask = generator(face, warped, batch.driver_maps[MapKind.PARSING])
-        row = [
-            batch.targets[:, 0],
-            warped,
-            face,
-            (2 * mask - 1).expand_as(face),
-            blend(mask, warped, face),
-            batch.truth,
-        ]
+        face, warped, mask, image = self._fused(generator, batch)
+        row = [batch.targets[:, 0], warped, face, (2 * mask - 1).expand_as(face), image, batch.truth]
         return torch.cat([picture.to(batch.truth.dtype) for picture in row], dim=3)
 
     @torch.no_grad()
@@ -130,9 +135,7 @@ class FusionObjective(Objective[PairBatch]):
 
         `lost`, `face_lost`: what `lost_db` says.
         """
-        face, warped = self._inputs(batch)
-        mask = generator(face, warped, batch.driver_maps[MapKind.PARSING])
-        image = blend(mask, warped, face)
+        face, warped, mask, image = self._fused(generator, batch)
         pictures = {"psnr": image, "decoder_psnr": face, "warp_psnr": warped}
         measured = {name: masked_psnr(picture, batch.truth, batch.mask) for name, picture in pictures.items()}
         lost, face_lost = self._lost(image, (face, warped), batch)
@@ -150,9 +153,17 @@ class FusionObjective(Objective[PairBatch]):
         places = batch.mask, batch.mask * batch.driver_maps[MapKind.PARSING][:, :1]
         return torch.stack([lost_db(image, inputs, batch.truth, place) for place in places])
 
+    def _fused(self, generator: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What D draws, the warp's picture, the mask, the result."""
+        face, warped = self._inputs(batch)
+        parsing = batch.driver_maps[MapKind.PARSING]
+        drawn, picture = toned(face, warped, parsing), warped[:, :3]
+        mask = share_of(generator(drawn, warped, parsing))
+        return face, picture, mask, blend(mask, picture, drawn)
+
     @torch.no_grad()
-    def _inputs(self, batch: PairBatch) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
-        """What D draws, and the first photos warped to the landmarks wanted."""
+    def _inputs(self, batch: PairBatch) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 8 h w"]]:
+        """What D draws, and the first photos warped to the landmarks wanted, with flags."""
         (decoder,) = self._decoder
         decoder.to(batch.truth.device)
         parsing = batch.driver_maps[MapKind.PARSING]
@@ -164,6 +175,36 @@ class FusionObjective(Objective[PairBatch]):
             wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
             warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
         return decoder.decode(found.z, found.maps, parsing), torch.cat(warped)
+
+
+def told_loss(
+    logit: Float[Tensor, "b 1 h w"],
+    warped: Float[Tensor, "b 3 h w"],
+    drawn: Float[Tensor, "b 3 h w"],
+    truth: Float[Tensor, "b 3 h w"],
+    mask: Float[Tensor, "b 1 h w"],
+    face: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, ""]:
+    """Cross entropy with the share of the warp whose blend has the least squared error around each pixel.
+
+    Places count by the squared difference of the two pictures, relative to the error of the better one. Left to find
+    out from the result's error, the mask takes the warp everywhere in the first minutes, as most of it is right, and a
+    sigmoid that has closed does not open.
+    """
+
+    def around(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, _AROUND, stride=1, padding=_AROUND // 2, count_include_pad=False)
+
+    def error(x: Tensor) -> Tensor:
+        return ((x - truth).square().sum(dim=1, keepdim=True) * mask).mean(dim=(1, 2, 3), keepdim=True)
+
+    logit, difference = logit.float(), warped - drawn
+    squares = around(difference.square().sum(dim=1, keepdim=True))
+    gain = around(((truth - drawn) * difference).sum(dim=1, keepdim=True))
+    wanted = (gain / squares.clamp_min(1e-6)).clamp(0, 1)
+    stake = torch.minimum(error(warped), error(drawn)).clamp_min(_LEAST_STAKE)
+    weights = squares / stake * mask * (_ELSEWHERE + face) / 20
+    return (weights * F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")).mean()
 
 
 def lost_db(

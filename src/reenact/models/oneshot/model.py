@@ -14,7 +14,7 @@ from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.oneshot.blocks import AppearanceDecoder, AppearanceEncoder, SemanticDecoder
 from reenact.models.oneshot.classical import WarpedPhoto, warped_m1p1, warped_photo
 from reenact.models.oneshot.config import OneShotConfig
-from reenact.models.oneshot.fusion import FusionNet, blend, handmade_fusion
+from reenact.models.oneshot.fusion import FusionNet, blend, handmade_fusion, share_of, toned
 
 SIZE_STEP = 32
 GAZE = 3
@@ -83,7 +83,7 @@ class OneShotGenerator(nn.Module):
         self,
         targets: Float[Tensor, "b k 3 h w"],
         parsing: Float[Tensor, "b 9 h w"],
-        warped: Float[Tensor, "b 3 h w"] | None = None,
+        warped: Float[Tensor, "b 8 h w"] | None = None,
         *,
         rng: torch.Generator | None = None,
     ) -> Drawn:
@@ -93,7 +93,7 @@ class OneShotGenerator(nn.Module):
         |---|---|
         | targets | (B, K, 3, H, W) in [-1, 1] |
         | parsing | (B, 9, H, W) in [0, 1], of the landmarks wanted |
-        | warped | (B, 3, H, W) in [-1, 1], the first photos at these landmarks (`draw_warped`); not without fusion |
+        | warped | (B, 8, H, W), the first photos at these landmarks (`warped_m1p1`); not without fusion |
         | rng | for the code's noise |
         """
         found = self.encode(targets, rng=rng)
@@ -131,7 +131,7 @@ class OneShotGenerator(nn.Module):
         return self.decoder(z.expand(batch, -1, -1, -1), tuple(one.expand(batch, -1, -1, -1) for one in maps), parsing)
 
     def fuse(
-        self, face: Float[Tensor, "b 3 h w"], warped: Float[Tensor, "b 3 h w"] | None, parsing: Float[Tensor, "b 9 h w"]
+        self, face: Float[Tensor, "b 3 h w"], warped: Float[Tensor, "b 8 h w"] | None, parsing: Float[Tensor, "b 9 h w"]
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"] | None]:
         """The result, and FusionNet's mask where there is one."""
         if self.config.fusion == "none":
@@ -139,9 +139,10 @@ class OneShotGenerator(nn.Module):
         if warped is None:
             raise ValueError("fusion needs the warped photo")
         if self.fusion is None:
-            return handmade_fusion(face, warped, parsing), None
-        mask = self.fusion(face, warped, parsing)
-        return blend(mask, warped, face), mask
+            return handmade_fusion(face, warped[:, :3], parsing), None
+        face = toned(face, warped, parsing)
+        mask = share_of(self.fusion(face, warped, parsing))
+        return blend(mask, warped[:, :3], face), mask
 
 
 @final
