@@ -68,7 +68,9 @@ def decoder(request, tmp_path):
 
 def made(folder, **changes):
     torch.manual_seed(0)
-    objective = FusionObjective(FusionObjectiveConfig(**({"decoder": folder, "features": VGG} | changes))).train()
+    objective = FusionObjective(
+        FusionObjectiveConfig(**({"decoder": folder, "features": VGG, "strangers": 0} | changes))
+    ).train()
     # A fresh one leaves its first mask as it is, whatever it sees.
     torch.nn.init.normal_(objective.N.logit.weight, std=0.2)
     return objective
@@ -98,6 +100,27 @@ def worse_than_best(ours, inputs, truth, mask):
     """Mean decibels below the better input, where it is below."""
     ours_db, *inputs_db = (decibels(one, truth, mask) for one in (ours, *inputs))
     return (torch.maximum(*inputs_db) - ours_db).clamp(min=0).mean()
+
+
+def test_strangers_are_mixtures_of_two_people(decoder):
+    generator, folder = decoder
+    objective, batch = made(folder, strangers=1), pairs()
+    parsing = batch.driver_maps[MapKind.PARSING]
+    with torch.no_grad():
+        known, warped = objective._inputs(batch)
+        torch.manual_seed(5)
+        drawn, same = objective._inputs(batch, strangers=1)
+        torch.manual_seed(5)
+        share = 0.7 * torch.rand(len(parsing), 1, 1, 1)
+        found = generator.encode(batch.targets)
+        z, *maps = ((1 - share) * one + share * one[[*range(-1, len(one) - 1)]] for one in (found.z, *found.maps))
+        torch.testing.assert_close(drawn, generator.decode(z, tuple(maps), parsing))
+    assert torch.equal(same, warped)
+    assert (drawn - known).abs().amax((1, 2, 3)).min() > 1e-4
+    # What is shown and measured is drawn of the people themselves.
+    before = torch.random.get_rng_state()
+    objective.measure(objective.N, batch)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_each_term_by_hand(decoder):

@@ -92,7 +92,7 @@ def test_more_shots_take_more_steps(name):
 def test_lite_runs_need_nothing_but_a_pack(name):
     objective = ALL[name]().objective
     assert getattr(objective, "verification", None) is None
-    assert isinstance(getattr(objective, "features", RandomVgg()), RandomVgg)
+    assert isinstance(getattr(objective, "features", None) or RandomVgg(), RandomVgg)
 
 
 # On the small pack, with small networks.

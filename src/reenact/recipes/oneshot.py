@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reenact.data.augment import PairAugmentation
 from reenact.data.pairs import PairKind
 from reenact.losses import VGG16_IMAGENET, RandomVgg, TrainedFeatures
 from reenact.models.oneshot import (
@@ -191,7 +192,12 @@ def _fusion(name: str, *, size: int) -> RunConfig:
     return RunConfig(
         recipe=name,
         objective=FusionObjectiveConfig(decoder=_RUNS / name.removesuffix("-fusion") / "model"),
-        data=PairData(size=size, targets=1, mix={PairKind.CLIP: 0.7, PairKind.WARP_BACK: 0.3}),
+        data=PairData(
+            size=size,
+            targets=1,
+            mix={PairKind.CLIP: 0.7, PairKind.WARP_BACK: 0.3},
+            augment=PairAugmentation(mirror=0.5),
+        ),
         optimizers=Optimizers(generator_lr=2e-3, betas=(0.9, 0.999), final_factor=0.1),
         steps=2_000 if small else 20_000,
         batch_size=8,

@@ -34,6 +34,8 @@ from reenact.models.oneshot.model import GAZE
 from reenact.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
 
+_MOST_STRANGE = 0.7
+"""Largest share of another person in a mixture."""
 _AROUND = 5
 """Side of the squares over which one share of the warp is wanted, pixels."""
 _ELSEWHERE = 0.25
@@ -60,6 +62,9 @@ class FusionObjectiveConfig(BaseModel):
     guard: float = Field(default=12, ge=0)
     """Of the decibels that the picture, and its face alone, lie below the better of the two it is made from."""
     parts: PartWeights = PartWeights()
+    strangers: float = Field(default=0.5, ge=0, le=1)
+    """Chance of a pair's face being drawn from a mixture with the next pair's photos. The decoder knows the people that
+    it has learned from; what it draws of others is less like them."""
     features: FeatureNetworkConfig | None = None
     """VGG16, or what stands in for it; None where it weighs nothing."""
 
@@ -103,7 +108,7 @@ class FusionObjective(Objective[PairBatch]):
 
     def generator_step(self, batch: PairBatch) -> Step:
         """`L_told + 0.3 L_smooth + 12 L_guard + ...`, with the config's weights."""
-        face, warped = self._inputs(batch)
+        face, warped = self._inputs(batch, strangers=self.config.strangers)
         parsing = batch.driver_maps[MapKind.PARSING]
         drawn, picture = toned(face, warped, parsing), warped[:, :3]
         logit = self.N(drawn, warped, parsing)
@@ -162,19 +167,25 @@ class FusionObjective(Objective[PairBatch]):
         return face, picture, mask, blend(mask, picture, drawn)
 
     @torch.no_grad()
-    def _inputs(self, batch: PairBatch) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 8 h w"]]:
+    def _inputs(
+        self, batch: PairBatch, *, strangers: float = 0
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 8 h w"]]:
         """What D draws, and the first photos warped to the landmarks wanted, with flags."""
         (decoder,) = self._decoder
         decoder.to(batch.truth.device)
         parsing = batch.driver_maps[MapKind.PARSING]
         found = decoder.encode(batch.targets, rng=torch.Generator().manual_seed(0))
+        z, maps = found.z, found.maps
+        if strangers:
+            share = torch.rand(len(z), 1, 1, 1) * _MOST_STRANGE * (torch.rand(len(z), 1, 1, 1) < strangers)
+            z, *maps = (torch.lerp(one, one.roll(1, 0), share.to(one)) for one in (z, *maps))
         warped = []
         for number, photo in enumerate(batch.targets[:, 0]):
             mesh_px = batch.target_mesh[number, 0].cpu().numpy()
             prepared = warped_photo(photo, mesh_px, batch.target_maps[MapKind.PARSING][number, 0, GAZE])
             wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
             warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
-        return decoder.decode(found.z, found.maps, parsing), torch.cat(warped)
+        return decoder.decode(z, tuple(maps), parsing), torch.cat(warped)
 
 
 def told_loss(
