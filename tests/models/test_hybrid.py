@@ -413,12 +413,15 @@ def test_the_judge_sees_picture_raster_and_part():
     torch.manual_seed(0)
     judge, mesh = PartsDiscriminator(32), faces(2, 128)
     picture, raster = noise(2, 3, 128, 128), noise(2, 3, 128, 128, seed=1)
-    scores = judge(picture, raster, mesh).scores
+    judged = torch.ones(6, dtype=torch.bool)
+    scores = judge(picture, raster, mesh, judged).scores
     assert scores.shape == (6, 1, 6, 6)
-    for other in (judge(picture.flip(1), raster, mesh), judge(picture, raster.flip(1), mesh)):
+    for other in (judge(picture.flip(1), raster, mesh, judged), judge(picture, raster.flip(1), mesh, judged)):
         assert (other.scores - scores).abs().mean() > 1e-3
+    some = torch.tensor([True, False, False, False, True, True])
+    torch.testing.assert_close(judge(picture, raster, mesh, some).scores, scores[some])
     judge.kinds.zero_()
-    assert (judge(picture, raster, mesh).scores - scores).abs().mean() > 1e-4
+    assert (judge(picture, raster, mesh, judged).scores - scores).abs().mean() > 1e-4
 
 
 # The contract.

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from reenact.core import DriverFrame, MapKind, PairBatch, TargetSet
 from reenact.geometry import mean_face
-from reenact.geometry.contours import OUTER_LIPS
+from reenact.geometry.contours import INNER_LIPS_LOWER, LEFT_EYE_UPPER, OUTER_LIPS, RIGHT_EYE_UPPER
 from reenact.losses import RandomVgg, TrainedFeatures, build_features
 from reenact.maps import draw_maps
 from reenact.models.hybrid import Hybrid, HybridConfig, HybridObjective, HybridObjectiveConfig
 from reenact.models.hybrid.blocks import MOVES
-from reenact.models.hybrid.objective import around
+from reenact.models.hybrid.objective import around, opening_parts
 from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
 
 SIZE = 64
@@ -139,7 +139,8 @@ def test_each_term_written_out():
     entropy = -(keep * told.log() + (1 - keep) * (1 - told).log())
     flow_px = drawn.flow_ndc * SIZE / 2
     layers = zip(*(build_features(VGG)(x) for x in (image, batch.truth)), strict=True)
-    fake, real = (objective.D(x, batch.driver_maps[RASTER], batch.driver_mesh) for x in (image, batch.truth))
+    judged = opening_parts(batch)
+    fake, real = (objective.D(x, batch.driver_maps[RASTER], batch.driver_mesh, judged) for x in (image, batch.truth))
     expected = {
         "pixel": mean(torch.hypot(image - batch.truth, torch.tensor(0.1)) - 0.1, weights),
         "paint": mean(torch.hypot(paint - batch.truth, torch.tensor(0.1)) - 0.1, weights),
@@ -251,11 +252,29 @@ def test_the_players_leave_each_other_alone():
 def test_the_hinge_loss_by_hand():
     objective, batch = made(), pairs()
     drawn = smooth(2, seed=9)
-    real, fake = (objective.D(x, batch.driver_maps[RASTER], batch.driver_mesh).scores for x in (batch.truth, drawn))
+    given = batch.driver_maps[RASTER], batch.driver_mesh, opening_parts(batch)
+    real, fake = (objective.D(x, *given).scores for x in (batch.truth, drawn))
     step = objective.discriminator_step(batch, drawn)
     torch.testing.assert_close(step.loss, (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean())
     torch.testing.assert_close(step.parts["score_real"], real.mean().detach())
     torch.testing.assert_close(step.parts["score_fake"], fake.mean().detach())
+
+
+def test_what_opens_is_judged():
+    still, talking, blinking = (faces(1, 0)[0] for _ in range(3))
+    eyes = (still[263] - still[33]).norm()
+    talking[list(INNER_LIPS_LOWER), 1] += 0.1 * eyes
+    for upper in (RIGHT_EYE_UPPER, LEFT_EYE_UPPER):
+        blinking[list(upper), 1] += 0.05 * eyes
+    batch = pairs(3)
+    of_photos, of_drivers = torch.stack([still, blinking, still]), torch.stack([talking, still, still])
+    batch = dataclasses.replace(batch, target_mesh=of_photos[:, None], driver_mesh=of_drivers)
+    mouth, eyes, nothing = [True, False, False], [False, True, True], [False] * 3
+    assert opening_parts(batch).view(3, 3).tolist() == [mouth, eyes, nothing]
+    # Where nothing opens, all is judged.
+    assert opening_parts(dataclasses.replace(batch, driver_mesh=of_photos)).all()
+    closing = dataclasses.replace(batch, target_mesh=of_drivers[:, None], driver_mesh=of_photos)
+    assert opening_parts(closing).all()
 
 
 def test_the_discriminator_learns_to_tell():

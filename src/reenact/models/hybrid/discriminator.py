@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from reenact.geometry.contours import INNER_LIPS, LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
@@ -59,7 +59,11 @@ class PartsDiscriminator(nn.Module):
         self.register_buffer("kinds", torch.eye(len(PARTS))[:, :, None, None], persistent=False)
 
     def forward(
-        self, pictures: Float[Tensor, "b 3 h w"], rasters: Float[Tensor, "b 3 h w"], mesh_px: Float[Tensor, "b 478 3"]
+        self,
+        pictures: Float[Tensor, "b 3 h w"],
+        rasters: Float[Tensor, "b 3 h w"],
+        mesh_px: Float[Tensor, "b 478 3"],
+        judged: Bool[Tensor, " b3"],
     ) -> PatchScores:
         """Input, output; sizes with crops of 32 pixels.
 
@@ -67,8 +71,9 @@ class PartsDiscriminator(nn.Module):
         |---|---|
         | pictures, rasters | (B, 3, H, W) in [-1, 1] |
         | mesh_px | (B, 478, 3) landmarks in them |
-        | scores | (3 B, 1, 6, 6); the three parts of a picture follow each other |
+        | judged | (3 B,) which parts of which picture, N of them; the three of a picture follow each other |
+        | scores | (N, 1, 6, 6) |
         """
         crops = part_crops(torch.cat([pictures, rasters], 1), mesh_px, self.size)
         kinds = self.kinds.expand(len(pictures), -1, -1, self.size, self.size)
-        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1))
+        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1)[judged])

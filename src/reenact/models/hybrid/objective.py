@@ -8,12 +8,14 @@ from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from reenact.core import MapKind, PairBatch
 from reenact.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from reenact.geometry.mesh_flow import opening
+from reenact.geometry.sheet_flow import OPENINGS, OPENS_MORE
 from reenact.losses import (
     FeatureNetwork,
     FeatureNetworkConfig,
@@ -68,7 +70,7 @@ class HybridObjectiveConfig(BaseModel):
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""
     gan: float = Field(default=0.05, ge=0)
-    """Of mouths and eyes."""
+    """Of mouths and eyes that open."""
     feature_matching: float = Field(default=0.5, ge=0)
     parts_weight: float = Field(default=7, ge=1)
     """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
@@ -148,9 +150,10 @@ class HybridObjective(Objective[PairBatch]):
         if self.D is not None:
             raster = batch.driver_maps[RASTER]
             with frozen(self.D):
-                fake = self.D(image, raster, batch.driver_mesh)
+                judged = opening_parts(batch)
+                fake = self.D(image, raster, batch.driver_mesh, judged)
                 with torch.no_grad():
-                    real = self.D(batch.truth, raster, batch.driver_mesh)
+                    real = self.D(batch.truth, raster, batch.driver_mesh, judged)
             parts["gan"] = hinge_generator(fake.scores)
             parts["feature_matching"] = feature_matching(fake.features, real.features)
         loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
@@ -161,8 +164,9 @@ class HybridObjective(Objective[PairBatch]):
         """The hinge loss, and the mean scores of true and drawn parts."""
         assert self.D is not None
         raster, mesh = batch.driver_maps[RASTER], batch.driver_mesh
-        judged = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]))
-        real, fake = judged.scores.chunk(2)
+        parts = opening_parts(batch).repeat(2)
+        told = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]), parts)
+        real, fake = told.scores.chunk(2)
         loss = hinge_discriminator(real, fake)
         means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
         return Step(loss, {"discriminator": loss.detach(), **means})
@@ -230,6 +234,17 @@ def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: i
     x = ((steps - centre[:, :1]) / half[:, :1]).abs()[:, None]
     y = ((steps - centre[:, 1:]) / half[:, 1:]).abs()[:, :, None]
     return ((1.75 - torch.maximum(x, y)) / 0.5).clamp(0, 1)[:, None]
+
+
+def opening_parts(batch: PairBatch) -> Bool[Tensor, " b3"]:
+    """Mouths and eyes, `PARTS` of each pair, that open further than the first photo's: there all must be painted.
+
+    The rest is nearly right from the first step on, and a discriminator that is shown it learns nothing. All, if none
+    opens.
+    """
+    seen, wanted = batch.target_mesh[:, 0], batch.driver_mesh
+    more = torch.stack([opening(wanted, *edges) - opening(seen, *edges) for edges in OPENINGS], dim=1) > OPENS_MORE[1]
+    return more.flatten() if more.any() else torch.ones_like(more).flatten()
 
 
 def _draw(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:
