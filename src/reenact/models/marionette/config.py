@@ -37,8 +37,8 @@ class MarioNETteConfig(BaseModel):
     """Ours, not the paper's: alignment starts from the flow between the meshes, in place of the normalization flow, and
     reaches full size."""
     flow_scale: float = Field(default=1.0, gt=0)
-    """Factor on the driver's flows. A fresh network's flows are random and, under spectral normalization, cannot begin
-    at zero; with a tenth they do less harm."""
+    """Factor on the driver's flows; with the mesh prior, ten times smaller. A fresh network's flows are random and,
+    under spectral normalization, cannot begin at zero; with a tenth they do less harm."""
     discriminator_blocks: int = Field(default=5, ge=1, le=5)
 
     @model_validator(mode="after")
@@ -65,7 +65,10 @@ class MarioNETteConfig(BaseModel):
 
     @classmethod
     def lite(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
-        """128 pixels, irises drawn; 2.2 GFLOP a frame instead of 192, 2.1 million parameters instead of 64."""
+        """128 pixels, irises drawn, where there is alignment with the mesh prior.
+
+        2.4 GFLOP a frame instead of 192, 1.6 million parameters instead of 64.
+        """
         return cls(
             resolution=128,
             irises=True,
@@ -75,6 +78,7 @@ class MarioNETteConfig(BaseModel):
             wide=False,
             blender=blender,
             alignment=alignment,
+            mesh_prior=alignment,
             flow_scale=0.1,
             discriminator_blocks=4,
         )
