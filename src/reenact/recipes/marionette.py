@@ -44,8 +44,8 @@ def paper_alignment() -> RunConfig:
 def lite() -> RunConfig:
     """MarioNETte small enough to train on a CPU and to run live: 128 px, 1.6 M parameters, irises drawn, mesh prior.
 
-    100 steps (no discriminator, learning rate 1e-3) give 19.1 dB, inside the face 20.0; without the mesh prior
-    (`--set objective.model.mesh_prior=false`) 15.9 and 17.2.
+    100 steps (no discriminator, learning rate 1e-3) give 17.7 dB, inside the face 19.7; without the mesh prior
+    (`--set objective.model.mesh_prior=false`) 14.8 and 16.7.
     """
     return _lite("marionette-lite", "attention", alignment=True)
 
