@@ -15,6 +15,9 @@ SMALL = {
     "marionette": MarioNETteConfig(
         resolution=64, base_width=8, max_width=16, levels=2, wide=False, blender_blocks=2, flow_scale=0.1
     ),
+    "marionette-mesh": MarioNETteConfig(
+        resolution=64, base_width=8, max_width=16, levels=2, wide=False, blender_blocks=2, mesh_prior=True
+    ),
     "oneshot": OneShotConfig(resolution=64, base_width=8, max_width=16, fusion_width=4, spade_from=4),
 }
 
@@ -30,7 +33,7 @@ def fresh(kind, config):
 
 
 def small(name):
-    return fresh(ZOO[name], SMALL[name])
+    return fresh(ZOO[name.partition("-")[0]], SMALL[name])
 
 
 def people(model, *counts):

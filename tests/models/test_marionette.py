@@ -21,6 +21,7 @@ from reenact.models.marionette import (
     attention_received,
 )
 from reenact.models.marionette.blocks import Decoder, DriverEncoder, TargetEncoder, WarpAlignment
+from reenact.models.sizes import model_size
 from reenact.nn import fold_spectral_norm
 
 SIZE = 64
@@ -153,10 +154,17 @@ def test_lite_is_small():
     config = MarioNETteConfig.lite()
     with torch.device("meta"):
         generator, picture = MarioNETteGenerator(config), torch.empty(1, 3, 128, 128)
-        code = generator.encode(picture[None], picture[None])
-        assert generator.decode(code, picture).shape == (1, 3, 128, 128)
-    assert code.z_y.shape[-2:] == (8, 8)
-    assert sum(p.numel() for p in generator.parameters()) < 3e6
+        assert generator.target_encoder(picture, picture).z_y.shape[-2:] == (8, 8)
+    size = model_size(MarioNETte, config)
+    assert size.resolution == 128
+    assert size.parameters == sum(p.numel() for p in generator.parameters()) < 2e6
+    assert size.frame_flop < 2.5e9
+    assert [MarioNETteConfig.lite(blender=b, alignment=a).mesh_prior for b, a in ABLATIONS] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 # Normalization.

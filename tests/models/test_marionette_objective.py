@@ -3,12 +3,14 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
 from reenact.core import MapKind, PairBatch, TargetSet
+from reenact.geometry import mean_face
 from reenact.losses import RandomVgg, TrainedFeatures, build_features
 from reenact.models.marionette import (
     MarioNETte,
@@ -196,6 +198,17 @@ def test_gradients_reach_the_generator():
     # Biases that cancel: test_marionette.py.
     without = {name for name, p in objective.generator.named_parameters() if p.grad.abs().max() < 1e-7}
     assert without <= {"decoder.up.1.conv2.bias"}
+
+
+def test_the_mesh_prior_is_given_the_meshes():
+    model = config().model.model_copy(update={"mesh_prior": True})
+    objective, batch = made(**NO_JUDGE, model=model), pairs()
+    face = torch.from_numpy(mean_face().points * 24 + np.array([32, 32, 0])).float()
+    batch = dataclasses.replace(batch, target_mesh=face.expand(2, 2, 478, 3), driver_mesh=face.expand(2, 478, 3))
+    moved = dataclasses.replace(batch, driver_mesh=batch.driver_mesh + torch.tensor([8.0, 0, 0]))
+    first, second = (copy.deepcopy(objective).generator_step(b).drawn for b in (batch, moved))
+    assert (first - second).abs().max() > 0.01
+    assert objective.pictures(objective.generator, batch).shape == (2, 3, SIZE, 5 * SIZE)
 
 
 # The discriminator's half.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,9 +14,11 @@ from reenact.core import DriverFrame, TargetSet
 from reenact.export.adapter import ENCODE, SYNTHESIZE, Adapter, ExportedCode
 from reenact.export.graph import PHOTOS, Graph
 from reenact.export.simplify import Ask, Offer, simplified
+from reenact.geometry.mesh_flow import FLAGS, MeshFlow
 from reenact.models.contract import Needs, check_targets
 from reenact.models.marionette import MarioNETte, MarioNETteConfig
 from reenact.models.marionette.blocks import AttentionBlender
+from reenact.models.marionette.mesh_prior import place
 from reenact.models.marionette.model import MarioNETteCode, MarioNETteGenerator
 from reenact.nn import ImageAttentionBlock
 
@@ -25,11 +28,12 @@ def _blocks(blender: AttentionBlender) -> list[ImageAttentionBlock]:
 
 
 class _Encode(nn.Module):
-    """Photos and rasters -> what the blender is offered, and S^ averaged over the photos."""
+    """Photos and rasters -> what the blender is offered, and S^ averaged over the photos, or the mesh prior's S."""
 
     def __init__(self, generator: MarioNETteGenerator) -> None:
         super().__init__()
         self.target_encoder = generator.target_encoder
+        self.mesh_prior = generator.config.mesh_prior
         blender = generator.blender
         self.offers = (
             nn.ModuleList(Offer(block) for block in _blocks(blender)) if isinstance(blender, AttentionBlender) else None
@@ -37,16 +41,17 @@ class _Encode(nn.Module):
 
     def forward(self, images: Float[Tensor, "1 k 3 h w"], rasters: Float[Tensor, "1 k 3 h w"]) -> tuple[Tensor, ...]:
         found = self.target_encoder(images[0], rasters[0])
+        kept = (s[None] for s in found.s) if self.mesh_prior else (s.mean(dim=0, keepdim=True) for s in found.s_hat)
         if self.offers is None:
             # All that AdaIN asks for; the mean of one number is that number.
             offer = F.relu(found.z_y).mean(dim=(0, 2, 3))[None, None, :, None, None]
         else:
             offer = torch.cat([block(found.z_y) for block in self.offers], dim=2)
-        return offer, *(s.mean(dim=0, keepdim=True) for s in found.s_hat)
+        return offer, *kept
 
 
 class _Synthesize(nn.Module):
-    """`MarioNETteGenerator.decode` for one frame."""
+    """`MarioNETteGenerator.draw` for one frame."""
 
     def __init__(self, generator: MarioNETteGenerator) -> None:
         super().__init__()
@@ -62,7 +67,21 @@ class _Synthesize(nn.Module):
     def forward(
         self, raster: Float[Tensor, "1 3 h w"], offer: Float[Tensor, "1 _ _ _ _"], *s_hat: Float[Tensor, "1 _ _ _"]
     ) -> Float[Tensor, "1 3 h w"]:
-        return self.generator.decode(MarioNETteCode(offer, s_hat), raster)
+        return self.generator.draw(MarioNETteCode(offer, s_hat), raster)
+
+
+class _SynthesizePlaced(_Synthesize):
+    """The same with the mesh prior: flows and flags come from outside."""
+
+    def forward(
+        self,
+        raster: Float[Tensor, "1 3 h w"],
+        offer: Float[Tensor, "1 _ _ _ _"],
+        flow: Float[Tensor, "k 2 hf wf"],
+        flags: Float[Tensor, "k 5 hf wf"],
+        *s: Float[Tensor, "1 k _ _ _"],
+    ) -> Float[Tensor, "1 3 h w"]:
+        return self.generator.draw(MarioNETteCode(offer, (), s), raster, MeshFlow(flow, flags))
 
 
 class MarioNETteAdapter(Adapter[MarioNETte]):
@@ -82,19 +101,28 @@ class MarioNETteAdapter(Adapter[MarioNETte]):
         """See `Adapter.graphs`."""
         generator = simplified(model.generator)
         size, config = self.resolution, self.config
+        kept = [f"s_hat{i + 1}" for i in range(config.levels * config.alignment)]
+        if config.mesh_prior:
+            kept = [f"s{i}" for i in range(config.levels + 1)]
         encode = Graph(
             _Encode(generator),
             {"images": torch.rand(1, 2, 3, size, size), "rasters": torch.rand(1, 2, 3, size, size)},
-            ("offer", *(f"s_hat{i + 1}" for i in range(config.levels * config.alignment))),
+            ("offer", *kept),
             {"images": {1: PHOTOS}, "rasters": {1: PHOTOS}},
             exact=("flow",),
         )
         with torch.no_grad():
             encoded = encode.module(*encode.inputs.values())
-        inputs = {"raster": torch.rand(1, 3, size, size), **dict(zip(encode.outputs, encoded, strict=True))}
+        inputs = {"raster": torch.rand(1, 3, size, size), "offer": encoded[0]}
         free = {"offer": {1: PHOTOS}} if config.blender == "attention" else {}
-        exact = ("blender", "to_rgb", f"up.{config.levels - 1}")
-        return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, exact=exact)}
+        if config.mesh_prior:
+            inputs |= {"flow": torch.zeros(2, 2, size // 2, size // 2)}
+            inputs |= {"flags": torch.zeros(2, len(FLAGS), size // 2, size // 2)}
+            free |= {"flow": {0: PHOTOS}, "flags": {0: PHOTOS}, **{name: {1: PHOTOS} for name in kept}}
+        inputs |= dict(zip(kept, encoded[1:], strict=True))
+        module = (_SynthesizePlaced if config.mesh_prior else _Synthesize)(generator)
+        exact = ("blender", "to_rgb", f"up.{config.levels - 1 + config.mesh_prior}")
+        return {ENCODE: encode, SYNTHESIZE: Graph(module, inputs, ("image",), free, exact=exact)}
 
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `Adapter.photos`."""
@@ -103,8 +131,14 @@ class MarioNETteAdapter(Adapter[MarioNETte]):
 
     def person(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
         """See `Adapter.person`."""
-        return ExportedCode(dict(encoded), None, self.resolution)
+        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))[None]
+        return ExportedCode(dict(encoded), mesh, self.resolution)
 
     def frame(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """See `Adapter.frame`."""
-        return {"raster": driver.maps[self._raster]}
+        raster = driver.maps[self._raster]
+        if not self.config.mesh_prior:
+            return {"raster": raster}
+        mesh = torch.from_numpy(np.asarray(driver.mesh_px, np.float32))
+        found = place(code.geometry, mesh, code.side, torch.device("cpu"))
+        return {"raster": raster, "flow": found.flow_ndc, "flags": found.flags}

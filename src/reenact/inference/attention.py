@@ -12,8 +12,9 @@ from jaxtyping import Float, UInt8
 
 from reenact.core import DriverFrame, TargetCode
 from reenact.models import ReenactmentModel
+from reenact.models.contract import mesh_beside
 from reenact.models.hybrid import Hybrid, HybridCode, photo_use
-from reenact.models.hybrid.model import mesh_beside, raster_of
+from reenact.models.hybrid.model import raster_of
 from reenact.models.marionette import MarioNETte, MarioNETteCode, attention_received
 
 

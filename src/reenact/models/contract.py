@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -73,3 +75,9 @@ def check_targets(targets: TargetSet) -> None:
     height, width = targets.images.shape[-2:]
     if height != width or height % 32:
         raise ValueError(f"target crops must be squares of a multiple of 32 pixels, not {width} x {height}")
+
+
+def mesh_beside(mesh_px: Float[np.ndarray, "n 478 3"], beside: Tensor) -> Float[Tensor, "n 478 3"]:
+    """On the GPU if there the network is, else on the CPU: of other devices not all know float64."""
+    mesh = torch.from_numpy(np.asarray(mesh_px, np.float32))
+    return mesh.to(beside.device) if beside.device.type == "cuda" else mesh

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, mesh_flow
-from reenact.models.contract import Needs, ReenactmentModel, check_targets
+from reenact.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
 from reenact.models.hybrid.config import HybridConfig
 
@@ -263,9 +262,3 @@ def raster_of(maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 
     if RASTER not in maps:
         raise ValueError(f"the hybrid reads the {RASTER.value} of the {whose}: put it into their maps")
     return maps[RASTER]
-
-
-def mesh_beside(mesh_px: Float[np.ndarray, "n 478 3"], beside: Tensor) -> Float[Tensor, "n 478 3"]:
-    """On the GPU if there the network is, else on the CPU: of other devices not all know float64."""
-    mesh = torch.from_numpy(np.asarray(mesh_px, np.float32))
-    return mesh.to(beside.device) if beside.device.type == "cuda" else mesh

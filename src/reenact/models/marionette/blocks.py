@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenact.models.marionette.config import MarioNETteConfig
+from reenact.models.marionette.mesh_prior import MeshAlignment, Placed
 from reenact.nn import (
     AdaINResidualBlock,
     ImageAttentionBlock,
@@ -59,17 +60,19 @@ class TargetFeatures:
 
     Args:
         z_y: the smallest feature map.
-        s_hat: pose-normalized feature maps, largest first; empty without alignment.
-        flow_ndc: f_y, which normalized them; None without alignment.
+        s: s_0 (full size) .. as they are, but for z_y.
+        s_hat: s_1 .. pose-normalized; empty without alignment, and with the mesh prior.
+        flow_ndc: f_y, which normalized them; None where there is none.
     """
 
     z_y: Float[Tensor, "n c h w"]
+    s: tuple[Float[Tensor, "n _ _ _"], ...]
     s_hat: tuple[Float[Tensor, "n _ _ _"], ...]
     flow_ndc: Float[Tensor, "n 2 hf wf"] | None
 
 
 class TargetEncoder(nn.Module):
-    """E_y: a U-Net without normalization layers. Its upper half makes the flow; without alignment it is left out."""
+    """E_y: a U-Net without normalization layers. Its upper half makes the flow; it is left out where none is made."""
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
@@ -77,7 +80,7 @@ class TargetEncoder(nn.Module):
         self.down = down_blocks(config, config.levels + 1, Norm.NONE)
         self.up = nn.ModuleList()
         self.flow = None
-        if config.alignment:
+        if config.alignment and not config.mesh_prior:
             channels = config.width(config.levels + 1)
             for j in range(config.levels, 0, -1):
                 self.up.append(ResidualBlock(channels, config.width(j), resample=Resample.UP, norm=Norm.NONE))
@@ -99,13 +102,13 @@ class TargetEncoder(nn.Module):
             s.append(block(s[-1]))
         z_y, skips = s[-1], s[1:-1]
         if self.flow is None:
-            return TargetFeatures(z_y, (), None)
+            return TargetFeatures(z_y, tuple(s[:-1]), (), None)
         u = z_y
         for block, skip in zip(self.up, reversed(skips), strict=True):
             u = torch.cat([block(u), skip], dim=1)
         flow_ndc = torch.tanh(self.flow(F.relu(u)))
         s_hat = tuple(warp(skip, pool_flow(flow_ndc, (skip.shape[2], skip.shape[3]))) for skip in skips)
-        return TargetFeatures(z_y, s_hat, flow_ndc)
+        return TargetFeatures(z_y, tuple(s[:-1]), s_hat, flow_ndc)
 
 
 class AttentionBlender(nn.Module):
@@ -185,21 +188,28 @@ class Decoder(nn.Module):
         for j in range(config.levels, 0, -1):
             channels = config.width(j)
             if config.alignment:
-                self.align.append(WarpAlignment(channels, config.flow_scale))
+                align = MeshAlignment if config.mesh_prior else WarpAlignment
+                self.align.append(align(channels, config.flow_scale))
                 channels *= 2
             self.up.append(ResidualBlock(channels, config.width(j - 1), resample=Resample.UP, norm=Norm.INSTANCE))
-        self.norm = norm_layer(Norm.INSTANCE, config.width(0))
+        channels = config.width(0)
+        self.norm = norm_layer(Norm.INSTANCE, channels)
+        if config.mesh_prior:
+            self.align.append(MeshAlignment(channels, config.flow_scale))
+            self.up.append(ResidualBlock(2 * channels, channels, resample=Resample.SAME, norm=Norm.INSTANCE))
+            # Instance normalization would take off how bright each picture is, which s_0 brings.
+            self.norm = nn.GroupNorm(1, channels)
         self.to_rgb = conv3x3(config.width(0), 3)
 
     def forward(
-        self, z_xy: Float[Tensor, "b c hx wx"], s_hat: tuple[Float[Tensor, "b _ _ _"], ...]
+        self, z_xy: Float[Tensor, "b c hx wx"], s_hat: tuple[Float[Tensor, "b _ _ _"] | Placed, ...]
     ) -> Float[Tensor, "b 3 h w"]:
         """Input, output; sizes of the `paper` config.
 
         | | shape | paper |
         |---|---|---|
         | z_xy | (B, 512, 16, 16) | z_xy |
-        | s_hat | as in `TargetEncoder`, averaged over K; empty without alignment | S^ |
+        | s_hat | as in `TargetEncoder`, averaged over K; empty without alignment; with the mesh prior, s_0 .. | S^ |
         | result | (B, 3, 256, 256) in (-1, 1) | the picture |
         """
         u = z_xy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reenact.core import MapKind
 
@@ -33,10 +33,19 @@ class MarioNETteConfig(BaseModel):
     """Channels of queries and keys; None for as many as the driver's features have."""
     alignment: bool = True
     """Target feature alignment (normalization flow and warp-alignment blocks)."""
+    mesh_prior: bool = False
+    """Ours, not the paper's: alignment starts from the flow between the meshes, in place of the normalization flow, and
+    reaches full size."""
     flow_scale: float = Field(default=1.0, gt=0)
-    """Factor on the driver's flows. A fresh network's flows are random and, under spectral normalization, cannot begin
-    at zero; with a tenth they do less harm."""
+    """Factor on the driver's flows; with the mesh prior, ten times smaller. A fresh network's flows are random and,
+    under spectral normalization, cannot begin at zero; with a tenth they do less harm."""
     discriminator_blocks: int = Field(default=5, ge=1, le=5)
+
+    @model_validator(mode="after")
+    def _has_what_to_move(self) -> MarioNETteConfig:
+        if self.mesh_prior and not self.alignment:
+            raise ValueError("mesh_prior says where aligned features begin: it needs alignment")
+        return self
 
     @property
     def raster(self) -> MapKind:
@@ -56,7 +65,10 @@ class MarioNETteConfig(BaseModel):
 
     @classmethod
     def lite(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
-        """128 pixels, irises drawn; 2.2 GFLOP a frame instead of 192, 2.1 million parameters instead of 64."""
+        """128 pixels, irises drawn, where there is alignment with the mesh prior.
+
+        2.4 GFLOP a frame instead of 192, 1.6 million parameters instead of 64.
+        """
         return cls(
             resolution=128,
             irises=True,
@@ -66,6 +78,7 @@ class MarioNETteConfig(BaseModel):
             wide=False,
             blender=blender,
             alignment=alignment,
+            mesh_prior=alignment,
             flow_scale=0.1,
             discriminator_blocks=4,
         )

@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.models.contract import Needs, ReenactmentModel, check_targets
+from reenact.geometry.mesh_flow import MeshFlow
+from reenact.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
 from reenact.models.marionette.blocks import AdaINBlender, AttentionBlender, Decoder, DriverEncoder, TargetEncoder
 from reenact.models.marionette.config import MarioNETteConfig
+from reenact.models.marionette.mesh_prior import place, placed
 from reenact.nn import add_spectral_norm
 
 SIZE_STEP = 32
@@ -26,12 +28,16 @@ class MarioNETteCode(TargetCode):
 
     Args:
         z_y: the K target feature maps.
-        s_hat: pose-normalized feature maps averaged over the K targets, largest first; empty without alignment.
-            The mean does not depend on the driver, so it is taken here.
+        s_hat: pose-normalized feature maps averaged over the K targets, largest first; empty without alignment, and
+            with the mesh prior. The mean does not depend on the driver, so it is taken here.
+        s: with the mesh prior, the K photos' feature maps as they are, largest first.
+        mesh_px: with the mesh prior, the photos' landmarks.
     """
 
     z_y: Float[Tensor, "b k c h w"]
     s_hat: tuple[Float[Tensor, "b _ _ _"], ...]
+    s: tuple[Float[Tensor, "b k _ _ _"], ...] = ()
+    mesh_px: Float[Tensor, "b k 478 3"] | None = None
 
 
 class MarioNETteGenerator(nn.Module):
@@ -58,30 +64,57 @@ class MarioNETteGenerator(nn.Module):
         raster_x: Float[Tensor, "b 3 h w"],
         targets: Float[Tensor, "#b k 3 h w"],
         rasters_y: Float[Tensor, "#b k 3 h w"],
+        mesh_x: Float[Tensor, "b 478 3"] | None = None,
+        mesh_y: Float[Tensor, "#b k 478 3"] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """The whole generator: `decode(encode(targets, rasters_y), raster_x)`.
+        """The whole generator: `decode(encode(targets, rasters_y, mesh_y), raster_x, mesh_x)`.
 
         | | shape | paper |
         |---|---|---|
         | raster_x | (B, 3, H, W) in [-1, 1] | r_x |
         | targets, rasters_y | (B or 1, K, 3, H, W) in [-1, 1] | y_i, r_y_i, i = 1..K |
+        | mesh_x, mesh_y | (B, 478, 3), (B or 1, K, 478, 3) pixels; for the mesh prior alone | - |
         | result | (B, 3, H, W) in (-1, 1) | x^ |
         """
-        return self.decode(self.encode(targets, rasters_y), raster_x)
+        return self.decode(self.encode(targets, rasters_y, mesh_y), raster_x, mesh_x)
 
-    def encode(self, targets: Float[Tensor, "b k 3 h w"], rasters: Float[Tensor, "b k 3 h w"]) -> MarioNETteCode:
+    def encode(
+        self,
+        targets: Float[Tensor, "b k 3 h w"],
+        rasters: Float[Tensor, "b k 3 h w"],
+        mesh_px: Float[Tensor, "b k 478 3"] | None = None,
+    ) -> MarioNETteCode:
         """All that depends on the target photos alone: E_y of each, and the mean of S^ over them."""
         _check_size(targets)
-        batch, k = targets.shape[:2]
+        axes = targets.shape[:2]
         found = self.target_encoder(targets.flatten(0, 1), rasters.flatten(0, 1))
-        return MarioNETteCode(
-            z_y=found.z_y.unflatten(0, (batch, k)),
-            s_hat=tuple(s.unflatten(0, (batch, k)).mean(dim=1) for s in found.s_hat),
-        )
+        z_y = found.z_y.unflatten(0, axes)
+        if self.config.mesh_prior:
+            if mesh_px is None or targets.shape[-2] != targets.shape[-1]:
+                raise ValueError("the mesh prior needs square photos and their landmarks")
+            return MarioNETteCode(z_y, (), tuple(s.unflatten(0, axes) for s in found.s), mesh_px)
+        return MarioNETteCode(z_y, tuple(s.unflatten(0, axes).mean(dim=1) for s in found.s_hat))
 
-    def decode(self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    def decode(
+        self,
+        code: MarioNETteCode,
+        raster_x: Float[Tensor, "b 3 h w"],
+        mesh_x: Float[Tensor, "b 478 3"] | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
         """Draw: E_x, blender and decoder. The code of one person serves any number of frames."""
+        if not self.config.mesh_prior:
+            return self.draw(code, raster_x)
+        if mesh_x is None or code.mesh_px is None:
+            raise ValueError("the mesh prior needs the landmarks of photos and driver frames")
+        return self.draw(code, raster_x, place(code.mesh_px, mesh_x, code.s[0].shape[-1], raster_x.device))
+
+    def draw(
+        self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"], mesh: MeshFlow | None = None
+    ) -> Float[Tensor, "b 3 h w"]:
+        """All of `decode` that is a network; `mesh` is from `place`, for the mesh prior alone."""
         z_xy, _ = self._blend(code, raster_x)
+        if mesh is not None:
+            return self.decoder(z_xy, placed(code.s, mesh))
         return self.decoder(z_xy, tuple(s.expand(len(raster_x), -1, -1, -1) for s in code.s_hat))
 
     def attention_maps(
@@ -142,13 +175,15 @@ class MarioNETte(ReenactmentModel):
     def encode_target(self, targets: TargetSet) -> MarioNETteCode:
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
-        return self.generator.encode(targets.images[None], self._raster(targets.maps, "target photos")[None])
+        rasters = self._raster(targets.maps, "target photos")
+        return self.generator.encode(targets.images[None], rasters[None], mesh_beside(targets.mesh_px, rasters)[None])
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames; see `ReenactmentModel.synthesize`."""
         if not isinstance(code, MarioNETteCode):
             raise TypeError(f"MarioNETte draws a MarioNETteCode, got {type(code).__name__}")
-        return self.generator.decode(code, self._raster(driver.maps, "driver frames"))
+        raster = self._raster(driver.maps, "driver frames")
+        return self.generator.decode(code, raster, mesh_beside(driver.mesh_px, raster))
 
     def _raster(self, maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
         kind = self.generator.config.raster

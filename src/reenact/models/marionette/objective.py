@@ -183,7 +183,9 @@ class MarioNETteObjective(Objective[PairBatch]):
 
     def _draw(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w"]:
         raster = self.config.model.raster
-        return generator(batch.driver_maps[raster], batch.targets, batch.target_maps[raster])
+        return generator(
+            batch.driver_maps[raster], batch.targets, batch.target_maps[raster], batch.driver_mesh, batch.target_mesh
+        )
 
 
 @contextmanager
