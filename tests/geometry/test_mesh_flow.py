@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reenact.geometry import face_sheet, fit_similarity, matrix_from_angles, mean_face
+from reenact.geometry import face_sheet, matrix_from_angles, mean_face
 from reenact.geometry.contours import (
     FACE_OVAL,
     INNER_LIPS,
@@ -163,19 +163,6 @@ def test_one_by_one_equals_together(map_size):
     assert torch.equal(flags[:, 0], together.flags[:, 0])
     assert 0.005 < flags[:, 0].mean() < 0.5
     assert flags[:, 2:4].amax() == 1
-
-
-@pytest.mark.parametrize("count", [1, 6])
-def test_parallax_against_the_similarity(count):
-    """Where a point of the result lies in the photo, and where if it were farther away: by another fit."""
-    photo = face((10, 5, 3))
-    wanted = [face((-15 + 5 * i, 10, -4), lips=0.1) for i in range(count)]
-    found = mesh_flow(*(torch.from_numpy(np.stack(meshes)) for meshes in ([photo] * count, wanted)), SIDE, 32).parallax
-    for one, mesh in zip(found.numpy(), wanted, strict=True):
-        back = fit_similarity(photo, mesh, mean_face().weights).inverse()
-        moved = back.apply(mesh[1:2] + np.array([0, 0, 1.0])) - back.apply(mesh[1:2])
-        np.testing.assert_allclose(one, moved[0, :2], atol=1e-6)
-        assert np.abs(one).max() > 0.05
 
 
 def test_a_photo_that_changes_is_noticed():

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from reenact.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.geometry import draw_sheet, face_sheet, mean_face, turned
+from reenact.geometry import draw_sheet, face_sheet, mean_face
 from reenact.geometry.contours import OUTER_LIPS_UPPER
 from reenact.geometry.mesh_flow import FLAGS, mesh_flow
 from reenact.maps import draw_maps
@@ -22,7 +22,7 @@ from reenact.models.hybrid import (
     HybridObjectiveConfig,
     photo_use,
 )
-from reenact.models.hybrid.blocks import DEPTH_NDC, MOVES, PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
+from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
 from reenact.models.hybrid.discriminator import PartsDiscriminator, part_crops
 from reenact.models.hybrid.growth import grown
 from reenact.models.sizes import model_size
@@ -156,32 +156,11 @@ def test_gradients_reach_all(changes):
 
 def test_heads_learn_from_the_first_step():
     generator = made().train()
-    raster, mesh, *of_photos = inputs(2, 2, lips=0.2)
-    # Depth shows in heads that turn.
-    mesh = torch.from_numpy(np.stack([turned(one, np.array([20.0, 0, 0])) for one in mesh.numpy()])).float()
-    generator(raster, mesh, *of_photos).image.square().mean().backward()
-    # Channels: flow and depth, then painting and mask as they come out of the shuffle.
-    assert (generator.trunk.heads.out[-1].weight.grad[: MOVES + 12].abs().amax((1, 2, 3)) > 0).all()
+    generator(*inputs(2, 2, lips=0.2)).image.square().mean().backward()
+    # Channels: the flow, then painting and mask as they come out of the shuffle.
+    assert (generator.trunk.heads.out[-1].weight.grad[: 2 + 12].abs().amax((1, 2, 3)) > 0).all()
     assert generator.trunk.flow8[-1].weight.grad.abs().max() > 0
     assert generator.warp_encoder.score.weight.grad.abs().max() > 0
-
-
-@torch.no_grad()
-def test_learned_depth_moves_what_a_turn_moves():
-    """By a hand-made head: all of the result lies farther away, so in the photo it lies on the side it turned from."""
-    generator, (raster, mesh, *of_photos) = made(), inputs(1)
-    generator.trunk.heads.out[-1].bias[MOVES - 1] = 0.5
-    depth = DEPTH_NDC * np.tanh(0.5)
-    assert generator(raster, of_photos[2][0], *of_photos).flow_ndc.abs().max() < 1e-6
-    photo_mesh = torch.from_numpy(turned(of_photos[2][0, 0].numpy(), np.array([20.0, 0, 0]))).float()
-    flow = generator(raster, photo_mesh[None], *of_photos).flow_ndc[0, 0]
-    # `turned` turns about the vertical axis alone, and a depth of 1 shows as the sine of the angle.
-    assert flow[0].abs().max() == pytest.approx(depth * np.sin(np.radians(20)), rel=0.02)
-    assert flow[1].abs().max() < 0.02
-    back = [of_photos[0], of_photos[1], photo_mesh[None, None]]
-    again = generator(raster, of_photos[2][0], *back).flow_ndc[0, 0]
-    torch.testing.assert_close(again, -flow, atol=2e-3, rtol=0)
-    assert made(parallax=False).place(made().encode(*back), mesh, torch.device("cpu")).parallax.abs().max() == 0
 
 
 def test_the_mask_learns_by_its_logit_alone():
@@ -189,7 +168,7 @@ def test_the_mask_learns_by_its_logit_alone():
     drawing = generator(*inputs(2, lips=0.2))
     assert (drawing.paint - drawing.warped).abs().max() > 0.01
     drawing.image.square().mean().backward(retain_graph=True)
-    of_mask = generator.trunk.heads.out[-1].weight.grad[MOVES + 12 :]
+    of_mask = generator.trunk.heads.out[-1].weight.grad[2 + 12 :]
     assert (of_mask == 0).all()
     drawing.logit.mean().backward()
     assert (of_mask != 0).any()
@@ -300,12 +279,11 @@ def test_shapes_of_the_parts_as_documented():
         features,
         noise(2, 3, 128, 128),
         noise(2, 1, 2, 64, 64),
-        noise(2, 1, 2),
         torch.ones(2, 1, 64, 64),
         fine[:, None],
         coarse[:, None],
     )
-    assert (flow.shape, difference.shape, logit.shape) == ((2, 1, 2, 64, 64), (2, 3, 128, 128), (2, 1, 128, 128))
+    assert (flow.shape, difference.shape, logit.shape) == ((2, 2, 64, 64), (2, 3, 128, 128), (2, 1, 128, 128))
     assert max(x.abs().max() for x in (score, flow, difference, logit)) == 0
 
 
@@ -494,7 +472,7 @@ def test_what_is_taken_is_what_the_flow_finds_there(k):
     assert use.taken.shape == (2, k, size, size)
     mask = torch.nn.functional.avg_pool2d(drawing.mask, drawing.mask.shape[-1] // size)[:, 0]
     for frame, photo in np.ndindex(2, k):
-        flow = (mesh[frame, photo] + drawing.flow_ndc[frame, photo]).double().numpy()
+        flow = (mesh[frame, photo] + drawing.flow_ndc[frame]).double().numpy()
         kept = (drawing.weights[frame, photo] * mask[frame]).double().numpy() / size**2
         # The mask is averaged down with a wider filter.
         off = np.abs(given_slowly(flow, kept) - use.taken[frame, photo].numpy())

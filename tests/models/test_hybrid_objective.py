@@ -10,11 +10,17 @@ from pydantic import ValidationError
 
 from reenact.core import DriverFrame, MapKind, PairBatch, TargetSet
 from reenact.geometry import mean_face
-from reenact.geometry.contours import INNER_LIPS_LOWER, LEFT_EYE_UPPER, OUTER_LIPS, RIGHT_EYE_UPPER
+from reenact.geometry.contours import (
+    INNER_LIPS_LOWER,
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    OUTER_LIPS,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+)
 from reenact.losses import RandomVgg, TrainedFeatures, build_features
 from reenact.maps import draw_maps
 from reenact.models.hybrid import Hybrid, HybridConfig, HybridObjective, HybridObjectiveConfig
-from reenact.models.hybrid.blocks import MOVES
 from reenact.models.hybrid.objective import around, opening_parts
 from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
 
@@ -145,7 +151,7 @@ def test_each_term_written_out():
         "pixel": mean(torch.hypot(image - batch.truth, torch.tensor(0.1)) - 0.1, weights),
         "paint": mean(torch.hypot(paint - batch.truth, torch.tensor(0.1)) - 0.1, weights),
         "mask": (entropy * batch.mask * (1 - drawn.holes)).mean(),
-        "smooth": flow_px.diff(dim=-1).abs().mean() + flow_px.diff(dim=-2).abs().mean(),
+        "smooth": flow_px.diff(dim=3).abs().mean() + flow_px.diff(dim=2).abs().mean(),
         "perceptual": sum(mean((a - b).abs(), F.avg_pool2d(weights, SIZE // a.shape[-1])) for a, b in layers) / 5,
         "gan": -fake.scores.mean(),
         "feature_matching": sum((f - r).abs().mean() for f, r in zip(fake.features, real.features, strict=True)),
@@ -223,14 +229,14 @@ def test_the_mask_is_told_which_is_nearer():
     objective = made(pixel=0, paint=0, smooth=0, mask=1, **NO_JUDGE)
     batch = pairs()
     with torch.no_grad():
-        objective.generator.trunk.heads.out[-1].bias[MOVES : MOVES + 12] = 0.4
+        objective.generator.trunk.heads.out[-1].bias[2 : 2 + 12] = 0.4
         drawn = drawing(objective, batch)
     for truth, sign in ((drawn.warped, -1), (drawn.paint, 1)):
         objective.zero_grad()
         objective.generator_step(dataclasses.replace(batch, truth=truth)).loss.backward()
         # Of the mask's channels: to keep the warp its logit must grow, so its gradient is negative.
         gradient = objective.generator.trunk.heads.out[-1].bias.grad
-        assert (gradient[MOVES + 12 :].sign() == sign).all()
+        assert (gradient[2 + 12 :].sign() == sign).all()
 
 
 def test_the_players_leave_each_other_alone():
@@ -264,8 +270,8 @@ def test_what_opens_is_judged():
     still, talking, blinking = (faces(1, 0)[0] for _ in range(3))
     eyes = (still[263] - still[33]).norm()
     talking[list(INNER_LIPS_LOWER), 1] += 0.1 * eyes
-    for upper in (RIGHT_EYE_UPPER, LEFT_EYE_UPPER):
-        blinking[list(upper), 1] += 0.05 * eyes
+    for upper, lower in ((RIGHT_EYE_UPPER, RIGHT_EYE_LOWER), (LEFT_EYE_UPPER, LEFT_EYE_LOWER)):
+        blinking[list(upper)] = blinking[list(lower)]
     batch = pairs(3)
     of_photos, of_drivers = torch.stack([still, blinking, still]), torch.stack([talking, still, still])
     batch = dataclasses.replace(batch, target_mesh=of_photos[:, None], driver_mesh=of_drivers)

@@ -55,7 +55,6 @@ class _Synthesize(nn.Module):
         raster: Float[Tensor, "1 3 h w"],
         flow: Float[Tensor, "k 2 hf wf"],
         flags: Float[Tensor, "k 5 hf wf"],
-        parallax: Float[Tensor, "k 2"],
         photos: Float[Tensor, "1 k 3 s s"],
         small: Float[Tensor, "1 k 3 h w"],
         rasters: Float[Tensor, "1 k 3 h w"],
@@ -64,14 +63,14 @@ class _Synthesize(nn.Module):
     ) -> Float[Tensor, "1 3 s s"]:
         # The photos' own size comes afterwards, and landmarks serve `place` alone.
         code = HybridCode(small, small.new_zeros(1, small.shape[1], MESH_POINTS, 3), small, rasters, fine, offer)
-        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags, parallax))
+        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags))
         mask = drawn.logit.sigmoid() if self.generator.config.fusion else torch.zeros_like(drawn.logit)
         paint, mask = _enlarged(torch.cat([drawn.paint, mask], 1), photos).split([3, 1], 1)
         weights = drawn.weights[0]
         holes = F.avg_pool2d(flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         hole = (holes * weights[:, None]).sum(0, keepdim=True)
         # The hole once for each photo, as it is enlarged together with what they have.
-        coarse = torch.cat([flow + drawn.flow_ndc[0], weights[:, None], hole.expand(flow.shape[0], -1, -1, -1)], 1)
+        coarse = torch.cat([flow + drawn.flow_ndc, weights[:, None], hole.expand(flow.shape[0], -1, -1, -1)], 1)
         total, weights, hole = _enlarged(coarse, photos).split([2, 1, 1], 1)
         warped, hole = (_warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
         warped = warped + hole * (self.generator.dark - warped)
@@ -122,19 +121,12 @@ class HybridAdapter(Adapter[Hybrid]):
             "raster": torch.rand(1, 3, size, size),
             "flow": torch.zeros(2, 2, places, places),
             "flags": torch.zeros(2, len(FLAGS), places, places),
-            "parallax": torch.zeros(2, 2),
             "photos": torch.rand(1, 2, 3, side, side),
             **encode.inputs,
             **dict(zip(encode.outputs, encoded, strict=True)),
         }
         free: dict[str, dict[int, str]] = {name: {1: PHOTOS} for name in inputs}
-        free |= {
-            "raster": {},
-            "flow": {0: PHOTOS},
-            "flags": {0: PHOTOS},
-            "parallax": {0: PHOTOS},
-            "photos": {1: PHOTOS, 3: SIDE, 4: SIDE},
-        }
+        free |= {"raster": {}, "flow": {0: PHOTOS}, "flags": {0: PHOTOS}, "photos": {1: PHOTOS, 3: SIDE, 4: SIDE}}
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, _EXACT)}
 
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
@@ -153,8 +145,7 @@ class HybridAdapter(Adapter[Hybrid]):
         """See `Adapter.frame`."""
         mesh = torch.from_numpy(np.asarray(driver.mesh_px, np.float32))
         found = self._geometry.place(code.geometry, mesh, torch.device("cpu"))
-        place = {"flow": found.flow_ndc, "flags": found.flags, "parallax": found.parallax}
-        return {"raster": self._small(driver.maps[_RASTER]), **place}
+        return {"raster": self._small(driver.maps[_RASTER]), "flow": found.flow_ndc, "flags": found.flags}
 
     def _small(self, pictures: Tensor) -> Tensor:
         if pictures.shape[-1] == self.resolution:

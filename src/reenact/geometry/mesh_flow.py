@@ -50,13 +50,10 @@ class MeshFlow:
             "stretched": the photo has too few pixels there. "mouth", "eyes": places in an opening that the photo
             does not show; what the flow finds is skin. "beyond": outside the face, where hair and background follow
             the head.
-        parallax: how far what the result shows lies from there in the photo, in x and y, if it is farther from the
-            camera by 1 (in the result, in units of the offsets) than the sheet has it.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]
     flags: Float[Tensor, "n 5 h w"]
-    parallax: Float[Tensor, "n 2"]
 
 
 @torch.no_grad()
@@ -76,8 +73,7 @@ def mesh_flow(
     if photo_mesh.is_cpu and 0 < len(photo_mesh) <= _FEW and _have_extent(photo_mesh):
         drawn_each = [sheet_flow(a.numpy(), b.numpy(), side, map_size) for a, b in zip(photo_mesh, mesh, strict=True)]
         flows, flags = zip(*drawn_each, strict=True)
-        stacked = torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(flags))
-        return MeshFlow(*stacked, _parallax(photo_mesh, mesh))
+        return MeshFlow(torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(flags)))
     return _drawn_together(photo_mesh, mesh, side, map_size)
 
 
@@ -128,7 +124,6 @@ def _drawn_together(
     return MeshFlow(
         flow_ndc=(offset.transpose(1, 2) * (2 / map_size)).unflatten(2, shape).float(),
         flags=flags.unflatten(2, shape).float(),
-        parallax=_parallax(photo_mesh, mesh),
     )
 
 
@@ -176,7 +171,8 @@ def _moved(
 ) -> Float[Tensor, "n v 3"]:
     """`FaceSheet.moved_to`."""
     rings = sheet[:, 478:].unflatten(1, (-1, len(FACE_OVAL)))
-    scale, R, t = _similarity(photo_mesh, mesh, _rigidity(mesh))
+    w = torch.as_tensor(mean_face().weights.copy(), device=sheet.device).to(sheet.dtype)
+    scale, R, t = _similarity(photo_mesh, mesh, w)
     rigid = scale[:, None, None, None] * torch.einsum("nij,nrvj->nrvi", R, rings) + t[:, None, None] - rings
     outline = (mesh - photo_mesh)[:, None, list(FACE_OVAL)]
     levels = torch.as_tensor(RING_LEVELS, device=sheet.device)[:, None, None]
@@ -185,16 +181,6 @@ def _moved(
     shift = torch.cat([shift[..., :2], torch.zeros_like(shift[..., 2:])], -1)
     rings = torch.cat([rings[:, :-1] + shift, rings[:, -1:]], 1)
     return torch.cat([mesh, rings.flatten(1, 2)], 1)
-
-
-def _parallax(photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"]) -> Float[Tensor, "n 2"]:
-    """`MeshFlow.parallax`: the head is rigid, and its third axis in the result is its inverse's third column."""
-    scale, R, _ = _similarity(photo_mesh, mesh, _rigidity(mesh))
-    return (R[:, 2, :2] / scale[:, None]).float()
-
-
-def _rigidity(mesh: Float[Tensor, "n 478 3"]) -> Float[Tensor, "478"]:
-    return torch.as_tensor(mean_face().weights.copy(), device=mesh.device).to(mesh.dtype)
 
 
 def _smooth(t: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "hybrid-no-mesh": hybrid.no_mesh,
     "hybrid-no-attention": hybrid.no_attention,
     "hybrid-no-fusion": hybrid.no_fusion,
-    "hybrid-no-parallax": hybrid.no_parallax,
     "hybrid-no-warp-back": hybrid.no_warp_back,
     "marionette": marionette.paper,
     "marionette-adain": marionette.paper_adain,

@@ -53,11 +53,6 @@ def no_fusion() -> RunConfig:
     return _hybrid("hybrid-no-fusion", fusion=False)
 
 
-def no_parallax() -> RunConfig:
-    """Ablation: no depth is learned."""
-    return _hybrid("hybrid-no-parallax", parallax=False)
-
-
 def no_warp_back() -> RunConfig:
     """Ablation: pairs of real frames only."""
     run = _hybrid("hybrid-no-warp-back")

@@ -46,7 +46,7 @@ def photo_use(
         if hook is not None:
             hook.remove()
     k, size = drawing.weights.shape[1:3]
-    flow = mesh.flow_ndc + drawing.flow_ndc.flatten(0, 1)
+    flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
     kept = drawing.weights * resized(drawing.mask, size) / size**2
     taken = _given(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
     return PhotoUse(taken, seen[0].mean(dim=(1, 2)) if seen else None)

@@ -12,10 +12,6 @@ from reenact.models.hybrid.config import HybridConfig
 from reenact.nn import ImageAttentionBlock, conv3x3, warp
 
 _SLOPE = 0.1
-MOVES = 3
-"""Channels of what is learned about movement: a flow, the same for all photos, and a depth."""
-DEPTH_NDC = 0.3
-"""Largest learned depth, in units of offsets; outer eye corners are 0.5 to 0.6 apart."""
 _GROUP = 8
 """Channels that are normalized together."""
 
@@ -148,12 +144,12 @@ class WarpEncoder(nn.Module):
 
 
 class Heads(nn.Module):
-    """A flow and a depth, one a cell; the painting's difference from the warp and the mask's logit, one a pixel."""
+    """A learned flow, one a cell; the painting's difference from the warp and the mask's logit, one a pixel."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         inside = config.cell**2 * (3 + 1)
-        self.out = nn.Sequential(activated(config.width(1)), zero_conv(config.width(1), MOVES + inside))
+        self.out = nn.Sequential(activated(config.width(1)), zero_conv(config.width(1), 2 + inside))
         self.detail = None
         if config.cell > 2:
             wide = 3 * config.width(1)
@@ -165,30 +161,27 @@ class Heads(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "b c1 h2 w2"], warped: Float[Tensor, "b 3 h w"]
-    ) -> tuple[Float[Tensor, "b 3 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
+    ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
         """All zeros before training."""
         out = self.out(x)
-        moves, rest = out[:, :MOVES], out[:, MOVES:]
+        flow, rest = out[:, :2], out[:, 2:]
         if self.detail is not None:
             rest = rest + self.detail(torch.cat([x, self.unshuffle(warped)], dim=1))
         difference, logit = self.shuffle(rest).split([3, 1], dim=1)
-        return moves, difference, logit
+        return flow, difference, logit
 
 
 class Trunk(nn.Module):
     """From the warps' features to the heads: three halvings down, attention after two, and up again."""
 
-    reach: Tensor
-
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         c1, c2, c3, c4 = (config.width(halvings) for halvings in (1, 2, 3, 4))
-        reach = torch.tensor([config.reach_ndc, config.reach_ndc, DEPTH_NDC])
-        self.register_buffer("reach", reach[:, None, None], persistent=False)
+        self.reach_ndc = config.reach_ndc
         self.down4, self.down8, self.down16 = down(c1, c2), down(c2, c3), down(c3, c4)
         self.attention = ImageAttentionBlock(c3, c3, config.attention_width) if config.attention else None
         self.up8 = merged(c4 + c3, c3)
-        self.flow8 = nn.Sequential(activated(c3), zero_conv(c3, MOVES))
+        self.flow8 = nn.Sequential(activated(c3), zero_conv(c3, 2))
         self.up4 = merged(c3 + 2 * c2, c2)
         self.narrow = nn.Conv2d(c2, c1, 1)
         self.up2 = nn.Sequential(activated(2 * c1), conv3x3(2 * c1, c1), activated(c1), conv3x3(c1, c1))
@@ -199,21 +192,19 @@ class Trunk(nn.Module):
         h2: Float[Tensor, "b c1 h2 w2"],
         warped: Float[Tensor, "b 3 h w"],
         mesh_flow_ndc: Float[Tensor, "b k 2 h2 w2"],
-        parallax: Float[Tensor, "b k 2"],
         weights: Float[Tensor, "b k h2 w2"],
         fine: Float[Tensor, "b k c2 h4 w4"],
         coarse: Float[Tensor, "#b k c3 h8 w8"] | None,
-    ) -> tuple[Float[Tensor, "b k 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
+    ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
         """Input, output; sizes at 128 pixels and cells of 2.
 
         | | shape |
         |---|---|
         | h2 | (B, 32, 64, 64), `WarpEncoder`'s features, summed over photos |
         | warped | (B, 3, 128, 128), the photos moved by the mesh flow, summed alike |
-        | mesh_flow_ndc, parallax | (B, K, 2, 64, 64), (B, K, 2), see `MeshFlow` |
-        | weights | (B, K, 64, 64), of the photos |
+        | mesh_flow_ndc, weights | (B, K, 2, 64, 64), (B, K, 64, 64) |
         | fine, coarse | (B, K, 64, 32, 32), (B or 1, K, 96, 16, 16), `PhotoEncoder`'s |
-        | flow | (B, K, 2, 64, 64), to be added to the mesh flows |
+        | flow | (B, 2, 64, 64), to be added to the mesh flow of every photo |
         | difference, logit | (B, 3, 128, 128), (B, 1, 128, 128), see `Heads` |
         """
         h4 = self.down4(h2)
@@ -221,17 +212,12 @@ class Trunk(nn.Module):
         if self.attention is not None and coarse is not None:
             h8, _ = self.attention(h8, coarse)
         u8 = self.up8(torch.cat([doubled(self.down16(h8)), h8], dim=1))
-        moves8 = self.reach * self.flow8(u8).tanh()
+        flow8 = self.reach_ndc * self.flow8(u8).tanh()
         flow4 = F.avg_pool2d(mesh_flow_ndc.flatten(0, 1), 2).unflatten(0, mesh_flow_ndc.shape[:2])
-        flow4 = flow4 + _seen(doubled(moves8), parallax)
+        flow4 = flow4 + doubled(flow8)[:, None]
         moved = warp(fine.flatten(0, 1), flow4.flatten(0, 1)).unflatten(0, fine.shape[:2])
         u4 = self.up4(torch.cat([doubled(u8), h4, weighted(moved, weights)], dim=1))
         u2 = self.up2(torch.cat([doubled(self.narrow(u4)), h2], dim=1))
-        moves2, difference, logit = self.heads(u2, warped)
-        moves = F.interpolate(moves8, scale_factor=4.0, mode="bilinear", align_corners=False)
-        return _seen(moves + self.reach * moves2.tanh(), parallax), difference, logit
-
-
-def _seen(moves: Float[Tensor, "b 3 h w"], parallax: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k 2 h w"]:
-    """Offsets in each photo, of a learned flow and a learned depth."""
-    return moves[:, None, :2] + moves[:, None, 2:] * parallax[..., None, None]
+        flow2, difference, logit = self.heads(u2, warped)
+        flow = F.interpolate(flow8, scale_factor=4.0, mode="bilinear", align_corners=False)
+        return flow + self.reach_ndc * flow2.tanh(), difference, logit

@@ -24,8 +24,6 @@ class HybridConfig(BaseModel):
     """Channels of queries and keys."""
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
-    parallax: bool = True
-    """Learn how much nearer or farther hair, ears and neck are than the sheet has them; a turn of the head shows it."""
     attention: bool = True
     """The driver's features ask those of all places of all photos."""
     fusion: bool = True

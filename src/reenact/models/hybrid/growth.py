@@ -15,8 +15,8 @@ _PREFIX = "generator."
 _READERS = {"warp_encoder.stem.0.weight": 1, "photo_encoder.stem.1.weight": 2}
 """Convolutions that read pixels laid out in cells, and how many of the config's cells a side they take at once."""
 _WRITERS = ("trunk.heads.out.1.weight", "trunk.heads.out.1.bias")
-_FLOW = 3
-"""Channels of flow and depth, one a cell, before those that are laid out in cells."""
+_FLOW = 2
+"""Channels of the flow, one a cell, before those that are laid out in cells."""
 _NEW = "trunk.heads.detail."
 
 

@@ -63,7 +63,7 @@ class Drawing:
         mask: where the warp is kept; 0 in holes.
         logit: the mask's, before holes are cut.
         holes: mouth and eyes that no photo shows.
-        flow_ndc: what was learned, added to the mesh flows.
+        flow_ndc: what was learned, added to the mesh flow.
         weights: of the photos.
         mesh_warped: moved by the mesh flow alone, no holes cut: the classical sheet.
     """
@@ -74,7 +74,7 @@ class Drawing:
     mask: Float[Tensor, "b 1 s s"]
     logit: Float[Tensor, "b 1 h w"]
     holes: Float[Tensor, "b 1 s s"]
-    flow_ndc: Float[Tensor, "b k 2 _ _"]
+    flow_ndc: Float[Tensor, "b 2 _ _"]
     weights: Float[Tensor, "b k _ _"]
     mesh_warped: Float[Tensor, "b 3 h w"]
 
@@ -145,11 +145,10 @@ class HybridGenerator(nn.Module):
         size = self.config.places
         if not self.config.mesh_prior:
             nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
-            return MeshFlow(nothing[:, :2], nothing[:, 2:], nothing[:, :2, 0, 0])
+            return MeshFlow(nothing[:, :2], nothing[:, 2:])
         side = code.photos.shape[-1]
         found = mesh_flow(_each(code.mesh_px, batch), mesh_x.repeat_interleave(k, dim=0), side, size)
-        parallax = found.parallax if self.config.parallax else torch.zeros_like(found.parallax)
-        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device), parallax.to(device))
+        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
 
     def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """All of `decode` that is a network.
@@ -176,12 +175,11 @@ class HybridGenerator(nn.Module):
             weighted(features.unflatten(0, (batch, k)), weights),
             _weighted_up(filled.unflatten(0, (batch, k)), weights),
             mesh.flow_ndc.unflatten(0, (batch, k)),
-            mesh.parallax.unflatten(0, (batch, k)),
             weights,
             code.fine.expand(batch, *code.fine.shape[1:]),
             code.coarse,
         )
-        total = mesh.flow_ndc + flow.flatten(0, 1)
+        total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
         def warped_at(photos: Tensor, side: int) -> Tensor:

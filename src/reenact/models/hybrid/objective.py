@@ -274,6 +274,6 @@ def _mask_loss(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
     return (counts * F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")).mean()
 
 
-def _roughness(flow: Float[Tensor, "*b 2 h w"]) -> Float[Tensor, ""]:
+def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
     """Mean absolute difference of neighbours."""
     return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
