@@ -67,7 +67,7 @@ def test_shape_encoder():
 
 
 VARIANTS = {
-    "hybrid": [{}, {"attention": False}, {"fusion": False}, {"mesh_prior": False}],
+    "hybrid": [{}, {"attention": True}, {"fusion": False}, {"mesh_prior": False}],
     "marionette": [{}, {"blender": "adain"}, {"alignment": False}],
     "oneshot": [{}, {"concatenate": False}, {"fusion": "none"}, {"fusion": "handmade", "noise": True}],
 }

@@ -35,7 +35,7 @@ ABLATIONS = [{}, {"mesh_prior": False}, {"attention": False}, {"fusion": False}]
 
 
 def config(**changes):
-    return HybridConfig(**({"resolution": SIZE, "base_width": 8, "attention_width": 8} | changes))
+    return HybridConfig(**({"resolution": SIZE, "base_width": 8, "attention": True, "attention_width": 8} | changes))
 
 
 def made(seed=0, **changes):
@@ -268,7 +268,7 @@ def test_impossible_settings_are_refused(wrong):
 
 
 def test_shapes_of_the_parts_as_documented():
-    standard = HybridConfig()
+    standard = HybridConfig(attention=True)
     fine, coarse = PhotoEncoder(standard)(noise(2, 3, 128, 128), noise(2, 3, 128, 128))
     assert (fine.shape, coarse.shape) == ((2, 64, 32, 32), (2, 96, 16, 16))
     features, score = WarpEncoder(standard)(

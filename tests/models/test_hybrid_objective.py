@@ -28,12 +28,12 @@ SIZE = 64
 RASTER = MapKind.IRIS_RASTER
 VGG = RandomVgg(width=1 / 16)
 NO_JUDGE = {"gan": 0, "feature_matching": 0}
-WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 0.1, "gan": 0.05, "feature_matching": 0.5}
+WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 0.1, "gan": 0.4, "feature_matching": 2}
 """The temporal loss is on its own: few pairs have one that follows."""
 
 
 def config(**changes):
-    model = HybridConfig(resolution=SIZE, base_width=8, attention_width=8)
+    model = HybridConfig(resolution=SIZE, base_width=8, attention=True, attention_width=8)
     return HybridObjectiveConfig(**({"model": model, "features": VGG} | changes))
 
 

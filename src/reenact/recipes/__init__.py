@@ -10,7 +10,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "hybrid": hybrid.full,
     "hybrid-256": hybrid.full_256,
     "hybrid-no-mesh": hybrid.no_mesh,
-    "hybrid-no-attention": hybrid.no_attention,
+    "hybrid-attention": hybrid.attention,
     "hybrid-no-fusion": hybrid.no_fusion,
     "hybrid-no-warp-back": hybrid.no_warp_back,
     "marionette": marionette.paper,

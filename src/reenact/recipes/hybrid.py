@@ -21,7 +21,7 @@ _VGG = RandomVgg(width=0.125)
 
 
 def full() -> RunConfig:
-    """The hybrid: mesh flow, learned flow, attention over the photos, and a mask that keeps what the warp has right."""
+    """The hybrid: mesh flow, learned flow, and a mask that keeps what the warp has right."""
     return _hybrid("hybrid")
 
 
@@ -43,9 +43,9 @@ def no_mesh() -> RunConfig:
     return _hybrid("hybrid-no-mesh", mesh_prior=False)
 
 
-def no_attention() -> RunConfig:
-    """Ablation: the photos' features are only moved, not asked."""
-    return _hybrid("hybrid-no-attention", attention=False)
+def attention() -> RunConfig:
+    """The hybrid with image attention: the driver's features also ask those of all places of all photos."""
+    return _hybrid("hybrid-attention", attention=True)
 
 
 def no_fusion() -> RunConfig:
@@ -74,7 +74,7 @@ def _hybrid(name: str, **model: Any) -> RunConfig:
             augment=PairAugmentation.photos(),
         ),
         optimizers=Optimizers(
-            generator_lr=1.5e-3, discriminator_lr=5e-4, betas=(0.5, 0.99), clip_norm=5, final_factor=0.1
+            generator_lr=1.5e-3, discriminator_lr=1e-3, betas=(0.5, 0.99), clip_norm=5, final_factor=0.1
         ),
         steps=50_000,
         batch_size=4,

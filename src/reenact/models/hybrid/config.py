@@ -24,8 +24,8 @@ class HybridConfig(BaseModel):
     """Channels of queries and keys."""
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
-    attention: bool = True
-    """The driver's features ask those of all places of all photos."""
+    attention: bool = False
+    """The driver's features ask those of all places of all photos; measured, it earns nothing."""
     fusion: bool = True
     """A mask keeps the warped photo where it is right; without, every pixel is painted."""
 

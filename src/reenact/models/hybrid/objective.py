@@ -69,10 +69,10 @@ class HybridObjectiveConfig(BaseModel):
     """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""
-    gan: float = Field(default=0.05, ge=0)
+    gan: float = Field(default=0.4, ge=0)
     """Of mouths and eyes that open."""
-    feature_matching: float = Field(default=0.5, ge=0)
-    parts_weight: float = Field(default=7, ge=1)
+    feature_matching: float = Field(default=2, ge=0)
+    parts_weight: float = Field(default=4, ge=1)
     """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
     silhouette_weight: float = Field(default=7, ge=1)
     """... and a band along the face's outline this."""
