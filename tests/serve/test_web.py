@@ -258,13 +258,13 @@ def test_ways_side_by_side_and_where_they_come_from(page):
     page.click("#compare")
     page.wait_for_function("[...document.querySelectorAll('video')].filter(v => v.videoWidth === 256).length === 2")
     # Of the two models that ship, one can tell.
-    page.wait_for_function("document.querySelectorAll('#compare-origins img').length === 3")
+    page.wait_for_function("document.querySelectorAll('#compare-origins img').length === 2")
     origins = page.locator("#compare-origins")
     assert origins.locator("h3").all_inner_texts() == ["hybrid, relative"]
     moment = page.locator("#compare-moment input[type=range]")
     last_s = float(moment.get_attribute("max"))
     assert float(moment.input_value()) == pytest.approx(last_s / 2, abs=0.05)
-    # The picture, what was taken over, what was looked at; the last rests on one place with the weights that ship.
+    # The picture, and what was taken over.
     heats = origins.locator("img").nth(1)
     before = heats.get_attribute("src")
     moment.focus()
