@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from reenact.core import DriverFrame, MapKind, TargetSet
 from reenact.geometry import mean_face
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow
+from reenact.geometry.photo_weights import photo_weights
 from reenact.models import ZOO
 from reenact.models.marionette import MarioNETte, MarioNETteConfig, MarioNETteGenerator
-from reenact.models.marionette.mesh_prior import MeshAlignment, Placed, photo_weights, place, placed
+from reenact.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
 from reenact.models.sizes import model_size
 
 SIZE = 64

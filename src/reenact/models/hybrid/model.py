@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, mesh_flow
+from reenact.geometry.photo_weights import photo_weights
 from reenact.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
 from reenact.models.hybrid.config import HybridConfig
@@ -21,12 +22,6 @@ RASTER = MapKind.IRIS_RASTER
 _DARK = (-0.55, -0.75, -0.75)
 """What a hole is filled with before the network paints it: the inside of a mouth."""
 _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
-_TRUST = {"hidden": -3.0, "stretched": -3.0, "mouth": -4.0, "eyes": -4.0}
-"""Logits of a photo's weight where its flow has a flag."""
-_FIRST = 1.0
-"""Logit in favour of the first photo ..."""
-_FIRST_BEYOND = 8.0
-"""... and beyond the face, where other photos show another background."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,6 @@ class HybridGenerator(nn.Module):
     """
 
     dark: Tensor
-    trust: Tensor
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
@@ -97,8 +91,6 @@ class HybridGenerator(nn.Module):
         self.warp_encoder = WarpEncoder(config)
         self.trunk = Trunk(config)
         self.register_buffer("dark", torch.tensor(_DARK)[:, None, None], persistent=False)
-        trust = torch.tensor([_TRUST.get(name, 0.0) for name in FLAGS])
-        self.register_buffer("trust", trust[:, None, None], persistent=False)
 
     def forward(
         self,
@@ -170,7 +162,7 @@ class HybridGenerator(nn.Module):
             warp_cubic(_each(code.rasters, batch), mesh.flow_ndc),
             mesh.flags,
         )
-        weights = self._weights(scores, mesh.flags, k)
+        weights = photo_weights(mesh.flags, k, scores)
         flow, difference, logit = self.trunk(
             weighted(features.unflatten(0, (batch, k)), weights),
             _weighted_up(filled.unflatten(0, (batch, k)), weights),
@@ -205,13 +197,6 @@ class HybridGenerator(nn.Module):
 
     def _filled(self, pictures: Tensor, holes: Tensor) -> Tensor:
         return pictures + holes * (self.dark - pictures)
-
-    def _weights(self, scores: Tensor, flags: Tensor, k: int) -> Float[Tensor, "b k h2 w2"]:
-        """Softmax over the photos: what was learned, and where geometry trusts each."""
-        logits = (scores + (self.trust * flags).sum(1, keepdim=True)).unflatten(0, (-1, k))[:, :, 0]
-        beyond = flags[:, FLAGS.index("beyond")].unflatten(0, (-1, k))[:, :1]
-        first = _FIRST + _FIRST_BEYOND * beyond
-        return torch.cat([logits[:, :1] + first, logits[:, 1:]], dim=1).softmax(dim=1)
 
 
 def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *_"]:

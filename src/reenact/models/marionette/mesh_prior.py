@@ -10,15 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow, mesh_flow
+from reenact.geometry.photo_weights import photo_weights
 from reenact.nn import warp
 
 _OPENINGS = [FLAGS.index("mouth"), FLAGS.index("eyes")]
-_BEYOND = FLAGS.index("beyond")
-_TRUST = {"hidden": -3.0, "stretched": -3.0, "mouth": -4.0, "eyes": -4.0}
-"""Logits of a photo's weight where its flow has a flag."""
-_FIRST, _FIRST_BEYOND = 1.0, 8.0
-"""Logits in favour of the first photo, as a mean of photos that differ by a hair is blurred; and beyond the face, where
-others show another background."""
 _CORRECTION = 0.1
 """Of the config's `flow_scale`. The mesh's flow is right to a pixel or two, and a fresh network's are random."""
 
@@ -68,14 +63,6 @@ def placed(s: tuple[Float[Tensor, "#b k _ _ _"], ...], mesh: MeshFlow) -> tuple[
         weights = weights[:, 0].unflatten(0, (-1, k))
         levels.append(Placed(s_j.expand(batch, *s_j.shape[1:]), flow_ndc, flags, weights))
     return tuple(levels)
-
-
-def photo_weights(flags: Float[Tensor, "bk 5 h w"], k: int) -> Float[Tensor, "b k h w"]:
-    """Softmax over the photos, by how far the flow of each can be trusted."""
-    trust = torch.tensor([_TRUST.get(name, 0.0) for name in FLAGS], device=flags.device)[:, None, None]
-    logits = (trust * flags).sum(1).unflatten(0, (-1, k))
-    beyond = flags[:, _BEYOND].unflatten(0, (-1, k))[:, :1]
-    return torch.cat([logits[:, :1] + _FIRST + _FIRST_BEYOND * beyond, logits[:, 1:]], dim=1).softmax(dim=1)
 
 
 def _sized(maps: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n c s s"]:
