@@ -106,8 +106,8 @@ def _occluded(photo: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UI
     """An ellipse of one colour, unevenly lit, somewhere."""
     side = len(photo)
     shape = np.zeros((side, side), np.uint8)
-    centre, axes = rng.integers(0, side, 2).tolist(), np.rint(rng.uniform(*_PATCH, 2) * side / 2).astype(int).tolist()
-    cv2.ellipse(shape, (centre, axes, rng.uniform(0, 180)), (255,), -1, cv2.LINE_AA)
+    centre, diameters = rng.integers(0, side, 2).tolist(), (rng.uniform(*_PATCH, 2) * side).tolist()
+    cv2.ellipse(shape, (centre, diameters, rng.uniform(0, 180)), (255,), -1, cv2.LINE_AA)
     light = cv2.resize(rng.uniform(0.6, 1, (4, 4)), (side, side), interpolation=cv2.INTER_CUBIC)
     share: Float[np.ndarray, "s s 1"] = shape[..., None] / 255
     patch = light[..., None] * rng.uniform(0, 255, 3)
