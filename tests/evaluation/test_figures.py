@@ -129,13 +129,13 @@ def small_hybrid(**changes):
 def test_attention(name, sets_of, packs):
     torch.manual_seed(0)
     config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
-    model = small_hybrid() if name == "hybrid" else MarioNETte(config).eval()
+    model = small_hybrid(attention=True) if name == "hybrid" else MarioNETte(config).eval()
     sets = sets_of(Protocol.SELF, k=2, count=2)
     figure = attention_figure(model, sets.sets, packs, Way.TRUTH)
     assert figure.shape == (20 + 2 * 180, 6 * 160, 3)
 
 
-@pytest.mark.parametrize("model", [create_model("warp"), small_hybrid(attention=False)], ids=["warp", "hybrid"])
+@pytest.mark.parametrize("model", [create_model("warp"), small_hybrid()], ids=["warp", "hybrid"])
 def test_no_attention(model, sets_of, packs):
     with pytest.raises(ValueError, match="no attention"):
         attention_figure(model, sets_of(Protocol.SELF, k=2, count=2).sets, packs, Way.TRUTH)
