@@ -77,6 +77,26 @@ def mesh_flow(
     return _drawn_together(photo_mesh, mesh, side, map_size)
 
 
+def frame_flows(
+    photo_mesh_px: Float[Tensor, "#b k 478 3"],
+    mesh_px: Float[Tensor, "b 478 3"],
+    side: int,
+    map_size: int,
+    device: torch.device,
+) -> MeshFlow:
+    """`mesh_flow` of K photos for each of B frames: B x K of them, photos of a frame beside each other.
+
+    Args:
+        photo_mesh_px: landmarks in each photo's crop, of one person or of each frame's.
+        mesh_px: where they shall be.
+        side, map_size: as for `mesh_flow`.
+        device: where the flows are wanted; they are computed where the landmarks are.
+    """
+    each = photo_mesh_px.expand(len(mesh_px), -1, -1, -1).flatten(0, 1)
+    found = mesh_flow(each, mesh_px.repeat_interleave(photo_mesh_px.shape[1], dim=0), side, map_size)
+    return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+
+
 def _have_extent(mesh: Float[Tensor, "n 478 3"]) -> bool:
     return bool((mesh[:, 33] != mesh[:, 263]).any(1).all())
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenact.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, mesh_flow
+from reenact.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, frame_flows
 from reenact.geometry.photo_weights import photo_weights
 from reenact.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
@@ -138,9 +138,7 @@ class HybridGenerator(nn.Module):
         if not self.config.mesh_prior:
             nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
             return MeshFlow(nothing[:, :2], nothing[:, 2:])
-        side = code.photos.shape[-1]
-        found = mesh_flow(_each(code.mesh_px, batch), mesh_x.repeat_interleave(k, dim=0), side, size)
-        return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+        return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], size, device)
 
     def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """All of `decode` that is a network.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reenact.geometry.mesh_flow import FLAGS, MeshFlow, mesh_flow
+from reenact.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows
 from reenact.geometry.photo_weights import photo_weights
 from reenact.nn import warp
 
@@ -21,18 +21,8 @@ _CORRECTION = 0.1
 def place(
     mesh_y: Float[Tensor, "#b k 478 3"], mesh_x: Float[Tensor, "b 478 3"], side: int, device: torch.device
 ) -> MeshFlow:
-    """Flows of the K photos for each of B frames, at half of their size: B x K, photos of a frame beside each other.
-
-    Args:
-        mesh_y: landmarks of the photos, pixels.
-        mesh_x: where they shall be.
-        side: of the photos.
-        device: where the flows are wanted; they are computed where the landmarks are.
-    """
-    batch, k = len(mesh_x), mesh_y.shape[1]
-    each = mesh_y.expand(batch, -1, -1, -1).flatten(0, 1)
-    found = mesh_flow(each, mesh_x.repeat_interleave(k, dim=0), side, side // 2)
-    return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+    """`frame_flows` at half of the photos' size."""
+    return frame_flows(mesh_y, mesh_x, side, side // 2, device)
 
 
 @dataclass(frozen=True)

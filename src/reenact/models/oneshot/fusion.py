@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,36 @@ def toned(
     change = (change + _FEW * mean) / (weight + _FEW)
     change = F.interpolate(change, scale_factor=float(_TONE_STEP), mode="bilinear", align_corners=False)
     return (drawn + change).clamp(-1, 1)
+
+
+class Fused(NamedTuple):
+    """A result and what it is made of."""
+
+    drawn: Float[Tensor, "b 3 h w"]
+    """What the decoder drew, `toned`."""
+    logit: Float[Tensor, "b 1 h w"]
+    mask: Float[Tensor, "b 1 h w"]
+    image: Float[Tensor, "b 3 h w"]
+
+
+def fused(
+    network: nn.Module,
+    face: Float[Tensor, "b 3 h w"],
+    warped: Float[Tensor, "b 8 h w"],
+    parsing: Float[Tensor, "b 9 h w"],
+) -> Fused:
+    """Tone, ask FusionNet, blend.
+
+    Args:
+        network: FusionNet.
+        face: what the decoder drew.
+        warped: of `warped_m1p1`.
+        parsing: of the same landmarks.
+    """
+    drawn = toned(face, warped, parsing)
+    logit = network(drawn, warped, parsing)
+    mask = share_of(logit)
+    return Fused(drawn, logit, mask, blend(mask, warped[:, :3], drawn))
 
 
 def handmade_fusion(

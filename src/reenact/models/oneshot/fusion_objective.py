@@ -29,7 +29,7 @@ from reenact.losses import (
 )
 from reenact.models.oneshot.classical import warped_m1p1, warped_photo
 from reenact.models.oneshot.features import FEATURE_READERS
-from reenact.models.oneshot.fusion import FusionNet, blend, share_of, toned
+from reenact.models.oneshot.fusion import FusionNet, fused
 from reenact.models.oneshot.model import GAZE
 from reenact.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
@@ -110,22 +110,19 @@ class FusionObjective(Objective[PairBatch]):
         """`L_told + 0.3 L_smooth + 12 L_guard + ...`, with the config's weights."""
         face, warped = self._inputs(batch, strangers=self.config.strangers)
         parsing = batch.driver_maps[MapKind.PARSING]
-        drawn, picture = toned(face, warped, parsing), warped[:, :3]
-        logit = self.N(drawn, warped, parsing)
-        mask = share_of(logit)
-        image = blend(mask, picture, drawn)
-        fused = truth_outside(image, batch.truth, batch.mask)
+        found, picture = fused(self.N, face, warped, parsing), warped[:, :3]
+        image = truth_outside(found.image, batch.truth, batch.mask)
         parts = {
-            "told": told_loss(logit, picture, drawn, batch.truth, batch.mask, parsing[:, :1]),
-            "pixel": weighted_l1(fused, batch.truth, batch.mask * self.config.parts.of(parsing)),
-            "smooth": total_variation(mask),
-            "guard": self._lost(image, (face, picture), batch).sum(),
+            "told": told_loss(found.logit, picture, found.drawn, batch.truth, batch.mask, parsing[:, :1]),
+            "pixel": weighted_l1(image, batch.truth, batch.mask * self.config.parts.of(parsing)),
+            "smooth": total_variation(found.mask),
+            "guard": self._lost(found.image, (face, picture), batch).sum(),
         }
         for network in self._features:
-            network.to(fused.device)
-            parts["perceptual"] = perceptual_loss(network, fused, batch.truth, pixel_weights=batch.mask)
+            network.to(image.device)
+            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=batch.mask)
         loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
-        return Step(loss, {name: part.detach() for name, part in parts.items()}, image.detach())
+        return Step(loss, {name: part.detach() for name, part in parts.items()}, found.image.detach())
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
@@ -161,10 +158,8 @@ class FusionObjective(Objective[PairBatch]):
     def _fused(self, generator: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What D draws, the warp's picture, the mask, the result."""
         face, warped = self._inputs(batch)
-        parsing = batch.driver_maps[MapKind.PARSING]
-        drawn, picture = toned(face, warped, parsing), warped[:, :3]
-        mask = share_of(generator(drawn, warped, parsing))
-        return face, picture, mask, blend(mask, picture, drawn)
+        found = fused(generator, face, warped, batch.driver_maps[MapKind.PARSING])
+        return face, warped[:, :3], found.mask, found.image
 
     @torch.no_grad()
     def _inputs(

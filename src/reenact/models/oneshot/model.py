@@ -14,7 +14,7 @@ from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.oneshot.blocks import AppearanceDecoder, AppearanceEncoder, SemanticDecoder
 from reenact.models.oneshot.classical import WarpedPhoto, warped_m1p1, warped_photo
 from reenact.models.oneshot.config import OneShotConfig
-from reenact.models.oneshot.fusion import FusionNet, blend, handmade_fusion, share_of, toned
+from reenact.models.oneshot.fusion import FusionNet, fused, handmade_fusion
 
 SIZE_STEP = 32
 GAZE = 3
@@ -140,9 +140,8 @@ class OneShotGenerator(nn.Module):
             raise ValueError("fusion needs the warped photo")
         if self.fusion is None:
             return handmade_fusion(face, warped[:, :3], parsing), None
-        face = toned(face, warped, parsing)
-        mask = share_of(self.fusion(face, warped, parsing))
-        return blend(mask, warped[:, :3], face), mask
+        found = fused(self.fusion, face, warped, parsing)
+        return found.image, found.mask
 
 
 @final
