@@ -23,6 +23,16 @@ def test_verbose_counts_operations(capsys, monkeypatch):
     assert "64.0 M parameters; 167.2 GFLOP a photo and 191.7 a frame at 256 px" in capsys.readouterr().out
 
 
+def test_operations_of_small_models_are_counted(capsys, monkeypatch):
+    small = {name: make for name, make in RECIPES.items() if "lite" in name or name == "hybrid"}
+    monkeypatch.setattr("reenact.recipes.RECIPES", small)
+    assert main(["models", "-v"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-len(small) :]
+    drawing = [line for line in lines if not any(name in line for name in ("encoder", "verification", "-fusion "))]
+    assert len(drawing) > 10
+    assert all("GFLOP a photo" in line for line in drawing)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

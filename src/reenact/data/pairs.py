@@ -17,10 +17,10 @@ from enum import Enum
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from reenact.core import OUTER_EYE_CORNERS
-from reenact.geometry import draw_sheet, face_sheet, in_mean_pose, turned, with_outline_of
+from reenact.geometry import draw_sheet, face_sheet, head_angles, in_mean_pose, turned, with_outline_of
 from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER, OUTER_LIPS
 from reenact.retarget import transfer_expression
 
@@ -34,6 +34,8 @@ _NEXT_S = 0.1
 """Frames further apart do not follow each other: there is a gap between a clip's stretches."""
 _OPENS = 0.01
 """Outer-eye distances; a mouth that opens by less counts as unchanged."""
+_TURNS_DEG = 15.0
+"""Heads whose yaws differ by more look to different sides."""
 
 
 class PairKind(str, Enum):
@@ -78,26 +80,31 @@ def clip_pairs(
     targets: int,
     least_gap_s: float,
     opening: float = 0.0,
+    turning: bool = False,
     follow: bool = False,
     rng: np.random.Generator,
 ) -> list[Pair]:
     """K target frames and a driver frame of one video; a second pair with the next frame if that is to `follow`.
 
     The driver is any frame, or in a share `opening` of pairs one whose mouth is open wide, with targets whose mouths
-    are not, if the video has such: what lies behind closed lips is the hardest to learn and rare. Targets are at least
+    are not, if the video has such: what lies behind closed lips is the hardest to learn and rare. Of pairs that are
+    `turning` the driver and the targets look to different sides, if the video has such. Targets are at least
     `least_gap_s` away from it where the video is long enough (else the farthest are taken), drawn with a chance that
     grows with the difference in pose and expression: near twins teach little.
     """
     mouth = _mouth_opening(meshes)
     wide = np.flatnonzero((mouth >= np.quantile(mouth, 0.8)) & (mouth >= mouth.min() + _CLEARLY_OPEN))
     opens = opening > 0 and len(wide) > 0 and rng.random() < opening
-    driver = int(rng.choice(wide)) if opens else int(rng.integers(len(frames)))
+    turns = np.flatnonzero(turned_away(meshes)) if turning else wide[:0]
+    driver = int(rng.choice(wide if opens else turns if len(turns) else len(frames)))
     away_s = np.abs(times_s - times_s[driver])
     allowed = away_s >= min(least_gap_s, 0.7 * float(away_s.max()))
     allowed[driver] = len(frames) == 1
     closed = allowed & (1.5 * mouth + 0.02 < mouth[driver])
     if opens and closed.any():
         allowed = closed
+    if len(turns) and (away := allowed & turned_away(meshes, meshes[driver])).any():
+        allowed = away
     chance = np.where(allowed, 0.01 + differences(meshes, meshes[driver]), 0.0)
     picked = rng.choice(len(frames), targets, p=chance / chance.sum(), replace=int(allowed.sum()) < targets)
     everywhere = np.full(frames.shape[1:3], 255, np.uint8)
@@ -107,6 +114,15 @@ def clip_pairs(
     if not follow or after == len(frames) or times_s[after] - times_s[driver] > _NEXT_S:
         return [pair]
     return [pair, replace(pair, truth=frames[after], driver_mesh=meshes[after], follows=True)]
+
+
+def turned_away(
+    meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"] | None = None
+) -> Bool[np.ndarray, " t"]:
+    """Which heads look to another side, their yaws more than 15 degrees apart: than `mesh`, or than any other here."""
+    yaw_deg = head_angles(meshes)[:, 0]
+    others = head_angles(mesh)[:1] if mesh is not None else yaw_deg[[yaw_deg.argmin(), yaw_deg.argmax()]]
+    return (np.abs(yaw_deg[:, None] - others) > _TURNS_DEG).any(1)
 
 
 def differences(meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " t"]:

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from reenact.core import ReenactError
 from reenact.data.augment import PairAugmentation, augmented
 from reenact.data.items import Kind, Split
-from reenact.data.pairs import Pair, PairKind, clip_pairs, contour_pair, differences, warp_back_pair
+from reenact.data.pairs import Pair, PairKind, clip_pairs, contour_pair, differences, turned_away, warp_back_pair
 from reenact.data.shards import Sample
 from reenact.data.shares import Share, SharedStream, interleaved
 from reenact.geometry import fit_similarity, mean_face
@@ -52,6 +52,7 @@ class PairSettings:
             photos of two people).
         least_gap_s: same-clip targets are this far from the driver where the clip is long enough.
         opening: share of clip pairs, where the clip allows, whose driver opens a mouth that the targets do not.
+        turning: share of clip pairs, where the clip allows, whose driver looks to another side than the targets.
         follow: share of clip pairs after which one with the next frame comes.
         warp_back_face_only: see `warp_back_pair`.
         augment: how far pairs are changed.
@@ -66,6 +67,7 @@ class PairSettings:
     )
     least_gap_s: float = 1.0
     opening: float = 0.0
+    turning: float = 0.0
     follow: float = 0.0
     warp_back_face_only: bool = False
     augment: PairAugmentation = _UNCHANGED
@@ -164,7 +166,8 @@ class PairStream(SharedStream):
         )
 
     def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[list[Pair]]:
-        numbers = _stretches(sample.landmarks, np.flatnonzero(sample.seen), rng)
+        turning = self._settings.turning > 0 and rng.random() < self._settings.turning
+        numbers = _stretches(sample.landmarks, np.flatnonzero(sample.seen), rng, turning=turning)
         size = self._settings.size
         frames = sample.frames(numbers.tolist(), size=size)
         meshes, times_s = sample.landmarks_at(size)[numbers], sample.times_s[numbers]
@@ -177,6 +180,7 @@ class PairStream(SharedStream):
                 targets=self._settings.targets,
                 least_gap_s=self._settings.least_gap_s,
                 opening=self._settings.opening,
+                turning=turning,
                 follow=self._settings.follow > 0 and rng.random() < self._settings.follow,
                 rng=rng,
             )
@@ -228,21 +232,24 @@ class PairStream(SharedStream):
 
 
 def _stretches(
-    meshes: Float[np.ndarray, "t 478 3"], usable: Int[np.ndarray, " n"], rng: np.random.Generator
+    meshes: Float[np.ndarray, "t 478 3"], usable: Int[np.ndarray, " n"], rng: np.random.Generator, *, turning: bool
 ) -> Int[np.ndarray, " m"]:
     """Two stretches of the clip, the second drawn with a chance that grows with its distance in pose and expression.
 
-    Within a few seconds most heads hardly turn.
+    Within a few seconds most heads hardly turn. If that is wanted, the second looks to another side, where one does.
     """
     if len(usable) <= 2 * _STRETCH:
         return usable
     starts = np.arange(len(usable) - _STRETCH + 1)
+    middles = meshes[usable[starts + _STRETCH // 2]]
     # Far enough from one end that there is room for the other.
-    first = int(rng.choice(starts[(starts >= _STRETCH) | (starts <= len(starts) - 1 - _STRETCH)]))
-    starts = starts[np.abs(starts - first) >= _STRETCH]
-    middle = _STRETCH // 2
-    distance = differences(meshes[usable[starts + middle]], meshes[usable[first + middle]])
-    second = int(rng.choice(starts, p=distance / distance.sum())) if distance.any() else int(rng.choice(starts))
+    roomy = (starts >= _STRETCH) | (starts <= len(starts) - 1 - _STRETCH)
+    turns = turning and (roomy & (aside := turned_away(middles))).any()
+    first = int(rng.choice(starts[roomy & aside if turns else roomy]))
+    chance = (1e-6 + differences(middles, middles[first])) * (np.abs(starts - first) >= _STRETCH)
+    if turns and (away := chance * turned_away(middles, middles[first])).any():
+        chance = away
+    second = int(rng.choice(starts, p=chance / chance.sum()))
     return np.concatenate([usable[start : start + _STRETCH] for start in sorted((first, second))])
 
 

@@ -10,7 +10,8 @@ import torch
 from pydantic import BaseModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from reenact.core import MESH_POINTS, DriverFrame, MapKind, TargetSet
+from reenact.core import DriverFrame, MapKind, TargetSet
+from reenact.geometry import mean_face
 from reenact.models.contract import ReenactmentModel
 
 _CHANNELS = {
@@ -50,7 +51,7 @@ def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
     model = _shapes_only(kind, config)
     size = model.resolution or 256
     maps = {name: torch.empty(1, _CHANNELS[name], size, size, device="meta") for name in model.needs.maps}
-    mesh = np.zeros((1, MESH_POINTS, 3), np.float32)
+    mesh = (mean_face().points[None] * (size / 4) + size / 2).astype(np.float32)
     targets = TargetSet(torch.empty(1, 3, size, size, device="meta"), mesh, maps)
     with torch.inference_mode():
         encode_flop, code = _counted(lambda: model.encode_target(targets))

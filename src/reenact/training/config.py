@@ -52,7 +52,9 @@ class PairData(_Settings):
     least_gap_s: float = Field(default=1.0, ge=0)
     """Targets of a clip are this far from the true picture, where the clip is long enough."""
     opening: float = Field(default=0.0, ge=0, le=1)
-    """Share of clip pairs whose true picture shows a mouth that opens."""
+    """Share of clip pairs, where the clip allows, whose true picture shows a mouth that opens."""
+    turning: float = Field(default=0.0, ge=0, le=1)
+    """Share of clip pairs, where the clip allows, whose true picture looks to another side than the photos."""
     follow: float = Field(default=0.0, ge=0, le=1)
     """Share of clip pairs after which one with the next frame comes: for losses that look at both."""
     warp_back_face_only: bool = False

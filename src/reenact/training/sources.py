@@ -45,6 +45,7 @@ def stream_of(
             mix=dict(data.mix),
             least_gap_s=data.least_gap_s,
             opening=data.opening,
+            turning=data.turning,
             follow=data.follow,
             warp_back_face_only=data.warp_back_face_only,
             people=data.people if split is Split.TRAIN else (),

@@ -47,9 +47,9 @@ def warped_photo(
         mesh_px: its landmarks, in pixels of the crop.
         gaze: the channel `gaze` of its parsing map.
     """
-    pixels = image_m1p1.detach().cpu().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    picture = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
-    return WarpedPhoto(picture, face_sheet(mesh_px, len(picture)), gaze.detach().cpu().float().numpy())
+    pixels = ((_numbers(image_m1p1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    picture = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    return WarpedPhoto(picture, face_sheet(mesh_px, len(picture)), _numbers(gaze))
 
 
 def draw_warped(
@@ -65,7 +65,7 @@ def draw_warped(
         gaze: the channel `gaze` of the parsing map of these landmarks.
     """
     picture = draw_sheet(photo.picture, photo.sheet, mesh_px)
-    wanted = gaze.detach().cpu().float().numpy()
+    wanted = _numbers(gaze)
     for iris in (RIGHT_IRIS, LEFT_IRIS):
         _move_iris(picture, photo, mesh_px[list(iris), :2], photo.sheet.points[list(iris), :2], wanted)
     return picture
@@ -85,6 +85,12 @@ def warped_m1p1(
     side = len(photo.picture)
     flags = mesh_flow(seen.expand_as(wanted), wanted, side, side // 2).flags
     return torch.cat([pictures, F.interpolate(flags.to(gaze), scale_factor=2.0, mode="nearest")], dim=1)
+
+
+def _numbers(values: Float[Tensor, "*s"]) -> Float[np.ndarray, "*s"]:
+    """The values; zeros for those of the meta device, which has shapes alone (`models.sizes`)."""
+    known = torch.zeros_like(values, device="cpu") if values.is_meta else values.detach().cpu()
+    return known.float().numpy()
 
 
 def _move_iris(
