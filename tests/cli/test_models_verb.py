@@ -3,7 +3,7 @@
 import pytest
 
 from reenact.cli.main import BAD_INPUT, main
-from reenact.models import ZOO
+from reenact.inference.systems import SYSTEMS
 from reenact.recipes import RECIPES
 
 
@@ -11,7 +11,7 @@ def test_lists_everything_with_sizes(capsys):
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert names == [*ZOO, *RECIPES]
+    assert names == [*SYSTEMS, *RECIPES]
     paper = next(line for line in lines if line.startswith("  marionette  ") and "64.0 M" in line)
     assert "MarioNETte as in the paper" in paper
 

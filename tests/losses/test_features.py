@@ -25,7 +25,6 @@ from reenact.losses import (
 )
 from reenact.losses.features import VggFeatures
 from reenact.losses.features.vgg import IMAGENET, VGG16, VGG19
-from reenact.losses.features.weights import fetch
 from reenact.nn.checkpoint import Checkpoint, sha256, write_checkpoint
 
 STACKS = {
@@ -281,54 +280,10 @@ def test_a_files_digest_is_checked(files):
         build_features(PretrainedVgg(kind="vgg16", path=files["vgg16"], sha256="0" * 64))
 
 
-# Downloads.
-
-
-def test_downloads_are_kept(cache, tmp_path):
-    source = tmp_path / "some.pth"
-    source.write_bytes(b"weights")
-    url, digest = source.as_uri(), sha256(source)
-    path = fetch(url, digest)
-    assert path.parent == cache
-    assert path.name.endswith("some.pth")
-    assert path.read_bytes() == b"weights"
-    source.unlink()
-    assert fetch(url, digest) == path
-    # What is damaged in the cache is fetched again, or missed.
-    path.write_bytes(b"weight")
-    with pytest.raises(CheckpointError, match="cannot download"):
-        fetch(url, digest)
-    source.write_bytes(b"weights")
-    assert fetch(url, digest).read_bytes() == b"weights"
-    assert list(cache.iterdir()) == [path]
-
-
-def test_a_wrong_download_leaves_nothing(cache, tmp_path):
-    source = tmp_path / "some.pth"
-    source.write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match=r"some\.pth is not the file.*SHA-256"):
-        fetch(source.as_uri(), "0" * 64)
-    assert list(cache.iterdir()) == []
-
-
-@pytest.mark.parametrize("url", ["file:///no/such/file.pth", "no url at all", "nonsense://x/y.pth"])
-def test_what_cannot_be_downloaded(cache, url):
-    with pytest.raises(CheckpointError, match="cannot download"):
-        fetch(url, "0" * 64)
-
-
 def test_a_network_from_a_url(cache, files, picture):
     config = PretrainedVgg(kind="vgg16", url=files["vgg16"].as_uri(), sha256=sha256(files["vgg16"]))
     expected = build_features(PretrainedVgg(kind="vgg16", path=files["vgg16"]))(picture)
     assert all(torch.equal(a, b) for a, b in zip(build_features(config)(picture), expected, strict=True))
-
-
-def test_without_a_cache_setting_it_is_under_the_home_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("REENACT_CACHE", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "x").write_bytes(b"x")
-    assert fetch((tmp_path / "x").as_uri(), sha256(tmp_path / "x")).parent == tmp_path / ".cache" / "reenact"
 
 
 # Settings.

@@ -43,15 +43,13 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
-    p.add_argument(
-        "--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)"
-    )
+    add_weights(p)
     p.add_argument(
         "--transfer",
         choices=("relative", "absolute", "transformer"),
-        default="relative",
         help="relative adds the driver's change since its most neutral frame (default); absolute copies its face; "
-        "transformer replaces the photo's expression by the driver's (a small network tells it from the face's shape)",
+        "transformer replaces the photo's expression by the driver's (a small network tells it from the face's shape; "
+        "default of marionette-lt)",
     )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
     layout = p.add_mutually_exclusive_group()
@@ -71,6 +69,27 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
+
+
+def add_weights(p: argparse.ArgumentParser) -> None:
+    """Where a trained model's weights are."""
+    p.add_argument(
+        "--weights",
+        metavar="DIR|ZIP|URL",
+        help="a checkpoint of the model: its folder, or a zip of it, here or on the web (default: the one that ships)",
+    )
+    p.add_argument("--sha256", metavar="HEX", help="of that zip, or of the folder's config.json; a URL needs it")
+
+
+def weights_folder(args: argparse.Namespace) -> Path | None:
+    """The folder of the weights given on the command line, unpacked if need be; None if none are given."""
+    if args.weights is None:
+        if args.sha256 is not None:
+            raise ReenactError("--sha256 is that of --weights; give both")
+        return None
+    from reenact.nn.download import checkpoint_folder
+
+    return checkpoint_folder(args.weights, args.sha256)
 
 
 def add_runtime(p: argparse.ArgumentParser) -> None:
@@ -138,8 +157,8 @@ def _options(args: argparse.Namespace) -> Options:
 
     return Options(
         model=args.model,
-        weights=args.weights,
-        transfer=Transfer(args.transfer),
+        weights=weights_folder(args),
+        transfer=Transfer(args.transfer) if args.transfer else None,
         transformer=args.transformer,
         layout=Layout.GRID if args.grid else Layout.CROP if args.crop_only else Layout.PHOTO,
         size=args.size,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenact.cli import ablate
+from reenact.cli.animate import add_weights, weights_folder
 from reenact.cli.progress import Bar
 from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
@@ -57,7 +58,7 @@ def _add_export(actions: argparse._SubParsersAction) -> None:
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="NAME", help="which model ('reenact models' lists them)")
     what.add_argument("--inputs", action="store_true", help="write what another tool is to draw from")
-    p.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint (default: those that ship)")
+    add_weights(p)
     p.add_argument("--name", help="of the method, in tables (default: the model's)")
     p.add_argument("--protocol", default="self", choices=_PROTOCOLS, help="who drives whom (default: %(default)s)")
     p.add_argument("--k", type=int, default=1, help="target pictures in each set (default: %(default)s)")
@@ -130,7 +131,9 @@ def _add_data(p: argparse.ArgumentParser) -> None:
 
 
 def _add_transfer(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--transfer", default="relative", choices=_TRANSFERS, help="between people (default: %(default)s)")
+    p.add_argument(
+        "--transfer", choices=_TRANSFERS, help="between people (default: relative; marionette-lt's is transformer)"
+    )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
 
 
@@ -175,7 +178,7 @@ def _export(args: argparse.Namespace) -> int:
             export_inputs(packs, sets, args.out, crew=crew)
             print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
             return 0
-        entry = _entry(args, args.model, args.weights, args.name)
+        entry = _entry(args, args.model, weights_folder(args), args.name)
         if args.attention:
             _draw_attention(args, entry, packs, sets)
         export(packs, sets, entry, args.out, device=args.device, crew=crew)
@@ -273,8 +276,11 @@ def _crew(args: argparse.Namespace) -> Crew:
 
 def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None) -> Entry:
     from reenact.evaluation import Entry, Way
+    from reenact.inference.systems import system
 
-    return Entry(model, weights, Way(args.transfer), args.transformer, name)
+    chosen = system(model)
+    name = name or (model if chosen.model != model and args.transfer is None else None)
+    return Entry(chosen.model, weights, Way(args.transfer or chosen.transfer.value), args.transformer, name)
 
 
 def _entries(args: argparse.Namespace) -> list[Entry]:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reenact.cli.animate import add_weights, weights_folder
 from reenact.core.errors import ReenactError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         help="fp16: smaller files; bf16 (OpenVINO): faster where the processor can; int8 needs --data; "
         "(default: %(default)s)",
     )
-    p.add_argument("--weights", type=Path, metavar="DIR", help="folder of a checkpoint (default: those that ship)")
+    add_weights(p)
     p.add_argument(
         "--data",
         type=Path,
@@ -57,13 +58,14 @@ def run(args: argparse.Namespace) -> int:
     if args.precision == "int8" and args.data is None:
         raise ReenactError("int8 needs frames to calibrate with; give a pack with --data")
     kind, precision = Format(args.format), Precision(args.precision)
+    weights = weights_folder(args)
     if args.model == NAME:
-        encoder, digest = read_shape_encoder(args.weights)
+        encoder, digest = read_shape_encoder(weights)
         faces = _faces(args.data, encoder.config.resolution, _CALIBRATION) if args.data else ()
         near = export_shape_encoder(encoder, args.out, kind=kind, precision=precision, checkpoint=digest, faces=faces)
     else:
-        model = create_model(args.model, args.weights)
-        weights = args.weights or shipped_checkpoint(args.model)
+        model = create_model(args.model, weights)
+        weights = weights or shipped_checkpoint(args.model)
         near = export_model(
             model,
             args.out,

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reenact.cli.animate import add_runtime, add_signing, signing_credentials
+from reenact.cli.animate import add_runtime, add_signing, add_weights, signing_credentials, weights_folder
 from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
@@ -49,7 +49,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--smooth", action=argparse.BooleanOptionalAction, default=True, help="steady the face (default: on)"
     )
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
-    p.add_argument("--weights", type=Path, metavar="DIR", help="a checkpoint of it (default: the one that ships)")
+    add_weights(p)
     add_runtime(p)
     p.add_argument("--size", type=int, metavar="PX", help="side of the face crop (default: as for animate)")
     p.add_argument(
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     pictures = _pictures(args)
     reenactor = Reenactor(
-        args.model, size=args.size, max_side=args.max_side, weights=args.weights, runtime=args.runtime
+        args.model, size=args.size, max_side=args.max_side, weights=weights_folder(args), runtime=args.runtime
     )
     target = reenactor.set_target(args.target, face=args.face)
     for number in target.other_people:

@@ -19,14 +19,16 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List."""
+    from reenact.inference.systems import SYSTEMS
     from reenact.models.zoo import ZOO
     from reenact.nn.checkpoint import shipped_checkpoint
     from reenact.recipes import RECIPES
 
     print("models (reenact animate --model NAME):")
-    for name, kind in ZOO.items():
-        weights = "needs none" if not kind.trained else "ship" if shipped_checkpoint(name) else "to be trained"
-        print(f"  {name:<14} weights: {weights:<14} {_summary(kind)}")
+    for name, system in SYSTEMS.items():
+        kind = ZOO[system.model]
+        weights = "needs none" if not kind.trained else "ship" if shipped_checkpoint(system.model) else "to be trained"
+        print(f"  {name:<14} weights: {weights:<14} {system.about or _summary(kind)}")
     print("\nrecipes (reenact train NAME --data DIR --out RUN):")
     for name, make in RECIPES.items():
         print(f"  {name:<28} {_size(make(), verbose=args.verbose):<10} {_summary(make)}")

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from reenact.cli.animate import add_signing
+from reenact.cli.animate import add_signing, add_weights, weights_folder
 from reenact.core.defaults import DEFAULT_MODEL
 from reenact.core.errors import ReenactError
 
@@ -31,9 +31,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--keys", type=Path, metavar="FILE", help="names and hashes of the API keys")
     p.add_argument("--add-key", metavar="NAME", help="make a key, note its hash in --keys, print the key, and end")
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
-    p.add_argument(
-        "--weights", type=Path, metavar="DIR", help="a checkpoint of that model (default: the one that ships)"
-    )
+    add_weights(p)
     p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that animate (default: %(default)s)")
     p.add_argument("--threads", type=int, metavar="N", help="of PyTorch in each of them (default: PyTorch's choice)")
     p.add_argument("--queue", type=int, default=32, metavar="N", help="jobs that may wait (default: %(default)s)")
@@ -85,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             keep_hours=args.keep_hours,
             job_minutes=args.job_minutes,
             model=args.model,
-            weights=args.weights,
+            weights=weights_folder(args),
             sign_cert=args.sign_cert,
             sign_key=args.sign_key,
             provenance=not args.no_provenance,

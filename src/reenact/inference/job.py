@@ -83,9 +83,9 @@ class Options:
     """How to animate; defaults as on the command line.
 
     Args:
-        model: name in the zoo.
+        model: name in `SYSTEMS`.
         weights: folder of a checkpoint; None for the weights that ship.
-        transfer: see `Transfer`.
+        transfer: see `Transfer`; None for the model's usual one.
         transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
         layout: see `Layout`.
         size: side of the face crop, or None for the model's choice.
@@ -98,7 +98,7 @@ class Options:
 
     model: str = DEFAULT_MODEL
     weights: Path | None = None
-    transfer: Transfer = Transfer.RELATIVE
+    transfer: Transfer | None = None
     transformer: Path | None = None
     layout: Layout = Layout.PHOTO
     size: int | None = None

@@ -34,6 +34,7 @@ from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_f
 from reenact.inference.cache import FaceCache, faces_folder
 from reenact.inference.composite import Compositor
 from reenact.inference.live import LiveDriver
+from reenact.inference.systems import system
 from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.maps import draw_maps
 from reenact.media import is_image, read_image
@@ -107,8 +108,8 @@ class Reenactor:
     """Animates photos: `r = Reenactor("warp"); r.set_target([img]); for frame in r.drive(video): ...`.
 
     Args:
-        model: a name from the zoo, or a model.
-        transfer: how the driver's movement is carried over.
+        model: a name from `SYSTEMS`, or a model.
+        transfer: how the driver's movement is carried over; None: as the system of that name does, else relative.
         size: side of the face crop in pixels, a multiple of 32. None: what the model was trained at (256 if that says
             nothing), or for models that work at any resolution what the photo has (256 to 1024).
         max_side: photos with a longer side are shrunk to it first.
@@ -125,7 +126,7 @@ class Reenactor:
         self,
         model: str | ReenactmentModel = DEFAULT_MODEL,
         *,
-        transfer: Transfer = Transfer.RELATIVE,
+        transfer: Transfer | None = None,
         size: int | None = None,
         max_side: int = 1920,
         weights: str | os.PathLike[str] | None = None,
@@ -137,7 +138,9 @@ class Reenactor:
             raise ReenactError("weights go with the name of a model; a model that is given has its own")
         if runtime != "torch" and not isinstance(model, str):
             raise ReenactError("a runtime goes with the name of a model; a model that is given has its own")
-        self.model = load_model(model, weights, runtime) if isinstance(model, str) else model
+        chosen = system(model if isinstance(model, str) else model.name)
+        self.model = load_model(chosen.model, weights, runtime) if isinstance(model, str) else model
+        transfer = chosen.transfer if transfer is None else transfer
         ways = [way.value for way in Transfer]
         if transfer not in ways:
             raise ReenactError(f"the transfer must be one of {', '.join(ways)}, not {transfer}")

@@ -12,9 +12,10 @@ from torch import nn
 
 from reenact.core import CheckpointError
 from reenact.losses.features.vgg import IMAGENET, VGG16, VGG19, VGG_FACE, VggFeatures
-from reenact.losses.features.weights import check_digest, fetch, load_vgg, read_tensors
+from reenact.losses.features.weights import load_vgg, read_tensors
 from reenact.losses.perceptual import FeatureNetwork
 from reenact.nn.checkpoint import Checkpoint, read_checkpoint
+from reenact.nn.download import check_digest, fetch
 
 FIRST_RELUS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Paper B's layers, of both of its networks."""

@@ -1,15 +1,10 @@
-"""Others' VGG weights: files, downloads, and the names that layers go by in them."""
+"""Others' VGG weights: files, and the names that layers go by in them."""
 
 from __future__ import annotations
 
-import os
 import pickle
-import shutil
-import tempfile
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 from safetensors import SafetensorError
@@ -17,52 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from reenact.core import CheckpointError
-from reenact.core.cache import cache_folder
 from reenact.losses.features.vgg import VggFeatures
-from reenact.nn.checkpoint import sha256
-
-TIMEOUT_S = 60
-"""Without a byte, before a download is given up."""
-
-
-def fetch(url: str, digest: str) -> Path:
-    """The file behind a URL, from the cache if it is there.
-
-    Args:
-        url: https or file.
-        digest: SHA-256 of its bytes; no other file is ever put under the name that is returned.
-
-    Raises:
-        CheckpointError: it cannot be had, or it is another file.
-    """
-    folder = cache_folder()
-    path = folder / f"{digest[:16]}-{Path(urlparse(url).path).name}"
-    if path.exists() and sha256(path) == digest:
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            new = Path(beside) / path.name
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, new.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-            check_digest(new, digest, whose=url)
-            os.replace(new, path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot download {url} ({error}); get it another way and give its path") from error
-    return path
-
-
-def check_digest(path: Path, digest: str, *, whose: str) -> None:
-    """Refuse a file that is not the one that was asked for.
-
-    Args:
-        path: of the file.
-        digest: its SHA-256.
-        whose: where it came from, for the message.
-    """
-    found = sha256(path)
-    if found != digest:
-        raise CheckpointError(f"{whose} is not the file that was asked for: its SHA-256 is {found}, not {digest}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from reenact.core import CheckpointError
 from reenact.losses.features.vgg import IMAGENET
-from reenact.losses.features.weights import check_digest, read_tensors
+from reenact.losses.features.weights import read_tensors
 from reenact.nn.basic_block import BasicBlock, conv_norm
+from reenact.nn.download import check_digest
 from reenact.retarget.transformer.config import PretrainedResNet50
 
 _EXPANSION = 4
