@@ -52,6 +52,11 @@ def test_everything_by_one_command(call, pack, tmp_path):
     assert call("run", *data, "--protocol", "self,different", "--k", "1,2", "--out", tmp_path) == said
     assert call("table", tmp_path) == said
     assert call("table", tmp_path / "results.jsonl", "--format", "latex").startswith(r"\begin{table}")
+    few = call("table", tmp_path, "--scores", "csim,nme", "--against", "target shown as output").splitlines()
+    assert "| method | CSIM ↑ | NME [% of the eye distance] ↓ | failures |" in few
+    assert sum(line.startswith("| warp - target") for line in few) == 4
+    with pytest.raises(ReenactError, match="there is no score csimm"):
+        call("table", tmp_path, "--scores", "csimm")
 
 
 def test_another_tool(call, pack, tmp_path):

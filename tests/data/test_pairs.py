@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from reenact.data.pairs import PairKind, clip_pairs, contour_pair, warp_back_pair
-from reenact.geometry import draw_sheet, face_crop, face_sheet, in_mean_pose, mean_face, turned
+from reenact.data.pairs import PairKind, clip_pairs, contour_pair, turned_away, warp_back_pair
+from reenact.geometry import draw_sheet, face_crop, face_sheet, head_angles, in_mean_pose, mean_face, turned
 from reenact.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenact.inference.shipped import demo_photo, shipped_motions
 from reenact.media import read_motion
@@ -188,6 +188,37 @@ def test_opening_pairs_show_a_closed_mouth_and_want_an_open_one():
 
     assert share_that_opens(1.0) == 1
     assert share_that_opens(0.0) < share_that_opens(0.5) < 1
+
+
+def turning_clip(yaws):
+    """Frames, two seconds apart, of a mean face that looks to these sides."""
+    mesh = mean_face().points * 20 + 32
+    meshes = np.stack([turned(mesh, np.array([yaw, 0.0, 0.0])) for yaw in yaws]).astype(np.float32)
+    return np.zeros((len(yaws), 64, 64, 3), np.uint8), meshes, np.arange(len(yaws)) * 2.0
+
+
+@pytest.mark.parametrize("turning", [False, True])
+def test_turning_pairs_look_to_different_sides(turning):
+    clip = turning_clip([0, 1, 2, 3, -2, -1, 0, 1, 18, 20, -1, 0])
+    away = []
+    for seed in range(40):
+        options = {"targets": 2, "least_gap_s": 1.0, "turning": turning, "rng": np.random.default_rng(seed)}
+        (pair,) = clip_pairs("a", *clip, **options)
+        yaws = [head_angles(mesh)[0] for mesh in (pair.driver_mesh, *pair.target_mesh)]
+        away.append(min(abs(yaw - yaws[0]) for yaw in yaws[1:]) > 15)
+    assert np.mean(away) == 1 if turning else np.mean(away) < 0.5
+
+
+def test_a_clip_that_never_turns_still_gives_pairs():
+    options = {"targets": 1, "least_gap_s": 1.0, "turning": True, "rng": np.random.default_rng(0)}
+    (pair,) = clip_pairs("a", *turning_clip([0, 1, 2, 3, 4]), **options)
+    assert len(pair.targets) == 1
+
+
+def test_turned_away():
+    _, meshes, _ = turning_clip([0, 10, 20, -2])
+    assert turned_away(meshes, meshes[0]).tolist() == [False, False, True, False]
+    assert turned_away(meshes).tolist() == [True, False, True, True]
 
 
 def test_a_clip_that_never_opens_its_mouth_still_gives_pairs():

@@ -253,8 +253,9 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
     meshes = (meshes + noise.normal(0, 20, (800, 1, 3)) * [1, 1, 0]).astype(np.float32)
     usable = np.flatnonzero(np.arange(800) % 10 < 9)
     rng = np.random.default_rng(1)
-    turned = 0
+    turned, asked = 0, 0
     for _ in range(200):
+        asked += {False, True} == set(_stretches(meshes, usable, rng, turning=True) >= 600)
         numbers = _stretches(meshes, usable, rng)
         place = np.searchsorted(usable, numbers)
         assert (usable[place] == numbers).all()
@@ -263,6 +264,8 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
         turned += (numbers >= 600).any()
     # Of two independent stretches about half would; of one long one a third.
     assert turned > 170
+    # Two stretches that both lie on the edge between the sides show both, wherever their middles are.
+    assert asked == 200
 
 
 @pytest.mark.parametrize("count", [2, 64, 128, 129, 130, 200])

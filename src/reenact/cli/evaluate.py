@@ -96,6 +96,8 @@ def _add_table(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser("table", help="print results beside the papers'", description="Print tables of results.")
     p.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.jsonl, or the folder it is in")
     p.add_argument("--format", default="markdown", choices=("markdown", "latex", "html"), help="default: %(default)s")
+    p.add_argument("--scores", metavar="A,B", help="columns, named as in results.jsonl (default: all)")
+    p.add_argument("--against", metavar="METHOD", help="of the differences, those to this method (default: all)")
     p.set_defaults(run=_table)
 
 
@@ -217,7 +219,12 @@ def _table(args: argparse.Namespace) -> int:
 
     files = [path / RESULTS if path.is_dir() else path for path in args.results]
     results = [one for path in files for one in read_results(path)]
-    print(write_tables(result_tables(results), Form(args.format)), end="")
+    known = list(dict.fromkeys(one.score for one in results))
+    scores = args.scores.split(",") if args.scores else known
+    if unknown := [name for name in scores if name not in known]:
+        raise ReenactError(f"there is no score {', '.join(unknown)} in these results; choose of: {', '.join(known)}")
+    chosen = [one for one in results if one.score in scores and one.against in (None, args.against or one.against)]
+    print(write_tables(result_tables(chosen), Form(args.format)), end="")
     return 0
 
 

@@ -232,7 +232,11 @@ class PairStream(SharedStream):
 
 
 def _stretches(
-    meshes: Float[np.ndarray, "t 478 3"], usable: Int[np.ndarray, " n"], rng: np.random.Generator, *, turning: bool
+    meshes: Float[np.ndarray, "t 478 3"],
+    usable: Int[np.ndarray, " n"],
+    rng: np.random.Generator,
+    *,
+    turning: bool = False,
 ) -> Int[np.ndarray, " m"]:
     """Two stretches of the clip, the second drawn with a chance that grows with its distance in pose and expression.
 
