@@ -29,6 +29,13 @@ SETTINGS = {
         "objective.pixel_l1=10",
         'data.mix={"clip": 1.0}',
         'data.people=["reagan"]',
+        "data.targets=1",
+        "data.opening=0",
+        "data.turning=0",
+        "data.augment.mirror=0",
+        "optimizers.clip_norm=null",
+        "optimizers.final_factor=1",
+        "batch_size=8",
     ],
     "oneshot-lite": [
         "objective.gan=0",
