@@ -28,16 +28,7 @@ SIZE = 64
 RASTER = MapKind.IRIS_RASTER
 VGG = RandomVgg(width=1 / 16)
 NO_JUDGE = {"gan": 0, "feature_matching": 0}
-WEIGHTS = {
-    "pixel": 4,
-    "perceptual": 1,
-    "paint": 2,
-    "mask": 0.2,
-    "still": 0.2,
-    "smooth": 0.1,
-    "gan": 0.4,
-    "feature_matching": 2,
-}
+WEIGHTS = {"pixel": 4, "perceptual": 1, "paint": 2, "mask": 0.2, "smooth": 0.1, "gan": 0.4, "feature_matching": 2}
 """The temporal loss is on its own: few pairs have one that follows."""
 
 
@@ -128,7 +119,7 @@ def test_incomplete_settings_are_refused(wrong, reason):
 
 def test_a_network_that_weighs_nothing_is_not_looked_for():
     objective = made(perceptual=0, features=TrainedFeatures(folder="nowhere"), **NO_JUDGE)
-    assert set(objective.generator_step(pairs()).parts) == {"pixel", "paint", "mask", "still", "smooth", "mask_mean"}
+    assert set(objective.generator_step(pairs()).parts) == {"pixel", "paint", "mask", "smooth", "mask_mean"}
     assert objective.discriminator is None
     assert made(gan=0).discriminator is not None
     assert made(feature_matching=0).discriminator is not None
@@ -152,10 +143,6 @@ def test_each_term_written_out():
     keep = torch.sigmoid((F.avg_pool2d(errors[0] - errors[1], 5, 1, 2) + 0.02) / 0.01)
     told = drawn.logit.sigmoid()
     entropy = -(keep * told.log() + (1 - keep) * (1 - told).log())
-    less = (drawn.moved - batch.truth).abs() - (batch.targets[:, 0] - batch.truth).abs()
-    stays = torch.sigmoid((F.avg_pool2d(less.mean(1, keepdim=True), 5, 1, 2) - 0.02) / 0.01)
-    said = drawn.still_logit.sigmoid()
-    of_rest = -(stays * said.log() + (1 - stays) * (1 - said).log())
     flow_px = drawn.flow_ndc * SIZE / 2
     layers = zip(*(build_features(VGG)(x) for x in (image, batch.truth)), strict=True)
     judged = opening_parts(batch)
@@ -164,7 +151,6 @@ def test_each_term_written_out():
         "pixel": mean(torch.hypot(image - batch.truth, torch.tensor(0.1)) - 0.1, weights),
         "paint": mean(torch.hypot(paint - batch.truth, torch.tensor(0.1)) - 0.1, weights),
         "mask": (entropy * batch.mask * (1 - drawn.holes)).mean(),
-        "still": (of_rest * batch.mask * (1 - batch.driver_maps[MapKind.FACE_MASK])).mean(),
         "smooth": flow_px.diff(dim=3).abs().mean() + flow_px.diff(dim=2).abs().mean(),
         "perceptual": sum(mean((a - b).abs(), F.avg_pool2d(weights, SIZE // a.shape[-1])) for a, b in layers) / 5,
         "gan": -fake.scores.mean(),
@@ -250,19 +236,7 @@ def test_the_mask_is_told_which_is_nearer():
         objective.generator_step(dataclasses.replace(batch, truth=truth)).loss.backward()
         # Of the mask's channels: to keep the warp its logit must grow, so its gradient is negative.
         gradient = objective.generator.trunk.heads.out[-1].bias.grad
-        assert (gradient[2 + 12 : 2 + 16].sign() == sign).all()
-
-
-def test_what_stays_is_told_which_is_nearer():
-    objective = made(pixel=0, paint=0, smooth=0, mask=0, still=1, temporal=0, perceptual=0.0001, **NO_JUDGE)
-    batch = pairs()
-    with torch.no_grad():
-        objective.generator.trunk.heads.out[-1].bias[-4:] = 0.4
-        drawn = drawing(objective, batch)
-    for truth, sign in ((drawn.moved, 1), (batch.targets[:, 0], -1)):
-        objective.zero_grad()
-        objective.generator_step(dataclasses.replace(batch, truth=truth)).loss.backward()
-        assert (objective.generator.trunk.heads.out[-1].bias.grad[-4:].sign() == sign).all()
+        assert (gradient[2 + 12 :].sign() == sign).all()
 
 
 def test_the_players_leave_each_other_alone():
@@ -387,15 +361,14 @@ def test_measures_by_hand():
 def test_pictures_side_by_side():
     objective, batch = made(stirred=True, **NO_JUDGE), pairs(2, 2)
     rows = objective.pictures(objective.generator, batch)
-    assert rows.shape == (2, 3, SIZE, 8 * SIZE)
-    first, second, warped, mask, still, paint, image, truth = rows.split(SIZE, dim=3)
+    assert rows.shape == (2, 3, SIZE, 7 * SIZE)
+    first, second, warped, mask, paint, image, truth = rows.split(SIZE, dim=3)
     with torch.no_grad():
         drawn = drawing(objective, batch)
     assert torch.equal(torch.stack([first, second], 1), batch.targets)
     for shown, expected in ((warped, drawn.mesh_warped), (paint, drawn.paint), (image, drawn.image)):
         torch.testing.assert_close(shown, expected.clamp(-1, 1))
     torch.testing.assert_close(mask[:, :1], 2 * drawn.mask - 1)
-    torch.testing.assert_close(still[:, :1], 2 * drawn.still - 1)
     assert torch.equal(truth, batch.truth)
 
 

@@ -65,7 +65,7 @@ class _Synthesize(nn.Module):
         code = HybridCode(small, small.new_zeros(1, small.shape[1], MESH_POINTS, 3), small, rasters, fine, offer)
         drawn = self.generator.draw(code, raster, MeshFlow(flow, flags))
         mask = drawn.logit.sigmoid() if self.generator.config.fusion else torch.zeros_like(drawn.logit)
-        paint, mask, still = _enlarged(torch.cat([drawn.paint, mask, drawn.still], 1), photos).split([3, 1, 1], 1)
+        paint, mask = _enlarged(torch.cat([drawn.paint, mask], 1), photos).split([3, 1], 1)
         weights = drawn.weights[0]
         holes = F.avg_pool2d(flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         hole = (holes * weights[:, None]).sum(0, keepdim=True)
@@ -74,7 +74,6 @@ class _Synthesize(nn.Module):
         total, weights, hole = _enlarged(coarse, photos).split([2, 1, 1], 1)
         warped, hole = (_warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
         warped = warped + hole * (self.generator.dark - warped)
-        warped = warped + still * (photos[:, 0] - warped)
         return (paint + mask * (1 - hole) * (warped - paint)).clamp(-1, 1)
 
 

@@ -47,10 +47,8 @@ def photo_use(
             hook.remove()
     k, size = drawing.weights.shape[1:3]
     flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
-    kept, still = resized(drawing.mask, size) / size**2, resized(drawing.still, size)
-    moved = drawing.weights * kept * (1 - still)
-    taken = _given(flow, moved.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
-    taken[:, 0] += (kept * still)[:, 0]
+    kept = drawing.weights * resized(drawing.mask, size) / size**2
+    taken = _given(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
     return PhotoUse(taken, seen[0].mean(dim=(1, 2)) if seen else None)
 
 

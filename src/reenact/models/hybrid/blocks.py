@@ -144,11 +144,11 @@ class WarpEncoder(nn.Module):
 
 
 class Heads(nn.Module):
-    """A learned flow, one a cell; one a pixel: the painting's difference from the warp, the masks' logits."""
+    """A learned flow, one a cell; the painting's difference from the warp and the mask's logit, one a pixel."""
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
-        inside = config.cell**2 * (3 + 1 + config.still)
+        inside = config.cell**2 * (3 + 1)
         self.out = nn.Sequential(activated(config.width(1)), zero_conv(config.width(1), 2 + inside))
         self.detail = None
         if config.cell > 2:
@@ -161,14 +161,14 @@ class Heads(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "b c1 h2 w2"], warped: Float[Tensor, "b 3 h w"]
-    ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b masks h w"]]:
+    ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
         """All zeros before training."""
         out = self.out(x)
         flow, rest = out[:, :2], out[:, 2:]
         if self.detail is not None:
             rest = rest + self.detail(torch.cat([x, self.unshuffle(warped)], dim=1))
-        inside = self.shuffle(rest)
-        return flow, inside[:, :3], inside[:, 3:]
+        difference, logit = self.shuffle(rest).split([3, 1], dim=1)
+        return flow, difference, logit
 
 
 class Trunk(nn.Module):
@@ -177,12 +177,12 @@ class Trunk(nn.Module):
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         c1, c2, c3, c4 = (config.width(halvings) for halvings in (1, 2, 3, 4))
-        self.reach_ndc, self.still = config.reach_ndc, config.still
+        self.reach_ndc = config.reach_ndc
         self.down4, self.down8, self.down16 = down(c1, c2), down(c2, c3), down(c3, c4)
         self.attention = ImageAttentionBlock(c3, c3, config.attention_width) if config.attention else None
         self.up8 = merged(c4 + c3, c3)
         self.flow8 = nn.Sequential(activated(c3), zero_conv(c3, 2))
-        self.up4 = merged(c3 + (2 + config.still) * c2, c2)
+        self.up4 = merged(c3 + 2 * c2, c2)
         self.narrow = nn.Conv2d(c2, c1, 1)
         self.up2 = nn.Sequential(activated(2 * c1), conv3x3(2 * c1, c1), activated(c1), conv3x3(c1, c1))
         self.heads = Heads(config)
@@ -195,7 +195,7 @@ class Trunk(nn.Module):
         weights: Float[Tensor, "b k h2 w2"],
         fine: Float[Tensor, "b k c2 h4 w4"],
         coarse: Float[Tensor, "#b k c3 h8 w8"] | None,
-    ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b masks h w"]]:
+    ) -> tuple[Float[Tensor, "b 2 h2 w2"], Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
         """Input, output; sizes at 128 pixels and cells of 2.
 
         | | shape |
@@ -205,7 +205,7 @@ class Trunk(nn.Module):
         | mesh_flow_ndc, weights | (B, K, 2, 64, 64), (B, K, 64, 64) |
         | fine, coarse | (B, K, 64, 32, 32), (B or 1, K, 96, 16, 16), `PhotoEncoder`'s |
         | flow | (B, 2, 64, 64), to be added to the mesh flow of every photo |
-        | difference, logits | (B, 3, 128, 128), (B, 2, 128, 128), see `Heads`; one mask without `still` |
+        | difference, logit | (B, 3, 128, 128), (B, 1, 128, 128), see `Heads` |
         """
         h4 = self.down4(h2)
         h8 = self.down8(h4)
@@ -216,9 +216,8 @@ class Trunk(nn.Module):
         flow4 = F.avg_pool2d(mesh_flow_ndc.flatten(0, 1), 2).unflatten(0, mesh_flow_ndc.shape[:2])
         flow4 = flow4 + doubled(flow8)[:, None]
         moved = warp(fine.flatten(0, 1), flow4.flatten(0, 1)).unflatten(0, fine.shape[:2])
-        at_rest = [fine[:, 0]] if self.still else []
-        u4 = self.up4(torch.cat([doubled(u8), h4, weighted(moved, weights), *at_rest], dim=1))
+        u4 = self.up4(torch.cat([doubled(u8), h4, weighted(moved, weights)], dim=1))
         u2 = self.up2(torch.cat([doubled(self.narrow(u4)), h2], dim=1))
-        flow2, difference, logits = self.heads(u2, warped)
+        flow2, difference, logit = self.heads(u2, warped)
         flow = F.interpolate(flow8, scale_factor=4.0, mode="bilinear", align_corners=False)
-        return flow + self.reach_ndc * flow2.tanh(), difference, logits
+        return flow + self.reach_ndc * flow2.tanh(), difference, logit

@@ -26,9 +26,6 @@ class HybridConfig(BaseModel):
     """Start from the mesh flow; without, all movement is the learned flow's."""
     attention: bool = False
     """The driver's features ask those of all places of all photos; measured, it earns nothing."""
-    still: bool = True
-    """Beyond the face, a second mask keeps the first photo as it is where the background does not move with the head.
-    """
     fusion: bool = True
     """A mask keeps the warped photo where it is right; without, every pixel is painted."""
 

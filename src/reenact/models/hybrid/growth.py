@@ -1,4 +1,4 @@
-"""From a trained hybrid to one that has more and draws, to begin with, nearly the same: larger cells, or `still`."""
+"""From a trained hybrid to one of twice the resolution that draws, to begin with, the same."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ _NEW = "trunk.heads.detail."
 
 
 def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A generator's weights, from a checkpoint of the same config, of one with half the resolution and cells of 2, or
-    of one without `still`.
+    """A generator's weights, from a checkpoint of the same config or of one with half the resolution and cells of 2.
 
     Args:
         checkpoint: a trained hybrid.
@@ -36,31 +35,12 @@ def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str,
     theirs = HybridConfig(**checkpoint.config)
     if theirs == config:
         return trained
-    if not theirs.still and theirs.model_copy(update={"still": True}) == config:
-        return with_still(trained, fresh)
     if theirs.model_copy(update={"resolution": 2 * theirs.resolution, "cell": 2 * theirs.cell}) != config:
         raise CheckpointError(
             "the hybrid to start from has other settings than objective.model; "
-            "it may differ in that its resolution and cell are half as large or it has no still, and in nothing else"
+            "it may differ in that its resolution and cell are half as large, and in nothing else"
         )
     return grown(trained, config) | {name: tensor for name, tensor in fresh.items() if name.startswith(_NEW)}
-
-
-def with_still(trained: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a generator without `still` in one with it: what is new is read by zeros, and nothing stays.
-
-    Args:
-        trained: without.
-        fresh: the weights of one with it, as made.
-    """
-    weights = dict(trained)
-    for name, new in fresh.items():
-        # What is new comes last: channels of a norm, inputs of a convolution, outputs of the heads.
-        if name in trained and trained[name].shape != new.shape:
-            place = tuple(slice(size) for size in trained[name].shape)
-            weights[name] = new.clone() if new.ndim == 1 else torch.zeros_like(new)
-            weights[name][place] = trained[name]
-    return weights
 
 
 def grown(trained: Mapping[str, Tensor], config: HybridConfig) -> dict[str, Tensor]:

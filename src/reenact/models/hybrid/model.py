@@ -22,10 +22,6 @@ RASTER = MapKind.IRIS_RASTER
 _DARK = (-0.55, -0.75, -0.75)
 """What a hole is filled with before the network paints it: the inside of a mouth."""
 _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
-_BEYOND = FLAGS.index("beyond")
-_MOVES, _STEEP = 4.0, 10.0
-"""Of the logit of what stays still: before training, almost everything moves with the head; and from there it is as far
-to learn as for the other mask."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +47,16 @@ class HybridCode(TargetCode):
 class Drawing:
     """A result and what it is made of: `mask * warped + (1 - mask) * paint`.
 
-    All are of the photos' size, but for logits, `still`, `moved` and `mesh_warped` (the network's) and `flow_ndc` and
-    `weights` (its `places`).
+    All are of the photos' size, but for `logit` and `mesh_warped` (the network's) and `flow_ndc` and `weights` (its
+    `places`).
 
     Args:
         image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
             painting is bad, leaves nothing from which painting could learn.
-        warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour; where the
-            background stays, it is the first photo as it is.
+        warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
         paint: what the network makes.
         mask: where the warp is kept; 0 in holes.
         logit: the mask's, before holes are cut.
-        still: how far each place keeps the first photo as it is; 0 in the face.
-        still_logit: of that, before the face is cut out; None without `HybridConfig.still`, and then nothing stays.
-        moved: `warped` as if nothing stayed.
         holes: mouth and eyes that no photo shows.
         flow_ndc: what was learned, added to the mesh flow.
         weights: of the photos.
@@ -76,9 +68,6 @@ class Drawing:
     paint: Float[Tensor, "b 3 s s"]
     mask: Float[Tensor, "b 1 s s"]
     logit: Float[Tensor, "b 1 h w"]
-    still: Float[Tensor, "b 1 h w"]
-    still_logit: Float[Tensor, "b 1 h w"] | None
-    moved: Float[Tensor, "b 3 h w"]
     holes: Float[Tensor, "b 1 s s"]
     flow_ndc: Float[Tensor, "b 2 _ _"]
     weights: Float[Tensor, "b k _ _"]
@@ -86,7 +75,7 @@ class Drawing:
 
 
 class HybridGenerator(nn.Module):
-    """`mask * W + (1 - mask) * paint`, W the photo moved by the mesh flow and a learned one, or left where it is.
+    """`mask * W + (1 - mask) * paint`, W the photo moved by the mesh flow and a learned one.
 
     Before training the result is the mesh warp, with dark holes: all heads are zero, and the painting is what W is
     at the network's resolution plus a learned difference. The mask begins at 1/2, so the painting learns from the
@@ -172,7 +161,7 @@ class HybridGenerator(nn.Module):
             mesh.flags,
         )
         weights = photo_weights(mesh.flags, k, scores)
-        flow, difference, logits = self.trunk(
+        flow, difference, logit = self.trunk(
             weighted(features.unflatten(0, (batch, k)), weights),
             _weighted_up(filled.unflatten(0, (batch, k)), weights),
             mesh.flow_ndc.unflatten(0, (batch, k)),
@@ -187,19 +176,9 @@ class HybridGenerator(nn.Module):
             places = warp_cubic(photos, enlarged_flow(total, side)).unflatten(0, (batch, k))
             return self._filled(_weighted_up(places, weights), resized(hole, side))
 
-        moved_all = warped_at(small, size)
-        logit, still = logits[:, :1], torch.zeros_like(logits[:, :1])
-        still_logit = _STEEP * logits[:, 1:] - _MOVES if self.config.still else None
-        if still_logit is not None:
-            beyond = mesh.flags.unflatten(0, (batch, k))[:, 0, [_BEYOND]]
-            still = resized(beyond, size) * still_logit.sigmoid()
-
-        def at_rest(warp: Tensor, photos: Tensor) -> Tensor:
-            return warp + resized(still, warp.shape[-1]) * (photos[:, 0] - warp)
-
-        under = at_rest(moved_all, code.small)
+        under = warped_at(small, size)
         paint = resized(under + difference, full)
-        warped = under if full == size else at_rest(warped_at(_each(code.photos, batch), full), code.photos)
+        warped = under if full == size else warped_at(_each(code.photos, batch), full)
         holes = resized(hole, full)
         mask = resized(logit.sigmoid(), full) * (1 - holes) if self.config.fusion else torch.zeros_like(holes)
         return Drawing(
@@ -208,9 +187,6 @@ class HybridGenerator(nn.Module):
             paint=paint,
             mask=mask,
             logit=logit,
-            still=still,
-            still_logit=still_logit,
-            moved=moved_all,
             holes=holes,
             flow_ndc=flow,
             weights=weights,

@@ -43,8 +43,7 @@ from reenact.nn.checkpoint import Checkpoint, read_checkpoint
 _BAND = 16
 """The band along the silhouette is this many times narrower than the picture."""
 _BETTER, _SURELY = 0.02, 0.01
-"""Painting, or what stays where it is, is preferred to the warp when it is nearer to the truth by the first (of 2: 2.5
-grey levels); the second: how surely."""
+"""Painting is preferred when it is nearer to the truth by the first (of 2: 2.5 grey levels); the second: how surely."""
 _SLIGHT = 0.1
 """Below this an error counts by its square. Most of the warp is nearly right: with L1, the many places that want no
 difference hold back the few that want a large one."""
@@ -66,8 +65,6 @@ class HybridObjectiveConfig(BaseModel):
     """The same of the painting alone, so that it learns where the mask hides it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
-    still: float = Field(default=0.2, ge=0)
-    """The same of what stays where it is, with where the first photo is nearer to the truth than its warp."""
     temporal: float = Field(default=2, ge=0)
     """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
     smooth: float = Field(default=0.1, ge=0)
@@ -142,8 +139,6 @@ class HybridObjective(Objective[PairBatch]):
             "mask": _mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
         }
-        if drawing.still_logit is not None:
-            parts["still"] = _still_loss(drawing.still_logit, drawing.moved, batch)
         if self.config.temporal and batch.follows is not None and batch.follows[1:].any():
             later = batch.follows.nonzero()[:, 0]
             later = later[later > 0]
@@ -190,12 +185,11 @@ class HybridObjective(Objective[PairBatch]):
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
-        """A row a pair: the K photos, their mesh warp, the masks, the painting, the result, the true picture."""
+        """A row a pair: the K photos, their mesh warp, the mask, the painting, the result, the true picture."""
         drawing, size = _draw(generator, batch), batch.truth.shape[-1]
         warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
-        masks = [drawing.mask] if drawing.still_logit is None else [drawing.mask, drawing.still]
-        masks = [2 * resized(mask, size).expand(-1, 3, -1, -1) - 1 for mask in masks]
-        row = [*batch.targets.unbind(dim=1), warped, *masks, drawing.paint, drawing.image, batch.truth]
+        mask = (2 * drawing.mask - 1).expand(-1, 3, -1, -1)
+        row = [*batch.targets.unbind(dim=1), warped, mask, drawing.paint, drawing.image, batch.truth]
         return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
 
     @torch.no_grad()
@@ -273,27 +267,11 @@ def _mask_loss(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
     and a sigmoid that has closed hardly learns.
     """
     with torch.no_grad():
-        kept = _nearer(drawing.warped, drawing.paint, batch.truth, margin=-_BETTER)
-        wanted = resized(kept, drawing.logit.shape[-1])
+        errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
+        worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
+        wanted = resized(((worse + _BETTER) / _SURELY).sigmoid(), drawing.logit.shape[-1])
         counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
     return (counts * F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")).mean()
-
-
-def _still_loss(logit: Float[Tensor, "b 1 h w"], moved: Float[Tensor, "b 3 h w"], batch: PairBatch) -> Tensor:
-    """Cross entropy of what stays with where the first photo is nearer to the truth than its warp, beyond the face."""
-    size = logit.shape[-1]
-    with torch.no_grad():
-        truth, photo = resized(batch.truth, size), resized(batch.targets[:, 0], size)
-        wanted = _nearer(photo, moved, truth, margin=_BETTER)
-        counts = resized(batch.mask * (1 - batch.driver_maps[MapKind.FACE_MASK]), size)
-    return (counts * F.binary_cross_entropy_with_logits(logit.float(), wanted, reduction="none")).mean()
-
-
-def _nearer(one: Tensor, other: Tensor, truth: Tensor, *, margin: float) -> Float[Tensor, "b 1 h w"]:
-    """0..1, how surely the one is nearer to the truth by the margin."""
-    errors = [(x - truth).abs().mean(1, keepdim=True) for x in (one, other)]
-    less = F.avg_pool2d(errors[1] - errors[0], _REGION, 1, _REGION // 2)
-    return ((less - margin) / _SURELY).sigmoid()
 
 
 def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
