@@ -66,6 +66,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--driver-face", type=int, metavar="N", help="which face of a driver with pictures (default: largest)"
     )
     add_runtime(p)
+    p.add_argument(
+        "--moving-background",
+        action="store_true",
+        help="let the background follow the head, as the model draws it (default: it stays)",
+    )
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
@@ -166,6 +171,7 @@ def _options(args: argparse.Namespace) -> Options:
         face=args.face,
         driver_face=args.driver_face,
         smooth=args.smooth,
+        background="moving" if args.moving_background else "still",
         provenance=not args.no_provenance,
         runtime=args.runtime,
     )

@@ -33,7 +33,7 @@ from reenact.inference.ahead import ahead
 from reenact.inference.composite import draw_landmarks, side_by_side
 from reenact.inference.memory import frugal
 from reenact.inference.recording import claim_of
-from reenact.inference.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
+from reenact.inference.reenactor import Background, Reenactor, track_neutral, track_of_motion, track_of_photo
 from reenact.inference.report import Report, peak_memory_mib
 from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.media import (
@@ -92,6 +92,7 @@ class Options:
         max_side: longest side of the result.
         face, driver_face: which face of the photos and of the driver, from the left; None for the largest.
         smooth: steady the driver's landmarks.
+        background: see `Reenactor`.
         provenance: sign the result as synthetic.
         runtime: what computes the model, see `Reenactor`.
     """
@@ -106,6 +107,7 @@ class Options:
     face: int | None = None
     driver_face: int | None = None
     smooth: bool = False
+    background: Background = "still"
     provenance: bool = True
     runtime: Choice = "torch"
 
@@ -174,6 +176,7 @@ class _Job:
             weights=self.options.weights,
             transformer=self.options.transformer,
             runtime=self.options.runtime,
+            background=self.options.background,
         )
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"

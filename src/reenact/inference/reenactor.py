@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import Literal, Union, get_args
 
 import cv2
 import numpy as np
@@ -31,6 +31,7 @@ from reenact.core import (
 from reenact.export import fast_model
 from reenact.export.fast import Choice
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
+from reenact.inference.background import StillBackground
 from reenact.inference.cache import FaceCache, faces_folder
 from reenact.inference.composite import Compositor
 from reenact.inference.live import LiveDriver
@@ -51,6 +52,8 @@ from reenact.retarget.transformer import LandmarkTransformer, TransformerRetarge
 
 Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
+
+Background = Literal["still", "moving"]
 
 MAX_TARGETS = 8
 STANDARD_SIZE = 256
@@ -118,6 +121,7 @@ class Reenactor:
             that ships.
         runtime: what computes a model given by name: "torch", "onnxruntime", "openvino", or "auto" for the fastest
             (`export.fast_model`).
+        background: "still" where it shows no person; "moving": it follows the head, as the model draws it.
         cache: remember where the photos' faces are, in the user's cache folder (see `inference.cache`); the variable
             REENACT_NO_CACHE forbids it too.
     """
@@ -132,6 +136,7 @@ class Reenactor:
         weights: str | os.PathLike[str] | None = None,
         transformer: str | os.PathLike[str] | None = None,
         runtime: Choice = "torch",
+        background: Background = "still",
         cache: bool = True,
     ) -> None:
         if weights is not None and not isinstance(model, str):
@@ -153,8 +158,12 @@ class Reenactor:
             raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
         if max_side < _SMALLEST_SIDE:
             raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
+        if background not in get_args(Background):
+            raise ReenactError(f"the background is one of {', '.join(get_args(Background))}, not {background}")
         self._size = size
         self._max_side = max_side
+        self._background: Background = background
+        self._still: StillBackground | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
@@ -215,6 +224,7 @@ class Reenactor:
         others = _other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], mesh_px, code, others)
         self._compositor = Compositor(pictures[0], crops[0])
+        self._still = StillBackground(cuts[0], mesh_px[0]) if self._background == "still" else None
         return self._target
 
     def retargeter(
@@ -232,7 +242,8 @@ class Reenactor:
             frame = DriverFrame(wanted, self._maps(wanted, self.target.crop.size))
             image = self.model.synthesize(self.target.code, frame)[0]
         pixels = np.rint((image.cpu().numpy() + 1) * np.float32(127.5))
-        return np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+        drawn = np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+        return drawn if self._still is None else self._still.kept(drawn, mesh_px)
 
     def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """The whole photo with a drawn face crop in it."""
