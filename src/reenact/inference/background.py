@@ -27,9 +27,8 @@ _BEYOND = FLAGS.index("beyond")
 class StillBackground:
     """A mesh that moves drags everything around it along. What is no part of the person need not move.
 
-    Behind the person lie the colours around it, continued. On 44 pairs of real frames whose yaws differ by more than 15
-    degrees (128 px, four people) that gives 0.5 dB. The face itself never shows what lies behind the person: a cheek that
-    the photo hides gets the colours of the skin beside it.
+    Behind the person lie the colours around it, continued. The face itself never shows what lies behind the person: a
+    cheek that the photo hides gets the colours of the skin beside it.
 
     Args:
         picture: the photo's crop, RGB.
