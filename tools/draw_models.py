@@ -19,6 +19,7 @@ from reenact.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER, LEFT_E
 from reenact.inference import Reenactor
 from reenact.inference.shipped import demo_photo, shipped_motions
 from reenact.media import read_image, read_motion
+from reenact.models import ZOO
 
 OUT = Path(__file__).parents[1] / "docs/assets/models.webp"
 TURN_DEG = 20.0
@@ -28,7 +29,7 @@ LABEL_PX = 16
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, action="append", help="repeat it for more rows (default: the demo photo)")
-    parser.add_argument("--model", action="append", metavar="NAME[=DIR]", help="repeat it (default: warp and hybrid)")
+    parser.add_argument("--model", action="append", metavar="NAME[=DIR]", help="repeat it (default: all that draw)")
     parser.add_argument("--tile", type=int, default=192, help="side at which faces are shown")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> None:
     rows = [
         (name, moments(Reenactor(name, weights=folder or None), photo))
         for photo in photos
-        for name, _, folder in (given.partition("=") for given in options.model or ["warp", "hybrid"])
+        for name, _, folder in (given.partition("=") for given in options.model or ZOO)
     ]
     sheet = contact_sheet([(name, list(row)) for name, row in rows], options.tile)
     options.out.parent.mkdir(parents=True, exist_ok=True)

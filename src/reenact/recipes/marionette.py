@@ -46,7 +46,7 @@ def paper_alignment() -> RunConfig:
 def lite() -> RunConfig:
     """MarioNETte small enough to train on a CPU and to run live: 128 px, 1.6 M parameters, irises drawn, mesh prior.
 
-    What ships was trained so, in two hours of a busy core: 26.1 dB, inside the face 30.5 (`val/psnr`, `val/face_psnr`).
+    What ships was trained so, in two and a half hours of a busy core: 26.5 dB (`val/psnr`), inside the face 31.1.
     100 steps give 17.7 and 19.7 dB; without the mesh prior (`--set objective.model.mesh_prior=false`) 14.8 and 16.7.
     """
     return _lite("marionette-lite", "attention", alignment=True)
