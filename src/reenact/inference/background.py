@@ -13,9 +13,9 @@ from reenact.perception.person import person_share
 
 _MAP = 64
 """Side of the maps that say what stays; the edge between person and background is soft."""
-_PERSON = (0.3, 0.7)
-"""Shares of a person between which a pixel is more and more a part of it."""
-_HALO = 2
+_PERSON = (0.1, 0.5)
+"""Shares of a person between which a pixel is more and more a part of it; what may be a collar moves along."""
+_HALO = 3
 """Places around the person, of `_MAP` a side, that move with it: wisps of hair, and what its edge has coloured."""
 _TORN = (0.2, 0.7)
 """Shares of a place of the face, taken from where the photo shows no person, between which it is mended more and more:
