@@ -59,6 +59,14 @@ def test_everything_by_one_command(call, pack, tmp_path):
         call("table", tmp_path, "--scores", "csimm")
 
 
+def test_the_background_may_be_put_back(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
+    said = call("run", *data, "--models", "warp", "--background", "still", "--out", tmp_path, "--no-figures")
+    assert "| warp (still background) |" in said
+    made = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
+    assert made["method"] == "target shown as output" or made["config"]["background"] == "still"
+
+
 def test_another_tool(call, pack, tmp_path):
     data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
     assert "2 sets" in call("export", *data, "--inputs", "--out", tmp_path / "inputs")

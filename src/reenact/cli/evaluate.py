@@ -137,6 +137,12 @@ def _add_transfer(p: argparse.ArgumentParser) -> None:
         "--transfer", choices=_TRANSFERS, help="between people (default: relative; marionette-lt's is transformer)"
     )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
+    p.add_argument(
+        "--background",
+        choices=("still", "moving"),
+        default="moving",
+        help="as the model draws it (default), or put back as 'animate' does",
+    )
 
 
 def _add_work(p: argparse.ArgumentParser) -> None:
@@ -287,7 +293,8 @@ def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str
 
     chosen = system(model)
     name = name or (model if chosen.model != model and args.transfer is None else None)
-    return Entry(chosen.model, weights, Way(args.transfer or chosen.transfer.value), args.transformer, name)
+    way = Way(args.transfer or chosen.transfer.value)
+    return Entry(chosen.model, weights, way, args.transformer, args.background, name)
 
 
 def _entries(args: argparse.Namespace) -> list[Entry]:

@@ -20,6 +20,7 @@ from reenact.evaluation.protocols import ImageSet, Protocol, SetList
 from reenact.evaluation.transfer import Wanted, Way, transformer_folder
 from reenact.evaluation.work import Crew
 from reenact.geometry import FACE_CROP_SCALE, resize
+from reenact.inference.background import Background, StillBackground
 from reenact.maps import draw_maps
 from reenact.media import write_image
 from reenact.models import ReenactmentModel, create_model
@@ -38,13 +39,15 @@ class Entry:
         weights: folder of a checkpoint; None for those that ship.
         transfer: for a different identity; a person's own landmarks need none.
         transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
-        name: in tables; None for the model's, with a transfer that is not the usual one.
+        background: "still": put back as animation does; by default it is as the model draws it.
+        name: in tables; None for the model's, with a transfer or background that is not the usual one.
     """
 
     model: str
     weights: Path | None = None
     transfer: Way = Way.RELATIVE
     transformer: Path | None = None
+    background: Background = "moving"
     name: str | None = None
 
     def way(self, protocol: Protocol) -> Way:
@@ -54,7 +57,9 @@ class Entry:
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
         usual = self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
-        return self.name or (self.model if usual else f"{self.model} ({self.transfer.value})")
+        unusual = [] if usual else [self.transfer.value]
+        unusual += ["still background"] if self.background == "still" else []
+        return self.name or (f"{self.model} ({', '.join(unusual)})" if unusual else self.model)
 
     def method(self, protocol: Protocol) -> Method:
         """What a manifest tells of it.
@@ -69,7 +74,8 @@ class Entry:
             model=self.model,
             version=model.version,
             weights_sha256=None if weights is None else sha256(weights / CONFIG),
-            config=model.config.model_dump(mode="json"),
+            config=model.config.model_dump(mode="json")
+            | ({"background": "still"} if self.background == "still" else {}),
             transfer=way.value,
             transformer_sha256=sha256(transformer_folder(self.transformer) / CONFIG)
             if way is Way.TRANSFORMER
@@ -122,7 +128,13 @@ def export_inputs(packs: Packs, sets: SetList, out: Path, *, crew: Crew | None =
 
 
 def draw(
-    model: ReenactmentModel, sets: Sequence[ImageSet], packs: Packs, wanted: Wanted, size: int, device: str = "cpu"
+    model: ReenactmentModel,
+    sets: Sequence[ImageSet],
+    packs: Packs,
+    wanted: Wanted,
+    size: int,
+    device: str = "cpu",
+    background: Background = "moving",
 ) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
     """Pictures for some sets by their ids, those with the same targets from one encoding.
 
@@ -133,6 +145,7 @@ def draw(
         wanted: made for `drawn_at(model, size)`.
         size: side of the results, pixels.
         device: where the model is.
+        background: as the model draws it, or put back where it is in the first photo.
     """
     at = drawn_at(model, size)
     most = model.needs.max_targets
@@ -144,13 +157,14 @@ def draw(
         images = np.stack([pictures[frame] for frame in targets[:most]])
         meshes = np.stack([packs.target.mesh(frame, at) for frame in targets[:most]])
         shown = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        still = StillBackground(images[0], meshes[0]) if background == "still" else None
         code = model.encode_target(TargetSet(shown, meshes, _maps(model, meshes, at, device)))
         for first in range(0, len(some), _AT_ONCE):
             part = some[first : first + _AT_ONCE]
             mesh = np.stack([wanted(one, pictures.__getitem__, drivers.__getitem__) for one in part])
             result = model.synthesize(code, DriverFrame(mesh, _maps(model, mesh, at, device)))
-            for one, picture in zip(part, _pixels(result), strict=True):
-                drawn[one.id] = resize(picture, size)
+            for one, picture, own in zip(part, _pixels(result), mesh, strict=True):
+                drawn[one.id] = resize(picture if still is None else still.kept(picture, own), size)
     return drawn
 
 
@@ -171,7 +185,8 @@ class _Export:
     def __call__(self, sets: Sequence[ImageSet]) -> None:
         packs, model, wanted = _tools(self.folders, self.entry, self.way, self.size, self.device)
         with torch.inference_mode():
-            for name, picture in draw(model, sets, packs, wanted, self.size, self.device).items():
+            drawn = draw(model, sets, packs, wanted, self.size, self.device, self.entry.background)
+            for name, picture in drawn.items():
                 write_prediction(self.out / f"{name}.webp", picture)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -10,6 +12,9 @@ from reenact.geometry.mesh_flow import FLAGS
 from reenact.geometry.sheet_flow import sheet_flow
 from reenact.models.warp.layers import fill_outside
 from reenact.perception.person import person_share
+
+Background = Literal["still", "moving"]
+"""Where it shows no person it stays, or it follows the head, as models draw it."""
 
 _MAP = 64
 """Side of the maps that say what stays; the edge between person and background is soft."""

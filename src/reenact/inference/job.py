@@ -30,10 +30,11 @@ from reenact.core.progress import Progress, Silent
 from reenact.export import ExportedModel
 from reenact.export.fast import Choice
 from reenact.inference.ahead import ahead
+from reenact.inference.background import Background
 from reenact.inference.composite import draw_landmarks, side_by_side
 from reenact.inference.memory import frugal
 from reenact.inference.recording import claim_of
-from reenact.inference.reenactor import Background, Reenactor, track_neutral, track_of_motion, track_of_photo
+from reenact.inference.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
 from reenact.inference.report import Report, peak_memory_mib
 from reenact.inference.track import Track, TrackFolder, check_face_number
 from reenact.media import (

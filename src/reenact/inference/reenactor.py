@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Union, get_args
+from typing import Union, get_args
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ from reenact.core import (
 from reenact.export import fast_model
 from reenact.export.fast import Choice
 from reenact.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
-from reenact.inference.background import StillBackground
+from reenact.inference.background import Background, StillBackground
 from reenact.inference.cache import FaceCache, faces_folder
 from reenact.inference.composite import Compositor
 from reenact.inference.live import LiveDriver
@@ -52,8 +52,6 @@ from reenact.retarget.transformer import LandmarkTransformer, TransformerRetarge
 
 Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
-
-Background = Literal["still", "moving"]
 
 MAX_TARGETS = 8
 STANDARD_SIZE = 256
