@@ -151,4 +151,4 @@ def test_models_at_their_own_size(sets_of, packs, tmp_path):
         drawn = draw(model, sets.sets, packs, Wanted(packs, 64, Way.TRUTH), 128)
     assert {picture.shape for picture in drawn.values()} == {(128, 128, 3)}
     with pytest.raises(ReenactError, match="no weights"):
-        Entry("marionette").method(Protocol.SELF)
+        Entry("marionette", tmp_path).method(Protocol.SELF)
