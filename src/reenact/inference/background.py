@@ -25,6 +25,8 @@ _HALO = 3
 _TORN = (0.2, 0.7)
 """Shares of a place of the face, taken from where the photo shows no person, between which it is mended more and more:
 nothing may appear from one frame to the next."""
+_UNSEEN = (0.25, 0.5)
+"""Of the mesh flow's flags: skin that the photo shows well; hardly."""
 _HARDLY_SEEN = [FLAGS.index("hidden"), FLAGS.index("stretched")]
 _BEYOND = FLAGS.index("beyond")
 
@@ -46,8 +48,7 @@ class StillBackground:
         column, row = np.clip(self._mesh[:, :2].T * (_MAP / len(picture)), 0, _MAP - 1).astype(int)
         # Of a statue or a drawing the network may see nothing; then all moves along.
         self._found = bool(share[row, column].mean() > _PERSON[1])
-        low, high = _PERSON
-        self._person = np.clip((share - low) / (high - low), 0, 1)
+        self._person = _ramp(share, _PERSON)
         around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _HALO + 1, 2 * _HALO + 1))
         self._around = cv2.blur(cv2.dilate(self._person, around), (3, 3))
         self._plate = _without(picture, self._around)
@@ -73,10 +74,16 @@ class StillBackground:
         )
         beyond = flags[_BEYOND]
         # Where the photo shows the skin well, the mesh merely lies a little outside of it.
-        unseen = (1 - beyond) * np.clip((flags[_HARDLY_SEEN].max(0) - 0.25) / 0.25, 0, 1)
+        unseen = (1 - beyond) * _ramp(flags[_HARDLY_SEEN].max(0), _UNSEEN)
         drawn = _mended(drawn, unseen * (1 - person), (1 - beyond) * (person > 0.95))
         stays = _enlarged((1 - around) * beyond, side)
         return cv2.blendLinear(self._plate, drawn, stays, 1 - stays)
+
+
+def _ramp(share: Float[np.ndarray, "m m"], ends: tuple[float, float]) -> Float[np.ndarray, "m m"]:
+    """0 up to the first end, 1 from the second on, a straight line between."""
+    low, high = ends
+    return np.clip((share - low) / (high - low), 0, 1)
 
 
 def _enlarged(share: Float[np.ndarray, "m m"], side: int) -> Float32[np.ndarray, "s s"]:
@@ -113,8 +120,7 @@ def _mended(
         torn: where the face does so, 0..1.
         skin: where it shows the person.
     """
-    low, high = _TORN
-    torn = np.clip((torn - low) / (high - low), 0, 1)
+    torn = _ramp(torn, _TORN)
     if not torn.any():
         return drawn
     side = len(drawn)
