@@ -71,6 +71,8 @@ class Desk:
         self._works: dict[tuple[str, str], Work[Any]] = {}
         self._kept: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
+        self.drawing = threading.Lock()
+        """Held while a single picture is drawn; several at a time would only wait for one another."""
 
     def models(self) -> dict[str, str]:
         """Names of the models whose weights are there -> what to call them."""

@@ -13,6 +13,7 @@ from reenact.core.progress import Progress
 from reenact.inference import Report, animate
 from reenact.media import IMAGE_SUFFIXES, MOTION_SUFFIX, VIDEO_SUFFIXES, read_provenance, render_provenance
 from reenact.serve.web.desk import Desk, Person
+from reenact.serve.web.events import QUICK
 from reenact.serve.web.who import Who
 from reenact.serve.web.words import followed, note, problem, without_folders
 
@@ -93,8 +94,8 @@ def build(desk: Desk, who: Who) -> None:
     inputs = [who.photos, who.face, motion, driver, layout, model, transfer, smooth, driver_face]
     outputs = [go, stop, said, result, download, origin]
     go.click(run, inputs, outputs, show_progress="hidden", concurrency_limit=1, concurrency_id="work")
-    stop.click(cancel, None, None, queue=False, show_progress="hidden")
-    driver.upload(lambda: OWN, None, motion, show_progress="hidden")
+    stop.click(cancel, None, None, show_progress="hidden", **QUICK)
+    driver.upload(lambda: OWN, None, motion, show_progress="hidden", **QUICK)
 
 
 def motion_choice(desk: Desk, elem_id: str) -> gr.Radio:

@@ -15,6 +15,7 @@ from reenact.inference import Reenactor, animate
 from reenact.models.zoo import ZOO
 from reenact.retarget import Transfer
 from reenact.serve.web.desk import Desk, Person
+from reenact.serve.web.events import QUICK
 from reenact.serve.web.origins import HEAT_PX, Origins, origins_of
 from reenact.serve.web.tab_animate import driver_file, motion_choice
 from reenact.serve.web.who import Who
@@ -114,18 +115,17 @@ def build(desk: Desk, who: Who) -> None:
 
     def look(moment_s: float, request: gr.Request) -> str:
         origins: Origins | None = desk.kept(str(request.session_hash), TAB)
-        return "" if origins is None else origins.at(moment_s)
+        with desk.drawing:
+            return "" if origins is None else origins.at(moment_s)
 
     go.click(
         run, [who.photos, who.face, chosen, motion, driver],
         [go, stop, said, *results, origin, moment, origin_of_ways],
         show_progress="hidden", concurrency_limit=1, concurrency_id="work",
     )  # fmt: skip
-    stop.click(cancel, None, None, queue=False, show_progress="hidden")
-    moment.input(
-        look, moment, origin_of_ways, show_progress="hidden", trigger_mode="always_last", concurrency_id="origins"
-    )
-    driver.upload(lambda: "my file", None, motion, show_progress="hidden")
+    stop.click(cancel, None, None, show_progress="hidden", **QUICK)
+    moment.input(look, moment, origin_of_ways, show_progress="hidden", trigger_mode="always_last", **QUICK)
+    driver.upload(lambda: "my file", None, motion, show_progress="hidden", **QUICK)
 
 
 def origins_or_why_not(

@@ -31,6 +31,7 @@ from reenact.serve.web.edits import (
     rest_mesh,
     still_motion,
 )
+from reenact.serve.web.events import QUICK
 from reenact.serve.web.tab_animate import model_choice
 from reenact.serve.web.who import Who
 from reenact.serve.web.words import note, problem
@@ -87,9 +88,10 @@ def build(desk: Desk, who: Who, tab: gr.Tab) -> None:
         request: gr.Request, photos: list[str] | None, face: int, layout: str, model: str, values: tuple[float, ...]
     ) -> Any:
         person = Person.of(photos, face)
-        reenactor = desk.reenactor(str(request.session_hash), "edit", person, model, EDIT_SIDE_PX)
-        wanted = reenactor.retargeter(rest_mesh())(driver_mesh(Edits(*values)))
-        frame = reenactor.frame(wanted, 0.0)
+        with desk.drawing:
+            reenactor = desk.reenactor(str(request.session_hash), "edit", person, model, EDIT_SIDE_PX)
+            wanted = reenactor.retargeter(rest_mesh())(driver_mesh(Edits(*values)))
+            frame = reenactor.frame(wanted, 0.0)
         return person, reenactor, frame.face if layout == Layout.CROP else frame.image
 
     def draw(
@@ -134,7 +136,7 @@ def build(desk: Desk, who: Who, tab: gr.Tab) -> None:
         except Exception as error:
             raise gr.Error(desk.sentence(error), print_exception=False) from error
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_id": "edit"}
+    quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **QUICK}
     gr.on([slider.input for slider in sliders], draw, chosen, [picture, said], **quiet)
     gr.on(
         [tab.select, who.photos.change, who.face.change, layout.change, model.change],
@@ -143,15 +145,17 @@ def build(desk: Desk, who: Who, tab: gr.Tab) -> None:
         [picture, said],
         **quiet,
     )
-    reset.click(lambda: astuple(Edits()), None, sliders, show_progress="hidden").then(
+    reset.click(lambda: astuple(Edits()), None, sliders, show_progress="hidden", **QUICK).then(
         draw, chosen, [picture, said], **quiet
     )
-    load.upload(read, load, [*sliders, said], show_progress="hidden").then(draw, chosen, [picture, gr.State()], **quiet)
+    load.upload(read, load, [*sliders, said], show_progress="hidden", **QUICK).then(
+        draw, chosen, [picture, gr.State()], **quiet
+    )
     for button, make, inputs in (
         (save_motion, motion_file, [kind, *sliders]),
         (save_picture, picture_file, chosen),
     ):
-        button.click(make, inputs, made, show_progress="hidden").success(None, made, None, js=_DOWNLOAD)
+        button.click(make, inputs, made, show_progress="hidden", **QUICK).success(None, made, None, js=_DOWNLOAD)
 
 
 def _slider(name: str) -> gr.Slider:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from reenact.media import read_provenance, render_provenance
 from reenact.serve.web.desk import Desk
+from reenact.serve.web.events import QUICK
 from reenact.serve.web.words import note, problem
 
 
@@ -37,4 +38,4 @@ def build(desk: Desk) -> None:
         box = problem if report.tampered else note
         return box(verdict), gr.update(value=rest, visible=bool(rest))
 
-    file.change(inspect, file, [said, details], show_progress="minimal")
+    file.change(inspect, file, [said, details], show_progress="minimal", **QUICK)

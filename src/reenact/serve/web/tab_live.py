@@ -7,6 +7,7 @@ from importlib import resources
 import gradio as gr
 
 from reenact.serve.web.desk import Desk, Person
+from reenact.serve.web.events import QUICK
 from reenact.serve.web.live import Studio
 from reenact.serve.web.tab_animate import model_choice
 from reenact.serve.web.who import Who
@@ -35,6 +36,6 @@ def build(desk: Desk, who: Who, studio: Studio) -> None:
         except Exception as error:
             return "", problem(desk.sentence(error))
 
-    start.click(prepare, [who.photos, who.face, model], [ticket, said], show_progress_on=said).then(
+    start.click(prepare, [who.photos, who.face, model], [ticket, said], show_progress_on=said, **QUICK).then(
         None, ticket, None, js="(ticket) => { window.reenactLive.start(ticket); }"
     )

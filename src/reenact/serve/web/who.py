@@ -10,6 +10,7 @@ import gradio as gr
 
 from reenact.media import IMAGE_SUFFIXES
 from reenact.serve.web.desk import Desk
+from reenact.serve.web.events import QUICK
 from reenact.serve.web.faces import SeenPhoto
 from reenact.serve.web.words import note, picture, problem
 
@@ -59,10 +60,11 @@ def build(desk: Desk) -> Who:
                 elem_id="faces",
                 format="jpeg",
             )
-    photos.change(_looking(desk), photos, [seen, marked, crops, face, said], show_progress="minimal")
-    example.click(lambda: [str(desk.example_photo())], None, photos, show_progress="hidden")
-    marked.select(_clicked, seen, face, show_progress="hidden")
-    face.change(_chosen, [seen, face], [marked, crops], show_progress="hidden")
+    found = [seen, marked, crops, face, said]
+    photos.change(_looking(desk), photos, found, show_progress="minimal", **QUICK)
+    example.click(lambda: [str(desk.example_photo())], None, photos, show_progress="hidden", **QUICK)
+    marked.select(_clicked, seen, face, show_progress="hidden", **QUICK)
+    face.change(_chosen, [seen, face], [marked, crops], show_progress="hidden", **QUICK)
     return Who(photos, face, example)
 
 
