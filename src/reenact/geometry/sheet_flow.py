@@ -47,10 +47,19 @@ EDGE = 1e-4
 def sheet_flow(
     photo_mesh_px: Float[np.ndarray, "478 3"], mesh_px: Float[np.ndarray, "478 3"], side: int, map_size: int
 ) -> tuple[Float32[np.ndarray, "2 h w"], Float32[np.ndarray, "5 h w"]]:
-    """Flow and flags as `MeshFlow` has them; the photo's outer eye corners must not coincide."""
+    """Flow and flags as `MeshFlow` has them, read-only; the photo's outer eye corners must not coincide."""
+    return _drawn(photo_mesh_px.astype(np.float64).tobytes(), mesh_px.astype(np.float64).tobytes(), side, map_size)
+
+
+@lru_cache(maxsize=8)
+def _drawn(
+    photo_mesh: bytes, wanted: bytes, side: int, map_size: int
+) -> tuple[Float32[np.ndarray, "2 h w"], Float32[np.ndarray, "5 h w"]]:
+    """The last few, as of one frame a model with up to eight photos and the background ask for the same."""
+    photo_mesh_px, mesh_px = (np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, wanted))
     # Rays without length and triangles without area give what is no number, and those are not drawn.
     with np.errstate(all="ignore"):
-        sheet = _sheet(photo_mesh_px.astype(np.float64, copy=False).tobytes(), side)
+        sheet = _sheet(photo_mesh, side)
         moved = sheet.moved_to(mesh_px)
         scale = map_size / side
         depth = moved[:, 2].take(_corners()).sum(0) / 3
@@ -76,7 +85,10 @@ def sheet_flow(
         _slide(at, flags, triangle, photo_mesh_px, mesh_px)
     offsets = _offsets(of_pixel[3:], at, covered, scale, map_size)
     _turn_eyes(offsets, triangle, photo_mesh_px, mesh_px, side)
-    return offsets, flags.reshape(-1, map_size, map_size)
+    flags = flags.reshape(-1, map_size, map_size)
+    for array in (offsets, flags):
+        array.setflags(write=False)
+    return offsets, flags
 
 
 @lru_cache(maxsize=16)
