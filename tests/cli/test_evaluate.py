@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from reenact.evaluation import figures, scoring
 from reenact.evaluation.retargeting import SURFACE
 from reenact.geometry import mean_face
 from reenact.media import read_image
+from reenact.nn.checkpoint import shipped_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +63,10 @@ def test_everything_by_one_command(call, pack, tmp_path):
 
 def test_the_background_may_be_put_back(call, pack, tmp_path):
     data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
-    said = call("run", *data, "--models", "warp", "--background", "still", "--out", tmp_path, "--no-figures")
+    models = f"warp,hybrid={shutil.make_archive(tmp_path / 'weights', 'zip', shipped_checkpoint('hybrid'))}"
+    said = call("run", *data, "--models", models, "--background", "still", "--out", tmp_path, "--no-figures")
     assert "| warp (still background) |" in said
+    assert "| hybrid (still background) |" in said
     made = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
     assert made["method"] == "target shown as output" or made["config"]["background"] == "still"
 

@@ -197,6 +197,13 @@ class TestExport:
         assert kept.read_bytes() == b"kept as it is"
         assert made.path(few.sets[1]).read_bytes() == whole[few.sets[1].id]
 
+    def test_names_say_what_is_unusual(self):
+        assert Entry("warp").title(Protocol.DIFFERENT) == "warp"
+        assert Entry("warp", transfer=Way.TRANSFORMER).title(Protocol.SELF) == "warp"
+        both = Entry("warp", transfer=Way.TRANSFORMER, background="still")
+        assert both.title(Protocol.DIFFERENT) == "warp (transformer, still background)"
+        assert replace(both, name="other").title(Protocol.DIFFERENT) == "other (still background)"
+
     def test_another_method_or_other_sets_are_refused(self, few, sets_of, packs, tmp_path):
         export(packs, few, Entry("warp"), tmp_path)
         with pytest.raises(ReenactError, match="holds pictures of 'warp'"):

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the tables."""
     from reenact.inference.bench import Variant, measure
     from reenact.inference.bench_tables import render, to_json
+    from reenact.nn.download import checkpoint_folder
 
     if args.json and not args.json.parent.is_dir():
         raise ReenactError(f"there is no folder {args.json.parent} for the numbers; make it first")
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for given in args.model or [DEFAULT_MODEL]:
         name, _, weights = given.partition("=")
         for runtime in runtimes:
-            variants.append(Variant.of(name, Path(weights) if weights else None, runtime))
+            variants.append(Variant.of(name, checkpoint_folder(weights) if weights else None, runtime))
     if args.paper:
         variants.append(Variant.paper())
     result = measure(variants, rounds=args.rounds, job_rounds=0 if args.no_jobs else 3)

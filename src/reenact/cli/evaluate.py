@@ -41,7 +41,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 def _add_run(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser("run", help="export, score and print tables", description="Do all for several models.")
     p.add_argument(
-        "--models", default=DEFAULT_MODEL, metavar="A,B=DIR", help="names, each perhaps with its weights' folder"
+        "--models",
+        default=DEFAULT_MODEL,
+        metavar="A,B=DIR",
+        help="names, each perhaps with its weights: a folder or a zip file",
     )
     p.add_argument("--protocol", default="self", metavar="A,B", help=f"of {', '.join(_PROTOCOLS)} (default: self)")
     p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each set (default: 1)")
@@ -299,11 +302,13 @@ def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str
 
 def _entries(args: argparse.Namespace) -> list[Entry]:
     """Of `A,B=DIR`; where a model stands several times, each is called by its folder too."""
+    from reenact.nn.download import checkpoint_folder
+
     pairs = [item.partition("=")[::2] for item in args.models.split(",")]
     models = [model for model, _ in pairs]
     names = [f"{model} {Path(folder).name}".strip() if models.count(model) > 1 else None for model, folder in pairs]
     return [
-        _entry(args, model, Path(folder) if folder else None, name)
+        _entry(args, model, checkpoint_folder(folder) if folder else None, name)
         for (model, folder), name in zip(pairs, names, strict=True)
     ]
 

@@ -22,7 +22,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--name", action="append", default=[], metavar="NAME", help="a host name under which the page is opened, too"
     )
     p.add_argument(
-        "--weights", action="append", default=[], metavar="MODEL=DIR", help="a checkpoint for a model; repeatable"
+        "--weights",
+        action="append",
+        default=[],
+        metavar="MODEL=DIR",
+        help="a checkpoint for a model, a folder or a zip file; repeatable",
     )
     p.add_argument("--max-upload-mib", type=int, default=500, metavar="MIB", help="of one file (default: %(default)s)")
     p.add_argument(
@@ -54,9 +58,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _weights(given: str) -> tuple[str, Path]:
     from reenact.models.zoo import create_model
+    from reenact.nn.download import checkpoint_folder
 
-    name, equals, folder = given.partition("=")
+    name, equals, where = given.partition("=")
     if not equals:
         raise ReenactError(f"--weights is MODEL=DIR here, such as hybrid=runs/h/best, not {given}")
+    folder = checkpoint_folder(where)
     create_model(name, folder)  # told now, not when somebody chooses it
-    return name, Path(folder)
+    return name, folder

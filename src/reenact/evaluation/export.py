@@ -40,7 +40,7 @@ class Entry:
         transfer: for a different identity; a person's own landmarks need none.
         transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
         background: "still": put back as animation does; by default it is as the model draws it.
-        name: in tables; None for the model's, with a transfer or background that is not the usual one.
+        name: of model and transfer in tables; None for the model's, with a transfer that is not the usual one.
     """
 
     model: str
@@ -56,10 +56,11 @@ class Entry:
 
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
-        usual = self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
+        usual = self.name or self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
         unusual = [] if usual else [self.transfer.value]
         unusual += ["still background"] if self.background == "still" else []
-        return self.name or (f"{self.model} ({', '.join(unusual)})" if unusual else self.model)
+        called = self.name or self.model
+        return f"{called} ({', '.join(unusual)})" if unusual else called
 
     def method(self, protocol: Protocol) -> Method:
         """What a manifest tells of it.
