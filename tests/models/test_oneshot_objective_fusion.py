@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from reenact.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
 from reenact.geometry import mean_face
+from reenact.geometry.mesh_flow import FLAGS
 from reenact.losses import RandomVgg, build_features
 from reenact.maps import part_weights
 from reenact.models.oneshot import (
@@ -69,7 +70,7 @@ def decoder(request, tmp_path):
 def made(folder, **changes):
     torch.manual_seed(0)
     objective = FusionObjective(
-        FusionObjectiveConfig(**({"decoder": folder, "features": VGG, "strangers": 0} | changes))
+        FusionObjectiveConfig(**({"decoder": folder, "features": VGG, "strangers": 0, "hidden": 0} | changes))
     ).train()
     # A fresh one leaves its first mask as it is, whatever it sees.
     torch.nn.init.normal_(objective.N.logit.weight, std=0.2)
@@ -121,6 +122,19 @@ def test_strangers_are_mixtures_of_two_people(decoder):
     before = torch.random.get_rng_state()
     objective.measure(objective.N, batch)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_photo_may_be_warped_as_if_it_hid_a_cheek(decoder):
+    _, folder = decoder
+    objective, batch = made(folder, hidden=1), pairs()
+    known, warped = objective._inputs(batch)
+    drawn, hidden = objective._inputs(batch, hidden=1)
+    assert torch.equal(drawn, known)
+    stretched = 3 + FLAGS.index("stretched")
+    assert (hidden[:, stretched].mean((1, 2)) > warped[:, stretched].mean((1, 2))).all()
+    assert ((hidden[:, :3] != warped[:, :3]).any(1).float().mean((1, 2)) > 0.02).all()
+    # Nothing that is shown or measured is changed so.
+    torch.testing.assert_close(objective._fused(objective.N, batch)[1], warped[:, :3])
 
 
 def test_each_term_by_hand(decoder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -12,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from reenact.geometry import mean_face
+from reenact.geometry.contours import FACE_OVAL
 
 _BLUR_REACH = 4
 """Pixels: three deviations of the widest blur at 128 pixels; at 256 the bell's ends are cut off."""
+_BRIDGE = 168
+"""The nose's, between the eyes."""
 _SOFT_GRAIN = 8
 """Noise of this many places a side, enlarged, fills occluders; finer noise is added to it."""
 
@@ -163,6 +167,31 @@ def mirrored(
         torch.where(which[:, None, None, None], images.flip(-1), images),
         torch.where(which[:, None, None], flipped, mesh_px),
     )
+
+
+def with_hidden_cheek(
+    mesh_px: Float[np.ndarray, "478 3"], *, left: bool, begins: float, beyond: float, squeezed: float
+) -> Float[np.ndarray, "478 3"]:
+    """Landmarks as a photo has them that hides a cheek: there they lie on hair and background, close together.
+
+    Lengths are shares of the way from the nose's bridge to the face's outline, along the line of the eyes.
+
+    Args:
+        mesh_px: of a photo that shows both cheeks.
+        left: whether the one at the image's right is hidden, the subject's left.
+        begins: where the hidden part does.
+        beyond: how far outside of the outline that comes to lie.
+        squeezed: how wide it is there, of its own width.
+    """
+    across = (mesh_px[263, :2] - mesh_px[33, :2]) * (1 if left else -1)
+    across = across / max(float(np.linalg.norm(across)), 1e-6)
+    along = (mesh_px[:, :2] - mesh_px[_BRIDGE, :2]) @ across
+    edge = max(float(along[list(FACE_OVAL)].max()), 1e-6)
+    place = along / edge
+    hidden = place > begins
+    changed = mesh_px.copy()
+    changed[hidden, :2] += ((beyond + (1 - squeezed) * (1 - place[hidden])) * edge)[:, None] * across
+    return changed
 
 
 def blurred(images: Float[Tensor, "b c h w"], deviation_px: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:

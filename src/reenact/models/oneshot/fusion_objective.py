@@ -27,6 +27,7 @@ from reenact.losses import (
     truth_outside,
     weighted_l1,
 )
+from reenact.models.oneshot.augment import with_hidden_cheek
 from reenact.models.oneshot.classical import warped_m1p1, warped_photo
 from reenact.models.oneshot.features import FEATURE_READERS
 from reenact.models.oneshot.fusion import FusionNet, fused
@@ -34,6 +35,8 @@ from reenact.models.oneshot.model import GAZE
 from reenact.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
 
+_BEGINS, _BEYOND, _SQUEEZED = 0.4, 0.3, 0.25
+"""Ranges of `with_hidden_cheek`."""
 _MOST_STRANGE = 0.7
 """Largest share of another person in a mixture."""
 _AROUND = 5
@@ -65,6 +68,9 @@ class FusionObjectiveConfig(BaseModel):
     strangers: float = Field(default=0.5, ge=0, le=1)
     """Chance of a pair's face being drawn from a mixture with the next pair's photos. The decoder knows the people that
     it has learned from; what it draws of others is less like them."""
+    hidden: float = Field(default=0.15, ge=0, le=1)
+    """Chance of a pair's photo being warped as if it hid a cheek: hair and background are stretched over it, as few
+    photos of the training set show."""
     features: FeatureNetworkConfig | None = None
     """VGG16, or what stands in for it; None where it weighs nothing."""
 
@@ -108,7 +114,7 @@ class FusionObjective(Objective[PairBatch]):
 
     def generator_step(self, batch: PairBatch) -> Step:
         """`L_told + 0.3 L_smooth + 12 L_guard + ...`, with the config's weights."""
-        face, warped = self._inputs(batch, strangers=self.config.strangers)
+        face, warped = self._inputs(batch, strangers=self.config.strangers, hidden=self.config.hidden)
         parsing = batch.driver_maps[MapKind.PARSING]
         found, picture = fused(self.N, face, warped, parsing), warped[:, :3]
         image = truth_outside(found.image, batch.truth, batch.mask)
@@ -163,7 +169,7 @@ class FusionObjective(Objective[PairBatch]):
 
     @torch.no_grad()
     def _inputs(
-        self, batch: PairBatch, *, strangers: float = 0
+        self, batch: PairBatch, *, strangers: float = 0, hidden: float = 0
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 8 h w"]]:
         """What D draws, and the first photos warped to the landmarks wanted, with flags."""
         (decoder,) = self._decoder
@@ -177,6 +183,15 @@ class FusionObjective(Objective[PairBatch]):
         warped = []
         for number, photo in enumerate(batch.targets[:, 0]):
             mesh_px = batch.target_mesh[number, 0].cpu().numpy()
+            if hidden and float(torch.rand(())) < hidden:
+                side, begins, beyond, squeezed = torch.rand(4).tolist()
+                mesh_px = with_hidden_cheek(
+                    mesh_px,
+                    left=side < 0.5,
+                    begins=0.5 + _BEGINS * begins,
+                    beyond=_BEYOND * beyond,
+                    squeezed=0.05 + _SQUEEZED * squeezed,
+                )
             prepared = warped_photo(photo, mesh_px, batch.target_maps[MapKind.PARSING][number, 0, GAZE])
             wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
             warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
