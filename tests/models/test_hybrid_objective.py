@@ -21,7 +21,7 @@ from reenact.geometry.contours import (
 from reenact.losses import RandomVgg, TrainedFeatures, build_features
 from reenact.maps import draw_maps
 from reenact.models.hybrid import Hybrid, HybridConfig, HybridObjective, HybridObjectiveConfig
-from reenact.models.hybrid.objective import around, opening_parts
+from reenact.models.hybrid.objective import _grid, around, opening_parts
 from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
 
 SIZE = 64
@@ -110,6 +110,7 @@ def test_defaults_and_their_json():
         ({"parts_weight": 0.5}, "greater than or equal to 1"),
         ({"pixel": 0, "perceptual": 0}, "nothing asks"),
         ({"identity": 1}, "Extra inputs"),
+        ({"detail_only": True}, "detail_only needs init"),
     ],
 )
 def test_incomplete_settings_are_refused(wrong, reason):
@@ -237,6 +238,58 @@ def test_the_mask_is_told_which_is_nearer():
         # Of the mask's channels: to keep the warp its logit must grow, so its gradient is negative.
         gradient = objective.generator.trunk.heads.out[-1].bias.grad
         assert (gradient[2 + 12 :].sign() == sign).all()
+
+
+def test_painting_a_mouth_must_be_better_by_more():
+    batch = pairs()
+    logits = {}
+    for better in (0.02, 0.4):
+        objective = made(pixel=0, paint=0, smooth=0, mask=1, better_mouth=better, **NO_JUDGE)
+        with torch.no_grad():
+            objective.generator.trunk.heads.out[-1].bias[2 : 2 + 12] = 0.2
+            drawn = drawing(objective, batch)
+        drawn = dataclasses.replace(drawn, logit=drawn.logit.requires_grad_())
+        objective._mask_loss(drawn, dataclasses.replace(batch, truth=drawn.paint.detach())).backward()
+        logits[better] = drawn.logit.grad
+    mouth = (around(batch.driver_mesh, OUTER_LIPS, SIZE) == 1) & (drawn.holes == 0)
+    elsewhere = around(batch.driver_mesh, OUTER_LIPS, SIZE) == 0
+    assert (logits[0.02][mouth] > 0).all()
+    assert (logits[0.4][mouth] < 0).all()
+    assert torch.equal(logits[0.02][elsewhere], logits[0.4][elsewhere])
+
+
+def test_what_repeats_from_cell_to_cell_is_found():
+    objective, batch = made(**NO_JUDGE), pairs()
+    with torch.no_grad():
+        drawn = dataclasses.replace(drawing(objective, batch), holes=torch.ones(2, 1, SIZE, SIZE))
+        plain = _grid(dataclasses.replace(drawn, paint=smooth(2)), 4)
+        x = torch.arange(SIZE)
+        comb = (x % 4 == 0).float().expand(2, 3, SIZE, SIZE)
+        other = (x % 5 == 0).float().expand(2, 3, SIZE, SIZE)
+        found = {
+            period: _grid(dataclasses.replace(drawn, paint=smooth(2) + 0.2 * one), 4)
+            for period, one in ((4, comb), (5, other))
+        }
+        assert plain < 0.01
+        # A comb of one in four has a deviation of 0.43 of its height; the local mean takes 1 in 5 to 2 in 5 of it away.
+        assert 0.06 < found[4] < 0.2 * 0.43 + 0.01
+        assert found[5] < 0.3 * found[4]
+        assert _grid(dataclasses.replace(drawn, paint=comb, holes=torch.zeros_like(drawn.holes)), 4) == 0
+
+
+def test_the_detail_alone_learns(tmp_path):
+    model = HybridConfig(resolution=SIZE, base_width=8)
+    torch.manual_seed(0)
+    trained = HybridObjective(config(model=model, **NO_JUDGE))
+    write_checkpoint(tmp_path / "small", trained.checkpoint(trained.generator))
+    larger = model.model_copy(update={"resolution": 2 * SIZE, "cell": 4})
+    objective = HybridObjective(config(model=larger, init=tmp_path / "small", detail_only=True, grid=1))
+    step = objective.generator_step(pairs())
+    assert "grid" in step.parts
+    step.loss.backward()
+    moved = {name for name, p in objective.generator.named_parameters() if p.grad is not None and p.grad.any()}
+    assert moved
+    assert all(name.startswith("trunk.heads.detail.") for name in moved)
 
 
 def test_the_players_leave_each_other_alone():

@@ -152,7 +152,7 @@ class Heads(nn.Module):
         self.out = nn.Sequential(activated(config.width(1)), zero_conv(config.width(1), 2 + inside))
         self.detail = None
         if config.cell > 2:
-            wide = 3 * config.width(1)
+            wide = 3 * config.width(1) // 2
             self.unshuffle = nn.PixelUnshuffle(config.cell)
             self.detail = nn.Sequential(
                 conv3x3(config.width(1) + config.cell**2 * 3, wide), activated(wide), zero_conv(wide, inside)

@@ -55,7 +55,7 @@ class PartsDiscriminator(nn.Module):
     def __init__(self, size: int, width: int = 32) -> None:
         super().__init__()
         self.size = size
-        self.judge = PatchGAN(3 + 3 + len(PARTS), width=width, max_width=4 * width, halvings=2)
+        self.judge = PatchGAN(3 + 3 + len(PARTS), width=width, max_width=4 * width, halvings=2 if size <= 32 else 3)
         self.register_buffer("kinds", torch.eye(len(PARTS))[:, :, None, None], persistent=False)
 
     def forward(
@@ -72,7 +72,7 @@ class PartsDiscriminator(nn.Module):
         | pictures, rasters | (B, 3, H, W) in [-1, 1] |
         | mesh_px | (B, 478, 3) landmarks in them |
         | judged | (3 B,) which parts of which picture, N of them; the three of a picture follow each other |
-        | scores | (N, 1, 6, 6) |
+        | scores | (N, 1, 6, 6); of larger crops each score sees twice as many pixels |
         """
         crops = part_crops(torch.cat([pictures, rasters], 1), mesh_px, self.size)
         kinds = self.kinds.expand(len(pictures), -1, -1, self.size, self.size)

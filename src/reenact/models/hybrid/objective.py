@@ -42,13 +42,13 @@ from reenact.nn.checkpoint import Checkpoint, read_checkpoint
 
 _BAND = 16
 """The band along the silhouette is this many times narrower than the picture."""
-_BETTER, _SURELY = 0.02, 0.01
-"""Painting is preferred when it is nearer to the truth by the first (of 2: 2.5 grey levels); the second: how surely."""
+_SURELY = 0.01
+"""How sharply painting is preferred from `HybridObjectiveConfig.better` on."""
 _SLIGHT = 0.1
 """Below this an error counts by its square. Most of the warp is nearly right: with L1, the many places that want no
 difference hold back the few that want a large one."""
 _REGION = 5
-"""Errors are compared as means over squares of this many pixels a side."""
+"""Errors are compared as means over squares of this many pixels a side, patterns over as many cells."""
 
 
 class HybridObjectiveConfig(BaseModel):
@@ -61,10 +61,18 @@ class HybridObjectiveConfig(BaseModel):
     pixel: float = Field(default=4, ge=0)
     """Charbonnier distance of the result."""
     perceptual: float = Field(default=1, ge=0)
+    perceptual_holes: float = Field(default=1, ge=0)
+    """What mouths and eyes that the photos do not show open count for in it, beside the rest."""
     paint: float = Field(default=2, ge=0)
     """The same of the painting alone, so that it learns where the mask hides it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
+    better: float = Field(default=0.02, ge=0)
+    """By so much (of 2: 2.5 grey levels) painting must be nearer to be preferred ..."""
+    better_mouth: float = Field(default=0.02, ge=0)
+    """... and in mouths, where teeth that the photo shows are worth more than their mean with whatever may be there."""
+    grid: float = Field(default=0, ge=0)
+    """Of a pattern that repeats from cell to cell, in holes; a discriminator alone leaves one."""
     temporal: float = Field(default=2, ge=0)
     """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
     smooth: float = Field(default=0.1, ge=0)
@@ -80,6 +88,8 @@ class HybridObjectiveConfig(BaseModel):
     """For the perceptual loss; None where it weighs nothing."""
     init: Path | None = None
     """Folder of a trained hybrid to start from, `grown` where this one has larger cells; None: fresh weights."""
+    detail_only: bool = False
+    """Only the branch for the detail within cells of 4 learns; all else stays as `init` has it."""
 
     @model_validator(mode="after")
     def _complete(self) -> HybridObjectiveConfig:
@@ -87,6 +97,8 @@ class HybridObjectiveConfig(BaseModel):
             raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
         if not (self.pixel or self.perceptual):
             raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+        if self.detail_only and (self.init is None or self.model.cell == 2):
+            raise ValueError("detail_only needs init, which all else comes from, and model.cell = 4, which has detail")
         return self
 
 
@@ -109,6 +121,9 @@ class HybridObjective(Objective[PairBatch]):
         self.G = HybridGenerator(config.model)
         if config.init is not None:
             self.G.load_state_dict(grown_from(read_checkpoint(config.init), config.model, self.G.state_dict()))
+        if config.detail_only:
+            for name, weights in self.G.named_parameters():
+                weights.requires_grad_("heads.detail" in name)
         judged = config.gan or config.feature_matching
         self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
         # In a plain tuple: what is frozen is no part of a training checkpoint.
@@ -136,9 +151,11 @@ class HybridObjective(Objective[PairBatch]):
         parts = {
             "pixel": _charbonnier(image, batch.truth, weights),
             "paint": _charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
-            "mask": _mask_loss(drawing, batch),
+            "mask": self._mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
         }
+        if self.config.grid:
+            parts["grid"] = _grid(drawing, self.config.model.cell)
         if self.config.temporal and batch.follows is not None and batch.follows[1:].any():
             later = batch.follows.nonzero()[:, 0]
             later = later[later > 0]
@@ -146,7 +163,8 @@ class HybridObjective(Objective[PairBatch]):
             parts["temporal"] = _charbonnier(*changes, weights[later])
         for network in self._features:
             network.to(image.device)
-            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=weights)
+            looked_at = weights * (1 + (self.config.perceptual_holes - 1) * _around_holes(drawing))
+            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=looked_at)
         if self.D is not None:
             raster = batch.driver_maps[RASTER]
             with frozen(self.D):
@@ -182,6 +200,22 @@ class HybridObjective(Objective[PairBatch]):
         band = 1 - (2 * near - 1).abs()
         of_parts = 1 + (self.config.parts_weight - 1) * parts.amax(1, keepdim=True)
         return torch.maximum(of_parts, 1 + (self.config.silhouette_weight - 1) * band)
+
+    def _mask_loss(self, drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
+        """Cross entropy with `sigmoid(((paint's error - warp's error) + better) / 0.01)`; holes do not count.
+
+        The mask is told, not left to find out: minimizing the result's error closes it while all painting is still
+        bad, and a sigmoid that has closed hardly learns.
+        """
+        with torch.no_grad():
+            mouth = around(batch.driver_mesh, OUTER_LIPS, batch.truth.shape[-1])
+            better = self.config.better + (self.config.better_mouth - self.config.better) * mouth
+            errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
+            worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
+            wanted = resized(((worse + better) / _SURELY).sigmoid(), drawing.logit.shape[-1])
+            counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
+        found = F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")
+        return (counts * found).mean()
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
@@ -260,18 +294,27 @@ def _charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]
     return ((weights * distance.mean(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / whole).mean()
 
 
-def _mask_loss(drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
-    """Cross entropy with `sigmoid(((paint's error - warp's error) + 0.02) / 0.01)`; holes do not count.
+def _around_holes(drawing: Drawing) -> Float[Tensor, "b 1 s s"]:
+    """1 in holes and right beside them."""
+    reach = drawing.holes.shape[-1] // _BAND // 2 * 2 + 1
+    return F.max_pool2d(drawing.holes.detach(), reach, 1, reach // 2)
 
-    The mask is told, not left to find out: minimizing the result's error closes it while all painting is still bad,
-    and a sigmoid that has closed hardly learns.
+
+def _grid(drawing: Drawing, cell: int) -> Float[Tensor, ""]:
+    """How far the pixels of a cell differ in the mean of the cells around, less what is coarser; in and beside holes.
+
+    Args:
+        drawing: what was drawn.
+        cell: pixels a side of what the network writes at once, at its own resolution.
     """
-    with torch.no_grad():
-        errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
-        worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
-        wanted = resized(((worse + _BETTER) / _SURELY).sigmoid(), drawing.logit.shape[-1])
-        counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
-    return (counts * F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")).mean()
+    size = drawing.logit.shape[-1]
+    paint, holes = resized(drawing.paint.float(), size), resized(_around_holes(drawing), size)
+    fine = paint - F.avg_pool2d(paint, cell + 1, 1, cell // 2, count_include_pad=False)
+    pixels = F.pixel_unshuffle(fine, cell).unflatten(1, (paint.shape[1], cell**2)).flatten(0, 1)
+    means = F.avg_pool2d(pixels, _REGION, 1, _REGION // 2, count_include_pad=False)
+    deviation = (means.var(dim=1, correction=0) + 1e-6).sqrt().unflatten(0, (len(paint), -1)).mean(1)
+    weights = F.avg_pool2d(holes, cell)[:, 0]
+    return (weights * deviation).sum() / weights.sum().clamp_min(1)
 
 
 def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
