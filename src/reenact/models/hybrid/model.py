@@ -21,6 +21,8 @@ from reenact.models.hybrid.config import HybridConfig
 RASTER = MapKind.IRIS_RASTER
 _DARK = (-0.55, -0.75, -0.75)
 """What a hole is filled with before the network paints it: the inside of a mouth."""
+_NEAR = 5
+"""Places a side that belong to a hole's surroundings."""
 _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
 
 
@@ -54,7 +56,7 @@ class Drawing:
         image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
             painting is bad, leaves nothing from which painting could learn.
         warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
-        paint: what the network makes.
+        paint: what the network makes; with cells of 4, in detail only in and around holes.
         mask: where the warp is kept; 0 in holes.
         logit: the mask's, before holes are cut.
         holes: mouth and eyes that no photo shows.
@@ -177,7 +179,11 @@ class HybridGenerator(nn.Module):
             return self._filled(_weighted_up(places, weights), resized(hole, side))
 
         under = warped_at(small, size)
-        paint = resized(under + difference, full)
+        paint = under + difference
+        if self.config.cell > 2:
+            near = F.max_pool2d(hole, _NEAR, 1, _NEAR // 2)
+            paint = _soft_elsewhere(paint, resized(near, size), self.config.cell)
+        paint = resized(paint, full)
         warped = under if full == size else warped_at(_each(code.photos, batch), full)
         holes = resized(hole, full)
         mask = resized(logit.sigmoid(), full) * (1 - holes) if self.config.fusion else torch.zeros_like(holes)
@@ -207,6 +213,18 @@ def _weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b
     if pictures.shape[1] == 1:
         return pictures[:, 0]
     return (pictures * resized(weights, pictures.shape[-1])[:, :, None]).sum(1)
+
+
+def _soft_elsewhere(
+    paint: Float[Tensor, "b 3 s s"], parts: Float[Tensor, "b 1 s s"], cell: int
+) -> Float[Tensor, "b 3 s s"]:
+    """The painting, but for some parts of it with no more detail than one colour a cell.
+
+    Detail belongs into mouths and eyes that open. What is painted elsewhere are outlines, hair and background whose
+    places are not certain: drawn sharply beside the true ones they are further from the truth.
+    """
+    soft = resized(F.avg_pool2d(paint, cell), paint.shape[-1])
+    return soft + parts * (paint - soft)
 
 
 @final
