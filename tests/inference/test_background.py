@@ -5,6 +5,7 @@ import pytest
 
 from reenact.core import ReenactError
 from reenact.geometry import turned
+from reenact.geometry.head import head_angles
 from reenact.inference import Reenactor
 from reenact.inference.background import StillBackground, _mended
 from reenact.inference.shipped import demo_photo
@@ -86,3 +87,24 @@ def test_where_no_person_is_found_nothing_stays(astronaut, monkeypatch):
 def test_only_still_or_moving():
     with pytest.raises(ReenactError, match="still, moving"):
         Reenactor("warp", background="green")
+
+
+def test_only_a_turned_photo_hides_a_cheek(checked, monkeypatch):
+    picture, mesh = checked
+    # As if there were no skin but around the nose.
+    off = np.abs(np.arange(len(picture)) - mesh[1, 0]) / np.linalg.norm(mesh[263] - mesh[33])
+    share = np.broadcast_to(off < 0.45, picture.shape[:2]).astype(np.float32)
+    monkeypatch.setattr("reenact.inference.background.person_share", lambda _: share)
+    torn = []
+
+    def mended(drawn, where, _):
+        torn.append(where.max())
+        return drawn
+
+    monkeypatch.setattr("reenact.inference.background._mended", mended)
+    for photo_deg, wanted_deg in ((0, 15), (20, -15)):
+        # From the front, ears and what is behind them widen as the head turns; they are no part of a hidden cheek.
+        photo = turned(mesh, np.array([photo_deg - head_angles(mesh)[0], 0.0, 0.0]))
+        StillBackground(picture, photo).kept(picture, turned(photo, np.array([wanted_deg, 0.0, 0.0])))
+    assert torn[0] == 0
+    assert torn[1] > 0.5

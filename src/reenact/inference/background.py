@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from reenact.geometry.head import head_angles
 from reenact.geometry.mesh_flow import FLAGS
 from reenact.geometry.sheet_flow import sheet_flow
 from reenact.models.warp.layers import fill_outside
@@ -25,6 +26,9 @@ _HALO = 3
 _TORN = (0.2, 0.7)
 """Shares of a place of the face, taken from where the photo shows no person, between which it is mended more and more:
 nothing may appear from one frame to the next."""
+_TURNED_DEG = (4, 10)
+"""Yaws between which a photo hides more and more of a cheek. From the front it hides none: where it shows no skin there
+are ears and what is behind them, and skin painted over these hung beside the face."""
 _UNSEEN = (0.25, 0.5)
 """Of the mesh flow's flags: skin that the photo shows well; hardly."""
 _HARDLY_SEEN = [FLAGS.index("hidden"), FLAGS.index("stretched")]
@@ -49,6 +53,8 @@ class StillBackground:
         # Of a statue or a drawing the network may see nothing; then all moves along.
         self._found = bool(share[row, column].mean() > _PERSON[1])
         self._person = _ramp(share, _PERSON)
+        yaw_deg = np.abs(head_angles(self._mesh)[:1])
+        self._hides = float(_ramp(yaw_deg, _TURNED_DEG)[0])
         around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _HALO + 1, 2 * _HALO + 1))
         self._around = cv2.blur(cv2.dilate(self._person, around), (3, 3))
         self._plate = _without(picture, self._around)
@@ -74,13 +80,13 @@ class StillBackground:
         )
         beyond = flags[_BEYOND]
         # Where the photo shows the skin well, the mesh merely lies a little outside of it.
-        unseen = (1 - beyond) * _ramp(flags[_HARDLY_SEEN].max(0), _UNSEEN)
+        unseen = self._hides * (1 - beyond) * _ramp(flags[_HARDLY_SEEN].max(0), _UNSEEN)
         drawn = _mended(drawn, unseen * (1 - person), (1 - beyond) * (person > 0.95))
         stays = _enlarged((1 - around) * beyond, side)
         return cv2.blendLinear(self._plate, drawn, stays, 1 - stays)
 
 
-def _ramp(share: Float[np.ndarray, "m m"], ends: tuple[float, float]) -> Float[np.ndarray, "m m"]:
+def _ramp(share: Float[np.ndarray, "*m"], ends: tuple[float, float]) -> Float[np.ndarray, "*m"]:
     """0 up to the first end, 1 from the second on, a straight line between."""
     low, high = ends
     return np.clip((share - low) / (high - low), 0, 1)

@@ -200,7 +200,7 @@ def _fusion(name: str, *, size: int) -> RunConfig:
             augment=PairAugmentation(mirror=0.5),
         ),
         optimizers=Optimizers(generator_lr=2e-3, betas=(0.9, 0.999), final_factor=0.1),
-        steps=1_500 if small else 20_000,
+        steps=2_000 if small else 20_000,
         batch_size=8,
         ema_halflife_ksamples=2,
         workers=2 if small else 8,

@@ -68,7 +68,7 @@ class FusionObjectiveConfig(BaseModel):
     strangers: float = Field(default=0.5, ge=0, le=1)
     """Chance of a pair's face being drawn from a mixture with the next pair's photos. The decoder knows the people that
     it has learned from; what it draws of others is less like them."""
-    hidden: float = Field(default=0.15, ge=0, le=1)
+    hidden: float = Field(default=0.2, ge=0, le=1)
     """Chance of a pair's photo being warped as if it hid a cheek: hair and background are stretched over it, as few
     photos of the training set show."""
     features: FeatureNetworkConfig | None = None
