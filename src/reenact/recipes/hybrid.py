@@ -61,7 +61,7 @@ def attention() -> RunConfig:
 
 def no_fusion() -> RunConfig:
     """Ablation: every pixel is painted."""
-    return _hybrid("hybrid-no-fusion", fusion=False)
+    return _hybrid("hybrid-no-fusion", fusion=False, soft_paint=False)
 
 
 def no_warp_back() -> RunConfig:
@@ -74,7 +74,7 @@ def _hybrid(name: str, **model: Any) -> RunConfig:
     mix = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.35, PairKind.CONTOUR: 0.05}
     return RunConfig(
         recipe=name,
-        objective=HybridObjectiveConfig(model=HybridConfig(**model), features=_VGG),
+        objective=HybridObjectiveConfig(model=HybridConfig(**({"soft_paint": True} | model)), features=_VGG),
         data=PairData(
             size=128,
             targets=4,

@@ -26,6 +26,8 @@ class HybridConfig(BaseModel):
     """Start from the mesh flow; without, all movement is the learned flow's."""
     attention: bool = False
     """The driver's features ask those of all places of all photos; measured, it earns nothing."""
+    soft_paint: bool = False
+    """But for holes and what is right beside them, painting has no more detail than one colour a cell."""
     fusion: bool = True
     """A mask keeps the warped photo where it is right; without, every pixel is painted."""
 

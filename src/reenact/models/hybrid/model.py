@@ -56,7 +56,7 @@ class Drawing:
         image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
             painting is bad, leaves nothing from which painting could learn.
         warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
-        paint: what the network makes; with cells of 4, in detail only in and around holes.
+        paint: what the network makes.
         mask: where the warp is kept; 0 in holes.
         logit: the mask's, before holes are cut.
         holes: mouth and eyes that no photo shows.
@@ -180,7 +180,7 @@ class HybridGenerator(nn.Module):
 
         under = warped_at(small, size)
         paint = under + difference
-        if self.config.cell > 2:
+        if self.config.soft_paint:
             near = F.max_pool2d(hole, _NEAR, 1, _NEAR // 2)
             paint = _soft_elsewhere(paint, resized(near, size), self.config.cell)
         paint = resized(paint, full)
