@@ -70,11 +70,11 @@ def no_warp_back() -> RunConfig:
     return run.model_copy(update={"data": run.data.model_copy(update={"mix": {PairKind.CLIP: 1.0}})})
 
 
-def _hybrid(name: str, **model: Any) -> RunConfig:
+def _hybrid(name: str, *, soft_paint: bool = True, **model: Any) -> RunConfig:
     mix = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.35, PairKind.CONTOUR: 0.05}
     return RunConfig(
         recipe=name,
-        objective=HybridObjectiveConfig(model=HybridConfig(**({"soft_paint": True} | model)), features=_VGG),
+        objective=HybridObjectiveConfig(model=HybridConfig(soft_paint=soft_paint, **model), features=_VGG),
         data=PairData(
             size=128,
             targets=4,
