@@ -83,6 +83,24 @@ def inputs(batch=2, k=1, size=SIZE, *, seed=0, lips=0.0, photo_lips=0.0):
 # Before it has learned anything.
 
 
+@torch.no_grad()
+def test_soft_paint_has_detail_only_where_holes_are():
+    sharp = stirred(made())
+    soft = stirred(made(soft_paint=True))
+    given = inputs(lips=0.6)
+    before, after = sharp(*given), soft(*given)
+    for name in ("warped", "mask", "holes", "flow_ndc"):
+        assert torch.equal(getattr(after, name), getattr(before, name))
+    cells = F.interpolate(F.avg_pool2d(before.paint, 2), (SIZE, SIZE), mode="bilinear", align_corners=False)
+    away = (F.max_pool2d(before.holes, 15, 1, 7) == 0).expand_as(cells)
+    inside = (before.holes > 0.999).expand_as(cells)
+    assert 0.2 < away.float().mean() < 1
+    assert inside.any()
+    torch.testing.assert_close(after.paint[away], cells[away], atol=1e-5, rtol=0)
+    torch.testing.assert_close(after.paint[inside], before.paint[inside], atol=1e-5, rtol=0)
+    assert (before.paint - cells)[away].abs().mean() > 0.01
+
+
 @pytest.mark.parametrize("changes", ABLATIONS)
 @torch.no_grad()
 def test_begins_with_the_warp(changes):
