@@ -212,13 +212,18 @@ from reenact.cli.main import main
 from reenact.cli.progress import Bar
 from reenact.inference import job
 job.SEGMENT_FRAMES = 8
-step = Bar.step
-def slow(self, done, total):
+waits, start, step = sys.argv[1:3], Bar.start, Bar.step
+def started(self, what, done, total):
+    self.what = what
+    start(self, what, done, total)
+def waiting(self, done, total):
     step(self, done, total)
-    time.sleep(0.03)
-Bar.step = slow
-sys.exit(main(sys.argv[1:]))
+    if [self.what, str(done)] == waits:
+        time.sleep(600)
+Bar.start, Bar.step = started, waiting
+sys.exit(main(sys.argv[3:]))
 """
+"""Waits at a frame of a stage to be stopped: however busy the machine is, it is not done before."""
 
 
 def until(condition, process, seconds=60):
@@ -237,13 +242,13 @@ def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenact):
     arguments = ["animate", "--target", photo, "--driver", clip, "-o", output,
                  "--size", 64, "--max-side", 128, "--no-provenance"]
     # fmt: on
-    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
     track, segment = folder / "track.bin", folder / "segment00001.mp4"
 
     def size():
         return track.stat().st_size if track.exists() else 0
 
-    for condition in (lambda: size() > 20_000, segment.exists):
+    for stage, condition in ((READING, lambda: size() > 20_000), (ANIMATING, segment.exists)):
+        command = [sys.executable, "-c", COMMAND, stage, "30", *map(str, arguments)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         until(condition, process)
         process.send_signal(kill)
