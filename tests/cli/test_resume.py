@@ -207,11 +207,13 @@ def test_a_file_in_the_way_of_the_folder(tmp_path, photo, motion):
 
 
 COMMAND = """
-import sys, time
+import signal, sys, time
 from reenact.cli.main import main
 from reenact.cli.progress import Bar
 from reenact.inference import job
 job.SEGMENT_FRAMES = 8
+# A shell that runs tests in its background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 waits, start, step = sys.argv[1:3], Bar.start, Bar.step
 def started(self, what, done, total):
     self.what = what
