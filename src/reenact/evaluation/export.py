@@ -56,8 +56,8 @@ class Entry:
 
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
-        usual = self.name or self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
-        unusual = [] if usual else [self.transfer.value]
+        usual = self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
+        unusual = [self.transfer.value] if self.name is None and not usual else []
         unusual += ["still background"] if self.background == "still" else []
         called = self.name or self.model
         return f"{called} ({', '.join(unusual)})" if unusual else called

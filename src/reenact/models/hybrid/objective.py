@@ -122,8 +122,9 @@ class HybridObjective(Objective[PairBatch]):
         if config.init is not None:
             self.G.load_state_dict(grown_from(read_checkpoint(config.init), config.model, self.G.state_dict()))
         if config.detail_only:
-            for name, weights in self.G.named_parameters():
-                weights.requires_grad_("heads.detail" in name)
+            detail = self.G.requires_grad_(False).trunk.heads.detail
+            assert detail is not None
+            detail.requires_grad_(True)
         judged = config.gan or config.feature_matching
         self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
         # In a plain tuple: what is frozen is no part of a training checkpoint.
@@ -163,7 +164,9 @@ class HybridObjective(Objective[PairBatch]):
             parts["temporal"] = _charbonnier(*changes, weights[later])
         for network in self._features:
             network.to(image.device)
-            looked_at = weights * (1 + (self.config.perceptual_holes - 1) * _around_holes(drawing))
+            looked_at = weights
+            if self.config.perceptual_holes != 1:
+                looked_at = weights * (1 + (self.config.perceptual_holes - 1) * _around_holes(drawing))
             parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=looked_at)
         if self.D is not None:
             raster = batch.driver_maps[RASTER]
@@ -193,7 +196,7 @@ class HybridObjective(Objective[PairBatch]):
         """How much each place counts: mouth and eyes most, then the outline, then the rest (1)."""
         size = batch.truth.shape[-1]
         parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1)
-        reach = size // _BAND // 2 * 2 + 1
+        reach = _reach(size)
         near = batch.driver_maps[MapKind.FACE_MASK]
         for window in ((reach, 1), (1, reach)):
             near = F.avg_pool2d(near, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
@@ -294,9 +297,14 @@ def _charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]
     return ((weights * distance.mean(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / whole).mean()
 
 
+def _reach(size: int) -> int:
+    """Side of the windows that widen outlines and holes, odd, for pictures of `size` pixels a side."""
+    return size // _BAND // 2 * 2 + 1
+
+
 def _around_holes(drawing: Drawing) -> Float[Tensor, "b 1 s s"]:
     """1 in holes and right beside them."""
-    reach = drawing.holes.shape[-1] // _BAND // 2 * 2 + 1
+    reach = _reach(drawing.holes.shape[-1])
     return F.max_pool2d(drawing.holes.detach(), reach, 1, reach // 2)
 
 

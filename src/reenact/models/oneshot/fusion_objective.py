@@ -35,8 +35,8 @@ from reenact.models.oneshot.model import GAZE
 from reenact.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
 from reenact.nn.checkpoint import Checkpoint
 
-_BEGINS, _BEYOND, _SQUEEZED = 0.4, 0.3, 0.25
-"""Ranges of `with_hidden_cheek`."""
+_HIDDEN_CHEEK = {"begins": (0.5, 0.9), "beyond": (0.0, 0.3), "squeezed": (0.05, 0.3)}
+"""Between what the arguments of `with_hidden_cheek` are drawn."""
 _MOST_STRANGE = 0.7
 """Largest share of another person in a mixture."""
 _AROUND = 5
@@ -184,14 +184,10 @@ class FusionObjective(Objective[PairBatch]):
         for number, photo in enumerate(batch.targets[:, 0]):
             mesh_px = batch.target_mesh[number, 0].cpu().numpy()
             if hidden and float(torch.rand(())) < hidden:
-                side, begins, beyond, squeezed = torch.rand(4).tolist()
-                mesh_px = with_hidden_cheek(
-                    mesh_px,
-                    left=side < 0.5,
-                    begins=0.5 + _BEGINS * begins,
-                    beyond=_BEYOND * beyond,
-                    squeezed=0.05 + _SQUEEZED * squeezed,
-                )
+                side, *shares = torch.rand(1 + len(_HIDDEN_CHEEK)).tolist()
+                drawn = zip(_HIDDEN_CHEEK.items(), shares, strict=True)
+                how = {name: low + share * (high - low) for (name, (low, high)), share in drawn}
+                mesh_px = with_hidden_cheek(mesh_px, left=side < 0.5, **how)
             prepared = warped_photo(photo, mesh_px, batch.target_maps[MapKind.PARSING][number, 0, GAZE])
             wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
             warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
