@@ -12,6 +12,7 @@ from reenact.models.oneshot import OneShotConfig
 
 SMALL = {
     "hybrid": HybridConfig(resolution=64, base_width=8, attention=True, attention_width=8),
+    "hybrid-mouth": HybridConfig(resolution=64, base_width=8, mouth=32),
     "marionette": MarioNETteConfig(
         resolution=64, base_width=8, max_width=16, levels=2, wide=False, blender_blocks=2, flow_scale=0.1
     ),

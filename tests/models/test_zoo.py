@@ -22,7 +22,7 @@ STANDARD_SIZE = 256
 
 # The contract does not ask how well a network was trained: small ones with fresh weights do.
 SMALL = {
-    "hybrid": HybridConfig(resolution=64, base_width=8, attention_width=8),
+    "hybrid": HybridConfig(resolution=64, base_width=8, attention_width=8, mouth=32),
     "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
     "oneshot": OneShotConfig(base_width=4, max_width=8, fusion_width=4),
 }

@@ -15,8 +15,9 @@ from reenact.export.adapter import ENCODE, SYNTHESIZE, Adapter, ExportedCode
 from reenact.export.graph import PHOTOS, SIDE, Graph
 from reenact.export.simplify import Ask, Offer, simplified
 from reenact.geometry.mesh_flow import FLAGS, MeshFlow
-from reenact.models.contract import check_targets
+from reenact.models.contract import check_targets, mesh_beside
 from reenact.models.hybrid import Hybrid, HybridCode, HybridConfig, HybridGenerator
+from reenact.models.hybrid.mouth import mouth_crop, mouth_layers, mouth_place, own_mouth
 
 _RASTER = MapKind.IRIS_RASTER
 _EXACT = ("warp_encoder", "up2", "flow8", "heads")
@@ -32,10 +33,21 @@ class _Encode(nn.Module):
         self.photo_encoder = generator.photo_encoder
         attention = generator.trunk.attention
         self.offer = Offer(attention) if attention is not None else None
+        self.mouth = generator.mouth
 
-    def forward(self, small: Float[Tensor, "1 k 3 h w"], rasters: Float[Tensor, "1 k 3 h w"]) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        small: Float[Tensor, "1 k 3 h w"],
+        rasters: Float[Tensor, "1 k 3 h w"],
+        own_mouth: Float[Tensor, "1 6 n n"] | None = None,
+    ) -> tuple[Tensor, ...]:
         fine, coarse = self.photo_encoder(small[0], rasters[0])
-        return (fine[None],) if self.offer is None else (fine[None], self.offer(coarse))
+        encoded = [fine[None]]
+        if self.offer is not None:
+            encoded.append(self.offer(coarse))
+        if self.mouth is not None and own_mouth is not None:
+            encoded.append(self.mouth.encode(*own_mouth.split(3, dim=1)))
+        return tuple(encoded)
 
 
 class _Synthesize(nn.Module):
@@ -59,8 +71,10 @@ class _Synthesize(nn.Module):
         small: Float[Tensor, "1 k 3 h w"],
         rasters: Float[Tensor, "1 k 3 h w"],
         fine: Float[Tensor, "1 k _ _ _"],
-        offer: Float[Tensor, "1 k 1 _ _"] | None = None,
+        *more: Tensor,
     ) -> Float[Tensor, "1 3 s s"]:
+        """After `fine` comes what attention is offered, and what the mouth's network reads, if there are such."""
+        offer, mouth = (more[0], more[1:]) if self.generator.config.attention else (None, more)
         # The photos' own size comes afterwards, and landmarks serve `place` alone.
         code = HybridCode(small, small.new_zeros(1, small.shape[1], MESH_POINTS, 3), small, rasters, fine, offer)
         drawn = self.generator.draw(code, raster, MeshFlow(flow, flags))
@@ -74,7 +88,12 @@ class _Synthesize(nn.Module):
         total, weights, hole = _enlarged(coarse, photos).split([2, 1, 1], 1)
         warped, hole = (_warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
         warped = warped + hole * (self.generator.dark - warped)
-        return (paint + mask * (1 - hole) * (warped - paint)).clamp(-1, 1)
+        image = paint + mask * (1 - hole) * (warped - paint)
+        if self.generator.mouth is not None:
+            own, layer, mouth_raster, place = mouth
+            pictures = torch.cat([image, warped, hole], 1)
+            image = self.generator.mouth.refined(pictures, layer, mouth_raster, place, own)
+        return image.clamp(-1, 1)
 
 
 def _enlarged(maps: Tensor, photos: Tensor) -> Tensor:
@@ -108,12 +127,10 @@ class HybridAdapter(Adapter[Hybrid]):
         """See `Adapter.graphs`."""
         generator = simplified(model.generator)
         size = self.resolution
-        encode = Graph(
-            _Encode(generator),
-            {"small": torch.rand(1, 2, 3, size, size), "rasters": torch.rand(1, 2, 3, size, size)},
-            ("fine", "offer")[: 1 + self.config.attention],
-            {"small": {1: PHOTOS}, "rasters": {1: PHOTOS}},
-        )
+        photos = {"small": torch.rand(1, 2, 3, size, size), "rasters": torch.rand(1, 2, 3, size, size)}
+        mouth = {"own_mouth": torch.rand(1, 6, self.config.mouth, self.config.mouth)} if self.config.mouth else {}
+        outputs = ("fine", *["offer"] * self.config.attention, *["mouth"] * bool(mouth))
+        encode = Graph(_Encode(generator), photos | mouth, outputs, {name: {1: PHOTOS} for name in photos})
         with torch.no_grad():
             encoded = encode.module(*encode.inputs.values())
         side, places = size + 32, encoded[0].shape[-1] * 2
@@ -122,30 +139,54 @@ class HybridAdapter(Adapter[Hybrid]):
             "flow": torch.zeros(2, 2, places, places),
             "flags": torch.zeros(2, len(FLAGS), places, places),
             "photos": torch.rand(1, 2, 3, side, side),
-            **encode.inputs,
+            **photos,
             **dict(zip(encode.outputs, encoded, strict=True)),
         }
-        free: dict[str, dict[int, str]] = {name: {1: PHOTOS} for name in inputs}
+        free: dict[str, dict[int, str]] = {name: {1: PHOTOS} for name in inputs if name != "mouth"}
+        if mouth:
+            inputs |= {
+                "mouth_layer": torch.rand(1, 4, self.config.mouth, self.config.mouth),
+                "mouth_raster": torch.rand(1, 3, self.config.mouth, self.config.mouth),
+                "mouth_place": torch.tensor([[0.0, 0.3, 0.4, 0.1]]),
+            }
         free |= {"raster": {}, "flow": {0: PHOTOS}, "flags": {0: PHOTOS}, "photos": {1: PHOTOS, 3: SIDE, 4: SIDE}}
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, _EXACT)}
 
     def photos(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `Adapter.photos`."""
         check_targets(targets)
-        return {"small": self._small(targets.images)[None], "rasters": self._small(targets.maps[_RASTER])[None]}
+        images, rasters = targets.images, targets.maps[_RASTER]
+        given = {"small": self._small(images)[None], "rasters": self._small(rasters)[None]}
+        if self.config.mouth:
+            own = own_mouth(images, rasters, mesh_beside(targets.mesh_px, images), self.config.mouth)
+            given["own_mouth"] = torch.cat([own.photo, own.raster])[None]
+        return given
 
     def person(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
         """See `Adapter.person`."""
-        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))[None]
+        mesh = torch.from_numpy(np.asarray(targets.mesh_px, np.float32))
         photos, side = targets.images[None], targets.images.shape[-1]
-        place = HybridCode(photos, mesh, given["small"], given["rasters"], encoded["fine"], None)
-        return ExportedCode({"photos": photos, **given, **encoded}, place, side)
+        mouths = ()
+        if self.config.mouth:
+            mouths = (own_mouth(targets.images, targets.maps[_RASTER], mesh, self.config.mouth),)
+        place = HybridCode(photos, mesh[None], given["small"], given["rasters"], encoded["fine"], None, mouths)
+        kept = {name: one for name, one in given.items() if name != "own_mouth"}
+        return ExportedCode({"photos": photos, **kept, **encoded}, place, side)
 
     def frame(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """See `Adapter.frame`."""
         mesh = torch.from_numpy(np.asarray(driver.mesh_px, np.float32))
         found = self._geometry.place(code.geometry, mesh, torch.device("cpu"))
-        return {"raster": self._small(driver.maps[_RASTER]), "flow": found.flow_ndc, "flags": found.flags}
+        raster = driver.maps[_RASTER]
+        inputs = {"raster": self._small(raster), "flow": found.flow_ndc, "flags": found.flags}
+        if self.config.mouth:
+            where = mouth_place(mesh, code.side)
+            inputs |= {
+                "mouth_layer": mouth_layers(code.geometry.own_mouths, mesh, code.side, self.config.mouth),
+                "mouth_raster": mouth_crop(raster, where, self.config.mouth),
+                "mouth_place": where,
+            }
+        return inputs
 
     def _small(self, pictures: Tensor) -> Tensor:
         if pictures.shape[-1] == self.resolution:

@@ -8,6 +8,7 @@ from reenact.training import RunConfig
 
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "hybrid": hybrid.full,
+    "hybrid-mouth": hybrid.mouth,
     "hybrid-256": hybrid.full_256,
     "hybrid-no-mesh": hybrid.no_mesh,
     "hybrid-attention": hybrid.attention,

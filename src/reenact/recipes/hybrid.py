@@ -1,9 +1,11 @@
 """The project's own model: a mesh flow where geometry knows, a network where it does not; and its ablations.
 
     reenact train hybrid --data pack --out runs/hybrid
+    reenact train hybrid-mouth --data pack --out runs/hybrid-mouth
     reenact train hybrid-256 --data pack --out runs/hybrid-256
 
-The second goes on from what the first wrote into `runs/`; another place is named with `--set objective.init`.
+The others go on from what the first wrote into `runs/`; another place is named with `--set objective.hybrid` and
+`objective.init`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 from reenact.data.augment import PairAugmentation
 from reenact.data.pairs import PairKind
 from reenact.losses import RandomVgg
-from reenact.models.hybrid import HybridConfig, HybridObjectiveConfig
+from reenact.models.hybrid import HybridConfig, HybridObjectiveConfig, MouthObjectiveConfig
 from reenact.training import Optimizers, PairData, RunConfig
 
 _VGG = RandomVgg(width=0.125)
@@ -46,6 +48,29 @@ def full_256() -> RunConfig:
             "steps": 5_400,
             "ema_halflife_ksamples": 1.0,
         }
+    )
+
+
+def mouth() -> RunConfig:
+    """A network for the mouth of the trained hybrid: teeth need more pixels than a face of 128 has for them."""
+    return RunConfig(
+        recipe="hybrid-mouth",
+        objective=MouthObjectiveConfig(hybrid=Path("runs") / "hybrid" / "model", features=_VGG),
+        data=PairData(
+            size=256,
+            targets=2,
+            mix={PairKind.CLIP: 0.8, PairKind.WARP_BACK: 0.2},
+            opening=0.8,
+            warp_back_face_only=True,
+            augment=PairAugmentation.photos(),
+        ),
+        optimizers=Optimizers(
+            generator_lr=1e-3, discriminator_lr=1e-3, betas=(0.5, 0.99), clip_norm=5, final_factor=0.1
+        ),
+        steps=10_000,
+        batch_size=8,
+        precision="bf16",
+        ema_halflife_ksamples=2,
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reenact.core import ReenactError
 from reenact.data.augment import PairAugmentation
 from reenact.data.pairs import PairKind
-from reenact.models.hybrid import HybridObjectiveConfig
+from reenact.models.hybrid import HybridObjectiveConfig, MouthObjectiveConfig
 from reenact.models.marionette import MarioNETteObjectiveConfig
 from reenact.models.oneshot import (
     FusionObjectiveConfig,
@@ -24,6 +24,7 @@ from reenact.retarget.transformer import LandmarkTransformerObjectiveConfig
 
 ObjectiveConfig = Annotated[
     HybridObjectiveConfig
+    | MouthObjectiveConfig
     | MarioNETteObjectiveConfig
     | LandmarkTransformerObjectiveConfig
     | OneShotObjectiveConfig

@@ -8,7 +8,7 @@ from reenact.data import ShardReader
 from reenact.data.frame_stream import clip_landmarks
 from reenact.losses import Objective
 from reenact.maps import boundary_maps
-from reenact.models.hybrid import HybridObjective, HybridObjectiveConfig
+from reenact.models.hybrid import HybridObjective, HybridObjectiveConfig, MouthObjective, MouthObjectiveConfig
 from reenact.models.marionette import MarioNETteObjective, MarioNETteObjectiveConfig
 from reenact.models.oneshot import (
     FEATURE_READERS,
@@ -38,6 +38,8 @@ def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: in
     """
     if isinstance(config, HybridObjectiveConfig):
         return HybridObjective(config, FEATURE_READERS)
+    if isinstance(config, MouthObjectiveConfig):
+        return MouthObjective(config, FEATURE_READERS)
     if isinstance(config, MarioNETteObjectiveConfig):
         return MarioNETteObjective(config, identities, FEATURE_READERS)
     if isinstance(config, LandmarkTransformerObjectiveConfig):

@@ -4,6 +4,7 @@ from reenact.models.hybrid.attention import PhotoUse, photo_use
 from reenact.models.hybrid.config import HybridConfig
 from reenact.models.hybrid.discriminator import PartsDiscriminator
 from reenact.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator
+from reenact.models.hybrid.mouth_objective import MouthObjective, MouthObjectiveConfig
 from reenact.models.hybrid.objective import HybridObjective, HybridObjectiveConfig
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "HybridGenerator",
     "HybridObjective",
     "HybridObjectiveConfig",
+    "MouthObjective",
+    "MouthObjectiveConfig",
     "PartsDiscriminator",
     "PhotoUse",
     "photo_use",

@@ -11,7 +11,7 @@ from reenact.geometry.mesh_flow import FLAGS
 from reenact.models.hybrid.config import HybridConfig
 from reenact.nn import ImageAttentionBlock, conv3x3, warp
 
-_SLOPE = 0.1
+SLOPE = 0.1
 _GROUP = 8
 """Channels that are normalized together."""
 
@@ -56,7 +56,7 @@ def zero_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 def activated(channels: int) -> nn.Sequential:
     """Group normalization, LeakyReLU: what stands before a convolution."""
-    return nn.Sequential(nn.GroupNorm(channels // _GROUP, channels), nn.LeakyReLU(_SLOPE))
+    return nn.Sequential(nn.GroupNorm(channels // _GROUP, channels), nn.LeakyReLU(SLOPE))
 
 
 class Block(nn.Module):

@@ -28,6 +28,8 @@ class HybridConfig(BaseModel):
     """The driver's features ask those of all places of all photos; measured, it earns nothing."""
     soft_paint: bool = False
     """But for holes and what is right beside them, painting has no more detail than one colour a cell."""
+    mouth: int = Field(default=0, ge=0, multiple_of=32)
+    """Side of an upright crop of the mouth, pixels, in which a second network draws once more; 0: there is none."""
     fusion: bool = True
     """A mask keeps the warped photo where it is right; without, every pixel is painted."""
 

@@ -18,6 +18,7 @@ _WRITERS = ("trunk.heads.out.1.weight", "trunk.heads.out.1.bias")
 _FLOW = 2
 """Channels of the flow, one a cell, before those that are laid out in cells."""
 _NEW = "trunk.heads.detail."
+_MOUTH = "mouth."
 
 
 def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -31,8 +32,7 @@ def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str,
     Raises:
         CheckpointError: the checkpoint's config is neither.
     """
-    trained = {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
-    theirs = HybridConfig(**checkpoint.config)
+    theirs, trained = without_mouth(checkpoint)
     if theirs == config:
         return trained
     if theirs.model_copy(update={"resolution": 2 * theirs.resolution, "cell": 2 * theirs.cell}) != config:
@@ -41,6 +41,13 @@ def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str,
             "it may differ in that its resolution and cell are half as large, and in nothing else"
         )
     return grown(trained, config) | {name: tensor for name, tensor in fresh.items() if name.startswith(_NEW)}
+
+
+def without_mouth(checkpoint: Checkpoint) -> tuple[HybridConfig, dict[str, Tensor]]:
+    """A trained generator's config and weights, less those of the mouth's network, which is trained on its own."""
+    config = HybridConfig(**checkpoint.config).model_copy(update={"mouth": 0})
+    weights = {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
+    return config, {name: tensor for name, tensor in weights.items() if not name.startswith(_MOUTH)}
 
 
 def grown(trained: Mapping[str, Tensor], config: HybridConfig) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -17,6 +17,7 @@ from reenact.geometry.photo_weights import photo_weights
 from reenact.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
 from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
 from reenact.models.hybrid.config import HybridConfig
+from reenact.models.hybrid.mouth import MouthRefiner, OwnMouth, mouth_crop, mouth_layers, mouth_place, own_mouth
 
 RASTER = MapKind.IRIS_RASTER
 _DARK = (-0.55, -0.75, -0.75)
@@ -35,6 +36,7 @@ class HybridCode(TargetCode):
         mesh_px: their landmarks, in their pixels.
         small, rasters: photos and rasters at the network's resolution.
         fine, coarse: their features at half of `HybridConfig.places` and, for attention, a quarter.
+        own_mouths, mouth: of each person, and features of that; none where no mouth is drawn once more.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
@@ -43,6 +45,8 @@ class HybridCode(TargetCode):
     rasters: Float[Tensor, "b k 3 h w"]
     fine: Float[Tensor, "b k _ _ _"]
     coarse: Float[Tensor, "b k _ _ _"] | None
+    own_mouths: tuple[OwnMouth, ...] = ()
+    mouth: Float[Tensor, "b _ _ _"] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,11 @@ class Drawing:
     weights: Float[Tensor, "b k _ _"]
     mesh_warped: Float[Tensor, "b 3 h w"]
 
+    @property
+    def pictures(self) -> Float[Tensor, "b 7 s s"]:
+        """What the mouth's network reads: image, warped photo, holes."""
+        return torch.cat([self.image, self.warped, self.holes], dim=1)
+
 
 class HybridGenerator(nn.Module):
     """`mask * W + (1 - mask) * paint`, W the photo moved by the mesh flow and a learned one.
@@ -92,6 +101,7 @@ class HybridGenerator(nn.Module):
         self.photo_encoder = PhotoEncoder(config)
         self.warp_encoder = WarpEncoder(config)
         self.trunk = Trunk(config)
+        self.mouth = MouthRefiner(config.mouth) if config.mouth else None
         self.register_buffer("dark", torch.tensor(_DARK)[:, None, None], persistent=False)
 
     def forward(
@@ -120,16 +130,26 @@ class HybridGenerator(nn.Module):
     ) -> HybridCode:
         """All that depends on the photos alone."""
         axes, size = targets.shape[:2], self.config.resolution
+        mouths, mouth = (), None
+        if self.mouth is not None:
+            mouths = tuple(own_mouth(*one, self.mouth.side) for one in zip(targets, rasters, mesh_px, strict=True))
+            mouth = self.mouth.encode(torch.stack([m.photo for m in mouths]), torch.stack([m.raster for m in mouths]))
         small = resized(targets.flatten(0, 1), size)
         rasters = resized(rasters.flatten(0, 1), size)
         fine, coarse = self.photo_encoder(small, rasters)
         small, rasters, fine = (part.unflatten(0, axes) for part in (small, rasters, fine))
         coarse = coarse.unflatten(0, axes) if coarse is not None else None
-        return HybridCode(targets, mesh_px, small, rasters, fine, coarse)
+        return HybridCode(targets, mesh_px, small, rasters, fine, coarse, mouths, mouth)
 
     def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
-        """Draw: `place`, then `draw`. The code of one person serves any number of frames."""
-        return self.draw(code, raster_x, self.place(code, mesh_x, raster_x.device))
+        """Draw: `place`, then `draw`, then the mouth once more. The code of one person serves any number of frames."""
+        drawing = self.draw(code, raster_x, self.place(code, mesh_x, raster_x.device))
+        if self.mouth is None or code.mouth is None:
+            return drawing
+        place = mouth_place(mesh_x, code.photos.shape[-1]).to(raster_x.device)
+        layer = mouth_layers(code.own_mouths, mesh_x, code.photos.shape[-1], self.mouth.side).to(drawing.image)
+        raster = mouth_crop(raster_x, place, self.mouth.side)
+        return replace(drawing, image=self.mouth.refined(drawing.pictures, layer, raster, place, code.mouth))
 
     def place(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
         """The mesh flows of the K photos for each of B frames: B x K of them, photos of a frame beside each other."""

@@ -97,6 +97,8 @@ class HybridObjectiveConfig(BaseModel):
             raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
         if not (self.pixel or self.perceptual):
             raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+        if self.model.mouth:
+            raise ValueError("the mouth's network is trained on its own, with kind hybrid-mouth: leave model.mouth 0")
         if self.detail_only and (self.init is None or self.model.cell == 2):
             raise ValueError("detail_only needs init, which all else comes from, and model.cell = 4, which has detail")
         return self
@@ -146,12 +148,12 @@ class HybridObjective(Objective[PairBatch]):
         """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
         # Of K photos the first one, two, ... or all, so that it learns to do with fewer; of four, one every other time.
         most = batch.targets.shape[1]
-        drawing = _draw(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
+        drawing = drawn_pair(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
         image = truth_outside(drawing.image, batch.truth, batch.mask)
         weights = batch.mask * self.place_weights(batch)
         parts = {
-            "pixel": _charbonnier(image, batch.truth, weights),
-            "paint": _charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
+            "pixel": charbonnier(image, batch.truth, weights),
+            "paint": charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
             "mask": self._mask_loss(drawing, batch),
             "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
         }
@@ -161,7 +163,7 @@ class HybridObjective(Objective[PairBatch]):
             later = batch.follows.nonzero()[:, 0]
             later = later[later > 0]
             changes = (image[later] - image[later - 1], batch.truth[later] - batch.truth[later - 1])
-            parts["temporal"] = _charbonnier(*changes, weights[later])
+            parts["temporal"] = charbonnier(*changes, weights[later])
         for network in self._features:
             network.to(image.device)
             looked_at = weights
@@ -223,7 +225,7 @@ class HybridObjective(Objective[PairBatch]):
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
         """A row a pair: the K photos, their mesh warp, the mask, the painting, the result, the true picture."""
-        drawing, size = _draw(generator, batch), batch.truth.shape[-1]
+        drawing, size = drawn_pair(generator, batch), batch.truth.shape[-1]
         warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
         mask = (2 * drawing.mask - 1).expand(-1, 3, -1, -1)
         row = [*batch.targets.unbind(dim=1), warped, mask, drawing.paint, drawing.image, batch.truth]
@@ -235,7 +237,7 @@ class HybridObjective(Objective[PairBatch]):
 
         The same of the plain mesh warp (`warp_psnr`, ...), and what sort of mask there is (`mask_mean`).
         """
-        drawing, size = _draw(generator, batch), batch.truth.shape[-1]
+        drawing, size = drawn_pair(generator, batch), batch.truth.shape[-1]
         places = {
             "psnr": batch.mask,
             "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
@@ -250,8 +252,13 @@ class HybridObjective(Objective[PairBatch]):
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `Hybrid` loads."""
-        tensors = {f"generator.{name}": tensor for name, tensor in generator.state_dict().items()}
-        return Checkpoint(kind=Hybrid.name, config=self.config.model.model_dump(mode="json"), tensors=tensors)
+        return hybrid_checkpoint(self.config.model, generator.state_dict())
+
+
+def hybrid_checkpoint(config: HybridConfig, weights: Mapping[str, Tensor]) -> Checkpoint:
+    """What `Hybrid` loads, from a generator's config and weights."""
+    tensors = {f"generator.{name}": tensor for name, tensor in weights.items()}
+    return Checkpoint(kind=Hybrid.name, config=config.model_dump(mode="json"), tensors=tensors)
 
 
 def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: int) -> Float[Tensor, "b 1 s s"]:
@@ -284,13 +291,13 @@ def opening_parts(batch: PairBatch) -> Bool[Tensor, " b3"]:
     return more.flatten() if more.any() else torch.ones_like(more).flatten()
 
 
-def _draw(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:
-    """The drivers' frames, from the first `photos` targets of each; None: from all."""
+def drawn_pair(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:
+    """The drivers' frames as a `HybridGenerator` makes them, from the first `photos` of each pair; None: from all."""
     of_targets = (batch.targets, batch.target_maps[RASTER], batch.target_mesh)
     return generator(batch.driver_maps[RASTER], batch.driver_mesh, *(part[:, :photos] for part in of_targets))
 
 
-def _charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+def charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
     """Weighted mean of `sqrt(d^2 + 0.1^2) - 0.1` in each picture, and the mean of that."""
     distance = ((ours.float() - theirs).square() + _SLIGHT**2).sqrt() - _SLIGHT
     whole = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)

@@ -19,7 +19,7 @@ from reenact.models.contract import Needs, ReenactmentModel, check_targets
 from reenact.models.warp.config import WarpConfig
 from reenact.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
 from reenact.models.warp.layers import smoothstep
-from reenact.models.warp.mouth import MouthInside, draw_mouth, mouth_inside
+from reenact.models.warp.mouth import MouthInside, best_inside, draw_mouth, mouth_inside
 
 _LEAST_WEIGHT = 0.02
 
@@ -73,16 +73,14 @@ class Warp(ReenactmentModel):
     def encode_target(self, targets: TargetSet) -> WarpCode:
         """Take the photos apart; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
-        pictures = [_to_uint8(image) for image in targets.images]
+        pictures = [to_uint8(image) for image in targets.images]
         matched = [pictures[0]] + [
             _colour_matched(picture, mesh, pictures[0], targets.mesh_px[0])
             for picture, mesh in zip(pictures[1:], targets.mesh_px[1:], strict=True)
         ]
         photos = tuple(_take_apart(p, mesh) for p, mesh in zip(matched, targets.mesh_px, strict=True))
-        mouth = photos[0].mouth
-        if not mouth.shows:
-            mouth = max((p.mouth for p in photos), key=lambda m: (m.shows, m.frame.opening))
-        return WarpCode(photos, mouth)
+        mouths = [photo.mouth for photo in photos]
+        return WarpCode(photos, mouths[best_inside(mouths)])
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames one by one; see `ReenactmentModel.synthesize`."""
@@ -122,7 +120,7 @@ class Warp(ReenactmentModel):
         picture = draw_sheet(photo.picture, photo.sheet, mesh, map_size=self.config.map_size)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)
-        draw_mouth(picture, mouth, mesh, lips_meet=0.0 if photo.mouth.shows else photo.mouth.frame.opening)
+        draw_mouth(picture, mouth, mesh, lips_meet=photo.mouth.lips_meet)
         return picture
 
 
@@ -136,7 +134,8 @@ def _take_apart(picture: UInt8[np.ndarray, "s s 3"], mesh: Float[np.ndarray, "47
     )
 
 
-def _to_uint8(image_m1p1: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def to_uint8(image_m1p1: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture in [-1, 1] as OpenCV reads it."""
     pixels = image_m1p1.detach().cpu().float().add(1).mul(127.5).round().clamp(0, 255)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy())
 

@@ -11,6 +11,7 @@ Lengths here are in units of the inter-ocular distance ("eye distances") unless 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -127,6 +128,11 @@ class MouthInside:
     light: Float[np.ndarray, "3"]
     shows: bool
 
+    @property
+    def lips_meet(self) -> float:
+        """Opening at which the lips still touch in a warp of the photo; see `mouth_layer`."""
+        return 0.0 if self.shows else self.frame.opening
+
 
 def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> MouthInside:
     """Make the picture of one photo's mouth."""
@@ -198,18 +204,32 @@ def draw_mouth(
 
     Args:
         picture: already showing the lips.
+        inside, mesh_px, lips_meet: as for `mouth_layer`.
+    """
+    found = mouth_layer(inside, mesh_px, len(picture), lips_meet=lips_meet)
+    if found is not None:
+        blend(picture, *found)
+
+
+def mouth_layer(
+    inside: MouthInside, mesh_px: Float[np.ndarray, "478 3"], side: int, *, lips_meet: float
+) -> tuple[Region, Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]] | None:
+    """What shows through the opening that `mesh_px` asks for: where, its colours, and how much it covers.
+
+    Args:
         inside: what to show.
         mesh_px: the landmarks wanted.
+        side: of the picture, pixels.
         lips_meet: opening (eye distances) at which the lips in the picture still touch; 0 for a photo that shows
             its mouth's inside. The landmark model gives closed lips a sliver of an opening.
     """
     ring = mesh_px[list(INNER_LIPS), :2].astype(np.float64)
-    region = region_around(ring, 2, len(picture))
+    region = region_around(ring, 2, side)
     if region is None:
-        return
+        return None
     opening = soft_polygon(ring, region)
     if opening.max() == 0:
-        return
+        return None
     frame, photo = mouth_frame(mesh_px), inside.frame
     local = frame.local(region.grid()).astype(np.float32)
     across = local[..., 0]
@@ -239,8 +259,14 @@ def draw_mouth(
     opening = opening * smoothstep(depth_px, 0, _RIM * frame.unit_px)
     if lips_meet > 0:
         opening = opening * smoothstep(gap, lips_meet, lips_meet + 0.012)
-    layer = _with_tongue(layer, across, lower - local[..., 1], gap, photo_gap, inside.light)
-    blend(picture, region, layer, opening)
+    return region, _with_tongue(layer, across, lower - local[..., 1], gap, photo_gap, inside.light), opening
+
+
+def best_inside(insides: Sequence[MouthInside]) -> int:
+    """Which of a person's photos shows best what is behind the lips: the first, unless it shows nothing."""
+    if insides[0].shows:
+        return 0
+    return max(range(len(insides)), key=lambda k: (insides[k].shows, insides[k].frame.opening))
 
 
 def _with_tongue(

@@ -1,0 +1,361 @@
+"""The mouth that the hybrid draws once more: where it lies, what fills it before training, and how it is trained."""
+
+import copy
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+
+from reenact.core import DriverFrame, MapKind, PairBatch, TargetSet
+from reenact.geometry import mean_face
+from reenact.geometry.contours import INNER_LIPS, OUTER_LIPS
+from reenact.losses import RandomVgg, feature_matching, hinge_generator, perceptual_loss
+from reenact.maps import draw_maps
+from reenact.models.hybrid import (
+    Hybrid,
+    HybridConfig,
+    HybridGenerator,
+    HybridObjective,
+    HybridObjectiveConfig,
+    MouthObjective,
+    MouthObjectiveConfig,
+)
+from reenact.models.hybrid.mouth import mouth_crop, mouth_layers, mouth_pasted, mouth_place, own_mouth
+from reenact.models.hybrid.objective import hybrid_checkpoint
+from reenact.models.warp.model import to_uint8
+from reenact.models.warp.mouth import draw_mouth, mouth_inside
+from reenact.models.zoo import model_of
+from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
+
+SIZE, SIDE = 128, 32
+RASTER = MapKind.IRIS_RASTER
+VGG = RandomVgg(width=1 / 16)
+CORNERS = [61, 291]
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def smooth(count, seed=0, size=SIZE):
+    return F.interpolate(noise(count, 3, 8, 8, seed=seed), (size, size), mode="bicubic").clamp(-1, 1)
+
+
+def faces(count, *, lips=0.0, roll_deg=0.0, seed=0):
+    """Mean faces, jaws dropped by `lips` eye distances."""
+    points = torch.tensor(mean_face().points.copy()).float()
+    below = points[:, 1] > points[[13, 14], 1].mean()
+    points[:, 1] += lips * below * (1.3 - points[:, 0].abs() / 0.4).clamp(0, 1)
+    points = points + 0.01 * noise(count, 1, 3, seed=seed)
+    turn = np.radians(roll_deg)
+    across, down = points[..., 0], points[..., 1]
+    points = torch.stack(
+        [np.cos(turn) * across - np.sin(turn) * down, np.sin(turn) * across + np.cos(turn) * down, points[..., 2]], -1
+    )
+    return (points * (0.3 * SIZE) + torch.tensor([SIZE / 2, SIZE / 2, 0.0])).float()
+
+
+def pairs(count=2, k=2, seed=0):
+    driver, photos = faces(count, lips=0.3, seed=seed), faces(count * k, seed=seed + 1)
+    return PairBatch(
+        targets=smooth(count * k, seed + 2).unflatten(0, (count, k)),
+        target_mesh=photos.unflatten(0, (count, k)),
+        target_maps={RASTER: draw_maps((RASTER,), photos, SIZE)[RASTER].unflatten(0, (count, k))},
+        truth=smooth(count, seed + 3),
+        driver_mesh=driver,
+        driver_maps=draw_maps((RASTER,), driver, SIZE),
+        mask=torch.ones(count, 1, SIZE, SIZE),
+        identity=torch.arange(count),
+    )
+
+
+def stir(module, seed=1):
+    """As if it had learned something: heads that are not zero."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.05 * torch.randn(p.shape, generator=source))
+    return module
+
+
+def generator(*, mouth=SIDE):
+    torch.manual_seed(0)
+    return stir(HybridGenerator(HybridConfig(resolution=64, base_width=8, mouth=mouth))).eval()
+
+
+def drawn(network, batch, people=slice(None)):
+    given = batch.targets[people], batch.target_maps[RASTER][people], batch.target_mesh[people]
+    return network(batch.driver_maps[RASTER], batch.driver_mesh, *given)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A hybrid without a mouth's network, and its folder."""
+    hybrid = generator(mouth=0)
+    write_checkpoint(tmp_path / "hybrid", hybrid_checkpoint(hybrid.config, hybrid.state_dict()))
+    return hybrid, tmp_path / "hybrid"
+
+
+def objective(folder, **changes):
+    torch.manual_seed(0)
+    return MouthObjective(MouthObjectiveConfig(**({"hybrid": folder, "side": SIDE, "features": VGG} | changes))).train()
+
+
+# Where it lies.
+
+
+@pytest.mark.parametrize("roll_deg", [0, 25, -70])
+@pytest.mark.parametrize("lips", [0.0, 0.9])
+def test_crop_holds_the_lips_with_their_corners_level(lips, roll_deg):
+    mesh = faces(1, lips=lips, roll_deg=roll_deg)
+    x, y, right, down = mouth_place(mesh, SIZE)[0]
+    # In the crop's own axes, from the definition: an orthogonal matrix and a scale.
+    axes = torch.stack([torch.stack([right, down]), torch.stack([-down, right])])
+    lips_ndc = (mesh[0, list(OUTER_LIPS), :2] + 0.5) * (2 / SIZE) - 1 - torch.stack([x, y])
+    places = lips_ndc @ torch.linalg.inv(axes)
+    assert places.abs().amax() == pytest.approx(1 / 1.3, abs=1e-3)
+    assert (places.amin(0) + places.amax(0)).abs().max() < 1e-3
+    corners = places[[OUTER_LIPS.index(number) for number in CORNERS]]
+    assert corners[0, 1] == pytest.approx(float(corners[1, 1]), abs=1e-3)
+    assert corners[0, 0] < corners[1, 0]
+
+
+def test_crop_is_what_opencv_cuts():
+    mesh, picture = faces(1, lips=0.3, roll_deg=20), smooth(1)
+    place = mouth_place(mesh, SIZE)
+    x, y, right, down = ((place[0] * SIZE / 2).numpy()).astype(np.float64)
+    centre = np.array([x, y]) + SIZE / 2 - 0.5
+    across, below = np.array([right, down]) * 2 / SIDE, np.array([-down, right]) * 2 / SIDE
+    start = centre - (across + below) * (SIDE - 1) / 2
+    matrix = np.column_stack([across, below, start])
+    wanted = cv2.warpAffine(
+        picture[0].permute(1, 2, 0).numpy(),
+        matrix,
+        (SIDE, SIDE),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    found = mouth_crop(picture, place, SIDE)[0].permute(1, 2, 0).numpy()
+    # OpenCV rounds places to a 32nd of a pixel.
+    assert np.abs(found - wanted).max() < 0.02
+
+
+def test_pasted_is_the_way_back():
+    mesh, picture = faces(2, lips=0.3, roll_deg=-30), smooth(2)
+    place = mouth_place(mesh, SIZE)
+    again = mouth_pasted(mouth_crop(picture, place, 128), place, SIZE)
+    covered = mouth_pasted(torch.ones(2, 1, 128, 128), place, SIZE)
+    inside = (covered > 0.999).expand_as(again)
+    assert (again - picture)[inside].abs().max() < 0.02
+    assert (again[(covered == 0).expand_as(again)] == 0).all()
+    lips = mesh[0, list(OUTER_LIPS), :2].round().long()
+    assert covered[0, 0, lips[:, 1], lips[:, 0]].min() > 0.999
+    assert 0.02 < (covered > 0).float().mean() < 0.25
+
+
+def test_classical_mouth_is_that_of_the_warp():
+    photo, mesh, wanted = smooth(1)[0], faces(1)[0], faces(1, lips=0.5)
+    person = own_mouth(photo[None], draw_maps((RASTER,), mesh[None], SIZE)[RASTER], mesh[None], SIDE)
+    layer = mouth_layers([person], wanted, SIZE, 128)
+    place = mouth_place(wanted, SIZE)
+    base = mouth_crop(photo[None], place, 128)
+    ours = base + layer[:, 3:] * (layer[:, :3] - base)
+    picture = to_uint8(photo).copy()
+    inside = mouth_inside(to_uint8(photo), mesh.numpy())
+    draw_mouth(picture, inside, wanted[0].numpy(), lips_meet=inside.lips_meet)
+    theirs = mouth_crop(torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1, place, 128)
+    # Drawn larger, its edges are sharper.
+    assert (ours - theirs).abs().mean() < 0.02
+    assert (base - theirs).abs().mean() > 0.05
+
+
+def test_of_several_photos_the_one_that_shows_teeth():
+    photos, meshes = smooth(3), torch.cat([faces(1), faces(1, lips=0.6), faces(1)])
+    rasters = draw_maps((RASTER,), meshes, SIZE)[RASTER]
+    person = own_mouth(photos, rasters, meshes, SIDE)
+    place = mouth_place(meshes[1:2], SIZE)
+    assert torch.equal(person.photo, mouth_crop(photos[1:2], place, SIDE)[0])
+    assert torch.equal(person.raster, mouth_crop(rasters[1:2], place, SIDE)[0])
+    assert person.inside.shows
+    closed = mouth_inside(to_uint8(photos[0]), meshes[0].numpy())
+    assert person.lips_meet == closed.lips_meet > 0
+
+
+# What is drawn.
+
+
+def test_before_training_the_classical_mouth_lies_over_what_the_rest_draws():
+    network, batch = generator(), pairs(k=1)
+    torch.nn.init.zeros_(network.mouth.out[-1].weight)
+    torch.nn.init.zeros_(network.mouth.out[-1].bias)
+    rest = generator(mouth=0)
+    rest.load_state_dict({n: t for n, t in network.state_dict().items() if not n.startswith("mouth.")})
+    with torch.no_grad():
+        ours, theirs = drawn(network, batch).image, drawn(rest, batch).image
+    changed = (ours - theirs).abs().amax(1)
+    for i, mesh in enumerate(batch.driver_mesh.numpy()):
+        lips = np.zeros((SIZE, SIZE), np.uint8)
+        cv2.fillPoly(lips, [np.round(mesh[list(INNER_LIPS), :2]).astype(np.int32)], (1,))
+        near = cv2.dilate(lips, np.ones((9, 9), np.uint8)) > 0
+        assert changed[i][~torch.from_numpy(near)].max() == 0
+        assert changed[i][torch.from_numpy(cv2.erode(lips, np.ones((3, 3), np.uint8)) > 0)].mean() > 0.1
+
+
+def test_only_the_mouth_changes():
+    network, batch = generator(), pairs()
+    rest = generator(mouth=0)
+    rest.load_state_dict({n: t for n, t in network.state_dict().items() if not n.startswith("mouth.")})
+    with torch.no_grad():
+        ours, theirs = drawn(network, batch), drawn(rest, batch)
+    changed = (ours.image - theirs.image).abs().amax(1, keepdim=True)
+    covered = mouth_pasted(torch.ones(2, 1, SIDE, SIDE), mouth_place(batch.driver_mesh, SIZE), SIZE)
+    assert changed[covered > 0.5].mean() > 0.01
+    assert changed[covered == 0].max() == 0
+    assert torch.equal(ours.mask, theirs.mask)
+
+
+def test_one_person_drives_any_number_of_frames():
+    network, batch = generator(), pairs(count=3, k=1)
+    with torch.no_grad():
+        together = drawn(network, batch, slice(1))
+        for i in range(3):
+            one = dataclasses.replace(
+                batch,
+                driver_mesh=batch.driver_mesh[i : i + 1],
+                driver_maps={RASTER: batch.driver_maps[RASTER][i : i + 1]},
+            )
+            torch.testing.assert_close(drawn(network, one, slice(1)).image, together.image[i : i + 1])
+
+
+# How it is trained.
+
+
+def test_settings():
+    assert MouthObjectiveConfig(hybrid="x").kind == "hybrid-mouth"
+    with pytest.raises(ValidationError, match="greater than 0"):
+        MouthObjectiveConfig(hybrid="x", gan=0)
+    with pytest.raises(ValidationError, match="hybrid-mouth"):
+        HybridObjectiveConfig(model=HybridConfig(mouth=32))
+
+
+def test_only_the_mouths_network_learns(trained):
+    _, folder = trained
+    net, batch = objective(folder), pairs()
+    step = net.generator_step(batch)
+    step.loss.backward()
+    assert all(p.grad is not None for p in net.M.parameters())
+    assert all(p.grad is None for p in net.D.parameters())
+    (kept,) = net._hybrid
+    assert all(not p.requires_grad for p in kept.parameters())
+    assert all(name.startswith(("M.", "D.")) for name in net.state_dict())
+    net.zero_grad()
+    net.discriminator_step(batch, step.drawn).loss.backward()
+    assert all(p.grad is not None for p in net.D.parameters())
+    assert all(p.grad is None for p in net.M.parameters())
+
+
+def test_terms(trained):
+    """Against the whole model's picture, cut afterwards."""
+    hybrid, folder = trained
+    net, batch = objective(folder), pairs(k=1)
+    stir(net.M)
+    whole = generator()
+    whole.load_state_dict(hybrid.state_dict() | {f"mouth.{n}": t for n, t in net.M.state_dict().items()})
+    place = mouth_place(batch.driver_mesh, SIZE)
+    with torch.no_grad():
+        before, after = drawn(hybrid, batch).image, drawn(whole, batch).image
+        step = net.generator_step(batch)
+        truth, image, raster = step.drawn.chunk(3, dim=1)
+        assert torch.equal(truth, mouth_crop(batch.truth, place, SIDE))
+        assert torch.equal(raster, mouth_crop(batch.driver_maps[RASTER], place, SIDE))
+        difference = mouth_pasted(image - mouth_crop(before, place, SIDE), place, SIZE)
+        torch.testing.assert_close(after - before, difference, atol=1e-5, rtol=1e-4)
+        counts = net.M.window.expand(2, 1, SIDE, SIDE)
+        (network,) = net._features
+        off = ((F.avg_pool2d(image - truth, 4) ** 2 + 0.01).sqrt() - 0.1).mean(1, keepdim=True)
+        coarse = F.avg_pool2d(counts, 4)
+        fake, real = (net.D(torch.cat([one, raster], 1)) for one in (image, truth))
+        wanted = {
+            "pixel": ((off * coarse).sum((1, 2, 3)) / coarse.sum((1, 2, 3))).mean(),
+            "perceptual": perceptual_loss(network, image, truth, pixel_weights=counts),
+            "gan": hinge_generator(fake.scores),
+            "feature_matching": feature_matching(fake.features, real.features),
+        }
+    assert step.parts.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(step.parts[name], value, msg=name)
+    total = sum(getattr(net.config, name) * value for name, value in wanted.items())
+    torch.testing.assert_close(step.loss, total)
+
+
+def test_what_is_not_true_teaches_nothing(trained):
+    _, folder = trained
+    net, batch = objective(folder), pairs(k=1)
+    batch.mask[1] = 0
+    step = net.generator_step(batch)
+    other = dataclasses.replace(batch, truth=torch.cat([batch.truth[:1], smooth(1, 9)]))
+    assert len(step.drawn) == 1
+    torch.testing.assert_close(net.generator_step(other).parts, step.parts)
+
+
+def test_mouths_that_open_are_judged(trained):
+    _, folder = trained
+    net, batch = objective(folder), pairs(k=1)
+    batch.target_mesh[0, 0] = batch.driver_mesh[0]
+    step = net.generator_step(batch)
+    assert len(step.drawn) == 1
+    assert torch.equal(step.drawn[:, :3], mouth_crop(batch.truth, mouth_place(batch.driver_mesh, SIZE), SIDE)[1:])
+    batch.target_mesh[1, 0] = batch.driver_mesh[1]
+    assert len(net.generator_step(batch).drawn) == 2
+
+
+def test_learns_by_heart(trained):
+    _, folder = trained
+    net, batch = objective(folder), pairs(k=1)
+    optimizer = torch.optim.Adam(net.M.parameters(), 3e-3)
+    first = net.measure(net.M, batch)
+    for _ in range(40):
+        optimizer.zero_grad()
+        net.generator_step(batch).loss.backward()
+        optimizer.step()
+    assert net.measure(net.M, batch)["psnr"] > first["psnr"] + 3
+    assert net.measure(net.M, batch)["before"] == first["before"]
+
+
+def test_checkpoint_is_the_hybrid_with_a_mouth(trained, tmp_path):
+    hybrid, folder = trained
+    net, batch = objective(folder), pairs(count=1, k=1)
+    stir(net.M)
+    write_checkpoint(tmp_path / "whole", net.checkpoint(net.M))
+    model = model_of(read_checkpoint(tmp_path / "whole"))
+    assert isinstance(model, Hybrid)
+    assert model.config == hybrid.config.model_copy(update={"mouth": SIDE})
+    targets = TargetSet(batch.targets[0], batch.target_mesh[0].numpy(), {RASTER: batch.target_maps[RASTER][0]})
+    with torch.no_grad():
+        image = model.synthesize(
+            model.encode_target(targets), DriverFrame(batch.driver_mesh.numpy(), batch.driver_maps)
+        )
+        crop = mouth_crop(image, mouth_place(batch.driver_mesh, SIZE), SIDE)
+        assert net.pictures(net.M, batch).shape == (1, 3, SIDE, 5 * SIDE)
+        shown = net.pictures(net.M, batch)[..., 3 * SIDE : 4 * SIDE]
+    # Cut, pasted and cut again.
+    assert (crop - shown).abs().mean() < 0.1
+    # Another one takes its place; the rest stays as it was.
+    again = objective(tmp_path / "whole")
+    for name, tensor in again.checkpoint(again.M).tensors.items():
+        if not name.startswith("generator.mouth."):
+            assert torch.equal(tensor, hybrid.state_dict()[name.removeprefix("generator.")]), name
+
+
+def test_the_rest_may_go_on_from_a_hybrid_with_a_mouth(trained, tmp_path):
+    hybrid, folder = trained
+    net = objective(folder)
+    write_checkpoint(tmp_path / "whole", net.checkpoint(net.M))
+    start = HybridObjective(HybridObjectiveConfig(model=hybrid.config, features=VGG, init=tmp_path / "whole"))
+    state = copy.deepcopy(start.G.state_dict())
+    assert state.keys() == hybrid.state_dict().keys()
+    assert all(torch.equal(state[name], tensor) for name, tensor in hybrid.state_dict().items())
