@@ -21,9 +21,12 @@ _MARGIN = 1.3
 """Side of the crop, in the lips' width or height, whichever is larger."""
 _WHOLE = 0.75
 """Up to this distance from the crop's centre, of 1, what the network changes counts whole; at 1 not at all."""
-_SEEN_OFTEN, _UNSEEN = 0.18, 0.3
-"""Shares of the crop that the opening takes: mouths up to the first are common in clips that one learns from. Towards
-the second, a mouth that shouts, what is learned gives way to the classical mouth."""
+_SEEN_OFTEN, _UNSEEN = 0.55, 0.85
+"""Heights of an opening, of its width: mouths up to the first are common in clips that one learns from. Towards the
+second, a mouth that shouts, what is learned gives way to the classical mouth."""
+_LEARNED = 0.5
+"""Share of what is learned in a drawn mouth; the rest is the classical one. What is learned is nearer to the truth and,
+where it does not know, a mean of teeth and dark; the classical mouth is always one or the other."""
 _SEEN = 3 + 3 + 1 + 3 + 1
 """Channels: the drawn picture, the warped photo, holes, the classical mouth, and where that lies."""
 
@@ -190,17 +193,13 @@ class MouthRefiner(nn.Module):
         | own | (B or 1, 48, 24, 24), from `encode` |
         | difference | (B, 3, 96, 96), 0 along the border |
         """
-        drawn, colours, covers = pictures[:, :3], layer[:, :3], layer[:, 3:]
-        classical = covers * (colours - drawn)
-        seen = torch.cat([pictures, drawn + classical, covers], dim=1)
+        drawn, classical = pictures[:, :3], _laid_over(pictures, layer)
+        seen = torch.cat([pictures, drawn + classical, layer[:, 3:]], dim=1)
         h2 = self.stem(torch.cat([seen, raster], dim=1))
         h4 = self.beside(torch.cat([self.down4(h2), own.expand(len(h2), -1, -1, -1)], dim=1))
         u4 = self.up4(torch.cat([doubled(self.down8(h4)), h4], dim=1))
         u2 = self.up2(torch.cat([doubled(self.narrow(u4)), h2], dim=1))
-        learned = self.out(torch.cat([doubled(self.thin(u2)), seen], dim=1))
-        share = covers.mean(dim=(1, 2, 3), keepdim=True)
-        known = ((_UNSEEN - share) / (_UNSEEN - _SEEN_OFTEN)).clamp(0, 1)
-        return self.window * (classical + known * learned)
+        return self.window * (classical + self.out(torch.cat([doubled(self.thin(u2)), seen], dim=1)))
 
     def refined(
         self,
@@ -210,9 +209,22 @@ class MouthRefiner(nn.Module):
         place_ndc: Float[Tensor, "b 4"],
         own: Float[Tensor, "#b c2 n4 n4"],
     ) -> Float[Tensor, "b 3 s s"]:
-        """The whole picture, its mouth drawn once more; arguments as for `forward`, but that pictures are whole."""
-        difference = self(mouth_crop(pictures, place_ndc, self.side), layer, raster, own)
+        """The whole picture, its mouth drawn once more: half by what was learned, half classically.
+
+        A mouth that shouts is all classical. Arguments as for `forward`, but that pictures are whole.
+        """
+        crops = mouth_crop(pictures, place_ndc, self.side)
+        covers = layer[:, 3:]
+        high, wide = (covers.amax(dim=axis, keepdim=True).mean(dim=(2, 3), keepdim=True) for axis in (3, 2))
+        known = _LEARNED * ((_UNSEEN - high / wide.clamp_min(1e-3)) / (_UNSEEN - _SEEN_OFTEN)).clamp(0, 1)
+        classical = self.window * _laid_over(crops, layer)
+        difference = classical + known * (self(crops, layer, raster, own) - classical)
         return pictures[:, :3] + mouth_pasted(difference, place_ndc, pictures.shape[-1])
+
+
+def _laid_over(pictures: Float[Tensor, "b 7 n n"], layer: Float[Tensor, "b 4 n n"]) -> Float[Tensor, "b 3 n n"]:
+    """What the classical mouth changes in the drawn picture."""
+    return layer[:, 3:] * (layer[:, :3] - pictures[:, :3])
 
 
 def _middles(side: int, like: Tensor) -> tuple[Float[Tensor, "side side"], Float[Tensor, "side side"]]:
