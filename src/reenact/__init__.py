@@ -2,7 +2,7 @@
 
 from reenact import Reenactor
 
-reenactor = Reenactor("warp")
+reenactor = Reenactor()
 reenactor.set_target(["person.jpg"])
 for frame in reenactor.drive("driver.mp4"):
     show(frame.image)

@@ -40,7 +40,7 @@ def motion(tmp_path_factory):
 @pytest.fixture(scope="session")
 def drawn(photo):
     """FRAMES pictures of a talking head."""
-    reenactor = Reenactor()
+    reenactor = Reenactor("warp")
     reenactor.set_target([photo])
     return [frame.image for frame, _ in zip(reenactor.drive(shipped_motions()["talk"]), range(FRAMES), strict=False)]
 

@@ -1,4 +1,4 @@
 """What is used where nobody chooses."""
 
-DEFAULT_MODEL = "warp"
+DEFAULT_MODEL = "hybrid"
 """What draws; one of `models.ZOO`."""

@@ -106,7 +106,7 @@ class ResultFrame:
 
 
 class Reenactor:
-    """Animates photos: `r = Reenactor("warp"); r.set_target([img]); for frame in r.drive(video): ...`.
+    """Animates photos: `r = Reenactor(); r.set_target([img]); for frame in r.drive(video): ...`.
 
     Args:
         model: a name from `SYSTEMS`, or a model.
