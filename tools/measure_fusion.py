@@ -22,12 +22,12 @@ from reenact.data.pairs import PairKind
 from reenact.data.stream import PairSettings, PairStream
 from reenact.losses import psnr_of_each
 from reenact.models.oneshot import FusionObjective, FusionObjectiveConfig
-from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenact.models.oneshot.objective import trained_generator
+from reenact.nn.checkpoint import shipped_checkpoint
 from reenact.training.batches import Batches
 from reenact.training.sources import people_of
 
 BELOW_DB = 0.5
-_FUSION = "generator.fusion."
 
 
 def main() -> None:
@@ -38,9 +38,9 @@ def main() -> None:
     args = parser.parse_args()
     weights = args.weights or shipped_checkpoint("oneshot")
     objective = FusionObjective(FusionObjectiveConfig(decoder=weights)).eval()
-    tensors = read_checkpoint(weights).tensors
-    fusion = {name.removeprefix(_FUSION): one.float() for name, one in tensors.items() if name.startswith(_FUSION)}
-    objective.generator.load_state_dict(fusion)
+    fusion = trained_generator(weights).fusion
+    if fusion is None:
+        parser.error(f"{weights} has no FusionNet")
     device = torch.device("cpu")
     batches = Batches(objective.maps, people_of(ShardReader(args.data)), device, channels_last=False)
     for kind in (PairKind.CLIP, PairKind.WARP_BACK):
@@ -49,7 +49,7 @@ def main() -> None:
         for pair in islice(iter(PairStream(args.data, settings, split=Split.VAL, seed=3)), args.pairs):
             batch = batches.pairs(default_collate([pair]))
             with torch.no_grad():
-                drawn, warped, _, fused = objective._fused(objective.generator, batch)
+                drawn, warped, _, fused = objective._fused(fusion.eval(), batch)
             face = batch.driver_maps[MapKind.PARSING][:, :1] * batch.mask
             found.append([psnr_of_each(picture, batch.truth, face).item() for picture in (drawn, warped, fused)])
             who.append(pair["identity"])

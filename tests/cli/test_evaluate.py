@@ -51,7 +51,9 @@ def test_everything_by_one_command(call, pack, tmp_path):
     }
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert {json.loads(line)["metric"] for line in lines} >= {"csim_k1_self", "aucon_k2_different"}
-    assert call("run", *data, "--models", "warp", "--protocol", "self,different", "--k", "1,2", "--out", tmp_path) == said
+    assert (
+        call("run", *data, "--models", "warp", "--protocol", "self,different", "--k", "1,2", "--out", tmp_path) == said
+    )
     assert call("table", tmp_path) == said
     assert call("table", tmp_path / "results.jsonl", "--format", "latex").startswith(r"\begin{table}")
     few = call("table", tmp_path, "--scores", "csim,nme", "--against", "target shown as output").splitlines()

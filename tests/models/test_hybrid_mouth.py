@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenact.core import DriverFrame, MapKind, PairBatch, TargetSet
+from reenact.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
 from reenact.geometry import mean_face
 from reenact.geometry.contours import INNER_LIPS, OUTER_LIPS
 from reenact.losses import RandomVgg, feature_matching, hinge_generator, perceptual_loss
@@ -29,7 +29,7 @@ from reenact.models.hybrid.objective import hybrid_checkpoint
 from reenact.models.warp.model import to_uint8
 from reenact.models.warp.mouth import draw_mouth, mouth_inside
 from reenact.models.zoo import model_of
-from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
+from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 SIZE, SIDE = 128, 32
 RASTER = MapKind.IRIS_RASTER
@@ -252,6 +252,12 @@ def test_settings():
         MouthObjectiveConfig(hybrid="x", gan=0)
     with pytest.raises(ValidationError, match="hybrid-mouth"):
         HybridObjectiveConfig(model=HybridConfig(mouth=32))
+
+
+def test_another_model_has_no_mouth_to_draw(tmp_path):
+    write_checkpoint(tmp_path, Checkpoint("oneshot", {}, {}))
+    with pytest.raises(CheckpointError, match="holds 'oneshot'"):
+        objective(tmp_path)
 
 
 def test_only_the_mouths_network_learns(trained):

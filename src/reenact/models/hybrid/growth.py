@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reenact.core import CheckpointError
 from reenact.models.hybrid.config import HybridConfig
+from reenact.models.hybrid.model import Hybrid
 from reenact.nn.checkpoint import Checkpoint
 
 _PREFIX = "generator."
@@ -44,7 +45,13 @@ def grown_from(checkpoint: Checkpoint, config: HybridConfig, fresh: Mapping[str,
 
 
 def without_mouth(checkpoint: Checkpoint) -> tuple[HybridConfig, dict[str, Tensor]]:
-    """A trained generator's config and weights, less those of the mouth's network, which is trained on its own."""
+    """A trained generator's config and weights, less those of the mouth's network, which is trained on its own.
+
+    Raises:
+        CheckpointError: it holds another model.
+    """
+    if checkpoint.kind != Hybrid.name:
+        raise CheckpointError(f"a hybrid is needed to start from; the checkpoint holds '{checkpoint.kind}'")
     config = HybridConfig(**checkpoint.config).model_copy(update={"mouth": 0})
     weights = {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
     return config, {name: tensor for name, tensor in weights.items() if not name.startswith(_MOUTH)}
