@@ -36,7 +36,7 @@ def write_clip(path, frames):
 @pytest.fixture(scope="module")
 def talking():
     """The astronaut, talking: 512 x 512."""
-    reenactor = Reenactor(size=256)
+    reenactor = Reenactor("warp", size=256)
     reenactor.set_target([demo_photo()])
     motion = read_motion(shipped_motions()["talk"]).between(0.0, FRAMES / RATE)
     return [result.image for result in reenactor.drive(motion)][:FRAMES]

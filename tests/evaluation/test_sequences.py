@@ -308,5 +308,5 @@ def test_by_command(pack, tmp_path, capsys):
     assert args.run(args) == 0
     printed = capsys.readouterr().out
     assert "### video, 1 target picture" in printed
-    assert [path.name for path in (tmp_path / "figures").glob("sequence_*")] == ["sequence_k1_video_warp.png"]
+    assert [path.name for path in (tmp_path / "figures").glob("sequence_*")] == ["sequence_k1_video_hybrid.png"]
     assert printed == (tmp_path / "tables.md").read_text()
