@@ -160,8 +160,8 @@ def test_pasted_is_the_way_back():
 def test_classical_mouth_is_that_of_the_warp():
     photo, mesh, wanted = smooth(1)[0], faces(1)[0], faces(1, lips=0.5)
     person = own_mouth(photo[None], draw_maps((RASTER,), mesh[None], SIZE)[RASTER], mesh[None], SIDE)
-    layer = mouth_layers([person], wanted, SIZE, 128)
     place = mouth_place(wanted, SIZE)
+    layer = mouth_layers([person], wanted, place, SIZE, 128)
     base = mouth_crop(photo[None], place, 128)
     ours = base + layer[:, 3:] * (layer[:, :3] - base)
     picture = to_uint8(photo).copy()
@@ -295,7 +295,7 @@ def test_terms(trained):
             own_mouth(*one, SIDE)
             for one in zip(batch.targets, batch.target_maps[RASTER], batch.target_mesh, strict=True)
         ]
-        layer, base = mouth_layers(people, batch.driver_mesh, SIZE, SIDE), mouth_crop(before, place, SIDE)
+        layer, base = mouth_layers(people, batch.driver_mesh, place, SIZE, SIDE), mouth_crop(before, place, SIDE)
         classical = net.M.window * layer[:, 3:] * (layer[:, :3] - base)
         difference = mouth_pasted((image - base + classical) / 2, place, SIZE)
         torch.testing.assert_close(after - before, difference, atol=1e-5, rtol=1e-4)

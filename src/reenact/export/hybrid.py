@@ -182,7 +182,7 @@ class HybridAdapter(Adapter[Hybrid]):
         if self.config.mouth:
             where = mouth_place(mesh, code.side)
             inputs |= {
-                "mouth_layer": mouth_layers(code.geometry.own_mouths, mesh, code.side, self.config.mouth),
+                "mouth_layer": mouth_layers(code.geometry.own_mouths, mesh, where, code.side, self.config.mouth),
                 "mouth_raster": mouth_crop(raster, where, self.config.mouth),
                 "mouth_place": where,
             }

@@ -53,24 +53,22 @@ def full_256() -> RunConfig:
 
 def mouth() -> RunConfig:
     """A network for the mouth of the trained hybrid: teeth need more pixels than a face of 128 has for them."""
-    return RunConfig(
-        recipe="hybrid-mouth",
-        objective=MouthObjectiveConfig(hybrid=Path("runs") / "hybrid" / "model", features=_VGG),
-        data=PairData(
-            size=256,
-            targets=2,
-            mix={PairKind.CLIP: 0.8, PairKind.WARP_BACK: 0.2},
-            opening=0.8,
-            warp_back_face_only=True,
-            augment=PairAugmentation.photos(),
-        ),
-        optimizers=Optimizers(
-            generator_lr=1e-3, discriminator_lr=1e-3, betas=(0.5, 0.99), clip_norm=5, final_factor=0.1
-        ),
-        steps=10_000,
-        batch_size=8,
-        precision="bf16",
-        ema_halflife_ksamples=2,
+    run = _hybrid("hybrid-mouth")
+    data: dict[str, Any] = {
+        "size": 256,
+        "targets": 2,
+        "mix": {PairKind.CLIP: 0.8, PairKind.WARP_BACK: 0.2},
+        "opening": 0.8,
+        "follow": 0.0,
+    }
+    return run.model_copy(
+        update={
+            "objective": MouthObjectiveConfig(hybrid=Path("runs") / "hybrid" / "model", features=_VGG),
+            "data": run.data.model_copy(update=data),
+            "optimizers": run.optimizers.model_copy(update={"generator_lr": 1e-3}),
+            "steps": 6_000,
+            "batch_size": 8,
+        }
     )
 
 

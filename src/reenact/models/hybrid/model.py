@@ -146,8 +146,9 @@ class HybridGenerator(nn.Module):
         drawing = self.draw(code, raster_x, self.place(code, mesh_x, raster_x.device))
         if self.mouth is None or code.mouth is None:
             return drawing
-        place = mouth_place(mesh_x, code.photos.shape[-1]).to(raster_x.device)
-        layer = mouth_layers(code.own_mouths, mesh_x, code.photos.shape[-1], self.mouth.side).to(drawing.image)
+        side = code.photos.shape[-1]
+        place = mouth_place(mesh_x, side).to(raster_x.device)
+        layer = mouth_layers(code.own_mouths, mesh_x, place, side, self.mouth.side).to(drawing.image)
         raster = mouth_crop(raster_x, place, self.mouth.side)
         return replace(drawing, image=self.mouth.refined(drawing.pictures, layer, raster, place, code.mouth))
 

@@ -71,10 +71,14 @@ def mouth_pasted(
     crops: Float[Tensor, "b c n n"], place_ndc: Float[Tensor, "b 4"], side: int
 ) -> Float[Tensor, "b c s s"]:
     """The way back: pictures of `side` pixels with the crops in their places, and zeros around. Differentiable."""
-    x, y, across, down_ = (part[:, None, None] for part in place_ndc.unbind(-1))
-    right, below = _middles(side, place_ndc)
-    right, below, size = right - x, below - y, across.square() + down_.square()
-    return _sampled(crops, (across * right + down_ * below) / size, (across * below - down_ * right) / size, "zeros")
+    return _sampled(crops, *_in_crop(*_middles(side, place_ndc), place_ndc[:, None, None]), "zeros")
+
+
+def _in_crop(x: Tensor, y: Tensor, place_ndc: Float[Tensor, "*_ 4"]) -> tuple[Tensor, Tensor]:
+    """From a picture's NDC to the crop's."""
+    centre_x, centre_y, across, down_ = place_ndc.unbind(-1)
+    right, below, size = x - centre_x, y - centre_y, across.square() + down_.square()
+    return (across * right + down_ * below) / size, (across * below - down_ * right) / size
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,11 @@ def own_mouth(
         mesh_px: landmarks in the photos.
         side: of the crops, pixels.
     """
-    insides = [mouth_inside(to_uint8(photo), mesh.cpu().numpy()) for photo, mesh in zip(photos, mesh_px, strict=True)]
+    insides: list[MouthInside] = []
+    for photo, mesh in zip(photos, mesh_px, strict=True):
+        insides.append(mouth_inside(to_uint8(photo), mesh.cpu().numpy()))
+        if insides[0].shows:
+            break
     best = best_inside(insides)
     place = mouth_place(mesh_px[best], photos.shape[-1]).to(photos.device)[None]
     photo, raster = (mouth_crop(maps[best][None], place, side)[0] for maps in (photos, rasters))
@@ -111,19 +119,24 @@ def own_mouth(
 
 
 def mouth_layers(
-    people: Sequence[OwnMouth], mesh_px: Float[Tensor, "b 478 3"], side: int, crop_side: int
+    people: Sequence[OwnMouth],
+    mesh_px: Float[Tensor, "b 478 3"],
+    place_ndc: Float[Tensor, "b 4"],
+    side: int,
+    crop_side: int,
 ) -> Float[Tensor, "b 4 n n"]:
     """What the classical warp shows between the lips, in the crops: RGB in [-1, 1], and how much it covers.
 
     Args:
         people: one for each frame, or one for all.
         mesh_px: the landmarks wanted.
+        place_ndc: of their mouths, from `mouth_place`.
         side: of the whole pictures, pixels.
         crop_side: of the crops.
     """
     layers = np.zeros((len(mesh_px), 4, crop_side, crop_side), np.float32)
-    in_crops = _in_crops(mesh_px.detach().cpu().double(), side, crop_side).numpy()
-    for i, mesh in enumerate(in_crops):
+    in_crops = _in_pixels_of_crops(mesh_px.detach().cpu().double(), place_ndc.cpu().double(), side, crop_side)
+    for i, mesh in enumerate(in_crops.numpy()):
         person = people[i if len(people) > 1 else 0]
         found = mouth_layer(person.inside, mesh, crop_side, lips_meet=person.lips_meet)
         if found is not None:
@@ -133,20 +146,18 @@ def mouth_layers(
     return torch.from_numpy(layers)
 
 
-def _in_crops(mesh_px: Float[Tensor, "b 478 3"], side: int, crop_side: int) -> Float[Tensor, "b 478 3"]:
+def _in_pixels_of_crops(
+    mesh_px: Float[Tensor, "b 478 3"], place_ndc: Float[Tensor, "b 4"], side: int, crop_side: int
+) -> Float[Tensor, "b 478 3"]:
     """Landmarks in the crops' pixels."""
-    x, y, across, down_ = (part[:, None] for part in mouth_place(mesh_px, side).double().unbind(-1))
-    right, below = ((mesh_px[..., i] + 0.5) * (2 / side) - 1 - centre for i, centre in enumerate((x, y)))
-    size = across.square() + down_.square()
-    turned = (across * right + down_ * below) / size, (across * below - down_ * right) / size
-    depth = mesh_px[..., 2] * (crop_side / side) / size.sqrt()
-    return torch.stack([*((one + 1) * (crop_side / 2) - 0.5 for one in turned), depth], dim=-1)
+    x, y, depth = mesh_px.unbind(-1)
+    inside = _in_crop((x + 0.5) * (2 / side) - 1, (y + 0.5) * (2 / side) - 1, place_ndc[:, None])
+    larger = (crop_side / side) / place_ndc[:, 2:].norm(dim=-1, keepdim=True)
+    return torch.stack([*((one + 1) * (crop_side / 2) - 0.5 for one in inside), depth * larger], dim=-1)
 
 
 class MouthRefiner(nn.Module):
-    """What a crop of the drawn picture lacks of teeth, tongue and lips.
-
-    Before training that is what the classical warp shows between them.
+    """What a crop of the drawn picture lacks of teeth, tongue and lips, beside what the classical warp shows there.
 
     Args:
         side: of the crops, pixels.
@@ -183,7 +194,7 @@ class MouthRefiner(nn.Module):
         raster: Float[Tensor, "b 3 n n"],
         own: Float[Tensor, "#b c2 n4 n4"],
     ) -> Float[Tensor, "b 3 n n"]:
-        """The difference to the drawn picture; sizes with crops of 96 pixels.
+        """What was learned, to be added to the drawn picture and its classical mouth; sizes with crops of 96 pixels.
 
         | | shape |
         |---|---|
@@ -191,15 +202,20 @@ class MouthRefiner(nn.Module):
         | layer | (B, 4, 96, 96), from `mouth_layers` |
         | raster | (B, 3, 96, 96), the driver's |
         | own | (B or 1, 48, 24, 24), from `encode` |
-        | difference | (B, 3, 96, 96), 0 along the border |
+        | result | (B, 3, 96, 96), 0 along the border |
         """
-        drawn, classical = pictures[:, :3], _laid_over(pictures, layer)
-        seen = torch.cat([pictures, drawn + classical, layer[:, 3:]], dim=1)
+        seen = torch.cat([pictures, pictures[:, :3] + _laid_over(pictures, layer), layer[:, 3:]], dim=1)
         h2 = self.stem(torch.cat([seen, raster], dim=1))
         h4 = self.beside(torch.cat([self.down4(h2), own.expand(len(h2), -1, -1, -1)], dim=1))
         u4 = self.up4(torch.cat([doubled(self.down8(h4)), h4], dim=1))
         u2 = self.up2(torch.cat([doubled(self.narrow(u4)), h2], dim=1))
-        return self.window * (classical + self.out(torch.cat([doubled(self.thin(u2)), seen], dim=1)))
+        return self.window * self.out(torch.cat([doubled(self.thin(u2)), seen], dim=1))
+
+    def classical(
+        self, pictures: Float[Tensor, "b 7 n n"], layer: Float[Tensor, "b 4 n n"]
+    ) -> Float[Tensor, "b 3 n n"]:
+        """What the classical mouth changes in the drawn picture, 0 along the border."""
+        return self.window * _laid_over(pictures, layer)
 
     def refined(
         self,
@@ -217,13 +233,11 @@ class MouthRefiner(nn.Module):
         covers = layer[:, 3:]
         high, wide = (covers.amax(dim=axis, keepdim=True).mean(dim=(2, 3), keepdim=True) for axis in (3, 2))
         known = _LEARNED * ((_UNSEEN - high / wide.clamp_min(1e-3)) / (_UNSEEN - _SEEN_OFTEN)).clamp(0, 1)
-        classical = self.window * _laid_over(crops, layer)
-        difference = classical + known * (self(crops, layer, raster, own) - classical)
+        difference = self.classical(crops, layer) + known * self(crops, layer, raster, own)
         return pictures[:, :3] + mouth_pasted(difference, place_ndc, pictures.shape[-1])
 
 
 def _laid_over(pictures: Float[Tensor, "b 7 n n"], layer: Float[Tensor, "b 4 n n"]) -> Float[Tensor, "b 3 n n"]:
-    """What the classical mouth changes in the drawn picture."""
     return layer[:, 3:] * (layer[:, :3] - pictures[:, :3])
 
 

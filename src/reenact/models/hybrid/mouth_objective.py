@@ -166,7 +166,7 @@ class MouthObjective(Objective[PairBatch]):
         return _Mouths(
             torch.stack([one.photo for one in own]),
             torch.stack([one.raster for one in own]),
-            mouth_layers(own, batch.driver_mesh, size, side).to(place),
+            mouth_layers(own, batch.driver_mesh, place, size, side).to(place),
             *(mouth_crop(one, place, side) for one in whole),
         )
 
@@ -185,8 +185,8 @@ class _Mouths:
 
     def refined(self, network: nn.Module) -> Float[Tensor, "b 3 n n"]:
         assert isinstance(network, MouthRefiner)
-        own = network.encode(self.own, self.own_raster)
-        return self.pictures[:, :3] + network(self.pictures, self.layer, self.raster, own)
+        learned = network(self.pictures, self.layer, self.raster, network.encode(self.own, self.own_raster))
+        return self.pictures[:, :3] + network.classical(self.pictures, self.layer) + learned
 
 
 def _judged(batch: PairBatch, mask: Float[Tensor, "b 1 n n"]) -> Bool[Tensor, " b"]:
