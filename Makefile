@@ -14,15 +14,15 @@ $(READY): pyproject.toml
 	touch $@
 
 demo: $(READY)            ## a real photo moves: writes demo/
-	$(BIN)/reenact demo --out demo
+	$(BIN)/reenactor demo --out demo
 
 # A room at a time, so that what one room's tests leave in memory harms no other's.
 # One thread each: the tests run side by side, and threads that wait for each other's cores take ten times as long.
 test test-all: export OMP_NUM_THREADS = 1
 
 test: $(READY)            ## the fast tests
-	for part in tests/*/; do \
-	    if ! ls $$part/test_*.py >/dev/null 2>&1; then continue; fi; \
+	for part in tests/[!r]*/ tests/research/*/; do \
+	    case $$part in *__pycache__*) continue;; esac; \
 	    $(BIN)/python -m pytest -q -m "not slow" -n 2 $$part || exit 1; \
 	done
 
@@ -36,7 +36,7 @@ lint: $(READY)            ## style, types, and who may import whom
 	$(BIN)/lint-imports
 
 bench: $(READY)           ## speed tables of this machine
-	$(BIN)/reenact bench
+	$(BIN)/reenactor bench
 
 clean:
 	rm -rf $(VENV) demo

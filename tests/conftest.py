@@ -9,13 +9,13 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Nothing is kept in, or read from, the cache of whoever runs the tests.
-os.environ["REENACT_NO_CACHE"] = "1"
+os.environ["REENACTOR_NO_CACHE"] = "1"
 
 # `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
 install_import_hook(
     [
         *(
-            f"reenact.evaluation.{name}"
+            f"reenactor.research.evaluation.{name}"
             for name in (
                 "drawing",
                 "figures",
@@ -29,21 +29,21 @@ install_import_hook(
                 "likeness",
             )
         ),
-        "reenact.geometry.contours",
-        "reenact.geometry.crop",
-        "reenact.geometry.mean_face",
-        "reenact.geometry.gaze_shift",
-        "reenact.geometry.mesh_flow",
-        "reenact.geometry.mesh_map",
-        "reenact.geometry.rotation",
-        "reenact.geometry.sampling",
-        "reenact.losses",
-        "reenact.maps",
-        "reenact.metrics",
-        "reenact.models",
-        "reenact.nn",
-        "reenact.perception",
-        "reenact.retarget",
+        "reenactor.face.geometry.contours",
+        "reenactor.face.geometry.crop",
+        "reenactor.face.geometry.mean_face",
+        "reenactor.face.geometry.gaze_shift",
+        "reenactor.face.geometry.mesh_flow",
+        "reenactor.face.geometry.mesh_map",
+        "reenactor.face.geometry.rotation",
+        "reenactor.face.geometry.sampling",
+        "reenactor.nn.losses",
+        "reenactor.face.maps",
+        "reenactor.research.metrics",
+        "reenactor.models",
+        "reenactor.nn",
+        "reenactor.face.perception",
+        "reenactor.face.retarget",
     ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
@@ -52,11 +52,11 @@ install_import_hook(
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory):
     """Folder of a real, small pack: six photos and two clips, made from the astronaut."""
-    from reenact import Reenactor
-    from reenact.data.packing import Plan
-    from reenact.data.prepare import prepare
-    from reenact.inference.shipped import demo_photo, shipped_motions
-    from reenact.media import VideoWriter, write_image
+    from reenactor import Reenactor
+    from reenactor.engine.shipped import demo_photo, shipped_motions
+    from reenactor.media import VideoWriter, write_image
+    from reenactor.research.data.packing import Plan
+    from reenactor.research.data.prepare import prepare
 
     source = tmp_path_factory.mktemp("source")
     photo = np.ascontiguousarray(demo_photo()[:256, 100:356])

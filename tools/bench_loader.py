@@ -9,13 +9,13 @@ import argparse
 import time
 from pathlib import Path
 
-from reenact.data.pairs import PairKind
-from reenact.data.stream import PairSettings, PairStream, batch_loader
+from reenactor.research.data.pairs import PairKind
+from reenactor.research.data.stream import PairSettings, PairStream, batch_loader
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--pack", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--targets", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from reenact.recipes import recipe
-from reenact.training import changed
-from reenact.training.log import read_log
-from reenact.training.loop import train
-from reenact.training.machines import make_fabric
+from reenactor.research.recipes import recipe
+from reenactor.research.training import changed
+from reenactor.research.training.log import read_log
+from reenactor.research.training.loop import train
+from reenactor.research.training.machines import make_fabric
 
 SETTINGS = {
     "marionette-lite": [
@@ -61,7 +61,7 @@ FOR_ALL = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--pack", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--recipe", choices=SETTINGS, default="marionette-lite")
     parser.add_argument("--samples", type=int, help="to be learned (default: 16, One-shot: 8)")

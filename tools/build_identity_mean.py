@@ -1,4 +1,4 @@
-"""Measure the mean face embedding that `identity_similarity` subtracts: src/reenact/assets/identity_mean.npy.
+"""Measure the mean face embedding that `identity_similarity` subtracts: src/reenactor/assets/identity_mean.npy.
 
     python tools/build_identity_mean.py --data ../shared/data
 
@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reenact.core import NoFaceError
-from reenact.perception.identity import IdentityEmbedder
-from reenact.perception.observe import FaceFinder
+from reenactor.core import NoFaceError
+from reenactor.face.perception.identity import IdentityEmbedder
+from reenactor.face.perception.observe import FaceFinder
 
-ASSET = Path(__file__).parents[1] / "src" / "reenact" / "assets" / "identity_mean.npy"
+ASSET = Path(__file__).parents[1] / "src" / "reenactor" / "assets" / "identity_mean.npy"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Builds `src/reenact/assets/mean_face.npz`, the mean 3D face, from the training split's portraits and clips.
+"""Builds `src/reenactor/assets/mean_face.npz`, the mean 3D face, from the training split's portraits and clips.
 
     python tools/build_mean_face.py --data ../shared/data          # about 1 minute
 
@@ -21,13 +21,13 @@ import numpy as np
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from reenact.core import MESH_POINTS, OUTER_EYE_CORNERS
-from reenact.geometry.procrustes import fit_similarity, generalized_procrustes
-from reenact.geometry.rotation import angles_from_matrix, matrix_from_angles
-from reenact.perception.detection import FaceDetector
-from reenact.perception.landmarks import FaceMesher
+from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS
+from reenactor.face.geometry.procrustes import fit_similarity, generalized_procrustes
+from reenactor.face.geometry.rotation import angles_from_matrix, matrix_from_angles
+from reenactor.face.perception.detection import FaceDetector
+from reenactor.face.perception.landmarks import FaceMesher
 
-OUT = Path(__file__).parents[1] / "src/reenact/assets/mean_face.npz"
+OUT = Path(__file__).parents[1] / "src/reenactor/assets/mean_face.npz"
 SURFACE = 468
 MIN_PRESENCE = 0.5
 EYE_CORNERS = (33, 133, 362, 263)

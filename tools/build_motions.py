@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from reenact.inference import TrackFolder
-from reenact.media import write_motion
+from reenactor.engine import TrackFolder
+from reenactor.media import write_motion
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ STRETCHES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the data pack's folder")
-    parser.add_argument("--out", type=Path, default=Path("src/reenact/assets/motions"))
+    parser.add_argument("--out", type=Path, default=Path("src/reenactor/assets/motions"))
     args = parser.parse_args()
     for name, stretch in STRETCHES.items():
         with tempfile.TemporaryDirectory() as folder:

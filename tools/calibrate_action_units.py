@@ -1,6 +1,6 @@
-"""Find the constants of `reenact.perception.action_units` on training clips, and check them on validation clips.
+"""Find the constants of `reenactor.face.perception.action_units` on training clips, and check them on validation clips.
 
-    python tools/calibrate_action_units.py --pack pack          # what `reenact prepare` wrote; about 2 minutes
+    python tools/calibrate_action_units.py --pack pack          # what `reenactor prepare` wrote; about 2 minutes
 
 Each clip's frames are read twice: as they are, and mirrored, recompressed (JPEG at 80) and cut out a few pixels aside.
 Both readings show the same face, so their difference is noise. `present` = 3 standard deviations of that noise (of one
@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from reenact.data import Sample, ShardReader
-from reenact.data.items import Kind, Split
-from reenact.geometry import mean_face
-from reenact.metrics import au_intensity_correlation, aucon, aucon_chance
-from reenact.perception.action_units import AU_NUMBERS, above_rest, action_units, measure, rest_of
-from reenact.perception.landmarks import FaceMesher, Region
+from reenactor.face.geometry import mean_face
+from reenactor.face.perception.action_units import AU_NUMBERS, above_rest, action_units, measure, rest_of
+from reenactor.face.perception.landmarks import FaceMesher, Region
+from reenactor.research.data import Sample, ShardReader
+from reenactor.research.data.items import Kind, Split
+from reenactor.research.metrics import au_intensity_correlation, aucon, aucon_chance
 
 SIZE_PX = 256
 NOISES = 3
@@ -32,7 +32,7 @@ ASIDE_PX = 3.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pack", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--pack", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--frames", type=int, default=60, help="frames taken from each clip")
     options = parser.parse_args()
     readings = {split: read_clips(options.pack, split, options.frames) for split in (Split.TRAIN, Split.VAL)}

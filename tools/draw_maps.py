@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from reenact import maps
-from reenact.core import Landmarks
-from reenact.geometry import face_crop
-from reenact.inference.shipped import demo_photo
-from reenact.perception import FaceFinder
+from reenactor.core import Landmarks
+from reenactor.engine.shipped import demo_photo
+from reenactor.face import maps
+from reenactor.face.geometry import face_crop
+from reenactor.face.perception import FaceFinder
 
 OUT = Path(__file__).parents[1] / "docs/assets/maps.png"
 COLUMNS = 9

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from reenact.core import OUTER_EYE_CORNERS
-from reenact.geometry import turned
-from reenact.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER, LEFT_EYE, RIGHT_EYE
-from reenact.inference import Reenactor
-from reenact.inference.shipped import demo_photo, shipped_motions
-from reenact.media import read_image, read_motion
-from reenact.models import ZOO
+from reenactor.core import OUTER_EYE_CORNERS
+from reenactor.engine import Reenactor
+from reenactor.engine.shipped import demo_photo, shipped_motions
+from reenactor.face.geometry import turned
+from reenactor.face.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER, LEFT_EYE, RIGHT_EYE
+from reenactor.media import read_image, read_motion
+from reenactor.models import ZOO
 
 OUT = Path(__file__).parents[1] / "docs/assets/models.webp"
 TURN_DEG = 20.0

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reenact.core import DriverFrame, Landmarks, MapKind, TargetSet
-from reenact.data import Split
-from reenact.data.pairs import PairKind
-from reenact.evaluation.pairs import PackPair, pairs_of_pack
-from reenact.export import Format, Precision, export_model, load_exported
-from reenact.maps import draw_maps
-from reenact.metrics import csim, m_psnr, psnr, ssim
-from reenact.models import ZOO, ReenactmentModel, create_model
-from reenact.perception.identity import IdentityEmbedder, identity_mean
+from reenactor.core import DriverFrame, Landmarks, MapKind, TargetSet
+from reenactor.engine.runtimes import Format, Precision, export_model, load_exported
+from reenactor.face.maps import draw_maps
+from reenactor.face.perception.identity import IdentityEmbedder, identity_mean
+from reenactor.models import ZOO, ReenactmentModel, create_model
+from reenactor.research.data import Split
+from reenactor.research.data.pairs import PairKind
+from reenactor.research.evaluation.pairs import PackPair, pairs_of_pack
+from reenactor.research.metrics import csim, m_psnr, psnr, ssim
 
 WAYS = {
     f"{kind.value}-{precision.value}": (kind, precision)
@@ -36,7 +36,7 @@ WAYS = {
     if (kind, precision) != (Format.ONNX, Precision.BF16)
 }
 CALIBRATION = 64
-"""Frames, as `reenact export` takes."""
+"""Frames, as `reenactor export` takes."""
 APART = 4
 """Of the stream's pairs every fourth: those of one clip resemble each other."""
 
@@ -44,7 +44,7 @@ APART = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="hybrid, marionette or oneshot")
-    parser.add_argument("--data", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--weights", type=Path, help="folder of a checkpoint; default: those that ship")
     parser.add_argument("--fresh", action="store_true", help="untrained, of the size 'lite'")
     parser.add_argument("--frames", type=int, default=64, help="compared (default: %(default)s)")

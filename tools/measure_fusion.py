@@ -16,23 +16,23 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from reenact.core import MapKind
-from reenact.data import ShardReader, Split
-from reenact.data.pairs import PairKind
-from reenact.data.stream import PairSettings, PairStream
-from reenact.losses import psnr_of_each
-from reenact.models.oneshot import FusionObjective, FusionObjectiveConfig
-from reenact.models.oneshot.objective import trained_generator
-from reenact.nn.checkpoint import shipped_checkpoint
-from reenact.training.batches import Batches
-from reenact.training.sources import people_of
+from reenactor.core import MapKind
+from reenactor.models.oneshot import FusionObjective, FusionObjectiveConfig
+from reenactor.models.oneshot.objective import trained_generator
+from reenactor.nn.checkpoint import shipped_checkpoint
+from reenactor.nn.losses import psnr_of_each
+from reenactor.research.data import ShardReader, Split
+from reenactor.research.data.pairs import PairKind
+from reenactor.research.data.stream import PairSettings, PairStream
+from reenactor.research.training.batches import Batches
+from reenactor.research.training.sources import people_of
 
 BELOW_DB = 0.5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--weights", type=Path, help="folder of a model with a FusionNet; default: the one that ships")
     parser.add_argument("--pairs", type=int, default=720, help="of each kind (default: %(default)s)")
     args = parser.parse_args()

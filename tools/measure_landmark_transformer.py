@@ -27,13 +27,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from reenact.core import FrameBatch
-from reenact.data import ShardReader, Split
-from reenact.data.frame_stream import FrameSettings, FrameStream, clip_landmarks
-from reenact.geometry import contours
-from reenact.nn.checkpoint import read_checkpoint
-from reenact.retarget import Retargeter, neutral_frame
-from reenact.retarget.transformer import (
+from reenactor.core import FrameBatch
+from reenactor.face.geometry import contours
+from reenactor.face.retarget import Retargeter, neutral_frame
+from reenactor.face.retarget.transformer import (
     LandmarkTransformer,
     LandmarkTransformerConfig,
     LandmarkTransformerObjective,
@@ -42,6 +39,9 @@ from reenact.retarget.transformer import (
     fit_statistics,
     point_set,
 )
+from reenactor.nn.checkpoint import read_checkpoint
+from reenactor.research.data import ShardReader, Split
+from reenactor.research.data.frame_stream import FrameSettings, FrameStream, clip_landmarks
 
 MOST_FRAMES = 150
 DRAWS = 2
@@ -76,7 +76,7 @@ Method = Callable[[np.ndarray, "Tensor | None", Clip], np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--weights", type=Path, nargs="*", default=[], help="checkpoints of landmark transformers")
     parser.add_argument(
         "--points", choices=("mesh", "ibug68"), default="mesh", help="without --weights: of which points"

@@ -6,7 +6,7 @@ python tools/measure_shape_encoder.py --data pack [--weights folder] [--size 128
 * parsing map from the picture against the one from the landmarks, part by part: intersection over union of the two
   (soft: sums of the smaller and the larger values), and the mean absolute difference.
 * the same with pictures made hard to read as in training (turned, hidden, dark, blurred, coarse).
-* milliseconds a face, one thread: PyTorch, and OpenVINO if it is installed (`pip install 'reenact[export]'`).
+* milliseconds a face, one thread: PyTorch, and OpenVINO if it is installed (`pip install 'reenactor[export]'`).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reenact.core.landmarks import OUTER_EYE_CORNERS
-from reenact.data import ShardReader, Split
-from reenact.data.frame_stream import rows_of
-from reenact.data.items import Kind
-from reenact.maps import PARSING_CHANNELS, parsing_map
-from reenact.models.oneshot.augment import Augmentation, augmented
-from reenact.models.oneshot.features import shape_features
-from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenactor.core.landmarks import OUTER_EYE_CORNERS
+from reenactor.face.maps import PARSING_CHANNELS, parsing_map
+from reenactor.models.oneshot.augment import Augmentation, augmented
+from reenactor.models.oneshot.features import shape_features
+from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenactor.research.data import ShardReader, Split
+from reenactor.research.data.frame_stream import rows_of
+from reenactor.research.data.items import Kind
 
 FRAMES_A_CLIP = 24
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="what `reenact prepare` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--weights", type=Path, help="a trained shape encoder; default: the one that ships")
     parser.add_argument("--size", type=int, default=128, help="pixels a side (default: %(default)s)")
     args = parser.parse_args()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
+from reenactor.nn.checkpoint import read_checkpoint, write_checkpoint
 
-WEIGHTS = Path(__file__).parent.parent / "src" / "reenact" / "weights"
+WEIGHTS = Path(__file__).parent.parent / "src" / "reenactor" / "weights"
 
 
 def main() -> None:

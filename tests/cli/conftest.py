@@ -7,17 +7,17 @@ import pytest
 from clip_helpers import FRAMES, write_clip
 from skimage.data import astronaut
 
-from reenact import Reenactor
-from reenact.cli.main import main
-from reenact.inference.shipped import shipped_motions
-from reenact.media import read_motion, write_image, write_motion
+from reenactor import Reenactor
+from reenactor.cli.main import main
+from reenactor.engine.shipped import shipped_motions
+from reenactor.media import read_motion, write_image, write_motion
 
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory):
     """Signing keys are made in a temporary place."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REENACT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("REENACTOR_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
 
@@ -54,7 +54,7 @@ def clip(tmp_path_factory, drawn):
 
 
 @pytest.fixture
-def reenact(capfd):
+def reenactor(capfd):
     """Call the command line: (exit code, stdout, stderr), native libraries' output included."""
 
     def call(*arguments):

@@ -15,16 +15,16 @@ from clip_helpers import FRAMES, NTSC, decoded, sound_packets, stored_times, wri
 from PIL import Image
 from skimage.data import lfw_subset
 
-from reenact import Reenactor
-from reenact.media import read_image, read_motion, read_provenance, write_image, write_motion
-from reenact.perception import FaceFinder, FaceTracker
+from reenactor import Reenactor
+from reenactor.face.perception import FaceFinder, FaceTracker
+from reenactor.media import read_image, read_motion, read_provenance, write_image, write_motion
 
 SMALL = ("--size", 64, "--max-side", 128)
 
 
-def made(reenact, *arguments):
+def made(reenactor, *arguments):
     """Run a job that must go well; gives its report."""
-    code, out, err = reenact("animate", *arguments)
+    code, out, err = reenactor("animate", *arguments)
     assert (code, err) == (0, "")
     return out
 
@@ -44,9 +44,9 @@ def angles(picture):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_times_and_sound_stay(reenact, tmp_path, photo, clip, suffix):
+def test_times_and_sound_stay(reenactor, tmp_path, photo, clip, suffix):
     output = tmp_path / f"o{suffix}"
-    said = made(reenact, "--target", photo, "--driver", clip, "-o", output, *SMALL)
+    said = made(reenactor, "--target", photo, "--driver", clip, "-o", output, *SMALL)
     times, end = stored_times(output)
     assert times == [i / NTSC for i in range(FRAMES)]
     assert end == FRAMES / NTSC
@@ -58,9 +58,9 @@ def test_times_and_sound_stay(reenact, tmp_path, photo, clip, suffix):
     assert read_provenance(output).valid
 
 
-def test_matroska_unsigned(reenact, tmp_path, photo, clip):
+def test_matroska_unsigned(reenactor, tmp_path, photo, clip):
     output = tmp_path / "o.mkv"
-    assert "not signed" in made(reenact, "--target", photo, "--driver", clip, "-o", output, "--no-provenance", *SMALL)
+    assert "not signed" in made(reenactor, "--target", photo, "--driver", clip, "-o", output, "--no-provenance", *SMALL)
     times, _ = stored_times(output)
     for i, time in enumerate(times):
         assert abs(time - times[0] - i / NTSC) <= Fraction(1, 1000)
@@ -69,20 +69,20 @@ def test_matroska_unsigned(reenact, tmp_path, photo, clip):
     ]
 
 
-def test_variable_frame_rate(reenact, tmp_path, photo, drawn):
+def test_variable_frame_rate(reenactor, tmp_path, photo, drawn):
     driver, output = tmp_path / "vfr.mp4", tmp_path / "o.mp4"
     steps = np.random.default_rng(0).integers(300, 9000, FRAMES - 1)
     pts = [0, *np.cumsum(steps).tolist()]
     write_clip(driver, drawn, pts, Fraction(1, 90000))
-    made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    made(reenactor, "--target", photo, "--driver", driver, "-o", output, *SMALL)
     assert stored_times(output) == stored_times(driver)
     assert stored_times(output)[0] == [Fraction(t, 90000) for t in pts]
 
 
-def test_frames_follow_the_driver_without_delay(reenact, tmp_path, photo, clip, drawn):
+def test_frames_follow_the_driver_without_delay(reenactor, tmp_path, photo, clip, drawn):
     """Driven by a film of the same person, the result shows what the film shows at the same time."""
     output = tmp_path / "o.mp4"
-    made(reenact, "--target", photo, "--driver", clip, "-o", output)
+    made(reenactor, "--target", photo, "--driver", clip, "-o", output)
     film, result = shapes(clip), shapes(output)
     assert film.shape == result.shape
 
@@ -97,27 +97,27 @@ def test_frames_follow_the_driver_without_delay(reenact, tmp_path, photo, clip, 
     assert likeness(0) > 0.9
 
 
-def test_only_the_crop_moves(reenact, tmp_path, photo, motion):
+def test_only_the_crop_moves(reenactor, tmp_path, photo, motion):
     whole, crop = tmp_path / "whole.mp4", tmp_path / "crop.mp4"
     large = tmp_path / "large.png"
     framed = np.pad(read_image(photo), ((40, 200), (300, 20), (0, 0)), mode="reflect")
     write_image(large, framed)
-    made(reenact, "--target", large, "--driver", motion, "-o", whole)
+    made(reenactor, "--target", large, "--driver", motion, "-o", whole)
     frames = decoded(whole)
     assert frames.shape[1:] == framed.shape
     moving = np.abs(frames.astype(int) - frames[:1]).max((0, 3)) > 24
     assert moving.any()
     assert not moving[:, :200].any()
     assert not moving[400:].any()
-    made(reenact, "--target", large, "--driver", motion, "-o", crop, "--crop-only", "--size", 96)
+    made(reenactor, "--target", large, "--driver", motion, "-o", crop, "--crop-only", "--size", 96)
     assert decoded(crop).shape[1:] == (96, 96, 3)
 
 
 @pytest.mark.parametrize("kind", ["clip", "motion", "photo"])
-def test_grid(reenact, tmp_path, photo, kind, request):
+def test_grid(reenactor, tmp_path, photo, kind, request):
     output = tmp_path / "o.mp4"
     driver = request.getfixturevalue(kind)
-    made(reenact, "--target", photo, "--driver", driver, "-o", output, "--grid", "--size", 64)
+    made(reenactor, "--target", photo, "--driver", driver, "-o", output, "--grid", "--size", 64)
     frames = decoded(output)
     assert frames.shape[1:] == (64, 192, 3)
     assert len(frames) == {"clip": FRAMES, "motion": 30, "photo": 50}[kind]
@@ -130,9 +130,9 @@ def test_grid(reenact, tmp_path, photo, kind, request):
         assert np.abs(shown - wanted).mean() < 4
 
 
-def test_gif(reenact, tmp_path, photo, clip):
+def test_gif(reenactor, tmp_path, photo, clip):
     output = tmp_path / "o.gif"
-    assert "with sound" not in made(reenact, "--target", photo, "--driver", clip, "-o", output, *SMALL)
+    assert "with sound" not in made(reenactor, "--target", photo, "--driver", clip, "-o", output, *SMALL)
     with Image.open(output) as image:
         length = 0
         for number in range(image.n_frames):
@@ -143,9 +143,9 @@ def test_gif(reenact, tmp_path, photo, clip):
     assert length == pytest.approx(1000 * FRAMES / float(NTSC), abs=10)
 
 
-def test_webp(reenact, tmp_path, photo, clip):
+def test_webp(reenactor, tmp_path, photo, clip):
     output = tmp_path / "o.webp"
-    made(reenact, "--target", photo, "--driver", clip, "-o", output, *SMALL)
+    made(reenactor, "--target", photo, "--driver", clip, "-o", output, *SMALL)
     with Image.open(output) as image:
         assert image.is_animated
         length = 0
@@ -157,10 +157,10 @@ def test_webp(reenact, tmp_path, photo, clip):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_photo_drives_a_still(reenact, tmp_path, photo, drawn, suffix):
+def test_photo_drives_a_still(reenactor, tmp_path, photo, drawn, suffix):
     driver, output = tmp_path / "driver.png", tmp_path / f"o{suffix}"
     write_image(driver, drawn[20])
-    said = made(reenact, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute")
+    said = made(reenactor, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute")
     assert "1 frame" in said
     assert read_image(output).shape == read_image(photo).shape
     np.testing.assert_allclose(angles(read_image(output)), angles(drawn[20]), atol=3)
@@ -168,9 +168,9 @@ def test_photo_drives_a_still(reenact, tmp_path, photo, drawn, suffix):
     assert read_provenance(output).synthetic
 
 
-def test_photo_drives_a_video(reenact, tmp_path, photo):
+def test_photo_drives_a_video(reenactor, tmp_path, photo):
     output = tmp_path / "o.mp4"
-    made(reenact, "--target", photo, "--driver", photo, "-o", output, "--transfer", "absolute", *SMALL)
+    made(reenactor, "--target", photo, "--driver", photo, "-o", output, "--transfer", "absolute", *SMALL)
     frames = decoded(output).astype(int)
     assert len(frames) == 50
     assert stored_times(output)[1] == 2
@@ -178,7 +178,7 @@ def test_photo_drives_a_video(reenact, tmp_path, photo):
     assert np.abs(frames - frames[0]).mean() < 1.5
 
 
-def test_a_photo_is_eased_to(reenact, tmp_path, photo, drawn, monkeypatch):
+def test_a_photo_is_eased_to(reenactor, tmp_path, photo, drawn, monkeypatch):
     """From the target's own face to the driver's in one second, slowly at both ends, and one second there."""
     driver, output = tmp_path / "driver.png", tmp_path / "o.mp4"
     write_image(driver, drawn[20])
@@ -191,7 +191,7 @@ def test_a_photo_is_eased_to(reenact, tmp_path, photo, drawn, monkeypatch):
 
     monkeypatch.setattr(Reenactor, "draw", noted)
     # The warp gives the photo back exactly where nothing moves.
-    made(reenact, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute", "--model", "warp")
+    made(reenactor, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute", "--model", "warp")
     target = asked[0][1]
     # Several are drawn at a time, in any order.
     meshes = np.stack(sorted((mesh for mesh, _ in asked), key=lambda mesh: np.abs(mesh - target.mesh_px).max()))
@@ -208,46 +208,46 @@ def test_a_photo_is_eased_to(reenact, tmp_path, photo, drawn, monkeypatch):
     assert np.abs(shown - read_image(photo)).mean() < 3
 
 
-def test_a_picture_that_moves_is_no_photo(reenact, tmp_path, photo, clip):
+def test_a_picture_that_moves_is_no_photo(reenactor, tmp_path, photo, clip):
     """An animated .webp was taken for its first frame."""
     moving = tmp_path / "moving.webp"
-    made(reenact, "--target", photo, "--driver", clip, "-o", moving, *SMALL)
+    made(reenactor, "--target", photo, "--driver", clip, "-o", moving, *SMALL)
     for driver in (moving, tmp_path / "renamed.png"):
         driver.write_bytes(moving.read_bytes())
         for output in ("o.mp4", "o.webp"):
-            code, out, err = reenact("animate", "--target", photo, "--driver", driver, "-o", tmp_path / output)
+            code, out, err = reenactor("animate", "--target", photo, "--driver", driver, "-o", tmp_path / output)
             assert (code, out, err.count("\n")) == (2, "", 1)
             assert f"{driver} is an animation" in err
             assert ".gif or .mp4" in err
             assert not (tmp_path / output).exists()
     # As a target its first frame is good enough.
-    made(reenact, "--target", moving, "--driver", photo, "-o", tmp_path / "o.png", *SMALL)
+    made(reenactor, "--target", moving, "--driver", photo, "-o", tmp_path / "o.png", *SMALL)
     # A still picture drives, whatever its format.
     still = tmp_path / "still.webp"
-    made(reenact, "--target", photo, "--driver", photo, "-o", still, *SMALL)
-    made(reenact, "--target", photo, "--driver", still, "-o", tmp_path / "o2.png", *SMALL)
+    made(reenactor, "--target", photo, "--driver", photo, "-o", still, *SMALL)
+    made(reenactor, "--target", photo, "--driver", still, "-o", tmp_path / "o2.png", *SMALL)
 
 
-def test_motion_file_gives_what_its_video_gives(reenact, tmp_path, photo, clip):
+def test_motion_file_gives_what_its_video_gives(reenactor, tmp_path, photo, clip):
     motion, direct, stored = tmp_path / "m.motion", tmp_path / "direct.mp4", tmp_path / "stored.mp4"
-    code, out, err = reenact("motion", "extract", clip, "-o", motion, "--about", "a note")
+    code, out, err = reenactor("motion", "extract", clip, "-o", motion, "--about", "a note")
     assert (code, err) == (0, "")
     assert f"{FRAMES} frames, 1.33 s, 29.97 frames/s, 0 without a face" in out
-    code, out, err = reenact("motion", "info", motion)
+    code, out, err = reenactor("motion", "info", motion)
     assert "a note" in out
     assert "driver.mp4" in out
-    made(reenact, "--target", photo, "--driver", clip, "-o", direct, *SMALL)
-    made(reenact, "--target", photo, "--driver", motion, "-o", stored, *SMALL)
+    made(reenactor, "--target", photo, "--driver", clip, "-o", direct, *SMALL)
+    made(reenactor, "--target", photo, "--driver", motion, "-o", stored, *SMALL)
     assert stored_times(direct) == stored_times(stored)
     np.testing.assert_array_equal(decoded(direct), decoded(stored))
 
 
-def test_gap_holds_the_pose_and_names_the_times(reenact, tmp_path, photo, drawn):
+def test_gap_holds_the_pose_and_names_the_times(reenactor, tmp_path, photo, drawn):
     driver, output = tmp_path / "gap.mp4", tmp_path / "o.mp4"
     wall = np.full_like(drawn[0], 90)
     frames = [*drawn[:15], *[wall] * 10, *drawn[25:]]
     write_clip(driver, frames, list(range(FRAMES)), Fraction(1, 25))
-    said = made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    said = made(reenactor, "--target", photo, "--driver", driver, "-o", output, *SMALL)
     assert "no face in the driver at 0.60-1.00 s: the last pose was held" in said
     result = decoded(output).astype(int)
     assert np.abs(result[15:25] - result[14]).max() < 16
@@ -255,28 +255,28 @@ def test_gap_holds_the_pose_and_names_the_times(reenact, tmp_path, photo, drawn)
     assert len(result) == FRAMES
 
 
-def test_face_comes_late(reenact, tmp_path, photo, drawn):
+def test_face_comes_late(reenactor, tmp_path, photo, drawn):
     driver, output = tmp_path / "late.mp4", tmp_path / "o.mp4"
     frames = [np.full_like(drawn[0], 90)] * 10 + drawn[:20]
     write_clip(driver, frames, list(range(30)), Fraction(1, 25))
-    assert "at 0.00-0.40 s" in made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    assert "at 0.00-0.40 s" in made(reenactor, "--target", photo, "--driver", driver, "-o", output, *SMALL)
     assert len(decoded(output)) == 30
 
 
 @pytest.mark.parametrize("more", [(), ("--grid",)])
-def test_damaged_end_is_told(reenact, tmp_path, photo, clip, more):
+def test_damaged_end_is_told(reenactor, tmp_path, photo, clip, more):
     driver, output = tmp_path / "cut.mp4", tmp_path / "o.mp4"
     data = clip.read_bytes()
     # More than the half second by which headers may be wrong, wherever between two packets the cut falls.
     driver.write_bytes(data[: int(len(data) * 0.5)])
-    said = made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL, *more)
+    said = made(reenactor, "--target", photo, "--driver", driver, "-o", output, *SMALL, *more)
     assert "the driver ends in damaged data" in said
     times, _ = stored_times(output)
     assert 10 < len(times) < FRAMES
     assert times == [i / NTSC for i in range(len(times))]
 
 
-def test_noise_in_the_middle_is_told(reenact, tmp_path, photo, clip):
+def test_noise_in_the_middle_is_told(reenactor, tmp_path, photo, clip):
     """Overwritten data: whatever could be decoded is animated, twice the same."""
     driver = tmp_path / "noise.mp4"
     data = bytearray(clip.read_bytes())
@@ -285,45 +285,45 @@ def test_noise_in_the_middle_is_told(reenact, tmp_path, photo, clip):
     driver.write_bytes(data)
     counts = set()
     for layout in ("--crop-only", "--grid"):
-        made(reenact, "--target", photo, "--driver", driver, "-o", tmp_path / "o.mp4", "--size", 64, layout)
+        made(reenactor, "--target", photo, "--driver", driver, "-o", tmp_path / "o.mp4", "--size", 64, layout)
         counts.add(len(decoded(tmp_path / "o.mp4")))
     assert len(counts) == 1
     assert counts.pop() >= 10
 
 
-def test_names_of_all_kinds(reenact, tmp_path, photo, clip, monkeypatch):
+def test_names_of_all_kinds(reenactor, tmp_path, photo, clip, monkeypatch):
     folder = tmp_path / "Ünïcode фото 写真 and spaces"
     folder.mkdir()
     face, film, output = folder / "l'œil %d.png", folder / "film: 12:30 [x].mp4", folder / "résultat 1.mp4"
     face.symlink_to(photo)
     film.symlink_to(clip)
     monkeypatch.chdir(folder)
-    said = made(reenact, "--target", face.name, "--driver", film.name, "-o", f"./{output.name}", *SMALL)
+    said = made(reenactor, "--target", face.name, "--driver", film.name, "-o", f"./{output.name}", *SMALL)
     assert output.name in said
     assert len(decoded(output)) == FRAMES
     assert sorted(os.listdir(folder)) == sorted([face.name, film.name, output.name])
-    code, out, _ = reenact("verify", output)
+    code, out, _ = reenactor("verify", output)
     assert code == 0
     assert film.name in out
 
 
-def test_output_link_is_replaced_not_followed(reenact, tmp_path, photo, motion):
+def test_output_link_is_replaced_not_followed(reenactor, tmp_path, photo, motion):
     precious = tmp_path / "precious.mp4"
     precious.write_bytes(b"keep me")
     output = tmp_path / "o.mp4"
     output.symlink_to(precious)
-    made(reenact, "--target", photo, "--driver", motion, "-o", output, *SMALL)
+    made(reenactor, "--target", photo, "--driver", motion, "-o", output, *SMALL)
     assert precious.read_bytes() == b"keep me"
     assert not output.is_symlink()
 
 
-def test_more_photos_and_smoothing(reenact, tmp_path, photo, clip):
+def test_more_photos_and_smoothing(reenactor, tmp_path, photo, clip):
     output = tmp_path / "o.mp4"
-    made(reenact, "--target", photo, photo, photo, "--driver", clip, "-o", output, "--smooth", *SMALL)
+    made(reenactor, "--target", photo, photo, photo, "--driver", clip, "-o", output, "--smooth", *SMALL)
     assert len(decoded(output)) == FRAMES
 
 
-def test_smoothing_steadies_the_result(reenact, tmp_path, photo, motion):
+def test_smoothing_steadies_the_result(reenactor, tmp_path, photo, motion):
     """A face that sits still behind noise moves less with --smooth."""
     rest = read_motion(motion)
     noise = np.random.default_rng(0).normal(0, 1.5, rest.mesh_px.shape).astype(np.float32)
@@ -332,22 +332,22 @@ def test_smoothing_steadies_the_result(reenact, tmp_path, photo, motion):
     moved = {}
     for options in ((), ("--smooth",)):
         output = tmp_path / "o.mp4"
-        made(reenact, "--target", photo, "--driver", shaky, "-o", output, "--crop-only", "--size", 128, *options)
+        made(reenactor, "--target", photo, "--driver", shaky, "-o", output, "--crop-only", "--size", 128, *options)
         moved[options] = np.abs(np.diff(decoded(output)[10:].astype(int), axis=0)).mean()
     assert moved["--smooth",] < 0.7 * moved[()]
 
 
-def test_photo_of_someone_else_is_told(reenact, tmp_path, photo, motion):
+def test_photo_of_someone_else_is_told(reenactor, tmp_path, photo, motion):
     stranger = cv2.resize(np.uint8(np.rint(255 * lfw_subset()[0])), (200, 200), interpolation=cv2.INTER_CUBIC)
     write_image(tmp_path / "someone.png", np.repeat(np.pad(stranger, 60, mode="edge")[..., None], 3, axis=2))
     output = tmp_path / "o.mp4"
     people = (photo, photo, tmp_path / "someone.png")
-    said = made(reenact, "--target", *people, "--driver", motion, "-o", output, *SMALL)
+    said = made(reenactor, "--target", *people, "--driver", motion, "-o", output, *SMALL)
     assert "\n  photo 3 (someone.png) may show another person\n" in said
-    assert "another person" not in made(reenact, "--target", photo, photo, "--driver", motion, "-o", output, *SMALL)
+    assert "another person" not in made(reenactor, "--target", photo, photo, "--driver", motion, "-o", output, *SMALL)
 
 
-def test_batch_goes_on_after_a_failure(reenact, tmp_path, photo, clip, motion):
+def test_batch_goes_on_after_a_failure(reenactor, tmp_path, photo, clip, motion):
     people, films, results = tmp_path / "people", tmp_path / "films", tmp_path / "results"
     people.mkdir()
     films.mkdir()
@@ -358,43 +358,43 @@ def test_batch_goes_on_after_a_failure(reenact, tmp_path, photo, clip, motion):
     (films / "two.motion").write_bytes(motion.read_bytes())
     (films / "zero.mp4").touch()
     command = ("animate", "--target", people, "--driver", films, "-o", results, *SMALL)
-    code, out, err = reenact(*command)
+    code, out, err = reenactor(*command)
     assert code == 2
     assert sorted(p.name for p in results.iterdir()) == ["a--one.mp4", "a--two.mp4"]
     lines = err.splitlines()
     assert len(lines) == 5
     assert sum("b.jpg is not an image" in line for line in lines) == 3 - 1
     assert sum("zero.mp4" in line for line in lines) >= 1
-    assert lines[-1].startswith("reenact: 4 of 6 could not be made")
+    assert lines[-1].startswith("reenactor: 4 of 6 could not be made")
     before = (results / "a--one.mp4").stat().st_mtime_ns
-    code, out, err = reenact(*command)
+    code, out, err = reenactor(*command)
     assert code == 2
     assert out.count("there already, kept") == 2
     assert (results / "a--one.mp4").stat().st_mtime_ns == before
 
 
-def test_batch_by_pattern(reenact, tmp_path, photo, motion):
+def test_batch_by_pattern(reenactor, tmp_path, photo, motion):
     for name in ("x1.png", "x2.png", "y.png"):
         (tmp_path / name).write_bytes(photo.read_bytes())
-    out = made(reenact, "--target", tmp_path / "x*.png", "--driver", motion, "-o", tmp_path / "out", *SMALL)
+    out = made(reenactor, "--target", tmp_path / "x*.png", "--driver", motion, "-o", tmp_path / "out", *SMALL)
     assert out.count("30 frames") == 2
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["x1--blink.mp4", "x2--blink.mp4"]
 
 
-def test_batch_needs_a_folder(reenact, tmp_path, photo, motion):
-    code, _, err = reenact("animate", "--target", photo.parent, "--driver", motion, "-o", tmp_path / "o.mp4")
+def test_batch_needs_a_folder(reenactor, tmp_path, photo, motion):
+    code, _, err = reenactor("animate", "--target", photo.parent, "--driver", motion, "-o", tmp_path / "o.mp4")
     assert code == 2
     assert "give -o a folder" in err
     (tmp_path / "file").touch()
-    code, _, err = reenact("animate", "--target", photo.parent, "--driver", motion, "-o", tmp_path / "file")
+    code, _, err = reenactor("animate", "--target", photo.parent, "--driver", motion, "-o", tmp_path / "file")
     assert code == 2
     assert err.count("\n") == 1
 
 
-def test_verify(reenact, tmp_path, photo, motion, clip):
+def test_verify(reenactor, tmp_path, photo, motion, clip):
     output = tmp_path / "o.mp4"
-    made(reenact, "--target", photo, "--driver", motion, "-o", output, *SMALL)
-    code, out, err = reenact("verify", output)
+    made(reenactor, "--target", photo, "--driver", motion, "-o", output, *SMALL)
+    code, out, err = reenactor("verify", output)
     assert (code, err) == (0, "")
     assert "Signed, and unchanged since." in out
     assert "hybrid" in out
@@ -403,45 +403,45 @@ def test_verify(reenact, tmp_path, photo, motion, clip):
     at = data.index(b"mdat") + 2000
     data[at] ^= 1
     output.write_bytes(data)
-    code, out, _ = reenact("verify", output)
+    code, out, _ = reenactor("verify", output)
     assert code == 1
     assert "TAMPERED" in out
-    code, out, _ = reenact("verify", clip)
+    code, out, _ = reenactor("verify", clip)
     assert code == 1
     assert "Not signed" in out
 
 
 @pytest.mark.slow
-def test_demo(reenact, tmp_path):
-    code, _, err = reenact("demo", "--out", tmp_path / "demo")
+def test_demo(reenactor, tmp_path):
+    code, _, err = reenactor("demo", "--out", tmp_path / "demo")
     assert (code, err) == (0, "")
     assert {p.suffix for p in (tmp_path / "demo").iterdir()} == {".mp4", ".gif", ".png"}
     assert all(read_provenance(p).valid for p in (tmp_path / "demo").iterdir() if p.suffix != ".png")
 
 
-def test_many_ticks_a_second(reenact, tmp_path, photo, drawn):
+def test_many_ticks_a_second(reenactor, tmp_path, photo, drawn):
     """A clock of microseconds: the mean rate's own fraction would not fit into a video's header."""
     driver, output = tmp_path / "fine.mp4", tmp_path / "o.mp4"
     pts = [i * 33_367 + i % 3 for i in range(FRAMES)]
     write_clip(driver, drawn, pts, Fraction(1, 1_000_000))
-    made(reenact, "--target", photo, "--driver", driver, "-o", output, *SMALL)
+    made(reenactor, "--target", photo, "--driver", driver, "-o", output, *SMALL)
     assert stored_times(output)[0] == [Fraction(t, 1_000_000) for t in pts]
 
 
-def test_odd_sizes(reenact, tmp_path, photo, motion):
+def test_odd_sizes(reenactor, tmp_path, photo, motion):
     odd = tmp_path / "odd.png"
     write_image(odd, read_image(photo)[:241, :233])
-    made(reenact, "--target", odd, "--driver", motion, "-o", tmp_path / "o.mp4")
+    made(reenactor, "--target", odd, "--driver", motion, "-o", tmp_path / "o.mp4")
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (234, 242)
 
 
 @pytest.mark.parametrize("arguments", [("verify", "SIGNED"), ("animate", "--help")])
-def test_output_that_nobody_reads(reenact, tmp_path, photo, arguments):
-    """As in `reenact verify o.png | head -1`: quiet."""
+def test_output_that_nobody_reads(reenactor, tmp_path, photo, arguments):
+    """As in `reenactor verify o.png | head -1`: quiet."""
     signed = tmp_path / "o.png"
-    made(reenact, "--target", photo, "--driver", photo, "-o", signed, *SMALL)
-    command = [sys.executable, "-m", "reenact", *(str(signed) if one == "SIGNED" else one for one in arguments)]
+    made(reenactor, "--target", photo, "--driver", photo, "-o", signed, *SMALL)
+    command = [sys.executable, "-m", "reenactor", *(str(signed) if one == "SIGNED" else one for one in arguments)]
     # Unbuffered, argparse itself meets the closed pipe, and says nothing.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
@@ -450,8 +450,8 @@ def test_output_that_nobody_reads(reenact, tmp_path, photo, arguments):
     assert (process.returncode, said) == (141, b"")
 
 
-def test_help_names_every_verb(reenact):
-    code, out, _ = reenact("--help")
+def test_help_names_every_verb(reenactor):
+    code, out, _ = reenactor("--help")
     assert code == 0
     assert all(verb in out for verb in ("animate", "demo", "motion", "verify", "bench"))
-    assert Path(out.split()[1]).name == "reenact"
+    assert Path(out.split()[1]).name == "reenactor"

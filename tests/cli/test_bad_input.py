@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from skimage.data import astronaut, coins
 
-from reenact.media import write_image
+from reenactor.media import write_image
 
 BASE = Fraction(1, 25)
 
@@ -24,17 +24,17 @@ def listing(folder):
 
 
 @pytest.fixture
-def refused(reenact, tmp_path):
+def refused(reenactor, tmp_path):
     """Run a command that must be refused; gives its sentence."""
 
     def call(*arguments):
         before = listing(tmp_path)
-        code, out, err = reenact(*arguments)
+        code, out, err = reenactor(*arguments)
         assert code == 2, (code, out, err)
         assert out == ""
-        assert err.startswith("reenact: "), err
+        assert err.startswith("reenactor: "), err
         assert err.endswith("\n"), err
-        sentence = err.removeprefix("reenact: ").removesuffix("\n")
+        sentence = err.removeprefix("reenactor: ").removesuffix("\n")
         assert "\n" not in sentence, err
         assert not sentence[0].isupper(), err
         assert ". " not in sentence.replace(str(tmp_path), ""), err
@@ -293,9 +293,9 @@ def test_option(case, refused, tmp_path, photo, motion):
 
 
 @pytest.mark.parametrize("verb", ["animate", "bench"])
-def test_unknown_model(verb, reenact, tmp_path, photo, motion):
+def test_unknown_model(verb, reenactor, tmp_path, photo, motion):
     job = ("--target", photo, "--driver", motion, "-o", tmp_path / "o.mp4") if verb == "animate" else ()
-    code, out, err = reenact(verb, *job, "--model", "deepfake9000")
+    code, out, err = reenactor(verb, *job, "--model", "deepfake9000")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "warp" in err
     assert not listing(tmp_path)
@@ -312,7 +312,7 @@ def test_driver_shows_fewer_faces(refused, tmp_path, photo, clip):
 
 
 def test_key_of_another_certificate(refused, tmp_path, photo, motion):
-    from reenact.media import own_credentials
+    from reenactor.media import own_credentials
 
     paths = []
     for number in range(2):
@@ -348,7 +348,7 @@ def little_room():
         ("motion", 20_000, ".webp"),
     ],
 )
-def test_full_disk(driver, room, suffix, reenact, tmp_path, photo, request, little_room):
+def test_full_disk(driver, room, suffix, reenactor, tmp_path, photo, request, little_room):
     output = tmp_path / f"o{suffix}"
     output.write_bytes(b"what was there before")
     # fmt: off
@@ -356,15 +356,15 @@ def test_full_disk(driver, room, suffix, reenact, tmp_path, photo, request, litt
                "--size", 64, "--max-side", 128)
     # fmt: on
     little_room(room)
-    code, out, err = reenact(*command)
+    code, out, err = reenactor(*command)
     little_room(resource.RLIM_INFINITY)
     assert (code, out) == (2, "")
-    assert err.startswith("reenact: cannot write")
+    assert err.startswith("reenactor: cannot write")
     assert "disk is full" in err
     assert err.count("\n") == 1
     assert output.read_bytes() == b"what was there before"
-    assert [p.name for p in tmp_path.iterdir() if p != output] in ([], [f"o{suffix}.reenact-job"])
-    code, out, err = reenact(*command)
+    assert [p.name for p in tmp_path.iterdir() if p != output] in ([], [f"o{suffix}.reenactor-job"])
+    code, out, err = reenactor(*command)
     assert (code, err) == (0, "")
     assert listing(tmp_path) == [output.name]
 

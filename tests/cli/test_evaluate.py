@@ -1,4 +1,4 @@
-"""`reenact evaluate`: each action by its arguments, on the small pack."""
+"""`reenactor evaluate`: each action by its arguments, on the small pack."""
 
 import argparse
 import json
@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from reenact.cli import evaluate
-from reenact.core import ReenactError
-from reenact.evaluation import figures, scoring
-from reenact.evaluation.retargeting import SURFACE
-from reenact.geometry import mean_face
-from reenact.media import read_image
-from reenact.nn.checkpoint import shipped_checkpoint
+from reenactor.cli import evaluate
+from reenactor.core import ReenactError
+from reenactor.face.geometry import mean_face
+from reenactor.media import read_image
+from reenactor.nn.checkpoint import shipped_checkpoint
+from reenactor.research.evaluation import figures, scoring
+from reenactor.research.evaluation.retargeting import SURFACE
 
 
 @pytest.fixture(autouse=True)
@@ -127,8 +127,8 @@ def write_weights(folder, name, **settings):
     """Untrained."""
     import torch
 
-    from reenact.models import ZOO
-    from reenact.nn.checkpoint import Checkpoint, write_checkpoint
+    from reenactor.models import ZOO
+    from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
 
     torch.manual_seed(0)
     config = ZOO[name].config_type(resolution=64, base_width=8, **settings)

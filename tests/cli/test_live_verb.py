@@ -1,20 +1,20 @@
-"""`reenact live`, with a film for a camera and no window."""
+"""`reenactor live`, with a film for a camera and no window."""
 
 import cv2
 import numpy as np
 import pytest
 
-from reenact.cli.live import obey, with_text
-from reenact.core import MediaError
-from reenact.inference import LiveSession, camera
-from reenact.media import VideoReader, read_provenance
+from reenactor.cli.live import obey, with_text
+from reenactor.core import MediaError
+from reenactor.engine import LiveSession, camera
+from reenactor.media import VideoReader, read_provenance
 
 SMALL = ("--size", 64, "--max-side", 128)
 
 
-def test_a_film_is_the_camera(reenact, photo, clip, drawn, tmp_path):
+def test_a_film_is_the_camera(reenactor, photo, clip, drawn, tmp_path):
     film = tmp_path / "film.mp4"
-    code, said, told = reenact("live", photo, "--source", clip, "--no-window", "--record", film, *SMALL)
+    code, said, told = reenactor("live", photo, "--source", clip, "--no-window", "--record", film, *SMALL)
     assert code == 0, told
     assert "frames, " in said
     assert "latency" in said
@@ -28,15 +28,15 @@ def test_a_film_is_the_camera(reenact, photo, clip, drawn, tmp_path):
     assert read_provenance(film).valid
 
 
-def test_seconds_end_it(reenact, photo, clip, tmp_path):
+def test_seconds_end_it(reenactor, photo, clip, tmp_path):
     film = tmp_path / "film.mkv"
     options = ("--seconds", 0.05, "--no-window", "--no-provenance", "--record", film)
-    code, said, told = reenact("live", photo, "--source", clip, *options, *SMALL)
+    code, said, told = reenactor("live", photo, "--source", clip, *options, *SMALL)
     assert code == 0, told
     assert "dropped" in said
 
 
-def test_ctrl_c_ends_it_well(reenact, photo, clip, tmp_path, monkeypatch):
+def test_ctrl_c_ends_it_well(reenactor, photo, clip, tmp_path, monkeypatch):
     def pressed(self, timeout_s=None):
         result = waited(self, 20)
         raise KeyboardInterrupt if result is not None else AssertionError
@@ -44,7 +44,7 @@ def test_ctrl_c_ends_it_well(reenact, photo, clip, tmp_path, monkeypatch):
     waited = LiveSession.next_result
     monkeypatch.setattr(LiveSession, "next_result", pressed)
     film = tmp_path / "film.mp4"
-    code, said, told = reenact("live", photo, "--source", clip, "--no-window", "--record", film, *SMALL)
+    code, said, told = reenactor("live", photo, "--source", clip, "--no-window", "--record", film, *SMALL)
     assert code == 0, told
     assert f"{film}: " in said
     assert read_provenance(film).valid
@@ -61,18 +61,18 @@ def test_ctrl_c_ends_it_well(reenact, photo, clip, tmp_path, monkeypatch):
         (("--source", "CLIP", "--driver-face", 0), "from 1"),
     ],
 )
-def test_one_sentence(reenact, photo, clip, options, reason):
+def test_one_sentence(reenactor, photo, clip, options, reason):
     options = [clip if option == "CLIP" else option for option in options]
-    code, _, told = reenact("live", photo, "--no-window", *options, *SMALL)
+    code, _, told = reenactor("live", photo, "--no-window", *options, *SMALL)
     assert code == 2
     assert reason in told
     assert told.count("\n") == 1
 
 
-def test_no_display(reenact, photo, clip, monkeypatch):
+def test_no_display(reenactor, photo, clip, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    code, _, told = reenact("live", photo, "--source", clip)
+    code, _, told = reenactor("live", photo, "--source", clip)
     assert code == 2
     assert "pass --no-window" in told
 

@@ -1,10 +1,10 @@
-"""`reenact models` and `reenact train`: what a user reads, and sentences for what cannot be."""
+"""`reenactor models` and `reenactor train`: what a user reads, and sentences for what cannot be."""
 
 import pytest
 
-from reenact.cli.main import BAD_INPUT, main
-from reenact.inference.systems import SYSTEMS
-from reenact.recipes import RECIPES
+from reenactor.cli.main import BAD_INPUT, main
+from reenactor.engine.systems import SYSTEMS
+from reenactor.research.recipes import RECIPES
 
 
 def test_lists_everything_with_sizes(capsys):
@@ -17,7 +17,7 @@ def test_lists_everything_with_sizes(capsys):
 
 
 def test_verbose_counts_operations(capsys, monkeypatch):
-    monkeypatch.setattr("reenact.recipes.RECIPES", {"marionette": RECIPES["marionette"]})
+    monkeypatch.setattr("reenactor.research.recipes.RECIPES", {"marionette": RECIPES["marionette"]})
     assert main(["models", "-v"]) == 0
     # The paper's sizes: models/marionette/README.md.
     assert "64.0 M parameters; 167.2 GFLOP a photo and 191.7 a frame at 256 px" in capsys.readouterr().out
@@ -25,7 +25,7 @@ def test_verbose_counts_operations(capsys, monkeypatch):
 
 def test_operations_of_small_models_are_counted(capsys, monkeypatch):
     small = {name: make for name, make in RECIPES.items() if "lite" in name or name == "hybrid"}
-    monkeypatch.setattr("reenact.recipes.RECIPES", small)
+    monkeypatch.setattr("reenactor.research.recipes.RECIPES", small)
     assert main(["models", "-v"]) == 0
     lines = capsys.readouterr().out.splitlines()[-len(small) :]
     drawing = [line for line in lines if not any(name in line for name in ("encoder", "verification", "-fusion "))]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from clip_helpers import FRAMES, decoded, sound_packets, stored_times, write_clip
 
-from reenact.core import MediaError
-from reenact.inference import Layout, Options, Report, TrackFolder, animate, job
+from reenactor.core import MediaError
+from reenactor.engine import Layout, Options, Report, TrackFolder, animate, job
 
 SEGMENT = 8
 FAST = Options(size=64, max_side=128, provenance=False)
@@ -93,7 +93,7 @@ def test_stopped_job_continues(tmp_path, photo, clip, unstopped, stage, frames, 
     with pytest.raises(KeyboardInterrupt):
         animate([photo], clip, output, options, progress=StopAt(stage, frames))
     assert not output.exists()
-    assert [p.name for p in tmp_path.iterdir()] == ["o.mp4.reenact-job"]
+    assert [p.name for p in tmp_path.iterdir()] == ["o.mp4.reenactor-job"]
     again = StopAt("never", 0)
     report = animate([photo], clip, output, options, progress=again)
     assert_same(output, unstopped(options))
@@ -170,7 +170,7 @@ def test_changed_driver_starts_anew(tmp_path, photo, clip, motion):
 
 def test_torn_and_missing_pieces(tmp_path, photo, clip, unstopped):
     """What a power failure leaves: a record torn in the middle, landmarks that are gone, a note cut short."""
-    output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenact-job"
+    output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenactor-job"
     with pytest.raises(KeyboardInterrupt):
         animate([photo], clip, output, FAST, progress=StopAt(READING, 20))
     with (folder / "track.bin").open("ab") as file:
@@ -188,7 +188,7 @@ def test_torn_and_missing_pieces(tmp_path, photo, clip, unstopped):
 
 
 def test_damaged_segment_is_not_in_the_way_for_ever(tmp_path, photo, clip, unstopped):
-    output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenact-job"
+    output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenactor-job"
     with pytest.raises(KeyboardInterrupt):
         animate([photo], clip, output, FAST, progress=StopAt(ANIMATING, 20))
     (folder / "segment00001.mp4").write_text("rubbish")
@@ -200,17 +200,17 @@ def test_damaged_segment_is_not_in_the_way_for_ever(tmp_path, photo, clip, unsto
 
 
 def test_a_file_in_the_way_of_the_folder(tmp_path, photo, motion):
-    (tmp_path / "o.mp4.reenact-job").write_text("somebody's")
+    (tmp_path / "o.mp4.reenactor-job").write_text("somebody's")
     with pytest.raises(MediaError, match=r"o\.mp4"):
         animate([photo], motion, tmp_path / "o.mp4", FAST)
-    assert (tmp_path / "o.mp4.reenact-job").read_text() == "somebody's"
+    assert (tmp_path / "o.mp4.reenactor-job").read_text() == "somebody's"
 
 
 COMMAND = """
 import signal, sys, time
-from reenact.cli.main import main
-from reenact.cli.progress import Bar
-from reenact.inference import job
+from reenactor.cli.main import main
+from reenactor.cli.progress import Bar
+from reenactor.engine import job
 job.SEGMENT_FRAMES = 8
 # A shell that runs tests in its background has them ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -237,9 +237,9 @@ def until(condition, process, seconds=60):
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
-def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenact):
+def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenactor):
     """Stopped while reading, stopped again while animating, then left to finish."""
-    output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenact-job"
+    output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenactor-job"
     # fmt: off
     arguments = ["animate", "--target", photo, "--driver", clip, "-o", output,
                  "--size", 64, "--max-side", 128, "--no-provenance"]
@@ -258,21 +258,21 @@ def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenact):
         assert out == ""
         if kill == signal.SIGINT:
             assert process.returncode == 130
-            assert err.strip() == "reenact: stopped; the same command continues where it stopped"
+            assert err.strip() == "reenactor: stopped; the same command continues where it stopped"
         assert not output.exists()
-    code, said, err = reenact(*arguments)
+    code, said, err = reenactor(*arguments)
     assert (code, err) == (0, "")
     assert "new frames" in said
     assert_same(output, unstopped(FAST))
     assert os.listdir(tmp_path) == ["o.mp4"]
 
 
-def test_other_verbs_promise_nothing(tmp_path, clip, reenact, monkeypatch):
+def test_other_verbs_promise_nothing(tmp_path, clip, reenactor, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TrackFolder, "fill", stopped)
-    code, out, err = reenact("motion", "extract", clip, "-o", tmp_path / "o.motion")
+    code, out, err = reenactor("motion", "extract", clip, "-o", tmp_path / "o.motion")
     assert (code, out, err) == (130, "", "\nreenact: stopped\n")
     assert not list(tmp_path.iterdir())
 
@@ -281,7 +281,7 @@ def test_the_note_is_plain(tmp_path, photo, clip):
     """What identifies a job: content, not paths or dates, so that files may be moved."""
     with pytest.raises(KeyboardInterrupt):
         animate([photo], clip, tmp_path / "o.mp4", FAST, progress=StopAt(READING, 3))
-    note = json.loads((tmp_path / "o.mp4.reenact-job" / "job.json").read_text())
+    note = json.loads((tmp_path / "o.mp4.reenactor-job" / "job.json").read_text())
     assert set(note) == {"inputs", "options", "software", "model_version"}
     assert str(tmp_path) not in json.dumps(note)
     assert isinstance(animate([photo], clip, tmp_path / "o.mp4", FAST), Report)

@@ -7,8 +7,8 @@ import pytest
 from media_helpers import is_one_sentence, moving, psnr
 from PIL import Image
 
-from reenact.core import MediaError
-from reenact.media import AnimationWriter, VideoReader, VideoWriter, open_writer
+from reenactor.core import MediaError
+from reenactor.media import AnimationWriter, VideoReader, VideoWriter, open_writer
 
 NTSC = Fraction(30000, 1001)
 

@@ -8,8 +8,8 @@ import pytest
 from media_helpers import is_one_sentence, psnr
 from PIL import Image, ImageCms
 
-from reenact.core import MediaError
-from reenact.media import MAX_SIDE_PX, is_image, is_video, read_image, write_image
+from reenactor.core import MediaError
+from reenactor.media import MAX_SIDE_PX, is_image, is_video, read_image, write_image
 
 
 def refuses(path, words):

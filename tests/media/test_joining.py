@@ -7,8 +7,8 @@ import psutil
 import pytest
 from media_helpers import is_one_sentence, moving, psnr, stored_times, write_raw
 
-from reenact.core import MediaError
-from reenact.media import VideoReader, VideoWriter, check_audio_fits, join_segments
+from reenactor.core import MediaError
+from reenactor.media import VideoReader, VideoWriter, check_audio_fits, join_segments
 
 NTSC = Fraction(30000, 1001)
 

@@ -26,10 +26,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 from skimage.data import astronaut
 
-from reenact.core import MediaError, ReenactError
-from reenact.media import certificates, provenance
-from reenact.media.certificates import Credentials, config_folder, load_credentials, own_credentials
-from reenact.media.provenance import Claim, SourceFile, Synthesis, Trust, read, render, sha256_file, sign
+from reenactor.core import MediaError, ReenactError
+from reenactor.media import certificates, provenance
+from reenactor.media.certificates import Credentials, config_folder, load_credentials, own_credentials
+from reenactor.media.provenance import Claim, SourceFile, Synthesis, Trust, read, render, sha256_file, sign
 
 PEM = serialization.Encoding.PEM
 FORMATS = ("a.mp4", "a.mov", "a.gif", "a.webp", "a.jpg", "a.png")
@@ -95,7 +95,7 @@ def test_round_trip_in_every_format(name, files, credentials, tmp_path):
     assert report.trust is Trust.SELF_MADE
     assert (report.model, report.model_version, report.title) == ("warp", "1", "out")
     assert report.software is not None
-    assert report.software.startswith("reenact ")
+    assert report.software.startswith("reenactor ")
     assert report.issues == ()
     assert report.created is not None
     assert abs(report.created - dt.datetime.now(dt.timezone.utc)) < dt.timedelta(minutes=1)
@@ -225,7 +225,7 @@ def test_words_of_strangers_reach_no_terminal_raw(files, credentials, tmp_path):
 
 
 def test_own_credentials_are_made_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("REENACT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REENACTOR_HOME", str(tmp_path / "home"))
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: own_credentials(), range(8)))
     assert len({one.certificate_chain_pem for one in made}) == 1
@@ -238,7 +238,7 @@ def test_own_credentials_are_made_once(tmp_path, monkeypatch):
     leaf.verify_directly_issued_by(authority)
     assert leaf.not_valid_after_utc > dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=19 * 365)
     named = leaf.subject.rfc4514_string() + leaf.issuer.rfc4514_string()
-    assert named.replace("reenact", "").isascii()
+    assert named.replace("reenactor", "").isascii()
     for private in (os.environ.get("USER"), os.uname().nodename if os.name == "posix" else None):
         assert not private or private not in named
 
@@ -258,11 +258,11 @@ def test_own_credentials_are_renewed(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have fixed places")
 def test_config_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv("REENACT_HOME", raising=False)
+    monkeypatch.delenv("REENACTOR_HOME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert config_folder() == tmp_path / "reenact"
+    assert config_folder() == tmp_path / "reenactor"
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
-    assert config_folder() == Path.home() / ".config" / "reenact"
+    assert config_folder() == Path.home() / ".config" / "reenactor"
 
 
 def issue(folder: Path, key, *, days: int = 30, usage=ExtendedKeyUsageOID.EMAIL_PROTECTION, own: bool = False):

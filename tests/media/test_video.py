@@ -11,8 +11,8 @@ import psutil
 import pytest
 from media_helpers import is_one_sentence, moving, psnr, stored_times, tone, write_raw
 
-from reenact.core import MediaError
-from reenact.media import VideoReader, VideoWriter
+from reenactor.core import MediaError
+from reenactor.media import VideoReader, VideoWriter
 
 NTSC = Fraction(30000, 1001)
 PALETTE = np.array(

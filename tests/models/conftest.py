@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from model_helpers import LIPS, Person, as_pixels, as_targets, gap
 
-from reenact.core import DriverFrame
-from reenact.inference.shipped import demo_photo, shipped_motions
-from reenact.media.motion_file import read_motion
-from reenact.models import create_model
-from reenact.perception import FaceFinder
-from reenact.retarget import Retargeter, neutral_frame
+from reenactor.core import DriverFrame
+from reenactor.engine.shipped import demo_photo, shipped_motions
+from reenactor.face.perception import FaceFinder
+from reenactor.face.retarget import Retargeter, neutral_frame
+from reenactor.media.motion_file import read_motion
+from reenactor.models import create_model
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from reenact.core import TargetSet
-from reenact.geometry import contours, face_crop
-from reenact.maps import draw_maps
-from reenact.retarget import in_mean_pose
+from reenactor.core import TargetSet
+from reenactor.face.geometry import contours, face_crop
+from reenactor.face.maps import draw_maps
+from reenactor.face.retarget import in_mean_pose
 
 EYES = (
     (contours.RIGHT_EYE_UPPER, contours.RIGHT_EYE_LOWER),

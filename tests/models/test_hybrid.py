@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reenact.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.geometry import draw_sheet, face_sheet, mean_face
-from reenact.geometry.contours import OUTER_LIPS_UPPER
-from reenact.geometry.mesh_flow import FLAGS, mesh_flow
-from reenact.maps import draw_maps
-from reenact.models.contract import Needs
-from reenact.models.hybrid import (
+from reenactor.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.face.geometry import draw_face_mesh, face_mesh, mean_face
+from reenactor.face.geometry.contours import OUTER_LIPS_UPPER
+from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
+from reenactor.face.maps import draw_maps
+from reenactor.models.contract import Needs
+from reenactor.models.hybrid import (
     Hybrid,
     HybridConfig,
     HybridGenerator,
@@ -22,12 +22,12 @@ from reenact.models.hybrid import (
     HybridObjectiveConfig,
     photo_use,
 )
-from reenact.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
-from reenact.models.hybrid.discriminator import PartsDiscriminator, part_crops
-from reenact.models.hybrid.growth import grown
-from reenact.models.sizes import model_size
-from reenact.nn import warp
-from reenact.nn.checkpoint import Checkpoint, write_checkpoint
+from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
+from reenactor.models.hybrid.discriminator import PartsDiscriminator, part_crops
+from reenactor.models.hybrid.growth import grown
+from reenactor.models.sizes import model_size
+from reenactor.nn import warp
+from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
 
 SIZE = 64
 RASTER = MapKind.IRIS_RASTER
@@ -120,7 +120,7 @@ def test_begins_with_what_the_classical_warp_draws():
     photo = F.interpolate(noise(1, 3, 12, 12), (128, 128), mode="bicubic").clamp(-1, 1)
     pixels = photo[0].add(1).mul(127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
     mesh_y, mesh_x = faces(1, 128), faces(1, 128, seed=3, lips=0.03)
-    expected = draw_sheet(pixels, face_sheet(mesh_y[0].double().numpy(), 128), mesh_x[0].double().numpy())
+    expected = draw_face_mesh(pixels, face_mesh(mesh_y[0].double().numpy(), 128), mesh_x[0].double().numpy())
     rasters = [draw_maps((RASTER,), mesh, 128)[RASTER] for mesh in (mesh_x, mesh_y)]
     with torch.no_grad():
         drawn = made(resolution=128)(rasters[0], mesh_x, photo[None], rasters[1][None], mesh_y[None]).image[0]

@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenact.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
-from reenact.geometry import mean_face
-from reenact.geometry.contours import INNER_LIPS, OUTER_LIPS
-from reenact.losses import RandomVgg, feature_matching, hinge_generator, perceptual_loss
-from reenact.maps import draw_maps
-from reenact.models.hybrid import (
+from reenactor.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
+from reenactor.face.geometry import mean_face
+from reenactor.face.geometry.contours import INNER_LIPS, OUTER_LIPS
+from reenactor.face.maps import draw_maps
+from reenactor.models.hybrid import (
     Hybrid,
     HybridConfig,
     HybridGenerator,
@@ -24,12 +23,13 @@ from reenact.models.hybrid import (
     MouthObjective,
     MouthObjectiveConfig,
 )
-from reenact.models.hybrid.mouth import mouth_crop, mouth_layers, mouth_pasted, mouth_place, own_mouth
-from reenact.models.hybrid.objective import hybrid_checkpoint
-from reenact.models.warp.model import to_uint8
-from reenact.models.warp.mouth import draw_mouth, mouth_inside
-from reenact.models.zoo import model_of
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.models.hybrid.mouth import mouth_crop, mouth_layers, mouth_pasted, mouth_place, own_mouth
+from reenactor.models.hybrid.objective import hybrid_checkpoint
+from reenactor.models.warp.model import to_uint8
+from reenactor.models.warp.mouth import draw_mouth, mouth_inside
+from reenactor.models.zoo import model_of
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.losses import RandomVgg, feature_matching, hinge_generator, perceptual_loss
 
 SIZE, SIDE = 128, 32
 RASTER = MapKind.IRIS_RASTER

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenact.core import DriverFrame, MapKind, PairBatch, TargetSet
-from reenact.geometry import mean_face
-from reenact.geometry.contours import (
+from reenactor.core import DriverFrame, MapKind, PairBatch, TargetSet
+from reenactor.face.geometry import mean_face
+from reenactor.face.geometry.contours import (
     INNER_LIPS_LOWER,
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
@@ -18,11 +18,11 @@ from reenact.geometry.contours import (
     RIGHT_EYE_LOWER,
     RIGHT_EYE_UPPER,
 )
-from reenact.losses import RandomVgg, TrainedFeatures, build_features
-from reenact.maps import draw_maps
-from reenact.models.hybrid import Hybrid, HybridConfig, HybridObjective, HybridObjectiveConfig
-from reenact.models.hybrid.objective import _grid, around, opening_parts
-from reenact.nn.checkpoint import read_checkpoint, write_checkpoint
+from reenactor.face.maps import draw_maps
+from reenactor.models.hybrid import Hybrid, HybridConfig, HybridObjective, HybridObjectiveConfig
+from reenactor.models.hybrid.objective import _grid, around, opening_parts
+from reenactor.nn.checkpoint import read_checkpoint, write_checkpoint
+from reenactor.nn.losses import RandomVgg, TrainedFeatures, build_features
 
 SIZE = 64
 RASTER = MapKind.IRIS_RASTER

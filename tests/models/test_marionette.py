@@ -11,18 +11,18 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils import parametrize
 
-from reenact.core import MESH_POINTS, DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.maps import draw_maps
-from reenact.models.marionette import (
+from reenactor.core import MESH_POINTS, DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.face.maps import draw_maps
+from reenactor.models.marionette import (
     MarioNETte,
     MarioNETteConfig,
     MarioNETteDiscriminator,
     MarioNETteGenerator,
     attention_received,
 )
-from reenact.models.marionette.blocks import Decoder, DriverEncoder, TargetEncoder, WarpAlignment
-from reenact.models.sizes import model_size
-from reenact.nn import fold_spectral_norm
+from reenactor.models.marionette.blocks import Decoder, DriverEncoder, TargetEncoder, WarpAlignment
+from reenactor.models.sizes import model_size
+from reenactor.nn import fold_spectral_norm
 
 SIZE = 64
 ABLATIONS = [("adain", False), ("attention", False), ("adain", True), ("attention", True)]

@@ -5,14 +5,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from reenact.core import DriverFrame, MapKind, TargetSet
-from reenact.geometry import mean_face
-from reenact.geometry.mesh_flow import FLAGS, MeshFlow
-from reenact.geometry.photo_weights import photo_weights
-from reenact.models import ZOO
-from reenact.models.marionette import MarioNETte, MarioNETteConfig, MarioNETteGenerator
-from reenact.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
-from reenact.models.sizes import model_size
+from reenactor.core import DriverFrame, MapKind, TargetSet
+from reenactor.face.geometry import mean_face
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
+from reenactor.face.geometry.photo_weights import photo_weights
+from reenactor.models import ZOO
+from reenactor.models.marionette import MarioNETte, MarioNETteConfig, MarioNETteGenerator
+from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
+from reenactor.models.sizes import model_size
 
 SIZE = 64
 

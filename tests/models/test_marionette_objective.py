@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenact.core import MapKind, PairBatch, TargetSet
-from reenact.geometry import mean_face
-from reenact.losses import RandomVgg, TrainedFeatures, build_features
-from reenact.models.marionette import (
+from reenactor.core import MapKind, PairBatch, TargetSet
+from reenactor.face.geometry import mean_face
+from reenactor.models.marionette import (
     MarioNETte,
     MarioNETteConfig,
     MarioNETteObjective,
     MarioNETteObjectiveConfig,
 )
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.losses import RandomVgg, TrainedFeatures, build_features
 
 SIZE, IDENTITIES = 64, 3
 RASTER = MapKind.LANDMARK_RASTER

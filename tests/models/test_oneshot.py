@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from reenact.core import MESH_POINTS, DriverFrame, MapKind, TargetCode, TargetSet
-from reenact.models.oneshot import OneShot, OneShotCode, OneShotConfig, OneShotGenerator, oneshot_discriminator
-from reenact.nn import SPADEResidualBlock
+from reenactor.core import MESH_POINTS, DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.models.oneshot import OneShot, OneShotCode, OneShotConfig, OneShotGenerator, oneshot_discriminator
+from reenactor.nn import SPADEResidualBlock
 
 SIZE = 64
 FUSIONS = ["learned", "handmade", "none"]

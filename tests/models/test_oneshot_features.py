@@ -4,10 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reenact.core import CheckpointError
-from reenact.losses import FeatureNetwork
-from reenact.losses.features import TrainedFeatures, build_features
-from reenact.models.oneshot import (
+from reenactor.core import CheckpointError
+from reenactor.models.oneshot import (
     SHAPE_ENCODER,
     VERIFICATION,
     ShapeEncoder,
@@ -18,7 +16,9 @@ from reenact.models.oneshot import (
     identity_features,
     shape_features,
 )
-from reenact.nn.checkpoint import Checkpoint, write_checkpoint
+from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
+from reenactor.nn.losses import FeatureNetwork
+from reenactor.nn.losses.features import TrainedFeatures, build_features
 
 READERS = {SHAPE_ENCODER: shape_features, VERIFICATION: identity_features}
 

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reenact.geometry import draw_sheet, face_sheet
-from reenact.geometry.contours import LEFT_IRIS, RIGHT_IRIS
-from reenact.geometry.mesh_flow import FLAGS, mesh_flow
-from reenact.maps import PARSING_CHANNELS, gaze_maps, parsing_map
-from reenact.models.oneshot import FusionNet, draw_warped, handmade_fusion, warped_m1p1, warped_photo
-from reenact.models.oneshot.blocks import PARSING_WIDTH
-from reenact.models.oneshot.fusion import LEAST_SHARE, blend, eroded_and_blurred, part_share, share_of, toned
+from reenactor.face.geometry import draw_face_mesh, face_mesh
+from reenactor.face.geometry.contours import LEFT_IRIS, RIGHT_IRIS
+from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
+from reenactor.face.maps import PARSING_CHANNELS, gaze_maps, parsing_map
+from reenactor.models.oneshot import FusionNet, draw_warped, handmade_fusion, warped_m1p1, warped_photo
+from reenactor.models.oneshot.blocks import PARSING_WIDTH
+from reenactor.models.oneshot.fusion import LEAST_SHARE, blend, eroded_and_blurred, part_share, share_of, toned
 
 SIZE = 256
 GAZE = PARSING_CHANNELS.index("gaze")
@@ -217,7 +217,7 @@ def test_irises_follow_their_landmarks(photo, person):
     moved[[*RIGHT_IRIS, *LEFT_IRIS], 0] += 3
     gaze = gaze_maps(torch.from_numpy(moved)[None], SIZE)[0].amax(0)
     drawn = draw_warped(photo, moved, gaze).astype(int)
-    plain = draw_sheet(pixels, face_sheet(mesh, SIZE), moved).astype(int)
+    plain = draw_face_mesh(pixels, face_mesh(mesh, SIZE), moved).astype(int)
     seen = np.roll(photo.gaze, 3, axis=1) * gaze.numpy()
     assert (seen > 0.999).sum() > 30
     np.testing.assert_allclose(drawn[seen > 0.999], np.roll(pixels, 3, axis=1)[seen > 0.999].astype(int), atol=1)
@@ -230,7 +230,7 @@ def test_of_closed_eyes_no_iris_is_taken(person):
     nothing = torch.zeros(SIZE, SIZE)
     gaze = gaze_maps(torch.from_numpy(mesh)[None], SIZE)[0].amax(0)
     drawn = draw_warped(warped_photo(as_image(pixels), mesh, nothing), mesh, gaze)
-    np.testing.assert_array_equal(drawn, draw_sheet(pixels, face_sheet(mesh, SIZE), mesh))
+    np.testing.assert_array_equal(drawn, draw_face_mesh(pixels, face_mesh(mesh, SIZE), mesh))
 
 
 def test_what_fusion_takes_is_the_warp_and_where_it_cannot_be_trusted(photo, person, parsing):

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenact.core import CheckpointError, MapKind, PairBatch, TargetSet
-from reenact.losses import RandomVgg, TrainedFeatures, build_features
-from reenact.maps import PARSING_CHANNELS, part_weights
-from reenact.models.oneshot import (
+from reenactor.core import CheckpointError, MapKind, PairBatch, TargetSet
+from reenactor.face.maps import PARSING_CHANNELS, part_weights
+from reenactor.models.oneshot import (
     FEATURE_READERS,
     SHAPE_ENCODER,
     VERIFICATION,
@@ -27,9 +26,10 @@ from reenact.models.oneshot import (
     VerificationNet,
     augmented,
 )
-from reenact.models.oneshot.objective import masked_psnr, parsing_picture
-from reenact.models.zoo import ZOO, model_of
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.models.oneshot.objective import masked_psnr, parsing_picture
+from reenactor.models.zoo import ZOO, model_of
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.losses import RandomVgg, TrainedFeatures, build_features
 
 SIZE = 64
 VGG = RandomVgg(width=1 / 16)

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
-from reenact.core import MESH_POINTS
-from reenact.geometry import mean_face
-from reenact.models.oneshot import Augmentation, augmented
-from reenact.models.oneshot.augment import blurred, mirrored, moved, quantized, with_hidden_cheek
+from reenactor.core import MESH_POINTS
+from reenactor.face.geometry import mean_face
+from reenactor.models.oneshot import Augmentation, augmented
+from reenactor.models.oneshot.augment import blurred, mirrored, moved, quantized, with_hidden_cheek
 
 SIZE = 64
 SEEN = (33, 263, 61, 291, 1)

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import mannwhitneyu
 
-from reenact.core import FrameBatch, ReenactError
-from reenact.geometry import mean_face
-from reenact.losses import TrainedFeatures, build_features
-from reenact.maps import boundary_maps
-from reenact.models.oneshot import (
+from reenactor.core import FrameBatch, ReenactError
+from reenactor.face.geometry import mean_face
+from reenactor.face.maps import boundary_maps
+from reenactor.models.oneshot import (
     CURVE_POINTS,
     FEATURE_READERS,
     SHAPE_ENCODER,
@@ -29,9 +28,10 @@ from reenact.models.oneshot import (
     VerificationObjectiveConfig,
     face_centre,
 )
-from reenact.models.oneshot.shape_objective import rescaled, wing_loss
-from reenact.models.oneshot.verification_objective import area_under_curve
-from reenact.nn.checkpoint import write_checkpoint
+from reenactor.models.oneshot.shape_objective import rescaled, wing_loss
+from reenactor.models.oneshot.verification_objective import area_under_curve
+from reenactor.nn.checkpoint import write_checkpoint
+from reenactor.nn.losses import TrainedFeatures, build_features
 
 SIZE, PEOPLE = 64, 3
 

@@ -8,12 +8,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from reenact.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
-from reenact.geometry import mean_face
-from reenact.geometry.mesh_flow import FLAGS
-from reenact.losses import RandomVgg, build_features
-from reenact.maps import part_weights
-from reenact.models.oneshot import (
+from reenactor.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
+from reenactor.face.geometry import mean_face
+from reenactor.face.geometry.mesh_flow import FLAGS
+from reenactor.face.maps import part_weights
+from reenactor.models.oneshot import (
     FusionNet,
     FusionObjective,
     FusionObjectiveConfig,
@@ -23,11 +22,12 @@ from reenact.models.oneshot import (
     warped_m1p1,
     warped_photo,
 )
-from reenact.models.oneshot.fusion import share_of, toned
-from reenact.models.oneshot.fusion_objective import lost_db, told_loss, total_variation
-from reenact.models.oneshot.objective import model_checkpoint
-from reenact.models.zoo import ZOO, model_of
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.models.oneshot.fusion import share_of, toned
+from reenactor.models.oneshot.fusion_objective import lost_db, told_loss, total_variation
+from reenactor.models.oneshot.objective import model_checkpoint
+from reenactor.models.zoo import ZOO, model_of
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.losses import RandomVgg, build_features
 
 SIZE = 64
 GAZE = 3

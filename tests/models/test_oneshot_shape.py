@@ -5,17 +5,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reenact.core import IRIS_CENTRES
-from reenact.geometry import matrix_from_angles
-from reenact.geometry.crop import face_crop
-from reenact.geometry.mean_face import mean_face
-from reenact.inference.shipped import demo_photo
-from reenact.maps import BOUNDARY_CHANNELS, boundaries, boundary_maps, gaze, parsing, parsing_map
-from reenact.models.oneshot import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
-from reenact.models.oneshot.features import shape_features
-from reenact.models.oneshot.shape_encoder import HEATMAPS, soft_argmax
-from reenact.nn.checkpoint import read_checkpoint, shipped_checkpoint
-from reenact.perception import FaceFinder
+from reenactor.core import IRIS_CENTRES
+from reenactor.engine.shipped import demo_photo
+from reenactor.face.geometry import matrix_from_angles
+from reenactor.face.geometry.crop import face_crop
+from reenactor.face.geometry.mean_face import mean_face
+from reenactor.face.maps import BOUNDARY_CHANNELS, boundaries, boundary_maps, gaze, parsing, parsing_map
+from reenactor.face.perception import FaceFinder
+from reenactor.models.oneshot import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
+from reenactor.models.oneshot.features import shape_features
+from reenactor.models.oneshot.shape_encoder import HEATMAPS, soft_argmax
+from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
 SIZE = 128
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenact.models.oneshot import AngularMargin, VerificationConfig, VerificationNet, angular_margin_logits
+from reenactor.models.oneshot import AngularMargin, VerificationConfig, VerificationNet, angular_margin_logits
 
 
 def noise(*shape, seed=0):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from model_helpers import EYES, LIPS, Person, as_pixels, as_targets, gap
 
-from reenact.core import MESH_TO_IBUG68, DriverFrame
-from reenact.geometry import contours, matrix_from_angles
-from reenact.geometry.face_sheet import face_sheet, sheet_triangles
-from reenact.geometry.mesh_map import enlarged, inverse_map
-from reenact.media import read_image
-from reenact.models.warp import Warp, WarpConfig
-from reenact.retarget import Retargeter, in_mean_pose, transfer_expression
+from reenactor.core import MESH_TO_IBUG68, DriverFrame
+from reenactor.face.geometry import contours, matrix_from_angles
+from reenactor.face.geometry.face_mesh import face_mesh, face_mesh_triangles
+from reenactor.face.geometry.mesh_map import enlarged, inverse_map
+from reenactor.face.retarget import Retargeter, in_mean_pose, transfer_expression
+from reenactor.media import read_image
+from reenactor.models.warp import Warp, WarpConfig
 
 PORTRAITS = Path(__file__).parents[2] / "../shared/data/portraits"
 REGIONS = {
@@ -102,10 +102,10 @@ def test_own_landmarks_return_the_photo(draw, people, who, size):
 @pytest.mark.parametrize("yaw_deg", [0.0, 12.0, -25.0])
 def test_border_stays_while_the_head_moves(open_mouthed, size, yaw_deg):
     _, mesh = open_mouthed.cut(size)
-    sheet = face_sheet(mesh, size)
+    sheet = face_mesh(mesh, size)
     moved = sheet.moved_to(turned(jaw_dropped(mesh, 0.1), yaw_deg))
     output = (moved[:, :2] + 0.5) * (256 / size) - 0.5
-    field, covered = inverse_map(sheet.points[:, :2], output, moved[:, 2], sheet_triangles(), (256, 256))
+    field, covered = inverse_map(sheet.points[:, :2], output, moved[:, 2], face_mesh_triangles(), (256, 256))
     assert covered.all()
     y, x = np.mgrid[:size, :size]
     offset = np.linalg.norm(enlarged(field, size) - np.stack([x, y], axis=-1), axis=-1)

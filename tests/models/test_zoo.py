@@ -7,15 +7,15 @@ import pytest
 import torch
 from model_helpers import as_targets
 
-from reenact.core import CheckpointError, DriverFrame, ReenactError, TargetCode, TargetSet
-from reenact.maps import draw_maps
-from reenact.models import ZOO, Needs, ReenactmentModel, create_model
-from reenact.models.hybrid import HybridConfig
-from reenact.models.marionette import MarioNETteConfig
-from reenact.models.oneshot import OneShotConfig
-from reenact.models.zoo import model_of
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from reenact.retarget import Retargeter
+from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetCode, TargetSet
+from reenactor.face.maps import draw_maps
+from reenactor.face.retarget import Retargeter
+from reenactor.models import ZOO, Needs, ReenactmentModel, create_model
+from reenactor.models.hybrid import HybridConfig
+from reenactor.models.marionette import MarioNETteConfig
+from reenactor.models.oneshot import OneShotConfig
+from reenactor.models.zoo import model_of
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 STANDARD_SIZE = 256
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reenact.nn import BasicBlock
+from reenactor.nn import BasicBlock
 
 
 def noise(*shape):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reenact.core import CheckpointError
-from reenact.nn.checkpoint import Checkpoint, read_checkpoint, sha256, write_checkpoint
+from reenactor.core import CheckpointError
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, sha256, write_checkpoint
 
 
 def some(**changes):

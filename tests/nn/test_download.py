@@ -5,15 +5,15 @@ import zipfile
 import pytest
 import torch
 
-from reenact.core import CheckpointError
-from reenact.nn.checkpoint import CONFIG, Checkpoint, read_checkpoint, sha256, write_checkpoint
-from reenact.nn.download import checkpoint_folder, fetch
+from reenactor.core import CheckpointError
+from reenactor.nn.checkpoint import CONFIG, Checkpoint, read_checkpoint, sha256, write_checkpoint
+from reenactor.nn.download import checkpoint_folder, fetch
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "reenact"
+    return tmp_path / "cache" / "reenactor"
 
 
 def test_downloads_are_kept(cache, tmp_path):
@@ -51,10 +51,10 @@ def test_what_cannot_be_downloaded(cache, url):
 
 def test_without_a_cache_setting_it_is_under_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("REENACT_CACHE", raising=False)
+    monkeypatch.delenv("REENACTOR_CACHE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "x").write_bytes(b"x")
-    assert fetch((tmp_path / "x").as_uri(), sha256(tmp_path / "x")).parent == tmp_path / ".cache" / "reenact"
+    assert fetch((tmp_path / "x").as_uri(), sha256(tmp_path / "x")).parent == tmp_path / ".cache" / "reenactor"
 
 
 @pytest.fixture

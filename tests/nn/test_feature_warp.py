@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from reenact.nn import pool_flow, warp
+from reenactor.nn import pool_flow, warp
 
 
 def random(*shape, seed=0):

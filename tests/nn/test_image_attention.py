@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reenact.nn import ImageAttentionBlock, attend, positional_encoding
+from reenactor.nn import ImageAttentionBlock, attend, positional_encoding
 
 C_X, C_Y, C_A = 8, 12, 6
 

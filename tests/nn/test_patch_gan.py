@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reenact.nn import MultiScalePatchGAN, PatchGAN
+from reenactor.nn import MultiScalePatchGAN, PatchGAN
 
 
 def noise(*shape, seed=0):

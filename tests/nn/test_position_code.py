@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reenact.nn import positional_encoding
+from reenactor.nn import positional_encoding
 
 
 def by_hand(channels, height, width):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from reenact.nn import AdaIN, AdaINResidualBlock, Norm, Resample, ResidualBlock
+from reenactor.nn import AdaIN, AdaINResidualBlock, Norm, Resample, ResidualBlock
 
 
 def random(*shape):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from reenact.nn import SPADE, SPADEResidualBlock
+from reenactor.nn import SPADE, SPADEResidualBlock
 
 
 def noise(*shape, seed=0):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from reenact.nn import PatchProjection, add_spectral_norm, fold_spectral_norm
+from reenactor.nn import PatchProjection, add_spectral_norm, fold_spectral_norm
 
 
 @pytest.fixture

@@ -1,6 +1,0 @@
-"""The driver's landmarks on the target's face."""
-
-from reenact.retarget.neutral import neutral_frame
-from reenact.retarget.relative import Retargeter, Transfer, in_mean_pose, transfer_expression
-
-__all__ = ["Retargeter", "Transfer", "in_mean_pose", "neutral_frame", "transfer_expression"]

@@ -1,0 +1,7 @@
+"""`python -m reenactor`."""
+
+import sys
+
+from reenactor.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,222 @@
+"""`reenactor animate`: photos and a driver in, a moving picture out."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reenactor.cli.progress import Bar
+from reenactor.core.defaults import DEFAULT_MODEL
+from reenactor.core.errors import ReenactError
+
+if TYPE_CHECKING:
+    from reenactor.engine import Options
+    from reenactor.media import Credentials
+
+RUNTIMES = ("torch", "auto", "onnxruntime", "openvino")
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser(
+        "animate",
+        help="make photos move like a driver",
+        description="Make the person in one to eight photos move like a driver.",
+        epilog=(
+            "A folder or a quoted pattern ('people/*.jpg') for --target or --driver makes a batch: every photo with "
+            "every driver, into the folder given with -o; results that are there already are kept, whatever "
+            "the options: delete them to make them anew."
+        ),
+    )
+    p.add_argument(
+        "--target",
+        nargs="+",
+        required=True,
+        metavar="PHOTO",
+        help="one to eight photos of one person; the first is the picture that moves",
+    )
+    p.add_argument("--driver", required=True, metavar="FILE", help="who moves: a video, a photo or a .motion file")
+    formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
+    p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
+    p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
+    add_weights(p)
+    p.add_argument(
+        "--transfer",
+        choices=("relative", "absolute", "transformer"),
+        help="relative adds the driver's change since its most neutral frame (default); absolute copies its face; "
+        "transformer replaces the photo's expression by the driver's (a small network tells it from the face's shape; "
+        "default of marionette-lt)",
+    )
+    p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
+    layout = p.add_mutually_exclusive_group()
+    layout.add_argument("--crop-only", action="store_true", help="show the face crop alone, not the whole photo")
+    layout.add_argument("--grid", action="store_true", help="show target, driver and result side by side")
+    p.add_argument(
+        "--size", type=int, metavar="PX", help="side of the face crop (default: as in the photo, 256 to 1024)"
+    )
+    p.add_argument(
+        "--max-side", type=int, default=1920, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
+    )
+    p.add_argument("--face", type=int, metavar="N", help="which face of the photos from the left (default: largest)")
+    p.add_argument(
+        "--driver-face", type=int, metavar="N", help="which face of a driver with pictures (default: largest)"
+    )
+    add_runtime(p)
+    p.add_argument(
+        "--moving-background",
+        action="store_true",
+        help="let the background follow the head, as the model draws it (default: it stays)",
+    )
+    p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
+    add_signing(p)
+    p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
+
+
+def add_weights(p: argparse.ArgumentParser) -> None:
+    """Where a trained model's weights are."""
+    p.add_argument(
+        "--weights",
+        metavar="DIR|ZIP|URL",
+        help="a checkpoint of the model: its folder, or a zip of it, here or on the web (default: the one that ships)",
+    )
+    p.add_argument("--sha256", metavar="HEX", help="of that zip, or of the folder's config.json; a URL needs it")
+
+
+def weights_folder(args: argparse.Namespace) -> Path | None:
+    """The folder of the weights given on the command line, unpacked if need be; None if none are given."""
+    if args.weights is None:
+        if args.sha256 is not None:
+            raise ReenactError("--sha256 is that of --weights; give both")
+        return None
+    from reenactor.nn.download import checkpoint_folder
+
+    return checkpoint_folder(args.weights, args.sha256)
+
+
+def add_runtime(p: argparse.ArgumentParser) -> None:
+    """What computes the model."""
+    p.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="torch",
+        help="what computes a trained model (default: %(default)s); auto measures which is fastest here, once",
+    )
+
+
+def add_signing(p: argparse.ArgumentParser) -> None:
+    """Options about the signature that every output carries."""
+    p.add_argument(
+        "--sign-cert", type=Path, metavar="PEM", help="certificate chain to sign with, instead of a self-made one"
+    )
+    p.add_argument("--sign-key", type=Path, metavar="PEM", help="the certificate's private key")
+    p.add_argument(
+        "--no-provenance",
+        action="store_true",
+        help="do not sign: nothing in the file will tell others, or you later, that it is synthetic and what it was "
+        "made from, and sites that ask for Content Credentials may refuse it",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Animate; several inputs one after the other."""
+    jobs, batch = _jobs(args)
+    from reenactor.engine import animate
+
+    options, credentials = _options(args), signing_credentials(args)
+    failed = 0
+    for targets, driver, output in jobs:
+        if batch and output.exists():
+            print(f"{output}: there already, kept")
+            continue
+        try:
+            report = animate(targets, driver, output, options, credentials=credentials, progress=Bar())
+            print(report.text())
+        except ReenactError as error:
+            if not batch:
+                raise
+            failed += 1
+            print(f"reenactor: {error}", file=sys.stderr)
+    if failed:
+        raise ReenactError(f"{failed} of {len(jobs)} could not be made; the reasons stand above")
+    return 0
+
+
+def signing_credentials(args: argparse.Namespace) -> Credentials | None:
+    """The certificate given on the command line, if any."""
+    if (args.sign_cert is None) != (args.sign_key is None):
+        raise ReenactError("--sign-cert and --sign-key belong together; give both")
+    if args.sign_cert is None or args.no_provenance:
+        return None
+    from reenactor.media import load_credentials
+
+    return load_credentials(args.sign_cert, args.sign_key)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from reenactor.engine import Layout, Options
+    from reenactor.face.retarget import Transfer
+
+    return Options(
+        model=args.model,
+        weights=weights_folder(args),
+        transfer=Transfer(args.transfer) if args.transfer else None,
+        transformer=args.transformer,
+        layout=Layout.GRID if args.grid else Layout.CROP if args.crop_only else Layout.PHOTO,
+        size=args.size,
+        max_side=args.max_side,
+        face=args.face,
+        driver_face=args.driver_face,
+        smooth=args.smooth,
+        background="moving" if args.moving_background else "still",
+        provenance=not args.no_provenance,
+        runtime=args.runtime,
+    )
+
+
+def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:
+    """(photos, driver, output) of every job, and whether this is a batch."""
+    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_video
+
+    photos = f"a photo ({', '.join(IMAGE_SUFFIXES)})"
+    people = _many(args.target[0], is_image, photos) if len(args.target) == 1 else None
+    drivers = _many(
+        args.driver,
+        lambda path: is_video(path) or is_motion(path) or is_image(path),
+        "a video (.mp4, .mov, .gif and others), a photo or a .motion file",
+    )
+    if people is None and drivers is None:
+        return [([Path(t) for t in args.target], Path(args.driver), args.output)], False
+    if args.output.suffix and not args.output.is_dir():
+        raise ReenactError(f"a batch needs a folder for its results, and {args.output} names a file; give -o a folder")
+    sets = [[Path(t) for t in args.target]] if people is None else [[person] for person in people]
+    jobs = []
+    for targets in sets:
+        for driver in drivers or [Path(args.driver)]:
+            suffix = ".png" if is_image(driver) else ".mp4"
+            jobs.append((targets, driver, args.output / f"{targets[0].stem}--{driver.stem}{suffix}"))
+    outputs = [output for _, _, output in jobs]
+    if len(set(outputs)) != len(outputs):
+        raise ReenactError("two photos or drivers of the batch have the same name; rename one of them")
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReenactError(f"cannot make the folder {args.output}: {error.strerror}; choose another") from error
+    return jobs, True
+
+
+def _many(given: str, wanted: Callable[[Path], bool], kinds: str) -> list[Path] | None:
+    """The files of a folder or pattern, in order; None if `given` is a single file. `kinds` is `wanted` in words."""
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if wanted(p))
+    elif not path.exists() and glob.has_magic(given):
+        found = sorted(p for p in map(Path, glob.glob(given)) if wanted(p))
+    else:
+        return None
+    if not found:
+        raise ReenactError(f"nothing in {given} is {kinds}; check the name")
+    return found

@@ -1,0 +1,327 @@
+"""`reenactor evaluate`: how good methods are, by the papers' protocols."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reenactor.cli import ablate
+from reenactor.cli.animate import add_weights, weights_folder
+from reenactor.cli.progress import Bar
+from reenactor.core.defaults import DEFAULT_MODEL
+from reenactor.core.errors import ReenactError
+
+if TYPE_CHECKING:
+    from reenactor.research.evaluation import CaseList, Entry, Packs, WorkerPool
+
+_PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different")
+_TRANSFERS = ("relative", "absolute", "transformer")
+_STOPPED = "stopped; the same command continues where it stopped"
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser(
+        "evaluate",
+        help="measure methods by the papers' protocols",
+        description="Draw a protocol's pictures once, score them, print tables beside the papers' numbers.",
+        epilog="Results of other tools are scored the same way. See docs/evaluation.md.",
+    )
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_run(actions)
+    _add_export(actions)
+    _add_score(actions)
+    _add_table(actions)
+    _add_retargeting(actions)
+    ablate.add_parser(actions)
+
+
+def _add_run(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser("run", help="export, score and print tables", description="Do all for several models.")
+    p.add_argument(
+        "--models",
+        default=DEFAULT_MODEL,
+        metavar="A,B=DIR",
+        help="names, each perhaps with its weights: a folder or a zip file",
+    )
+    p.add_argument("--protocol", default="self", metavar="A,B", help=f"of {', '.join(_PROTOCOLS)} (default: self)")
+    p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each set (default: 1)")
+    _add_data(p)
+    _add_transfer(p)
+    _add_work(p)
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures, results and figures")
+    _add_report(p)
+    p.set_defaults(run=_run, stopped=_STOPPED)
+
+
+def _add_export(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser("export", help="draw a protocol's pictures", description="Draw a protocol's pictures.")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="NAME", help="which model ('reenactor models' lists them)")
+    what.add_argument("--inputs", action="store_true", help="write what another tool is to draw from")
+    add_weights(p)
+    p.add_argument("--name", help="of the method, in tables (default: the model's)")
+    p.add_argument("--protocol", default="self", choices=_PROTOCOLS, help="who drives whom (default: %(default)s)")
+    p.add_argument("--k", type=int, default=1, help="target pictures in each set (default: %(default)s)")
+    _add_data(p)
+    _add_transfer(p)
+    _add_work(p)
+    p.add_argument(
+        "--attention",
+        type=int,
+        default=0,
+        metavar="N",
+        help="draw where the model looks (marionette, hybrid), for N sets",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
+    p.set_defaults(run=_export, stopped=_STOPPED)
+
+
+def _add_score(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser(
+        "score",
+        help="score drawn pictures",
+        description="Score folders of pictures, named '<set id>.png' or '.webp', and compare those of the same sets.",
+    )
+    p.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="what 'export' or another tool wrote")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results, tables and figures")
+    p.add_argument("--data", type=Path, metavar="PACK", help="prepared data (default: what was drawn from)")
+    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
+    p.add_argument("--sets", type=Path, metavar="FILE", help="sets.json that another tool's pictures were drawn for")
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+    _add_report(p)
+    p.set_defaults(run=_score, stopped=_STOPPED)
+
+
+def _add_table(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser("table", help="print results beside the papers'", description="Print tables of results.")
+    p.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.jsonl, or the folder it is in")
+    p.add_argument("--format", default="markdown", choices=("markdown", "latex", "html"), help="default: %(default)s")
+    p.add_argument("--scores", metavar="A,B", help="columns, named as in results.jsonl (default: all)")
+    p.add_argument("--against", metavar="METHOD", help="of the differences, those to this method (default: all)")
+    p.set_defaults(run=_table)
+
+
+def _add_retargeting(actions: argparse._SubParsersAction) -> None:
+    p = actions.add_parser(
+        "retargeting",
+        help="score retargeting against exact truth",
+        description="Score transfers on ICT-FaceKit's faces: person A with the expression of person B.",
+    )
+    p.add_argument("--ict", type=Path, required=True, metavar="FILE", help="neutral, ident, expr and names, as .npz")
+    p.add_argument("--transformer", type=Path, metavar="DIR", help="landmark transformer (default: the one that ships)")
+    p.add_argument("--people", type=int, default=40, metavar="N", help="pairs of people (default: %(default)s)")
+    p.add_argument(
+        "--photo-expression",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="strength of an expression in the target's photo (default: %(default)s, at rest)",
+    )
+    p.add_argument("--seed", type=int, default=0, help="of the random faces (default: %(default)s)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    p.set_defaults(run=_retargeting)
+
+
+def _add_data(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--data", type=Path, required=True, metavar="PACK", help="what 'reenactor prepare' wrote")
+    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
+    p.add_argument("--sets", type=int, metavar="N", help="how many sets (default: as the paper, or as there are)")
+    p.add_argument("--frames", type=int, default=50, metavar="N", help="in a sequence of video (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, help="of the choice of sets (default: %(default)s)")
+    p.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: %(default)s")
+    p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
+
+
+def _add_transfer(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--transfer", choices=_TRANSFERS, help="between people (default: relative; marionette-lt's is transformer)"
+    )
+    p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
+    p.add_argument(
+        "--background",
+        choices=("still", "moving"),
+        default="moving",
+        help="as the model draws it (default), or put back as 'animate' does",
+    )
+
+
+def _add_work(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default="cpu", help="where models run: cpu (default), cuda...")
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+
+
+def _add_report(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--features", type=Path, metavar="DIR", help="shape encoder or verification network to compare by")
+    p.add_argument("--no-figures", action="store_true", help="tables only")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Export each model for each protocol and K, then score all."""
+    from reenactor.research.evaluation import export
+
+    entries = _entries(args)
+    folders = []
+    with _pool(args) as pool:
+        for protocol in args.protocol.split(","):
+            if protocol not in _PROTOCOLS:
+                raise ReenactError(f"there is no protocol '{protocol}'; choose of: {', '.join(_PROTOCOLS)}")
+            for k in args.k.split(","):
+                if not k.isdigit():
+                    raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
+                packs, sets = _sets(args, protocol, int(k))
+                for entry in entries:
+                    folders.append(args.out / sets.name / entry.title(sets.protocol))
+                    export(packs, sets, entry, folders[-1], device=args.device, pool=pool)
+        _score_and_print(args, folders, None, pool)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Draw."""
+    from reenactor.research.evaluation import export, export_inputs
+
+    packs, sets = _sets(args, args.protocol, args.k)
+    with _pool(args) as pool:
+        if args.inputs:
+            export_inputs(packs, sets, args.out, pool=pool)
+            print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
+            return 0
+        entry = _entry(args, args.model, weights_folder(args), args.name)
+        if args.attention:
+            _draw_attention(args, entry, packs, sets)
+        export(packs, sets, entry, args.out, device=args.device, pool=pool)
+    print(f"{len(sets)} pictures: {args.out}")
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    """Score."""
+    with _pool(args) as pool:
+        _score_and_print(args, args.folders, args.sets, pool)
+    return 0
+
+
+def _score_and_print(args: argparse.Namespace, folders: list[Path], sets: Path | None, pool: WorkerPool) -> None:
+    from reenactor.research.evaluation import Form, result_tables, score_folders, write_tables
+
+    figures = not args.no_figures
+    results = score_folders(
+        folders,
+        args.out,
+        data=args.data,
+        targets=args.targets,
+        sets=sets,
+        features=args.features,
+        figures=figures,
+        pool=pool,
+    )
+    print(write_tables(result_tables(results), Form.MARKDOWN), end="")
+
+
+def _table(args: argparse.Namespace) -> int:
+    """Print."""
+    from reenactor.research.evaluation import Form, read_results, result_tables, write_tables
+    from reenactor.research.evaluation.report import RESULTS
+
+    files = [path / RESULTS if path.is_dir() else path for path in args.results]
+    results = [one for path in files for one in read_results(path)]
+    known = list(dict.fromkeys(one.score for one in results))
+    scores = args.scores.split(",") if args.scores else known
+    if unknown := [name for name in scores if name not in known]:
+        raise ReenactError(f"there is no score {', '.join(unknown)} in these results; choose of: {', '.join(known)}")
+    chosen = [one for one in results if one.score in scores and one.against in (None, args.against or one.against)]
+    print(write_tables(result_tables(chosen), Form(args.format)), end="")
+    return 0
+
+
+def _retargeting(args: argparse.Namespace) -> int:
+    """Measure against synthetic truth."""
+    import numpy as np
+
+    from reenactor.face.retarget.transformer import KIND
+    from reenactor.nn.checkpoint import shipped_checkpoint
+    from reenactor.research.evaluation.retargeting import make_trials, measure, methods, read_face_model
+    from reenactor.research.evaluation.transfer import read_transformer
+
+    if args.people < 1:
+        raise ReenactError(f"--people must be 1 or more, not {args.people}")
+    model = read_face_model(args.ict)
+    folder = args.transformer or shipped_checkpoint(KIND)
+    transformer = None if folder is None else read_transformer(folder)
+    rng = np.random.default_rng(args.seed)
+    trials = make_trials(model, rng, people=args.people, target_expression=args.photo_expression)
+    found = measure(trials, methods(transformer))
+    parts = list(next(iter(found.values())))
+    print("error, % of the outer-eye distance [95% interval over people]\n")
+    print(f"| transfer | {' | '.join(parts)} |\n|---|{'---:|' * len(parts)}")
+    for name, row in found.items():
+        print(f"| {name} | {' | '.join(f'{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]' for i in row.values())} |")
+    if args.json:
+        numbers = {name: {part: vars(i) for part, i in row.items()} for name, row in found.items()}
+        args.json.write_text(json.dumps(numbers, indent=1) + "\n")
+    return 0
+
+
+def _sets(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, CaseList]:
+    from reenactor.research.data import Split
+    from reenactor.research.evaluation import Packs, Protocol, choose_cases
+
+    packs = Packs(args.data, args.targets)
+    return packs, choose_cases(
+        packs,
+        Protocol(protocol),
+        k=k,
+        count=args.sets,
+        frames=args.frames,
+        seed=args.seed,
+        split=Split(args.split),
+        size=args.size,
+    )
+
+
+def _pool(args: argparse.Namespace) -> WorkerPool:
+    from reenactor.research.evaluation import WorkerPool
+
+    if args.workers is not None and args.workers < 0:
+        raise ReenactError(f"--workers must be 0 or more, not {args.workers}")
+    return WorkerPool(args.workers, Bar(unit="picture"))
+
+
+def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None) -> Entry:
+    from reenactor.engine.systems import system
+    from reenactor.research.evaluation import Entry, Way
+
+    chosen = system(model)
+    name = name or (model if chosen.model != model and args.transfer is None else None)
+    way = Way(args.transfer or chosen.transfer.value)
+    return Entry(chosen.model, weights, way, args.transformer, args.background, name)
+
+
+def _entries(args: argparse.Namespace) -> list[Entry]:
+    """Of `A,B=DIR`; where a model stands several times, each is called by its folder too."""
+    from reenactor.nn.download import checkpoint_folder
+
+    pairs = [item.partition("=")[::2] for item in args.models.split(",")]
+    models = [model for model, _ in pairs]
+    names = [f"{model} {Path(folder).name}".strip() if models.count(model) > 1 else None for model, folder in pairs]
+    return [
+        _entry(args, model, checkpoint_folder(folder) if folder else None, name)
+        for (model, folder), name in zip(pairs, names, strict=True)
+    ]
+
+
+def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: CaseList) -> None:
+    from reenactor.engine.attention import has_attention
+    from reenactor.media import write_image
+    from reenactor.models import create_model
+    from reenactor.research.evaluation.figures import attention_figure
+
+    model = create_model(entry.model, entry.weights)
+    if not has_attention(model):
+        raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure = attention_figure(model, sets.sets[: args.attention], packs, entry.way(sets.protocol), entry.transformer)
+    write_image(args.out / "attention.png", figure)

@@ -1,0 +1,66 @@
+"""`reenactor prepare`: a data set in, shards to train from out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from reenactor.cli.progress import Bar
+from reenactor.core.errors import ReenactError
+
+
+def add_parser(verbs: argparse._SubParsersAction) -> None:
+    """Describe the verb."""
+    p = verbs.add_parser(
+        "prepare",
+        help="turn a data set into shards to train from",
+        description="Find the faces in a data set's clips and photos, crop them steadily, and pack them into shards.",
+        epilog="A run that was stopped, in whatever way, goes on when the same command is given again.",
+    )
+    p.add_argument("source", type=Path, help="the data set's folder (or its manifest.csv)")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the shards")
+    p.add_argument(
+        "--dataset",
+        default="folder",
+        metavar="NAME",
+        help="how SOURCE is laid out: folder (default), manifest, voxceleb1, celebv, celeba-hq, ffhq, raf-db, wflw, "
+        "mpiigaze, or together (subfolders named as these)",
+    )
+    p.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops (default: %(default)s)")
+    p.add_argument("--compact", action="store_true", help="smaller: at most 12.5 frames a second, stronger compression")
+    p.add_argument(
+        "--shard-mb", type=float, default=64, metavar="MB", help="largest size of a shard (default: %(default)s)"
+    )
+    p.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one a processor; 0: none but this one)"
+    )
+    p.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster instead: host:port, auto or local")
+    p.add_argument("--limit", type=int, metavar="N", help="only the first N files")
+    p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare."""
+    from reenactor.research.data.packing import Plan
+    from reenactor.research.data.prepare import prepare
+    from reenactor.research.data.settings import Settings
+
+    workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers
+    if workers < 0:
+        raise ReenactError(f"--workers must be 0 or more, not {workers}")
+    plan = Plan(
+        source=args.source,
+        out=args.out,
+        dataset=args.dataset,
+        settings=Settings(size=args.size, compact=args.compact),
+        shard_mb=args.shard_mb,
+        limit=args.limit,
+        workers=workers,
+        ray=args.ray,
+    )
+    result = prepare(plan, Bar(unit="file"))
+    print(result.text())
+    if result.manifest["counts"]["samples"] == 0:
+        raise ReenactError(f"nothing in {args.source} could be used; {args.out / 'report.html'} says why")
+    return 0

@@ -1,0 +1,46 @@
+"""What flows through reenactor, and how it is named. Imports nothing else of ours."""
+
+from reenactor.core.action_units import ActionUnits
+from reenactor.core.defaults import DEFAULT_MODEL
+from reenactor.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
+from reenactor.core.landmarks import (
+    IRIS_CENTRES,
+    MESH_POINTS,
+    MESH_TO_IBUG68,
+    OUTER_EYE_CORNERS,
+    Landmarks,
+)
+from reenactor.core.motion import Motion
+from reenactor.core.records import (
+    DriverFrame,
+    FaceObservation,
+    FrameBatch,
+    HeadPose,
+    MapKind,
+    PairBatch,
+    TargetCode,
+    TargetSet,
+)
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "IRIS_CENTRES",
+    "MESH_POINTS",
+    "MESH_TO_IBUG68",
+    "OUTER_EYE_CORNERS",
+    "ActionUnits",
+    "CheckpointError",
+    "DriverFrame",
+    "FaceObservation",
+    "FrameBatch",
+    "HeadPose",
+    "Landmarks",
+    "MapKind",
+    "MediaError",
+    "Motion",
+    "NoFaceError",
+    "PairBatch",
+    "ReenactError",
+    "TargetCode",
+    "TargetSet",
+]

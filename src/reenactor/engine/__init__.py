@@ -1,0 +1,27 @@
+"""Photos and a driver in, moving pictures out."""
+
+from reenactor.engine.job import Layout, Options, Progress, animate
+from reenactor.engine.live import LiveDriver
+from reenactor.engine.recording import Recording
+from reenactor.engine.reenactor import MAX_TARGETS, Reenactor, ResultFrame, Target
+from reenactor.engine.report import Report
+from reenactor.engine.session import LiveSession, LiveStatistics
+from reenactor.engine.track import Track, TrackFolder
+
+__all__ = [
+    "MAX_TARGETS",
+    "Layout",
+    "LiveDriver",
+    "LiveSession",
+    "LiveStatistics",
+    "Options",
+    "Progress",
+    "Recording",
+    "Reenactor",
+    "Report",
+    "ResultFrame",
+    "Target",
+    "Track",
+    "TrackFolder",
+    "animate",
+]

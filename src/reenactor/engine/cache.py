@@ -1,0 +1,84 @@
+"""Faces found in photos, remembered between runs.
+
+Of what `Reenactor.set_target` does for one photo, finding the face takes 66 of 77 ms, and half a second more where the
+detector is not loaded yet; encoding takes 11 ms (the warp) or less. So the landmarks are kept, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from reenactor import __version__
+from reenactor.core import MESH_POINTS
+from reenactor.core.cache import cache_folder
+
+MOST_FACES = 1000
+"""Each takes 6 KB."""
+_MESH = "mesh"
+
+
+def faces_folder() -> Path | None:
+    """Where this user's faces are kept; None if the environment forbids it (REENACTOR_NO_CACHE)."""
+    return None if os.environ.get("REENACTOR_NO_CACHE") else cache_folder() / "targets"
+
+
+class FaceCache:
+    """Landmarks by the photo's pixels, the face's number and the release; only the user may read them.
+
+    What cannot be read or written is not there: a cache never fails.
+
+    Args:
+        folder: made when something is kept; None keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def find(self, photo: UInt8[np.ndarray, "h w 3"], face: int | None) -> Float[np.ndarray, "478 3"] | None:
+        """The landmarks of a photo seen before."""
+        if self._folder is None:
+            return None
+        path = self._path(self._folder, photo, face)
+        try:
+            mesh = load_file(path)[_MESH]
+            os.utime(path)  # the oldest go
+        except (OSError, KeyError, ValueError, SafetensorError):
+            return None
+        whole = mesh.shape == (MESH_POINTS, 3) and mesh.dtype == np.float32 and np.isfinite(mesh).all()
+        return mesh if whole else None
+
+    def keep(self, photo: UInt8[np.ndarray, "h w 3"], face: int | None, mesh: Float[np.ndarray, "478 3"]) -> None:
+        """Remember the landmarks."""
+        if self._folder is None:
+            return
+        path = self._path(self._folder, photo, face)
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with suppress(OSError, SafetensorError):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_room(self._folder)
+            try:
+                save_file({_MESH: mesh.astype(np.float32)}, beside)
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+
+    @staticmethod
+    def _path(folder: Path, photo: np.ndarray, face: int | None) -> Path:
+        digest = hashlib.sha256(f"{__version__} {photo.shape} {face}\n".encode())
+        digest.update(np.ascontiguousarray(photo).data)
+        return folder / f"{digest.hexdigest()}.safetensors"
+
+    @staticmethod
+    def _make_room(folder: Path) -> None:
+        kept = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+        for path in kept[: max(0, len(kept) - MOST_FACES + 1)]:
+            path.unlink(missing_ok=True)

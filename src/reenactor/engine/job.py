@@ -1,0 +1,430 @@
+"""One animation from files to a file: resumable, signed, never half-written.
+
+Beside the output lies a folder `<output>.reenactor-job` while the job runs. It keeps the driver's landmarks and the
+finished segments of the result, and is removed at the end; a job that is stopped continues from it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import Enum
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from av.error import FFmpegError
+from jaxtyping import Float, UInt8
+
+from reenactor import __version__
+from reenactor.core import DEFAULT_MODEL, MediaError, ReenactError
+from reenactor.core.progress import Progress, Silent
+from reenactor.engine.background import Background
+from reenactor.engine.composite import draw_landmarks, side_by_side
+from reenactor.engine.memory import frugal
+from reenactor.engine.prefetch import prefetch
+from reenactor.engine.recording import claim_of
+from reenactor.engine.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
+from reenactor.engine.report import Report, peak_memory_mib
+from reenactor.engine.runtimes import ExportedModel
+from reenactor.engine.runtimes.fast import Choice
+from reenactor.engine.track import Track, TrackFolder, check_face_number
+from reenactor.face.perception import MeshSmoother
+from reenactor.face.retarget import Transfer
+from reenactor.media import (
+    VideoReader,
+    VideoWriter,
+    check_audio_fits,
+    is_image,
+    join_segments,
+    open_writer,
+    read_image,
+    write_image,
+)
+from reenactor.media.animation import ANIMATIONS
+from reenactor.media.certificates import Credentials, own_credentials
+from reenactor.media.motion_file import is_motion
+from reenactor.media.provenance import SourceFile, sign, supports
+from reenactor.media.video_writer import CONTAINERS
+from reenactor.models import ReenactmentModel
+
+Mesh = Float[np.ndarray, "478 3"]
+Picture = UInt8[np.ndarray, "h w 3"]
+
+SEGMENT_FRAMES = 250
+_MOST_AT_ONCE = 4
+"""Frames drawn at the same time; each waits in memory until those before it are written."""
+_STILLS = (".png", ".jpg", ".jpeg", ".webp")
+_STILL_RATE = 25
+_EASE_FRAMES = 25
+"""A photo as driver of a video: one second to get there, one second to stay."""
+
+
+class Layout(str, Enum):
+    """What a frame of the result shows."""
+
+    PHOTO = "photo"
+    """The whole first photo, with the moving face in it."""
+    CROP = "crop"
+    """The face crop alone."""
+    GRID = "grid"
+    """Target, driver and result side by side."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to animate; defaults as on the command line.
+
+    Args:
+        model: name in `SYSTEMS`.
+        weights: folder of a checkpoint; None for the weights that ship.
+        transfer: see `Transfer`; None for the model's usual one.
+        transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
+        layout: see `Layout`.
+        size: side of the face crop, or None for the model's choice.
+        max_side: longest side of the result.
+        face, driver_face: which face of the photos and of the driver, from the left; None for the largest.
+        smooth: steady the driver's landmarks.
+        background: see `Reenactor`.
+        provenance: sign the result as synthetic.
+        runtime: what computes the model, see `Reenactor`.
+    """
+
+    model: str = DEFAULT_MODEL
+    weights: Path | None = None
+    transfer: Transfer | None = None
+    transformer: Path | None = None
+    layout: Layout = Layout.PHOTO
+    size: int | None = None
+    max_side: int = 1920
+    face: int | None = None
+    driver_face: int | None = None
+    smooth: bool = False
+    background: Background = "still"
+    provenance: bool = True
+    runtime: Choice = "torch"
+
+
+def animate(
+    targets: list[Path],
+    driver: Path,
+    output: Path,
+    options: Options = Options(),
+    *,
+    credentials: Credentials | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make `targets` (photos of one person) move like `driver`, in a new file.
+
+    Args:
+        targets: one to eight photos; the first is the picture that moves.
+        driver: a video, a photo or a motion file.
+        output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
+        options: how.
+        credentials: who signs; the user's own self-made certificate if not given.
+        progress: told how it goes.
+
+    Raises:
+        ReenactError: one sentence that says what is wrong. Nothing is left under the output's name, and what was
+            already there is kept. The job's folder stays only where trying again can help (a full disk).
+    """
+    try:
+        paths = [Path(target) for target in targets], Path(driver), Path(output)
+        with frugal():
+            return _Job(*paths, options, credentials, progress or Silent()).run()
+    except (OSError, FFmpegError) as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
+        raise MediaError(f"cannot write {output}: {reason.lower()}; make room or choose another place") from error
+
+
+class _Job:
+    """The steps of `animate`, sharing its arguments."""
+
+    def __init__(
+        self,
+        targets: list[Path],
+        driver: Path,
+        output: Path,
+        options: Options,
+        credentials: Credentials | None,
+        progress: Progress,
+    ) -> None:
+        self.targets, self.driver, self.output = targets, driver, output
+        self.options, self.credentials, self.progress = options, credentials, progress
+        self.signed_by = "the certificate given"
+        self.still = is_image(driver) and is_image(output)
+        self.folder = output.with_name(output.name + ".reenactor-job")
+        self.started = time.monotonic()
+        self.frames_made = 0
+
+    def run(self) -> Report:
+        has_video = self._check()
+        inputs = [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
+        reenactor = Reenactor(
+            self.options.model,
+            transfer=self.options.transfer,
+            size=self.options.size,
+            max_side=self.options.max_side,
+            weights=self.options.weights,
+            transformer=self.options.transformer,
+            runtime=self.options.runtime,
+            background=self.options.background,
+        )
+        if self.options.provenance and self.credentials is None:
+            self.credentials, self.signed_by = own_credentials(), "self-made certificate"
+        track = self._given_track()
+        reenactor.set_target(self.targets, face=self.options.face)
+        self._open_folder(inputs, reenactor.model.version)
+        try:
+            return self._work(reenactor, track, inputs, has_video=has_video)
+        except ReenactError as error:
+            if not isinstance(error.__cause__, OSError):
+                self._remove_folder()
+            raise
+
+    def _work(self, reenactor: Reenactor, track: Track | None, inputs: list[SourceFile], *, has_video: bool) -> Report:
+        truncated = False
+        if track is None:
+            track, truncated = self._track_of_video()
+        draft = self.folder / f"draft{self.output.suffix.lower()}"
+        audio = False
+        if self.still:
+            with self._pictures(reenactor, track, 0) as pictures:
+                write_image(draft, next(pictures))
+            self.frames_made = 1
+        elif self.output.suffix.lower() in ANIMATIONS:
+            self._write_animation(reenactor, track, draft)
+        else:
+            audio = has_video and self._has_audio()
+            self._write_video(reenactor, track, draft, audio=audio)
+        self._deliver(draft, reenactor, inputs)
+        self._remove_folder()
+        pts, end_pts, time_base = self._times(track)
+        return Report(
+            output=self.output,
+            frames=1 if self.still else len(pts),
+            duration_s=0.0 if self.still else float(end_pts * time_base),
+            seconds=time.monotonic() - self.started,
+            frames_made=self.frames_made,
+            other_people=[(number, self.targets[number - 1].name) for number in reenactor.target.other_people],
+            gaps_s=track.gaps_s(),
+            truncated=truncated,
+            audio=audio,
+            signed_by=self.signed_by if self.options.provenance else None,
+            peak_memory_mib=peak_memory_mib(),
+        )
+
+    def _check(self) -> bool:
+        """Refuse early what cannot work; tells whether the driver is a video."""
+        check_face_number(self.options.driver_face)
+        if self.options.driver_face is not None and is_motion(self.driver):
+            raise ReenactError(
+                f"{self.driver} holds one face, so that there is none to choose; leave out --driver-face, or give "
+                "'reenactor motion extract' the face's number"
+            )
+        for path in [*self.targets, self.driver]:
+            if not path.exists():
+                raise MediaError(f"there is no file {path}; check the name")
+            if path.is_dir():
+                raise MediaError(f"{path} is a folder; give a file")
+            if self.output.exists() and path.samefile(self.output):
+                raise MediaError(f"the output {self.output} is also an input; choose another name")
+        if not self.output.parent.is_dir():
+            raise MediaError(f"there is no folder {self.output.parent} for the output; make it first")
+        if self.output.is_dir():
+            raise MediaError(f"the output {self.output} is a folder; give the name of a file")
+        suffix = self.output.suffix.lower()
+        fitting = _STILLS if self.still else (*CONTAINERS, *ANIMATIONS)
+        if suffix not in fitting:
+            stills = "" if self.still else " (.png or .jpg with a photo as driver)"
+            raise MediaError(f"cannot write {self.output}: the name must end in {', '.join(fitting)}{stills}")
+        if self.options.provenance and not supports(self.output):
+            raise MediaError(
+                f"{self.output.name} cannot carry a signature that says it is synthetic: "
+                "choose .mp4 or .mov, or pass --no-provenance"
+            )
+        has_video = not is_image(self.driver) and not is_motion(self.driver)
+        if has_video and suffix in CONTAINERS:
+            check_audio_fits(self.output, self.driver)
+        return has_video
+
+    def _has_audio(self) -> bool:
+        with VideoReader(self.driver) as reader:
+            return reader.has_audio
+
+    def _open_folder(self, inputs: list[SourceFile], model_version: str) -> None:
+        """Keep what an earlier run of this very job left; anything else begins anew."""
+        facts = {
+            "inputs": [asdict(one) for one in inputs],
+            "options": asdict(self.options),
+            "software": __version__,
+            "model_version": model_version,
+        }
+        job = json.dumps(facts, sort_keys=True, default=str)
+        note = self.folder / "job.json"
+        if self.folder.exists() and not (note.exists() and note.read_text() == job):
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(exist_ok=True)
+        note.write_text(job)
+
+    def _remove_folder(self) -> None:
+        # Without its note the folder is no job's, should the rest of it not be removable.
+        (self.folder / "job.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _given_track(self) -> Track | None:
+        """The landmarks of a driver that is no video; opens one that is, to refuse early what cannot be read."""
+        if is_motion(self.driver):
+            return track_of_motion(self.driver)
+        if is_image(self.driver):
+            return track_of_photo(self.driver, face=self.options.driver_face)
+        VideoReader(self.driver).close()
+        return None
+
+    def _track_of_video(self) -> tuple[Track, bool]:
+        """The driver's landmarks, and whether its file ends in damaged data."""
+        folder = TrackFolder(self.folder, self.driver, face=self.options.driver_face)
+        self.progress.start("reading the driver", folder.done, None)
+        try:
+            return folder.fill(self.progress.step), folder.truncated
+        finally:
+            self.progress.end()
+
+    def _times(self, track: Track) -> tuple[np.ndarray, int, Fraction]:
+        """Presentation times of the result: the driver's, or those of a photo's two seconds."""
+        if len(track) > 1 or not is_image(self.driver):
+            return track.pts, track.end_pts, track.time_base
+        frames = 2 * _EASE_FRAMES
+        return np.arange(frames), frames, Fraction(1, _STILL_RATE)
+
+    def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Mesh]:
+        smooth = MeshSmoother() if self.options.smooth else None
+        retarget = reenactor.retargeter(track_neutral(track))
+        if not is_image(self.driver) or self.still:
+            yield from map(retarget, track.meshes(start, smooth))
+            return
+        rest, goal = reenactor.target.mesh_px, retarget(track.read(0, 1)[0])
+        for i in range(start, 2 * _EASE_FRAMES):
+            t = min(1.0, i / _EASE_FRAMES)
+            yield rest + np.float32(t * t * (3 - 2 * t)) * (goal - rest)
+
+    @contextmanager
+    def _pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Iterator[Picture]]:
+        """The result's frames from number `start` on, drawn ahead of the one who takes them."""
+        target = reenactor.target.crop.cut(reenactor.target.photo)
+
+        def draw(wanted: tuple[Mesh, Picture | None]) -> Picture:
+            mesh, driver = wanted
+            face = reenactor.draw(mesh)
+            if self.options.layout is Layout.PHOTO:
+                return reenactor.paste(face)
+            return face if driver is None else side_by_side([target, driver, face], len(face))
+
+        with (
+            _drawing_threads(reenactor.model) as threads,
+            prefetch(self._wanted(reenactor, track, start), draw, threads=threads) as pictures,
+        ):
+            yield pictures
+
+    def _wanted(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[tuple[Mesh, Picture | None]]:
+        """Of each frame the landmarks, and for a grid the driver's picture."""
+        drivers = self._driver_pictures(reenactor, track, start) if self.options.layout is Layout.GRID else None
+        for mesh in self._meshes(reenactor, track, start):
+            yield mesh, None if drivers is None else next(drivers)
+
+    def _driver_pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Picture]:
+        if is_motion(self.driver):
+            side = reenactor.target.crop.size
+            for mesh in track.meshes(start):
+                yield draw_landmarks(mesh, track.picture_size, side)
+        elif is_image(self.driver):
+            picture = read_image(self.driver)
+            while True:
+                yield picture
+        else:
+            with VideoReader(self.driver) as reader:
+                for frame in reader.frames(start):
+                    yield frame.image
+
+    def _write_animation(self, reenactor: Reenactor, track: Track, draft: Path) -> None:
+        pts, end_pts, time_base = self._times(track)
+        rate = _rate(pts, end_pts, time_base)
+        self.progress.start("animating", 0, len(pts))
+        try:
+            with self._pictures(reenactor, track, 0) as pictures:
+                first = next(pictures)
+                size = (first.shape[1], first.shape[0])
+                with open_writer(draft, size=size, time_base=time_base, rate_hint=rate) as writer:
+                    for i, picture in enumerate(chain([first], pictures)):
+                        writer.write(picture, int(pts[i]))
+                        self.progress.step(i + 1, len(pts))
+                    writer.close(end_pts)
+        finally:
+            self.progress.end()
+        self.frames_made = len(pts)
+
+    def _write_video(self, reenactor: Reenactor, track: Track, draft: Path, *, audio: bool) -> None:
+        pts, end_pts, time_base = self._times(track)
+        starts = range(0, len(pts), SEGMENT_FRAMES)
+        segments = [self.folder / f"segment{i:05d}{draft.suffix}" for i in range(len(starts))]
+        done = next((i for i, path in enumerate(segments) if not path.exists()), len(segments))
+        first_new = min(done * SEGMENT_FRAMES, len(pts))
+        self.progress.start("animating", first_new, len(pts))
+        rate = _rate(pts, end_pts, time_base)
+        try:
+            with self._pictures(reenactor, track, first_new) as pictures:
+                for number in range(done, len(segments)):
+                    start, stop = starts[number], min(starts[number] + SEGMENT_FRAMES, len(pts))
+                    first = next(pictures)
+                    size = (first.shape[1], first.shape[0])
+                    with VideoWriter(segments[number], size=size, time_base=time_base, rate_hint=rate) as writer:
+                        for i, picture in enumerate(chain([first], islice(pictures, stop - start - 1)), start):
+                            writer.write(picture, int(pts[i]))
+                            self.frames_made += 1
+                            self.progress.step(i + 1, len(pts))
+                        writer.close(int(pts[stop]) if stop < len(pts) else end_pts)
+        finally:
+            self.progress.end()
+        join_segments(segments, draft, audio_from=self.driver if audio else None)
+
+    def _deliver(self, draft: Path, reenactor: Reenactor, inputs: list[SourceFile]) -> None:
+        if not self.options.provenance:
+            draft.replace(self.output)
+            return
+        assert self.credentials is not None
+        claim = claim_of(reenactor.model, self.output.name, inputs)
+        # Signed in place first: a file cut short by a power failure must not bear the output's name.
+        sign(draft, draft, claim, self.credentials)
+        draft.replace(self.output)
+
+
+def _rate(pts: np.ndarray, end_pts: int, time_base: Fraction) -> Fraction:
+    """Mean frames per second, of numbers small enough for a video's header."""
+    return (Fraction(len(pts)) / (int(end_pts) * time_base)).limit_denominator(100_000)
+
+
+@contextmanager
+def _drawing_threads(model: ReenactmentModel) -> Iterator[int]:
+    """How many threads draw a frame each; PyTorch's own threads are shared out among them meanwhile.
+
+    A frame for each core takes less work than a frame shared by all cores, which wait for one another: two of
+    PyTorch's threads on busy cores can take fifty times as long as one.
+    """
+    # Other runtimes take one frame at a time, and share it out among threads of their own.
+    elsewhere = isinstance(model, ExportedModel) or any(parameter.is_cuda for parameter in model.parameters())
+    threads = 1 if elsewhere else min(_MOST_AT_ONCE, os.cpu_count() or 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // threads))
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)

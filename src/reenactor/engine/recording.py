@@ -1,0 +1,105 @@
+"""A live result on disk, safe at every moment, and what every result says about itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from reenactor.core import MediaError
+from reenactor.media import VideoWriter, join_segments
+from reenactor.media.certificates import Credentials, own_credentials
+from reenactor.media.provenance import Claim, SourceFile, Synthesis, sign, supports
+from reenactor.media.video_writer import check_suffix
+from reenactor.models import ReenactmentModel
+
+_CLOCK = Fraction(1, 1000)
+_RATE_HINT = Fraction(30)
+
+
+class Recording:
+    """Frames as they come, into a video file.
+
+    The file plays while it grows; should the program be killed, all but about the last half second is in it. `close`
+    turns it into an ordinary file and signs it.
+
+    Args:
+        path: .mp4 or .mov, or .mkv unsigned; nothing may be there yet.
+        model: which drew the frames.
+        inputs: what was drawn from: the target's files.
+        provenance: sign the result as synthetic.
+        credentials: who signs; the user's own self-made certificate if not given.
+
+    Raises:
+        MediaError: the place cannot be written, or there is a file already.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        model: ReenactmentModel,
+        inputs: Iterable[SourceFile] = (),
+        provenance: bool = True,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.frames = 0
+        self._claim = claim_of(model, self.path.name, inputs)
+        self._credentials = (credentials or own_credentials()) if provenance else None
+        self._writer: VideoWriter | None = None
+        self._start_s = 0.0
+        self._last_pts = -1
+        check_suffix(self.path)
+        if self.path.exists():
+            raise MediaError(f"there is a file {self.path} already; choose another name")
+        if not self.path.parent.is_dir():
+            raise MediaError(f"there is no folder {self.path.parent} for the recording; make it first")
+        if provenance and not supports(self.path):
+            raise MediaError(
+                f"{self.path.name} cannot carry a signature that says it is synthetic: "
+                "choose .mp4 or .mov, or record without provenance"
+            )
+
+    def write(self, image: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
+        """Append a frame; one less than a millisecond after the last is left out."""
+        if self._writer is None:
+            size = (image.shape[1], image.shape[0])
+            self._writer = VideoWriter(self.path, size=size, time_base=_CLOCK, rate_hint=_RATE_HINT, growing=True)
+            self._start_s = time_s
+        pts = round((time_s - self._start_s) / float(_CLOCK))
+        if pts > self._last_pts:
+            self._writer.write(image, pts)
+            self._last_pts = pts
+            self.frames += 1
+
+    def close(self) -> bool:
+        """Finish the file.
+
+        Returns:
+            Whether there is one: not if no frame was written.
+        """
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return False
+        writer.close()
+        # In one piece again, with its index in front: players can seek, and a signature needs no more memory.
+        join_segments([self.path], self.path)
+        if self._credentials is not None:
+            sign(self.path, self.path, self._claim, self._credentials)
+        return True
+
+
+def claim_of(model: ReenactmentModel, title: str, inputs: Iterable[SourceFile]) -> Claim:
+    """What a file of that name, drawn by the model from these inputs, says about itself."""
+    return Claim(
+        title=title,
+        model=model.name,
+        model_version=model.version,
+        inputs=tuple(inputs),
+        synthesis=Synthesis.TRAINED if model.trained else Synthesis.UNTRAINED,
+    )

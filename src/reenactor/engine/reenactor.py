@@ -1,0 +1,468 @@
+"""One person, one model: encode the photos once, then draw frame after frame."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union, get_args
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from reenactor.core import (
+    DEFAULT_MODEL,
+    CheckpointError,
+    DriverFrame,
+    Landmarks,
+    MapKind,
+    Motion,
+    NoFaceError,
+    ReenactError,
+    TargetCode,
+    TargetSet,
+)
+from reenactor.engine.background import Background, StillBackground
+from reenactor.engine.cache import FaceCache, faces_folder
+from reenactor.engine.composite import Compositor
+from reenactor.engine.live import LiveDriver
+from reenactor.engine.runtimes import fast_model
+from reenactor.engine.runtimes.fast import Choice
+from reenactor.engine.systems import system
+from reenactor.engine.track import Track, TrackFolder, check_face_number
+from reenactor.face.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
+from reenactor.face.maps import draw_maps
+from reenactor.face.perception import FaceFinder, MeshSmoother
+from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
+from reenactor.face.perception.observe import check_picture
+from reenactor.face.retarget import Retargeter, Transfer, neutral_frame
+from reenactor.face.retarget.transformer import KIND as LANDMARK_TRANSFORMER
+from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
+from reenactor.media import is_image, read_image
+from reenactor.media.formats import check_not_animated
+from reenactor.media.motion_file import is_motion, read_motion
+from reenactor.models import ReenactmentModel, create_model
+from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
+
+Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
+Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
+
+MAX_TARGETS = 8
+STANDARD_SIZE = 256
+_LARGEST_CROP = 1024
+_SMALLEST_SIDE = 64
+_LARGEST_SIZE = 2048
+"""What may be asked for; a frame of it takes 50 MB as floating-point numbers, and models hold several."""
+_NEUTRAL_SAMPLE = 600
+
+
+@dataclass(frozen=True)
+class Target:
+    """The person to animate, encoded.
+
+    Args:
+        photo: (H, W, 3) the first photo, in the size of the result.
+        crop: the square of it that moves.
+        all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
+        code: what the model keeps of all photos.
+        other_people: numbers, from 1, of the photos that look like someone else than the first.
+    """
+
+    photo: UInt8[np.ndarray, "h w 3"]
+    crop: Crop
+    all_mesh_px: Float[np.ndarray, "k 478 3"]
+    code: TargetCode
+    other_people: tuple[int, ...] = ()
+
+    @property
+    def mesh_px(self) -> Float[np.ndarray, "478 3"]:
+        """The first photo's landmarks."""
+        return self.all_mesh_px[0]
+
+
+@dataclass(frozen=True)
+class ResultFrame:
+    """One frame of the result.
+
+    Args:
+        image: (H, W, 3) the photo with the moving face in it.
+        face: (s, s, 3) the face crop alone.
+        mesh_px: (478, 3) the landmarks that were asked for, in the crop's pixels.
+        time_s: when the frame is shown.
+        driver_seen: the driver's face was seen; if not, the last pose is held.
+    """
+
+    image: UInt8[np.ndarray, "h w 3"]
+    face: UInt8[np.ndarray, "s s 3"]
+    mesh_px: Float[np.ndarray, "478 3"]
+    time_s: float
+    driver_seen: bool = True
+
+
+class Reenactor:
+    """Animates photos: `r = Reenactor(); r.set_target([img]); for frame in r.drive(video): ...`.
+
+    Args:
+        model: a name from `SYSTEMS`, or a model.
+        transfer: how the driver's movement is carried over; None: as the system of that name does, else relative.
+        size: side of the face crop in pixels, a multiple of 32. None: what the model was trained at (256 if that says
+            nothing), or for models that work at any resolution what the photo has (256 to 1024).
+        max_side: photos with a longer side are shrunk to it first.
+        weights: folder of a checkpoint for a model given by name; None for the weights that ship.
+        transformer: folder of a landmark transformer's checkpoint, for the transfer of that name; None for the one
+            that ships.
+        runtime: what computes a model given by name: "torch", "onnxruntime", "openvino", or "auto" for the fastest
+            (`export.fast_model`).
+        background: "still" where it shows no person; "moving": it follows the head, as the model draws it.
+        cache: remember where the photos' faces are, in the user's cache folder (see `inference.cache`); the variable
+            REENACTOR_NO_CACHE forbids it too.
+    """
+
+    def __init__(
+        self,
+        model: str | ReenactmentModel = DEFAULT_MODEL,
+        *,
+        transfer: Transfer | None = None,
+        size: int | None = None,
+        max_side: int = 1920,
+        weights: str | os.PathLike[str] | None = None,
+        transformer: str | os.PathLike[str] | None = None,
+        runtime: Choice = "torch",
+        background: Background = "still",
+        cache: bool = True,
+    ) -> None:
+        if weights is not None and not isinstance(model, str):
+            raise ReenactError("weights go with the name of a model; a model that is given has its own")
+        if runtime != "torch" and not isinstance(model, str):
+            raise ReenactError("a runtime goes with the name of a model; a model that is given has its own")
+        chosen = system(model if isinstance(model, str) else model.name)
+        self.model = load_model(chosen.model, weights, runtime) if isinstance(model, str) else model
+        transfer = chosen.transfer if transfer is None else transfer
+        ways = [way.value for way in Transfer]
+        if transfer not in ways:
+            raise ReenactError(f"the transfer must be one of {', '.join(ways)}, not {transfer}")
+        self.transfer = Transfer(transfer)
+        if transformer is not None and self.transfer is not Transfer.TRANSFORMER:
+            raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
+        self._transformer = load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
+        if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
+            allowed = f"a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}"
+            raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
+        if max_side < _SMALLEST_SIDE:
+            raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
+        if background not in get_args(Background):
+            raise ReenactError(f"the background is one of {', '.join(get_args(Background))}, not {background}")
+        self._size = size
+        self._max_side = max_side
+        self._background: Background = background
+        self._still: StillBackground | None = None
+        self._cache = FaceCache(faces_folder() if cache else None)
+        self._target: Target | None = None
+        self._compositor: Compositor | None = None
+
+    @property
+    def target(self) -> Target:
+        """The person set by `set_target`."""
+        if self._target is None:
+            raise ReenactError("there is no target yet; call set_target([photo]) first")
+        return self._target
+
+    def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
+        """Choose the person: one to eight photos; the first is the one that is animated.
+
+        Photos of someone else are not refused, but the result's `other_people` has their numbers.
+
+        Args:
+            photos: paths, or (H, W, 3) uint8 RGB arrays.
+            face: which face of each photo, counted from the left; None for the largest.
+
+        Raises:
+            NoFaceError: if a photo shows no face (or fewer than `face`).
+            MediaError: if a photo cannot be read.
+        """
+        if isinstance(photos, (str, os.PathLike, np.ndarray)):
+            raise ReenactError("set_target takes a list of photos, and one photo was given; write set_target([photo])")
+        if not isinstance(photos, Sequence):
+            raise ReenactError(f"set_target takes a list of photos, and {type(photos).__name__} was given")
+        if not 1 <= len(photos) <= MAX_TARGETS:
+            raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
+        for number, photo in enumerate(photos, start=1):
+            if not isinstance(photo, (str, os.PathLike, np.ndarray)):
+                raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
+        most = self.model.needs.max_targets
+        pictures, crops, meshes, faces = [], [], [], []
+        with ExitStack() as opened:
+            finder: FaceFinder | None = None
+            for number, photo in enumerate(photos[:most], start=1):
+                name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
+                picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
+                check_picture(picture)
+                picture = _shrunk(picture, self._max_side)
+                mesh = self._cache.find(picture, face)
+                if mesh is None:
+                    finder = finder or opened.enter_context(FaceFinder())
+                    mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
+                    self._cache.keep(picture, face, mesh)
+                faces.append(Landmarks(mesh))
+                crop = self._crop(mesh, picture, crops[0].size if crops else None)
+                pictures.append(picture)
+                crops.append(crop)
+                meshes.append(crop.to_crop(mesh))
+        cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
+        images = torch.from_numpy(cuts).permute(0, 3, 1, 2).float() / 127.5 - 1
+        mesh_px = np.stack(meshes)
+        with torch.inference_mode():
+            code = self.model.encode_target(TargetSet(images, mesh_px, self._maps(mesh_px, crops[0].size)))
+        others = _other_people(pictures, faces) if len(pictures) > 1 else ()
+        self._target = Target(pictures[0], crops[0], mesh_px, code, others)
+        self._compositor = Compositor(pictures[0], crops[0])
+        self._still = StillBackground(cuts[0], mesh_px[0]) if self._background == "still" else None
+        return self._target
+
+    def retargeter(
+        self, neutral_mesh: Float[np.ndarray, "478 3"]
+    ) -> Callable[[Float[np.ndarray, "478 3"]], Float[np.ndarray, "478 3"]]:
+        """Carries a driver's landmarks over to the target; `neutral_mesh` is the driver at rest."""
+        if self._transformer is not None:
+            return TransformerRetargeter(self._transformer, self.target.all_mesh_px, neutral_mesh)
+        return Retargeter(self.target.mesh_px, neutral_mesh, self.transfer)
+
+    def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        """The target's face crop with the given landmarks (crop pixels)."""
+        wanted = mesh_px[None]
+        with torch.inference_mode():
+            frame = DriverFrame(wanted, self._maps(wanted, self.target.crop.size))
+            image = self.model.synthesize(self.target.code, frame)[0]
+        pixels = np.rint((image.cpu().numpy() + 1) * np.float32(127.5))
+        drawn = np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+        return drawn if self._still is None else self._still.kept(drawn, mesh_px)
+
+    def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """The whole photo with a drawn face crop in it."""
+        assert self._compositor is not None
+        return self._compositor.paste(face)
+
+    def frame(self, mesh_px: Float[np.ndarray, "478 3"], time_s: float) -> ResultFrame:
+        """A frame of the result with the given landmarks (crop pixels)."""
+        face = self.draw(mesh_px)
+        return ResultFrame(self.paste(face), face, mesh_px, time_s)
+
+    def live(
+        self,
+        *,
+        smooth: bool = True,
+        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        mirror: bool = False,
+        face: int | None = None,
+    ) -> LiveDriver:
+        """Drive by pictures that are handed over one by one: `with r.live() as live: live.step(picture, time_s)`.
+
+        Args:
+            smooth: steady the landmarks with a One-Euro filter.
+            neutral: a picture of the driver at rest; None for the first that shows a face.
+            mirror: move like a mirror image.
+            face: which face of the driver, counted from the left; None for the largest.
+
+        Raises:
+            ReenactError: there is no target, or an argument cannot be.
+            NoFaceError: the neutral picture shows no face.
+        """
+        _ = self.target
+        rest = None if neutral is None else _rest_mesh(neutral)
+        return LiveDriver(self, smooth=smooth, rest=rest, mirror=mirror, face=face)
+
+    def drive(
+        self,
+        driver: Driver,
+        *,
+        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        smooth: bool = False,
+        fps: float = 25.0,
+        driver_face: int | None = None,
+    ) -> Iterator[ResultFrame]:
+        """Move the target like the driver, frame by frame; memory does not grow with the driver's length.
+
+        Args:
+            driver: a video, photo or motion file; a `Motion`; or pictures as they come (a webcam, say).
+            neutral: a picture of the driver at rest. By default it is found among the driver's frames; for
+                pictures as they come it is the first that shows a face.
+            smooth: steady the landmarks with a One-Euro filter.
+            fps: of pictures as they come.
+            driver_face: which face of the driver, counted from the left; None for the largest.
+
+        Raises:
+            ReenactError: at once, if there is no target or an argument cannot be.
+            NoFaceError: if the driver never shows a face.
+            MediaError: if a file cannot be read.
+        """
+        _ = self.target  # raises where there is none, before the driver is read
+        check_face_number(driver_face)
+        if not (fps > 0 and math.isfinite(fps)):
+            raise ReenactError(f"fps must be more than 0, not {fps}")
+        if not isinstance(driver, (str, os.PathLike, Motion, Iterable)):
+            raise ReenactError(
+                f"a driver is a video, a photo, a motion file, a Motion or pictures, not {type(driver).__name__}"
+            )
+        if driver_face is not None and (isinstance(driver, Motion) or _is_motion_file(driver)):
+            raise ReenactError("a motion holds one face, so that there is none to choose; leave out driver_face")
+        rest = None if neutral is None else _rest_mesh(neutral)
+        if isinstance(driver, Motion):
+            return self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
+        if isinstance(driver, (str, os.PathLike)):
+            return self._drive_file(Path(driver), rest, smooth=smooth, face=driver_face)
+        return self._drive_live(driver, rest, smooth=smooth, fps=fps, face=driver_face)
+
+    def wanted(
+        self, track: Track, *, start: int = 0, smooth: bool = False, neutral_mesh: np.ndarray | None = None
+    ) -> Iterator[Float[np.ndarray, "478 3"]]:
+        """The landmarks wanted of the target for each frame of a track, from frame `start` on."""
+        if neutral_mesh is None:
+            neutral_mesh = track_neutral(track)
+        retarget = self.retargeter(neutral_mesh)
+        for mesh in track.meshes(start, MeshSmoother() if smooth else None):
+            yield retarget(mesh)
+
+    def _drive_file(
+        self, driver: Path, rest: np.ndarray | None, *, smooth: bool, face: int | None
+    ) -> Iterator[ResultFrame]:
+        with tempfile.TemporaryDirectory(prefix="reenactor-") as folder:
+            yield from self._drive_track(track_of_file(driver, Path(folder), face=face), rest, smooth=smooth)
+
+    def _drive_track(self, track: Track, rest: np.ndarray | None, *, smooth: bool) -> Iterator[ResultFrame]:
+        for pts, mesh in zip(track.pts, self.wanted(track, smooth=smooth, neutral_mesh=rest), strict=True):
+            yield self.frame(mesh, float(pts * track.time_base))
+
+    def _drive_live(
+        self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
+    ) -> Iterator[ResultFrame]:
+        with LiveDriver(self, smooth=smooth, rest=rest, mirror=False, face=face) as live:
+            for number, picture in enumerate(pictures):
+                yield live.step(picture, number / fps)
+            if not live.ready:
+                raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
+
+    def _maps(self, mesh_px: Float[np.ndarray, "b 478 3"], size: int) -> dict[MapKind, torch.Tensor]:
+        return draw_maps(self.model.needs.maps, torch.from_numpy(mesh_px), size)
+
+    def _crop(
+        self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None
+    ) -> Crop:
+        needs = self.model.needs
+        picture_px = (picture.shape[1], picture.shape[0])
+        size = size_of_first or self._size
+        if size is None and needs.any_resolution:
+            own = face_crop(mesh, scale=needs.crop_scale, picture_px=picture_px)
+            if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
+                return own
+            size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
+        size = size or self.model.resolution or STANDARD_SIZE
+        return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
+
+
+def load_model(name: str, weights: str | os.PathLike[str] | None = None, runtime: Choice = "torch") -> ReenactmentModel:
+    """A model of the zoo in a runtime.
+
+    Raises:
+        ReenactError: there is no such model or runtime, or the runtime is not installed.
+        CheckpointError: there are no weights, or not of this model.
+    """
+    return create_model(name, weights) if runtime == "torch" else fast_model(name, weights, runtime)
+
+
+def load_transformer(folder: str | os.PathLike[str] | None = None) -> LandmarkTransformer:
+    """A landmark transformer for animation; None for the one that ships.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit.
+    """
+    place = folder if folder is not None else shipped_checkpoint(LANDMARK_TRANSFORMER)
+    if place is None:
+        raise CheckpointError("no landmark transformer ships with this release; train one and give its folder")
+    transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(place))
+    if transformer.config.points != "mesh" or transformer.config.image != "none":
+        raise CheckpointError(
+            f"the landmark transformer in {place} needs more than the mesh or gives less; "
+            "animation takes one for the points 'mesh' that looks at no pictures"
+        )
+    return transformer
+
+
+def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
+    """The landmarks of a driver video, photo or motion file; those of a video are kept in `folder`."""
+    if is_motion(driver):
+        return track_of_motion(driver)
+    if is_image(driver):
+        return track_of_photo(driver, face=face)
+    return TrackFolder(folder, driver, face=face).fill()
+
+
+def track_of_motion(path: Path) -> Track:
+    """A driver that is a motion file.
+
+    Raises:
+        NoFaceError: if no frame of it shows a face.
+    """
+    motion = read_motion(path)
+    if not motion.seen.any():
+        raise NoFaceError(f"no face in any of the {len(motion)} frames of {path}; extract it from a part with one")
+    return Track.of_motion(motion)
+
+
+def track_of_photo(path: Path, *, face: int | None = None) -> Track:
+    """A driver that is a single photo.
+
+    Raises:
+        MediaError: if it cannot be read, or moves.
+        NoFaceError: if it shows no face (or fewer than `face`).
+    """
+    picture = read_image(path)
+    check_not_animated(path)
+    with FaceFinder() as finder:
+        seen = finder.observe(picture, face=face, name=str(path))
+    return Track.still(seen, (picture.shape[1], picture.shape[0]))
+
+
+def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
+    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size.
+
+    Raises:
+        NoFaceError: if no frame shows a face.
+    """
+    if not track.seen.any():
+        raise NoFaceError(f"none of the driver's {len(track)} frames shows a face; use another driver, or another part")
+    if len(track) == 1:
+        mean = mean_face()
+        head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
+        return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean.points))
+    _, meshes = track.sample(_NEUTRAL_SAMPLE)
+    return meshes[neutral_frame(meshes)]
+
+
+def _is_motion_file(driver: Driver) -> bool:
+    return isinstance(driver, (str, os.PathLike)) and is_motion(driver)
+
+
+def _other_people(pictures: list[UInt8[np.ndarray, "h w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
+    """Numbers, from 1, of the pictures that look like someone else than the first."""
+    embeddings = IdentityEmbedder().embed_batch(pictures, faces)
+    apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE
+    return tuple(int(i) + 1 for i in np.flatnonzero(apart))
+
+
+def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"]:
+    with FaceFinder() as finder:
+        return finder.observe(picture, name="the neutral picture").landmarks.mesh
+
+
+def _shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    h, w = picture.shape[:2]
+    if max(h, w) <= max_side:
+        return picture
+    scale = max_side / max(h, w)
+    return cv2.resize(picture, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)

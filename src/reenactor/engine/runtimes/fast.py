@@ -1,0 +1,205 @@
+"""A model of the zoo in what runs it fastest on this machine; what was exported and chosen is kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetSet
+from reenactor.core.cache import cache_folder
+from reenactor.engine.runtimes.adapters import ADAPTERS
+from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
+from reenactor.engine.runtimes.formats import Format
+from reenactor.engine.runtimes.runtimes import Precision, Runtime, computes_bf16, installed, need
+from reenactor.face.geometry import mean_face
+from reenactor.face.maps import draw_maps
+from reenactor.models import ReenactmentModel, create_model
+
+_LEAST_PSNR = 40.0
+"""dB; where bf16 is further from fp32, it is not chosen."""
+_FRAMES, _WARM_UP = 5, 2
+_SIZE = 256
+
+Choice = Literal["auto", "torch", "onnxruntime", "openvino"]
+
+
+def fast_model(
+    name: str,
+    weights: str | os.PathLike[str] | None = None,
+    runtime: Choice = "auto",
+    precision: Precision | str | None = None,
+    *,
+    threads: int | None = None,
+) -> ReenactmentModel:
+    """A ready model that draws in a fast runtime; the first call exports it, later ones find it in the cache.
+
+    On a GPU PyTorch draws, compiled, in half precision. Models without a network come as they are.
+
+    Args:
+        name: an entry of the zoo.
+        weights: folder of a checkpoint; None for the weights that ship.
+        runtime: "auto" takes the fastest of those that are installed; ONNX Runtime is tried only where OpenVINO is
+            missing, since exporting to ONNX takes longest.
+        precision: fp32, or bf16 for OpenVINO and PyTorch; None for bf16 where the processor computes in it and the
+            pictures stay near those of fp32, else fp32.
+        threads: None for as many as PyTorch uses.
+
+    Raises:
+        ReenactError: there is no such model, or the runtime is not installed.
+        CheckpointError: the weights cannot be read.
+    """
+    if runtime != "auto" and runtime not in [one.value for one in Runtime]:
+        raise ReenactError(f"the runtime must be auto, {', '.join(one.value for one in Runtime)}, not {runtime}")
+    model = create_model(name, weights)
+    if name not in ADAPTERS:
+        return model
+    wanted = None if precision is None else Precision(precision)
+    if wanted is Precision.FP16 or wanted is Precision.INT8:
+        raise ReenactError(f"{wanted.value} needs frames to calibrate or compare with; use reenactor export")
+    if torch.cuda.is_available() and runtime in ("auto", "torch"):
+        return in_torch(model, torch.device("cuda"), wanted or Precision.BF16)
+    if runtime != "auto":
+        _check_installed(Runtime(runtime))
+        return _ready(model, Runtime(runtime), wanted, threads)
+    place = (
+        cache_folder()
+        / "models"
+        / f"choice-{_key(model, wanted, threads, torch.get_num_threads(), platform.processor())}.json"
+    )
+    chosen = _remembered(place)
+    if chosen is None:
+        found = {one: _ready(model, one, wanted, threads) for one in _candidates()}
+        chosen = min(found, key=lambda one: _ms_per_frame(found[one]))
+        _write_atomically(place, json.dumps({"runtime": chosen.value}) + "\n")
+        return found[chosen]
+    return _ready(model, chosen, wanted, threads)
+
+
+def examples(
+    model: ReenactmentModel, *, photos: int = 1, size: int | None = None, seed: int = 0
+) -> Iterator[tuple[TargetSet, DriverFrame]]:
+    """A made-up person, for timing: the mean face, and pictures of soft spots, of the size that is mostly used."""
+    if size is None:
+        size = max(_SIZE, model.resolution or _SIZE) if model.needs.any_resolution else model.resolution or _SIZE
+    rng = np.random.default_rng(seed)
+    face = mean_face().points * (size * 0.3) + [size / 2, size / 2, 0]
+    meshes = np.stack([face * [1, 1 + 0.02 * i, 1] + rng.normal(0, size / 256, 3) for i in range(photos + 1)])
+    spots = torch.from_numpy(rng.uniform(-1, 1, (photos, 3, 16, 16)).astype(np.float32))
+    images = F.interpolate(spots, (size, size), mode="bicubic").clamp(-1, 1)
+    meshes = meshes.astype(np.float32)
+    drawn = draw_maps(model.needs.maps, torch.from_numpy(meshes), size)
+    targets = TargetSet(images, meshes[1:], {kind: one[1:] for kind, one in drawn.items()})
+    yield targets, DriverFrame(meshes[:1], {kind: one[:1] for kind, one in drawn.items()})
+
+
+def _candidates() -> list[Runtime]:
+    if installed(Runtime.OPENVINO):
+        return [Runtime.OPENVINO, Runtime.TORCH]
+    if installed(Runtime.ONNXRUNTIME) and installed_exporter():
+        return [Runtime.ONNXRUNTIME, Runtime.TORCH]
+    return [Runtime.TORCH]
+
+
+def installed_exporter() -> bool:
+    """Whether ONNX files can be written."""
+    try:
+        for package in ("onnx", "onnxscript"):
+            need(package, "export", "")
+    except ReenactError:
+        return False
+    return True
+
+
+def _check_installed(runtime: Runtime) -> None:
+    need(runtime.value, "fast", f"the runtime {runtime.value}")
+    if runtime is Runtime.ONNXRUNTIME and not installed_exporter():
+        need("onnx", "export", "exporting to ONNX")
+        need("onnxscript", "export", "exporting to ONNX")
+
+
+def _ready(
+    model: ReenactmentModel, runtime: Runtime, precision: Precision | None, threads: int | None
+) -> ReenactmentModel:
+    """The model in one runtime, exported if the cache has it not."""
+    if runtime is Runtime.TORCH:
+        return in_torch(model, torch.device("cpu"), precision or Precision.FP32)
+    if precision is None:
+        precision = Precision.FP32
+        if runtime is Runtime.OPENVINO and computes_bf16():
+            lower = _exported(model, runtime, Precision.BF16, threads)
+            near = parity(model, lower, examples(model))
+            if near is not None and near.psnr >= _LEAST_PSNR:
+                return lower
+    return _exported(model, runtime, precision, threads)
+
+
+def _exported(model: ReenactmentModel, runtime: Runtime, precision: Precision, threads: int | None) -> ReenactmentModel:
+    kind = Format.ONNX if runtime is Runtime.ONNXRUNTIME else Format.OPENVINO
+    place = cache_folder() / "models" / f"{model.name}-{kind.value}-{precision.value}-{_key(model)}"
+    try:
+        return load_exported(place, threads=threads)
+    except CheckpointError:  # missing, or damaged
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as folder:
+        export_model(model, Path(folder) / "export", kind=kind, precision=precision)
+        if place.exists():
+            os.replace(place, Path(folder) / "damaged")
+        os.replace(Path(folder) / "export", place)
+    return load_exported(place, threads=threads)
+
+
+def _ms_per_frame(model: ReenactmentModel) -> float:
+    (targets, driver), times = next(examples(model)), []
+    with torch.inference_mode():
+        code = model.encode_target(targets)
+        for _ in range(_WARM_UP + _FRAMES):
+            start = time.perf_counter()
+            model.synthesize(code, driver)
+            times.append(1000 * (time.perf_counter() - start))
+    return min(times[_WARM_UP:])
+
+
+def _key(model: ReenactmentModel, *more: object) -> str:
+    """Changes with the weights, the settings and the versions of all that has a hand in it."""
+    versions = [_version(name) for name in ("reenactor", "torch", "openvino", "onnxruntime", "onnx")]
+    weights = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    text = json.dumps([model.name, model.version, model.config.model_dump(mode="json"), versions, [*map(str, more)]])
+    return hashlib.sha256(text.encode() + weights.digest()).hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _remembered(place: Path) -> Runtime | None:
+    """The choice in a file; None if there is none that can be used."""
+    try:
+        runtime = Runtime(json.loads(place.read_text())["runtime"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return runtime if installed(runtime) else None
+
+
+def _write_atomically(place: Path, text: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(name, place)

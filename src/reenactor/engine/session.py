@@ -1,0 +1,246 @@
+"""Live driving in a thread of its own: pictures in, results out, whatever is late is dropped."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import UInt8
+
+from reenactor.core import ReenactError
+from reenactor.engine.live import LiveDriver
+from reenactor.engine.recording import Recording
+from reenactor.engine.reenactor import Reenactor, ResultFrame
+from reenactor.face.perception.observe import check_picture
+from reenactor.media.certificates import Credentials
+from reenactor.media.provenance import SourceFile
+
+_MOST_RESULTS = 2
+_REMEMBERED = 300
+"""Frames over which speed and latency are told: ten seconds of a camera."""
+
+
+@dataclass(frozen=True)
+class LiveStatistics:
+    """How a live session goes; speed and latency over the last 300 frames.
+
+    Args:
+        frames: drawn so far.
+        dropped: pictures that were not drawn, because a newer one came first or their time was not later.
+        fps: results a second; 0 before there are two.
+        latency_ms, latency_95_ms: from a picture's arrival to its result, median and 95th percentile; NaN before there
+            is one.
+    """
+
+    frames: int
+    dropped: int
+    fps: float
+    latency_ms: float
+    latency_95_ms: float
+
+    def text(self) -> str:
+        """One line."""
+        if not self.frames:
+            return f"no frames, {self.dropped} pictures dropped"
+        return (
+            f"{self.frames} frames, {self.fps:.1f} a second, latency {self.latency_ms:.0f} ms "
+            f"(95 %: {self.latency_95_ms:.0f} ms), {self.dropped} pictures dropped"
+        )
+
+
+class LiveSession:
+    """Drives the reenactor's target from any threads: `submit` pictures, take `results`.
+
+    Nothing waits for the drawing and nothing piles up: a picture that is not begun when the next one comes is dropped,
+    and so is a result that nobody took in time. Use `with`, or `close` it.
+
+    Args:
+        reenactor: with its target set.
+        smooth, neutral, mirror, face: see `Reenactor.live`.
+    """
+
+    def __init__(
+        self,
+        reenactor: Reenactor,
+        *,
+        smooth: bool = True,
+        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        mirror: bool = False,
+        face: int | None = None,
+    ) -> None:
+        self._reenactor = reenactor
+        self._driver: LiveDriver = reenactor.live(smooth=smooth, neutral=neutral, mirror=mirror, face=face)
+        self._changed = threading.Condition()
+        self._waiting: tuple[np.ndarray, float, float] | None = None
+        self._results: deque[ResultFrame] = deque(maxlen=_MOST_RESULTS)
+        self._newest_s = -np.inf
+        self._no_more = False
+        self._ended = False
+        self._error: BaseException | None = None
+        self._frames = self._dropped = 0
+        self._finished_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._latencies_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._recording: Recording | None = None
+        self._recording_lock = threading.Lock()
+        self._started_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="live session", daemon=True)
+        self._thread.start()
+
+    @property
+    def mirror(self) -> bool:
+        """Move like a mirror image; may be set at any time."""
+        return self._driver.mirror
+
+    @mirror.setter
+    def mirror(self, on: bool) -> None:
+        self._driver.mirror = on
+
+    def set_neutral(self) -> None:
+        """Take the next face that is seen for the driver at rest."""
+        self._driver.set_neutral()
+
+    def submit(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float | None = None) -> None:
+        """Hand over a picture of the driver (RGB); never waits. It must not be changed afterwards.
+
+        Args:
+            picture: of any size.
+            time_s: when it was taken; None for now. One not later than the newest is dropped.
+
+        Raises:
+            ReenactError: the session has ended.
+            ValueError: this is no picture.
+        """
+        check_picture(picture)
+        arrived_s = time.monotonic()
+        time_s = arrived_s - self._started_s if time_s is None else time_s
+        with self._changed:
+            self._check_running()
+            if not time_s > self._newest_s:
+                self._dropped += 1
+                return
+            self._newest_s = time_s
+            self._dropped += self._waiting is not None
+            self._waiting = (picture, time_s, arrived_s)
+            self._changed.notify_all()
+
+    def results(self) -> Iterator[ResultFrame]:
+        """Results as they are drawn, for one taker; ends when the session does.
+
+        Raises:
+            ReenactError: whatever went wrong while drawing.
+        """
+        while (result := self.next_result()) is not None:
+            yield result
+
+    def next_result(self, timeout_s: float | None = None) -> ResultFrame | None:
+        """The next result; None when the time is over or the session has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._results or self._ended, timeout_s)
+            if self._results:
+                return self._results.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    @property
+    def running(self) -> bool:
+        """Whether results may still come."""
+        with self._changed:
+            return not self._ended or bool(self._results)
+
+    def statistics(self) -> LiveStatistics:
+        """How it goes."""
+        with self._changed:
+            times, latencies = list(self._finished_s), list(self._latencies_s)
+            frames, dropped = self._frames, self._dropped
+        fps = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+        middle, most = np.percentile(latencies, [50, 95]) * 1000 if latencies else (np.nan, np.nan)
+        return LiveStatistics(frames, dropped, fps, float(middle), float(most))
+
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        inputs: Iterable[SourceFile] = (),
+        provenance: bool = True,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Write the results from now on into a file, see `Recording`; a recording that is under way is finished."""
+        recording = Recording(
+            path, model=self._reenactor.model, inputs=inputs, provenance=provenance, credentials=credentials
+        )
+        self.stop_recording()
+        with self._recording_lock:
+            self._recording = recording
+
+    def stop_recording(self) -> Recording | None:
+        """Finish and sign the recording; None if there is none, or if it has no frame."""
+        with self._recording_lock:
+            recording, self._recording = self._recording, None
+        return recording if recording is not None and recording.close() else None
+
+    def finish(self) -> None:
+        """No more pictures: what was handed over is drawn, then `results` end."""
+        with self._changed:
+            self._no_more = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End it at once; a recording is finished."""
+        with self._changed:
+            self._waiting = None
+        self.finish()
+        self._thread.join()
+        self.stop_recording()
+
+    def __enter__(self) -> LiveSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_running(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._no_more:
+            raise ReenactError("the live session has ended; begin another")
+
+    def _run(self) -> None:
+        try:
+            with self._driver:
+                while (taken := self._take()) is not None:
+                    picture, time_s, arrived_s = taken
+                    result = self._driver.step(picture, time_s)
+                    with self._recording_lock:
+                        if self._recording is not None:
+                            self._recording.write(result.image, time_s)
+                    self._give(result, arrived_s)
+        except BaseException as error:  # handed over, to be raised by the one who waits
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = self._no_more = True
+                self._changed.notify_all()
+
+    def _take(self) -> tuple[np.ndarray, float, float] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._no_more)
+            taken, self._waiting = self._waiting, None
+            return taken
+
+    def _give(self, result: ResultFrame, arrived_s: float) -> None:
+        now_s = time.monotonic()
+        with self._changed:
+            self._results.append(result)
+            self._frames += 1
+            self._finished_s.append(now_s)
+            self._latencies_s.append(now_s - arrived_s)
+            self._changed.notify_all()

@@ -1,0 +1,34 @@
+"""Published systems by name: a model, and how it takes over somebody else's movement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reenactor.face.retarget import Transfer
+from reenactor.models.zoo import ZOO
+
+
+@dataclass(frozen=True)
+class System:
+    """What draws, and from which landmarks.
+
+    Args:
+        model: of the zoo.
+        transfer: used where no other is asked for.
+        about: in a line.
+    """
+
+    model: str
+    transfer: Transfer = Transfer.RELATIVE
+    about: str = ""
+
+
+SYSTEMS: dict[str, System] = {name: System(name) for name in ZOO} | {
+    "marionette-lt": System("marionette", Transfer.TRANSFORMER, "MarioNETte+LT (2020): with the landmark transformer."),
+}
+"""Every model is one by itself."""
+
+
+def system(name: str) -> System:
+    """The system of that name; a name that no system has is taken for a model's, and refused where that is built."""
+    return SYSTEMS.get(name, System(name))

@@ -1,0 +1,272 @@
+"""A driver as landmarks over time, however long: in memory, or in a folder that is filled frame by frame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, ReenactError
+from reenactor.engine.prefetch import prefetch
+from reenactor.face.perception import FaceTracker, MeshSmoother, Region, TrackerMemory
+from reenactor.media import VideoReader
+from reenactor.media.motion_file import dequantize, quantize, steps_per_px
+
+_CHUNK = 256
+_RECORD = np.dtype(
+    [
+        ("pts", "<i8"),
+        ("seen", "?"),
+        ("pose_deg", "<f4", 3),
+        ("mesh", "<i2", (MESH_POINTS, 3)),
+        # What the tracker knows after the frame: where the person was seen last (NaN before that), and how long ago.
+        ("last_seen", "<f8", 4),
+        ("frames_without", "<i4"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Track:
+    """Like `Motion`, but the meshes are read in pieces.
+
+    Args:
+        pts, seen, pose_deg, end_pts, time_base, picture_size: as in `Motion`.
+        read: (first, last) -> (last - first, 478, 3) meshes in pixels.
+    """
+
+    pts: Int[np.ndarray, " t"]
+    seen: Bool[np.ndarray, " t"]
+    pose_deg: Float[np.ndarray, "t 3"]
+    end_pts: int
+    time_base: Fraction
+    picture_size: tuple[int, int]
+    read: Callable[[int, int], Float[np.ndarray, "n 478 3"]]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @classmethod
+    def of_motion(cls, motion: Motion) -> Track:
+        """A motion that is in memory."""
+        return cls(
+            motion.pts,
+            motion.seen,
+            motion.pose_deg,
+            motion.end_pts,
+            motion.time_base,
+            motion.picture_size,
+            lambda first, last: motion.mesh_px[first:last],
+        )
+
+    @classmethod
+    def still(cls, seen: FaceObservation, picture_size: tuple[int, int]) -> Track:
+        """A single picture, lasting one second."""
+        pose = np.array([[seen.pose.yaw_deg, seen.pose.pitch_deg, seen.pose.roll_deg]], np.float32)
+        motion = Motion(
+            seen.landmarks.mesh[None], np.ones(1, bool), np.zeros(1, np.int64), 1, Fraction(1), pose, picture_size
+        )
+        return cls.of_motion(motion)
+
+    def to_motion(self, about: dict[str, str] | None = None) -> Motion:
+        """The whole track in memory."""
+        return Motion(
+            self.read(0, len(self)),
+            self.seen,
+            self.pts,
+            self.end_pts,
+            self.time_base,
+            self.pose_deg,
+            self.picture_size,
+            about or {},
+        )
+
+    @property
+    def rate(self) -> Fraction:
+        """Mean frames per second."""
+        return len(self) / (self.end_pts * self.time_base)
+
+    def gaps_s(self) -> list[tuple[float, float]]:
+        """Stretches without a face: (start, end) in seconds."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], self.seen, [True]]).astype(np.int8)))
+        bounds_s = np.append(self.pts, self.end_pts) * float(self.time_base)
+        return [(float(bounds_s[a]), float(bounds_s[b])) for a, b in edges.reshape(-1, 2)]
+
+    def sample(self, most: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 478 3"]]:
+        """At most `most` frames with a face, evenly spread: their numbers and meshes."""
+        frames = np.flatnonzero(self.seen)
+        frames = frames[:: max(1, -(-len(frames) // most))]
+        return frames, np.concatenate([self.read(i, i + 1) for i in frames])
+
+    def meshes(self, start: int = 0, smooth: MeshSmoother | None = None) -> Iterator[Float[np.ndarray, "478 3"]]:
+        """The meshes one by one from frame `start` on; a filter sees those before as well.
+
+        Filtered or not, the last mesh is held while there is no face; a filter begins anew after that.
+        """
+        out = None
+        for first in range(start - start % _CHUNK if smooth is None else 0, len(self), _CHUNK):
+            for i, mesh in enumerate(self.read(first, min(first + _CHUNK, len(self))), start=first):
+                if smooth is None:
+                    out = mesh
+                elif self.seen[i]:
+                    out = smooth(mesh, float(self.pts[i] * self.time_base))
+                else:
+                    smooth.reset()
+                    out = mesh if out is None else out
+                if i >= start:
+                    yield out
+
+
+def _note(memory: TrackerMemory, record: np.ndarray) -> None:
+    region = memory.last_seen
+    record["last_seen"] = np.nan if region is None else (region.x, region.y, region.side_px, region.angle_deg)
+    record["frames_without"] = memory.frames_without
+
+
+def _recall(record: np.ndarray) -> TrackerMemory:
+    never = np.isnan(record["last_seen"]).any()
+    return TrackerMemory(None if never else Region(*record["last_seen"].tolist()), int(record["frames_without"]))
+
+
+class TrackFolder:
+    """Landmarks of a video in a folder; an interrupted extraction continues where it stopped.
+
+    Args:
+        folder: made if missing; holds `track.bin` and, once complete, `track.json`.
+        video: path of the driver.
+        face: which face to follow, from the left; None for the largest.
+    """
+
+    def __init__(self, folder: Path, video: Path, *, face: int | None = None) -> None:
+        self._records, self._facts = folder / "track.bin", folder / "track.json"
+        self._video, self._face = video, face
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def fill(self, on_frame: Callable[[int, int | None], None] = lambda done, total: None) -> Track:
+        """Extract what is missing and return the track.
+
+        Args:
+            on_frame: called after each frame with the number done and the number expected (None: unknown).
+
+        Raises:
+            NoFaceError: if no frame shows a face.
+            MediaError: if the video cannot be read.
+            ReenactError: if the face's number is less than 1.
+        """
+        check_face_number(self._face)
+        if not self._complete():
+            self._facts.unlink(missing_ok=True)
+            with VideoReader(self._video, precise=False) as reader:
+                steps = steps_per_px(reader.size)
+                done = self._append(reader, steps, on_frame)
+                facts = {
+                    "end_pts": reader.end_pts,
+                    "time_base": str(reader.time_base),
+                    "picture_size": reader.size,
+                    "steps_per_px": steps,
+                    "truncated": reader.truncated,
+                    "frames": done,
+                }
+            whole = self._facts.with_suffix(".new")
+            whole.write_text(json.dumps(facts))
+            whole.replace(self._facts)
+        return self._track()
+
+    @property
+    def done(self) -> int:
+        """Frames that are there already."""
+        return self._records.stat().st_size // _RECORD.itemsize if self._records.exists() else 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the video ended in damaged data."""
+        return bool(json.loads(self._facts.read_text())["truncated"])
+
+    def _complete(self) -> bool:
+        """Whether all frames are there."""
+        return self._facts.exists() and json.loads(self._facts.read_text())["frames"] == self.done
+
+    def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> int:
+        done = self.done
+        record = np.zeros((), _RECORD)
+        with (
+            self._records.open("r+b" if done else "w+b") as file,
+            FaceTracker(face=self._face) as tracker,
+            prefetch(reader.frames(start=max(0, done - 1))) as frames,
+        ):
+            # The file may end in the middle of a record; the last whole one tells how to go on.
+            file.truncate(done * _RECORD.itemsize)
+            if done:
+                file.seek((done - 1) * _RECORD.itemsize)
+                record = np.frombuffer(file.read(_RECORD.itemsize), _RECORD)[0].copy()
+                last = next(frames, None)
+                if last is not None:
+                    tracker.resume(_recall(record), last.image)
+            for frame in frames:
+                face = tracker.track(frame.image)
+                record["pts"], record["seen"] = frame.pts, face is not None
+                if face is not None:
+                    pose = face.pose
+                    record["pose_deg"] = pose.yaw_deg, pose.pitch_deg, pose.roll_deg
+                    record["mesh"] = quantize(face.landmarks.mesh, steps)
+                _note(tracker.memory, record)
+                file.write(record.tobytes())
+                done += 1
+                on_frame(done, reader.frame_count)
+        return done
+
+    def _track(self) -> Track:
+        facts = json.loads(self._facts.read_text())
+        seen, pts, pose = [], [], []
+        for first in range(0, facts["frames"], _CHUNK):
+            records = self._read_records(first, first + _CHUNK)
+            seen.append(records["seen"].copy())
+            pts.append(records["pts"].copy())
+            pose.append(records["pose_deg"].copy())
+        flags = np.concatenate(seen)
+        if not flags.any():
+            which = "no face" if self._face is None else f"no face number {self._face} from the left"
+            raise NoFaceError(
+                f"{which} found in any of the {len(flags)} frames of {self._video}; "
+                "use a driver whose face is well lit, sharp and not covered"
+            )
+        # Before the first face nothing is known; the first one seen stands there too.
+        lead = int(np.argmax(flags))
+        steps = facts["steps_per_px"]
+
+        def read(first: int, last: int) -> Float[np.ndarray, "n 478 3"]:
+            meshes = self._read_records(first, last)["mesh"].copy()
+            if first < lead:
+                meshes[: lead - first] = self._read_records(lead, lead + 1)["mesh"]
+            return dequantize(meshes, steps)
+
+        poses = np.concatenate(pose)
+        poses[:lead] = poses[lead]
+        return Track(
+            np.concatenate(pts),
+            flags,
+            poses,
+            facts["end_pts"],
+            Fraction(facts["time_base"]),
+            (facts["picture_size"][0], facts["picture_size"][1]),
+            read,
+        )
+
+    def _read_records(self, first: int, last: int) -> np.ndarray:
+        count = max(0, last - first)
+        return np.fromfile(self._records, _RECORD, count=count, offset=first * _RECORD.itemsize)
+
+
+def check_face_number(face: int | None) -> None:
+    """Refuse a face number that cannot be.
+
+    Raises:
+        ReenactError: it is less than 1.
+    """
+    if face is not None and face < 1:
+        raise ReenactError(f"faces are counted from 1, from the left, and {face} was asked for; give 1 or more")

@@ -1,0 +1,1 @@
+"""Faces: geometry, perception (pixels to landmarks), maps (landmarks to what networks see), retargeting."""

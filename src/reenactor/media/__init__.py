@@ -1,0 +1,48 @@
+"""Pixels in and out: pictures, videos with exact timing, their sound, animations. Knows nothing of faces."""
+
+from reenactor.media.animation import AnimationWriter
+from reenactor.media.certificates import Credentials, load_credentials, own_credentials
+from reenactor.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_video, open_writer
+from reenactor.media.images import MAX_SIDE_PX, MIN_SIDE_PX, read_image, write_image
+from reenactor.media.joining import check_audio_fits, join_segments
+from reenactor.media.motion_file import MOTION_SUFFIX, is_motion, read_motion, write_motion
+from reenactor.media.provenance import Claim, ProvenanceReport, SourceFile, Synthesis
+from reenactor.media.provenance import read as read_provenance
+from reenactor.media.provenance import render as render_provenance
+from reenactor.media.provenance import sign as sign_provenance
+from reenactor.media.provenance import supports as supports_provenance
+from reenactor.media.video_reader import VideoFrame, VideoReader
+from reenactor.media.video_writer import VideoWriter
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_SIDE_PX",
+    "MIN_SIDE_PX",
+    "MOTION_SUFFIX",
+    "VIDEO_SUFFIXES",
+    "AnimationWriter",
+    "Claim",
+    "Credentials",
+    "ProvenanceReport",
+    "SourceFile",
+    "Synthesis",
+    "VideoFrame",
+    "VideoReader",
+    "VideoWriter",
+    "check_audio_fits",
+    "is_image",
+    "is_motion",
+    "is_video",
+    "join_segments",
+    "load_credentials",
+    "open_writer",
+    "own_credentials",
+    "read_image",
+    "read_motion",
+    "read_provenance",
+    "render_provenance",
+    "sign_provenance",
+    "supports_provenance",
+    "write_image",
+    "write_motion",
+]

@@ -1,0 +1,305 @@
+"""What provenance is signed with: the user's key and certificate, or a pair that reenactor makes by itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import os
+import secrets
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import c2pa
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from PIL import Image
+
+from reenactor.core import ReenactError
+
+SELF_MADE_ORGANIZATION = "reenactor (self-made certificate)"
+"""What verifiers show as the issuer. Names no person and no machine: the file it signs may travel far."""
+
+# Without a time-stamping authority a signature is only good while its certificate is, so it must outlive the
+# files. A short life would turn every old output into "invalid".
+_YEARS = 20
+_FILE_NAME = "self-made-signing-key.pem"
+_CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+# No revocation lookup, no manifest from the web, no host that could be asked for either. No previews: they
+# would grow every file. Copies in memory end at 16 MB: with the default, 512, 114 MB took 227 MB to sign.
+OFFLINE_SETTINGS: dict[str, dict[str, Any]] = {
+    "verify": {"ocsp_fetch": False, "remote_manifest_fetch": False},
+    "core": {"allowed_network_hosts": [], "backing_store_memory_threshold_in_mb": 16},
+    "builder": {"thumbnail": {"enabled": False}},
+}
+"""C2PA settings that every use of the library here starts from."""
+
+# The least that C2PA takes; used for the trial signature alone.
+_TRIAL_ACTION = {
+    "action": "c2pa.created",
+    "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCreation",
+}
+_TRIAL_MANIFEST = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [_TRIAL_ACTION]}}]}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a signature needs.
+
+    Args:
+        certificate_chain_pem: the signer's certificate first, then those that vouch for it.
+        private_key_pem: PKCS 8, not encrypted.
+        algorithm: C2PA's name of the signature algorithm, such as "es256".
+    """
+
+    certificate_chain_pem: bytes
+    private_key_pem: bytes = field(repr=False)
+    algorithm: str = "es256"
+
+    def signer(self) -> c2pa.Signer:
+        """A C2PA signer; it names no time-stamping authority, so signing never uses the network."""
+        return c2pa.Signer.from_info(
+            c2pa.C2paSignerInfo(self.algorithm, self.certificate_chain_pem, self.private_key_pem, None)
+        )
+
+
+def config_folder() -> Path:
+    """Where reenactor keeps what it must remember: REENACTOR_HOME, or the system's place for settings."""
+    if home := os.environ.get("REENACTOR_HOME"):
+        return Path(home)
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "reenactor"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "reenactor"
+    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    # The XDG specification says to ignore a relative path.
+    return (configured if configured.is_absolute() else Path.home() / ".config") / "reenactor"
+
+
+def own_credentials(folder: Path | None = None) -> Credentials:
+    """The self-made credentials of this user; the first call makes them, and the first after they expired.
+
+    Args:
+        folder: where they are kept; `config_folder()` if not given.
+
+    Raises:
+        ReenactError: the folder cannot be written or the file in it is damaged.
+    """
+    path = (folder or config_folder()) / _FILE_NAME
+    try:
+        if not path.exists():
+            _store(path, _make(), replace=False)
+        credentials = _read_pair(path, path)
+        if _expired_or_early(credentials) is not None:
+            _store(path, _make(), replace=True)
+            credentials = _read_pair(path, path)
+    except OSError as error:
+        raise ReenactError(
+            f"cannot keep a signing certificate in {path.parent} ({error.strerror}); set REENACTOR_HOME to a"
+            " folder that can be written, give --sign-cert and --sign-key, or pass --no-provenance"
+        ) from error
+    except ReenactError as error:
+        raise ReenactError(f"{error} (delete {path} to have a new one made)") from error
+    return credentials
+
+
+def load_credentials(certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> Credentials:
+    """Read a certificate chain and its private key (PEM) and prove them with a trial signature.
+
+    Raises:
+        ReenactError: a file is missing or not PEM, the key is encrypted, of an unsupported kind or not that
+            of the certificate, the certificate is outside its validity, or C2PA does not accept it.
+    """
+    certificate, key = Path(certificate), Path(key)
+    credentials = _read_pair(certificate, key)
+    if problem := _expired_or_early(credentials):
+        raise ReenactError(f"the certificate {certificate} {problem}; renew it with its issuer")
+    leaf = x509.load_pem_x509_certificate(credentials.certificate_chain_pem)
+    if leaf.subject == leaf.issuer:
+        # The C2PA specification forbids it; this library lets it pass, other verifiers do not.
+        raise ReenactError(
+            f"the certificate {certificate} is self-signed, which C2PA forbids; have an authority issue it"
+        )
+    picture, signed = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (1, 1)).save(picture, "PNG")
+    try:
+        # Better now than after an hour of rendering.
+        context = c2pa.Context.from_dict(OFFLINE_SETTINGS)
+        c2pa.Builder(_TRIAL_MANIFEST, context=context).sign(credentials.signer(), "image/png", picture, signed)
+    except c2pa.C2paError as error:
+        raise ReenactError(
+            f"C2PA does not accept the certificate {certificate} ({_reason(error)}); it must be issued by an"
+            " authority for digital signatures, with the extended key usage e-mail"
+            " protection or document signing"
+        ) from error
+    return credentials
+
+
+def _read_pair(certificate: Path, key: Path) -> Credentials:
+    chain = _parse_chain(certificate)
+    private = _parse_key(key)
+    encoding, public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    if chain[0].public_key().public_bytes(encoding, public) != private.public_key().public_bytes(encoding, public):
+        raise ReenactError(
+            f"the key {key} does not belong to the first certificate in {certificate}; give the pair that was"
+            " issued together, the signer's certificate first"
+        )
+    return Credentials(
+        b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain),
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+        _algorithm(private, key),
+    )
+
+
+def _read_bytes(path: Path, kind: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ReenactError(f"cannot read the {kind} {path} ({error.strerror}); check the name") from error
+
+
+def _parse_chain(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read_bytes(path, "certificate"))
+    except ValueError as error:
+        raise ReenactError(f"{path} holds no certificate in PEM form; give a .pem file") from error
+
+
+def _parse_key(path: Path) -> PrivateKeyTypes:
+    pem = _read_bytes(path, "private key")
+    try:
+        return serialization.load_pem_private_key(pem, password=None)
+    except TypeError as error:
+        raise ReenactError(
+            f"the private key {path} is encrypted; decrypt it first (openssl pkey -in KEY -out PLAIN)"
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ReenactError(f"{path} holds no private key in PEM form that can be read here") from error
+
+
+def _algorithm(key: PrivateKeyTypes, path: Path) -> str:
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+        return _CURVES[key.curve.name]
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "ed25519"
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        return "ps256"
+    raise ReenactError(
+        f"the private key {path} is of a kind that C2PA does not sign with; use EC P-256, P-384 or P-521,"
+        " Ed25519, or RSA of at least 2048 bits"
+    )
+
+
+def _expired_or_early(credentials: Credentials) -> str | None:
+    leaf = x509.load_pem_x509_certificate(credentials.certificate_chain_pem)
+    now = dt.datetime.now(dt.timezone.utc)
+    if leaf.not_valid_after_utc <= now:
+        return f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    if leaf.not_valid_before_utc > now:
+        return f"is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}"
+    return None
+
+
+def _reason(error: Exception) -> str:
+    # The library says "Signature: the certificate is invalid"; the part before the colon is its own type.
+    return str(error).rpartition(": ")[2] or type(error).__name__
+
+
+def _store(path: Path, pem: bytes, *, replace: bool) -> None:
+    """Write `pem` whole, for its owner's eyes; without `replace` a file that another process made stays."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(pem)
+        if not replace:
+            try:
+                os.link(temporary, path)  # unlike a rename it fails where the name is taken
+                return
+            except FileExistsError:
+                return
+            except OSError:
+                pass  # a file system without hard links: the later of two processes wins
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _make() -> bytes:
+    """A new key, its certificate, and that of the authority that issued it, as one PEM file.
+
+    C2PA refuses self-signed signers, hence the authority. Its key is forgotten at once: nothing else can ever
+    be issued in its name. One file holds all, so that no two processes can mix their halves.
+    """
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority_name = _name("reenactor self-made authority")
+    authority = (
+        _certificate(authority_name, authority_name, authority_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(issues=True), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    leaf = (
+        _certificate(_name("reenactor self-made signer"), authority_name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(issues=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem = serialization.Encoding.PEM
+    return private + leaf.public_bytes(pem) + authority.public_bytes(pem)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, SELF_MADE_ORGANIZATION),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+
+
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    # Whole days tell nobody when the program was first run; a day back forgives a clock that runs ahead.
+    start = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start - dt.timedelta(days=1))
+        .not_valid_after(start + dt.timedelta(days=365 * _YEARS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _usage(*, issues: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not issues,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=issues,
+        crl_sign=issues,
+        encipher_only=False,
+        decipher_only=False,
+    )

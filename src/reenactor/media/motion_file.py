@@ -1,0 +1,118 @@
+"""Motion files (`.motion`): what a driver did, in safetensors, without pixels and without pickle.
+
+Version 1 holds `mesh` (T, 478, 3) int16 in steps of `1 / steps_per_px` pixels, `seen` (T,) uint8, `pts` (T,) int64
+and `pose_deg` (T, 3) float32; the header holds the rest as text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int16
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from reenactor.core import CheckpointError, Motion
+from reenactor.core.files import check_readable, replacing
+
+MOTION_SUFFIX = ".motion"
+VERSION = 1
+
+
+def is_motion(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of a motion file."""
+    return Path(path).suffix.lower() == MOTION_SUFFIX
+
+
+def steps_per_px(picture_size: tuple[int, int]) -> int:
+    """Steps of an int16 per pixel: the finest power of two with which points up to half a picture outside fit in."""
+    return 2 ** int(np.floor(np.log2(32767 / (1.5 * max(picture_size)))))
+
+
+def quantize(mesh_px: Float[np.ndarray, "*t 478 3"], steps: int) -> Int16[np.ndarray, "*t 478 3"]:
+    """Pixels -> int16 steps; what does not fit is clipped."""
+    return np.clip(np.rint(mesh_px * steps), -32768, 32767).astype(np.int16)
+
+
+def dequantize(mesh: Int16[np.ndarray, "*t 478 3"], steps: int) -> Float[np.ndarray, "*t 478 3"]:
+    """Int16 steps -> pixels."""
+    return mesh.astype(np.float32) / np.float32(steps)
+
+
+def write_motion(path: str | os.PathLike[str], motion: Motion) -> None:
+    """Save a motion.
+
+    Raises:
+        MediaError: the place cannot be written.
+    """
+    steps = steps_per_px(motion.picture_size)
+    header = {
+        "format": "reenactor-motion",
+        "version": str(VERSION),
+        "time_base": str(motion.time_base),
+        "end_pts": str(motion.end_pts),
+        "picture_size": f"{motion.picture_size[0]}x{motion.picture_size[1]}",
+        "steps_per_px": str(steps),
+        "about": json.dumps(motion.about, ensure_ascii=False, sort_keys=True),
+    }
+    arrays = {
+        "mesh": quantize(motion.mesh_px, steps),
+        "seen": motion.seen.astype(np.uint8),
+        "pts": motion.pts.astype(np.int64),
+        "pose_deg": motion.pose_deg.astype(np.float32),
+    }
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(save(arrays, header))
+
+
+def read_motion(path: str | os.PathLike[str]) -> Motion:
+    """Load a motion.
+
+    Raises:
+        MediaError: the file is missing or cannot be read.
+        CheckpointError: it is no motion file, damaged, or of a version this release does not know.
+    """
+    path = Path(path)
+    check_readable(path, "a motion file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = file.metadata() or {}
+            if header.get("format") not in ("reenactor-motion", "reenact-motion"):
+                raise CheckpointError(f"{path} is not a motion file; make one with 'reenactor motion extract'")
+            if header["version"] != str(VERSION):
+                raise CheckpointError(
+                    f"{path} is a motion file of version {header['version']}, and this release reads "
+                    f"version {VERSION}; update reenactor"
+                )
+            arrays = {name: file.get_tensor(name) for name in ("mesh", "seen", "pts", "pose_deg")}
+        width, height = header["picture_size"].split("x")
+        steps = int(header["steps_per_px"])
+        if steps < 1:
+            raise ValueError("steps")
+        motion = Motion(
+            mesh_px=dequantize(arrays["mesh"], steps),
+            seen=arrays["seen"].astype(bool),
+            pts=arrays["pts"],
+            end_pts=int(header["end_pts"]),
+            time_base=Fraction(header["time_base"]),
+            pose_deg=arrays["pose_deg"],
+            picture_size=(int(width), int(height)),
+            about=json.loads(header["about"]),
+        )
+        _check_values(motion)
+        return motion
+    except (SafetensorError, KeyError, ValueError, TypeError, ArithmeticError) as error:
+        raise CheckpointError(f"{path} is not a motion file or is damaged; extract it again") from error
+
+
+def _check_values(motion: Motion) -> None:
+    """Raise ValueError for what no driver can have done."""
+    extent_px = np.ptp(motion.mesh_px, axis=1).max(axis=-1)
+    if not (motion.time_base > 0 and min(motion.picture_size) > 0 and isinstance(motion.about, dict)):
+        raise ValueError("facts")
+    if not (np.isfinite(motion.pose_deg).all() and (extent_px > 0).all()):
+        raise ValueError("landmarks")

@@ -1,0 +1,195 @@
+"""How the mouth's network learns, after all else of the hybrid, which stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from reenactor.core import PairBatch
+from reenactor.models.hybrid.growth import without_mouth
+from reenactor.models.hybrid.model import RASTER, HybridGenerator
+from reenactor.models.hybrid.mouth import MouthRefiner, mouth_crop, mouth_layers, mouth_place, own_mouth
+from reenactor.models.hybrid.objective import charbonnier, drawn_pair, hybrid_checkpoint, opening_parts
+from reenactor.nn import PatchGAN
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
+from reenactor.nn.losses import (
+    FeatureNetwork,
+    FeatureNetworkConfig,
+    FeatureReader,
+    MapsNeeded,
+    Objective,
+    RandomVgg,
+    Step,
+    build_features,
+    feature_matching,
+    frozen,
+    hinge_discriminator,
+    hinge_generator,
+    masked_psnr,
+    perceptual_loss,
+    truth_outside,
+)
+
+_COARSE = 4
+"""Pixels of a crop a side whose mean is compared."""
+_MOUTH = 0
+"""Of `discriminator.PARTS`."""
+
+
+class MouthObjectiveConfig(BaseModel):
+    """Weights of the losses, all of crops of the mouth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["hybrid-mouth"] = "hybrid-mouth"
+    hybrid: Path
+    """Folder of the trained hybrid that gets a network for mouths; one that it has already is replaced."""
+    side: int = Field(default=96, ge=32, multiple_of=32)
+    """Of the crops, pixels."""
+    pixel: float = Field(default=6, ge=0)
+    """Charbonnier distance of means over squares of 4 x 4 pixels: of colours, not of teeth, which may lie elsewhere."""
+    perceptual: float = Field(default=1, ge=0)
+    gan: float = Field(default=0.5, gt=0)
+    """Hinge loss of mouths that open."""
+    feature_matching: float = Field(default=2, ge=0)
+    features: FeatureNetworkConfig = RandomVgg(width=0.25)
+    """For the perceptual loss."""
+
+
+@final
+class MouthObjective(Objective[PairBatch]):
+    """The mouth's network and a discriminator, on what the frozen hybrid draws.
+
+    Args:
+        config: the hybrid and the weights.
+        readers: for `TrainedFeatures`; see `build_features`.
+    """
+
+    maps = MapsNeeded(targets=(RASTER,), driver=(RASTER,))
+
+    def __init__(self, config: MouthObjectiveConfig, readers: Mapping[str, FeatureReader] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.M = MouthRefiner(config.side)
+        self.D = PatchGAN(3 + 3, width=32, max_width=128)
+        # In tuples: what stays as it is is no part of a training checkpoint.
+        trained, weights = without_mouth(read_checkpoint(config.hybrid))
+        hybrid = HybridGenerator(trained).requires_grad_(False).eval()
+        hybrid.load_state_dict(weights)
+        self._hybrid = (hybrid,)
+        self._features: tuple[FeatureNetwork, ...] = (build_features(config.features, readers),)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The mouth's network."""
+        return self.M
+
+    @property
+    def discriminator(self) -> nn.Module:
+        """Of crops of mouths and of their rasters."""
+        return self.D
+
+    def generator_step(self, batch: PairBatch) -> Step:
+        """The weighted sum of the config's terms."""
+        seen = self._crops(batch, photos=int(torch.randint(1, batch.targets.shape[1] + 1, ())))
+        truth, raster, counts = seen.truth, seen.raster, seen.mask * self.M.window
+        image = truth_outside(seen.refined(self.M), truth, seen.mask)
+        parts = {"pixel": charbonnier(*(F.avg_pool2d(one, _COARSE) for one in (image, truth, counts)))}
+        for network in self._features:
+            network.to(image.device)
+            parts["perceptual"] = perceptual_loss(network, image, truth, pixel_weights=counts)
+        judged = _judged(batch, seen.mask)
+        with frozen(self.D):
+            fake = self.D(torch.cat([image, raster], dim=1)[judged])
+            with torch.no_grad():
+                real = self.D(torch.cat([truth, raster], dim=1)[judged])
+        parts["gan"] = hinge_generator(fake.scores)
+        parts["feature_matching"] = feature_matching(fake.features, real.features)
+        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
+        shown = torch.cat([truth, image.detach(), raster], dim=1)
+        return Step(loss, {name: part.detach() for name, part in parts.items()}, shown[judged])
+
+    def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "n 9 h w"]) -> Step:
+        """The hinge loss, and the mean scores of true and drawn mouths.
+
+        Args:
+            batch: not looked at.
+            drawn: crops of true and drawn mouths, and their rasters.
+        """
+        truth, image, raster = drawn.chunk(3, dim=1)
+        told = self.D(torch.cat([torch.cat([picture, raster], dim=1) for picture in (truth, image)]))
+        real, fake = told.scores.chunk(2)
+        loss = hinge_discriminator(real, fake)
+        means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
+        return Step(loss, {"discriminator": loss.detach(), **means})
+
+    @torch.no_grad()
+    def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
+        """A row a pair: the mouths of a photo, of its warp, of what the hybrid draws, of the result, of the truth."""
+        seen = self._crops(batch)
+        drawn, warped, _ = seen.pictures.split([3, 3, 1], dim=1)
+        row = [seen.own, warped, drawn, seen.refined(generator), seen.truth]
+        return torch.cat([picture.float().clamp(-1, 1) for picture in row], dim=3)
+
+    @torch.no_grad()
+    def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """`psnr` of the crops, and `before`, what the hybrid alone has there, dB."""
+        seen = self._crops(batch)
+        shown = {"psnr": seen.refined(generator), "before": seen.pictures[:, :3]}
+        return {n: masked_psnr(one.float().clamp(-1, 1), seen.truth, seen.mask) for n, one in shown.items()}
+
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """What `Hybrid` loads: the hybrid as it was, with this network for mouths."""
+        (hybrid,) = self._hybrid
+        weights = hybrid.state_dict() | {f"mouth.{name}": tensor for name, tensor in generator.state_dict().items()}
+        return hybrid_checkpoint(hybrid.config.model_copy(update={"mouth": self.config.side}), weights)
+
+    @torch.no_grad()
+    def _crops(self, batch: PairBatch, *, photos: int | None = None) -> _Mouths:
+        """Of what the frozen hybrid draws from the first `photos` of each pair."""
+        (hybrid,) = self._hybrid
+        hybrid.to(batch.truth.device)
+        drawing = drawn_pair(hybrid, batch, photos=photos)
+        side, size = self.config.side, batch.truth.shape[-1]
+        of_people = zip(batch.targets, batch.target_maps[RASTER], batch.target_mesh, strict=True)
+        own = [own_mouth(seen[:photos], rasters[:photos], mesh[:photos], side) for seen, rasters, mesh in of_people]
+        place = mouth_place(batch.driver_mesh, size)
+        whole = (drawing.pictures, batch.driver_maps[RASTER], batch.truth, batch.mask)
+        return _Mouths(
+            torch.stack([one.photo for one in own]),
+            torch.stack([one.raster for one in own]),
+            mouth_layers(own, batch.driver_mesh, place, size, side).to(place),
+            *(mouth_crop(one, place, side) for one in whole),
+        )
+
+
+@dataclass(frozen=True)
+class _Mouths:
+    """Crops of B mouths: what `MouthRefiner` reads of a person and of a frame, what is true, and where."""
+
+    own: Float[Tensor, "b 3 n n"]
+    own_raster: Float[Tensor, "b 3 n n"]
+    layer: Float[Tensor, "b 4 n n"]
+    pictures: Float[Tensor, "b 7 n n"]
+    raster: Float[Tensor, "b 3 n n"]
+    truth: Float[Tensor, "b 3 n n"]
+    mask: Float[Tensor, "b 1 n n"]
+
+    def refined(self, network: nn.Module) -> Float[Tensor, "b 3 n n"]:
+        assert isinstance(network, MouthRefiner)
+        learned = network(self.pictures, self.layer, self.raster, network.encode(self.own, self.own_raster))
+        return self.pictures[:, :3] + network.classical(self.pictures, self.layer) + learned
+
+
+def _judged(batch: PairBatch, mask: Float[Tensor, "b 1 n n"]) -> Bool[Tensor, " b"]:
+    """Mouths that open further than in the first photo, of which all is true; all mouths, if there are none such."""
+    opens = opening_parts(batch).unflatten(0, (len(mask), -1))[:, _MOUTH] & (mask.flatten(1).amin(1) > 0.5)
+    return opens if opens.any() else torch.ones_like(opens)

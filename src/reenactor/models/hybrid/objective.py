@@ -1,0 +1,337 @@
+"""What the hybrid is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from reenactor.core import MapKind, PairBatch
+from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from reenactor.face.geometry.mesh_flow import opening
+from reenactor.face.geometry.mesh_flow_numpy import OPENINGS, OPENS_MORE
+from reenactor.models.hybrid.blocks import resized
+from reenactor.models.hybrid.config import HybridConfig
+from reenactor.models.hybrid.discriminator import PartsDiscriminator
+from reenactor.models.hybrid.growth import grown_from
+from reenactor.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
+from reenactor.nn.losses import (
+    FeatureNetwork,
+    FeatureNetworkConfig,
+    FeatureReader,
+    MapsNeeded,
+    Objective,
+    RandomVgg,
+    Step,
+    build_features,
+    feature_matching,
+    frozen,
+    hinge_discriminator,
+    hinge_generator,
+    masked_psnr,
+    perceptual_loss,
+    truth_outside,
+)
+
+_BAND = 16
+"""The band along the silhouette is this many times narrower than the picture."""
+_SURELY = 0.01
+"""How sharply painting is preferred from `HybridObjectiveConfig.better` on."""
+_SLIGHT = 0.1
+"""Below this an error counts by its square. Most of the warp is nearly right: with L1, the many places that want no
+difference hold back the few that want a large one."""
+_REGION = 5
+"""Errors are compared as means over squares of this many pixels a side, patterns over as many cells."""
+
+
+class HybridObjectiveConfig(BaseModel):
+    """Weights of the losses. Where `gan` and `feature_matching` are 0, there is no discriminator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["hybrid"] = "hybrid"
+    model: HybridConfig = HybridConfig()
+    pixel: float = Field(default=4, ge=0)
+    """Charbonnier distance of the result."""
+    perceptual: float = Field(default=1, ge=0)
+    perceptual_holes: float = Field(default=1, ge=0)
+    """What mouths and eyes that the photos do not show open count for in it, beside the rest."""
+    paint: float = Field(default=2, ge=0)
+    """The same of the painting alone, so that it learns where the mask hides it, too."""
+    mask: float = Field(default=0.2, ge=0)
+    """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
+    better: float = Field(default=0.02, ge=0)
+    """By so much (of 2: 2.5 grey levels) painting must be nearer to be preferred ..."""
+    better_mouth: float = Field(default=0.02, ge=0)
+    """... and in mouths, where teeth that the photo shows are worth more than their mean with whatever may be there."""
+    grid: float = Field(default=0, ge=0)
+    """Of a pattern that repeats from cell to cell, in holes; a discriminator alone leaves one."""
+    temporal: float = Field(default=2, ge=0)
+    """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
+    smooth: float = Field(default=0.1, ge=0)
+    """Differences of the learned flow between neighbours, in the network's pixels."""
+    gan: float = Field(default=0.4, ge=0)
+    """Of mouths and eyes that open."""
+    feature_matching: float = Field(default=2, ge=0)
+    parts_weight: float = Field(default=4, ge=1)
+    """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
+    silhouette_weight: float = Field(default=7, ge=1)
+    """... and a band along the face's outline this."""
+    features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
+    """For the perceptual loss; None where it weighs nothing."""
+    init: Path | None = None
+    """Folder of a trained hybrid to start from, `grown` where this one has larger cells; None: fresh weights."""
+    detail_only: bool = False
+    """Only the branch for the detail within cells of 4 learns; all else stays as `init` has it."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> HybridObjectiveConfig:
+        if self.perceptual and self.features is None:
+            raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
+        if not (self.pixel or self.perceptual):
+            raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+        if self.model.mouth:
+            raise ValueError("the mouth's network is trained on its own, with kind hybrid-mouth: leave model.mouth 0")
+        if self.detail_only and (self.init is None or self.model.cell == 2):
+            raise ValueError("detail_only needs init, which all else comes from, and model.cell = 4, which has detail")
+        return self
+
+
+@final
+class HybridObjective(Objective[PairBatch]):
+    """The generator, and a discriminator of mouths and eyes, on pairs of photos and a true picture of the same person.
+
+    Where a pair's mask says that its true picture is not true, what was drawn is replaced by it before any loss.
+
+    Args:
+        config: network and weights.
+        readers: for `TrainedFeatures`; see `build_features`.
+    """
+
+    maps = MapsNeeded(targets=(RASTER,), driver=(RASTER, MapKind.FACE_MASK, MapKind.HULL_MASK))
+
+    def __init__(self, config: HybridObjectiveConfig, readers: Mapping[str, FeatureReader] | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.G = HybridGenerator(config.model)
+        if config.init is not None:
+            self.G.load_state_dict(grown_from(read_checkpoint(config.init), config.model, self.G.state_dict()))
+        if config.detail_only:
+            detail = self.G.requires_grad_(False).trunk.heads.detail
+            assert detail is not None
+            detail.requires_grad_(True)
+        judged = config.gan or config.feature_matching
+        self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
+        # In a plain tuple: what is frozen is no part of a training checkpoint.
+        self._features: tuple[FeatureNetwork, ...] = ()
+        if config.perceptual and config.features is not None:
+            self._features = (build_features(config.features, readers),)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network."""
+        return self.G
+
+    @property
+    def discriminator(self) -> nn.Module | None:
+        """The discriminator; None where the weights of its losses are 0."""
+        return self.D
+
+    def generator_step(self, batch: PairBatch) -> Step:
+        """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
+        # Of K photos the first one, two, ... or all, so that it learns to do with fewer; of four, one every other time.
+        most = batch.targets.shape[1]
+        drawing = drawn_pair(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
+        image = truth_outside(drawing.image, batch.truth, batch.mask)
+        weights = batch.mask * self.place_weights(batch)
+        parts = {
+            "pixel": charbonnier(image, batch.truth, weights),
+            "paint": charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
+            "mask": self._mask_loss(drawing, batch),
+            "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
+        }
+        if self.config.grid:
+            parts["grid"] = _grid(drawing, self.config.model.cell)
+        if self.config.temporal and batch.follows is not None and batch.follows[1:].any():
+            later = batch.follows.nonzero()[:, 0]
+            later = later[later > 0]
+            changes = (image[later] - image[later - 1], batch.truth[later] - batch.truth[later - 1])
+            parts["temporal"] = charbonnier(*changes, weights[later])
+        for network in self._features:
+            network.to(image.device)
+            looked_at = weights
+            if self.config.perceptual_holes != 1:
+                looked_at = weights * (1 + (self.config.perceptual_holes - 1) * _around_holes(drawing))
+            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=looked_at)
+        if self.D is not None:
+            raster = batch.driver_maps[RASTER]
+            with frozen(self.D):
+                judged = opening_parts(batch)
+                fake = self.D(image, raster, batch.driver_mesh, judged)
+                with torch.no_grad():
+                    real = self.D(batch.truth, raster, batch.driver_mesh, judged)
+            parts["gan"] = hinge_generator(fake.scores)
+            parts["feature_matching"] = feature_matching(fake.features, real.features)
+        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
+        told = {name: part.detach() for name, part in parts.items()}
+        return Step(loss, told | {"mask_mean": drawing.mask.detach().mean()}, image.detach())
+
+    def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
+        """The hinge loss, and the mean scores of true and drawn parts."""
+        assert self.D is not None
+        raster, mesh = batch.driver_maps[RASTER], batch.driver_mesh
+        parts = opening_parts(batch).repeat(2)
+        told = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]), parts)
+        real, fake = told.scores.chunk(2)
+        loss = hinge_discriminator(real, fake)
+        means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
+        return Step(loss, {"discriminator": loss.detach(), **means})
+
+    def place_weights(self, batch: PairBatch) -> Float[Tensor, "b 1 h w"]:
+        """How much each place counts: mouth and eyes most, then the outline, then the rest (1)."""
+        size = batch.truth.shape[-1]
+        parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1)
+        reach = _reach(size)
+        near = batch.driver_maps[MapKind.FACE_MASK]
+        for window in ((reach, 1), (1, reach)):
+            near = F.avg_pool2d(near, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
+        band = 1 - (2 * near - 1).abs()
+        of_parts = 1 + (self.config.parts_weight - 1) * parts.amax(1, keepdim=True)
+        return torch.maximum(of_parts, 1 + (self.config.silhouette_weight - 1) * band)
+
+    def _mask_loss(self, drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
+        """Cross entropy with `sigmoid(((paint's error - warp's error) + better) / 0.01)`; holes do not count.
+
+        The mask is told, not left to find out: minimizing the result's error closes it while all painting is still
+        bad, and a sigmoid that has closed hardly learns.
+        """
+        with torch.no_grad():
+            mouth = around(batch.driver_mesh, OUTER_LIPS, batch.truth.shape[-1])
+            better = self.config.better + (self.config.better_mouth - self.config.better) * mouth
+            errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
+            worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
+            wanted = resized(((worse + better) / _SURELY).sigmoid(), drawing.logit.shape[-1])
+            counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
+        found = F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")
+        return (counts * found).mean()
+
+    @torch.no_grad()
+    def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
+        """A row a pair: the K photos, their mesh warp, the mask, the painting, the result, the true picture."""
+        drawing, size = drawn_pair(generator, batch), batch.truth.shape[-1]
+        warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
+        mask = (2 * drawing.mask - 1).expand(-1, 3, -1, -1)
+        row = [*batch.targets.unbind(dim=1), warped, mask, drawing.paint, drawing.image, batch.truth]
+        return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
+
+    @torch.no_grad()
+    def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """`psnr` of the picture, `face_psnr` in the hull of the landmarks, `mouth_psnr` around the lips: means in dB.
+
+        The same of the plain mesh warp (`warp_psnr`, ...), and what sort of mask there is (`mask_mean`).
+        """
+        drawing, size = drawn_pair(generator, batch), batch.truth.shape[-1]
+        places = {
+            "psnr": batch.mask,
+            "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
+            "mouth_psnr": batch.mask * (around(batch.driver_mesh, OUTER_LIPS, size) > 0.5),
+        }
+        measured = {"mask_mean": drawing.mask.float().mean()}
+        warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
+        for prefix, picture in (("", drawing.image), ("warp_", warped)):
+            shown = picture.float().clamp(-1, 1)
+            measured |= {prefix + name: masked_psnr(shown, batch.truth, place) for name, place in places.items()}
+        return measured
+
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """What `Hybrid` loads."""
+        return hybrid_checkpoint(self.config.model, generator.state_dict())
+
+
+def hybrid_checkpoint(config: HybridConfig, weights: Mapping[str, Tensor]) -> Checkpoint:
+    """What `Hybrid` loads, from a generator's config and weights."""
+    tensors = {f"generator.{name}": tensor for name, tensor in weights.items()}
+    return Checkpoint(kind=Hybrid.name, config=config.model_dump(mode="json"), tensors=tensors)
+
+
+def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: int) -> Float[Tensor, "b 1 s s"]:
+    """1 in the box around some vertices and a quarter of its half beyond, falling to 0 at three quarters beyond.
+
+    Args:
+        mesh_px: in pixels of the map.
+        vertices: at least two; the box is at least a third as high as wide.
+        size: of the map.
+    """
+    points = mesh_px[:, list(vertices), :2]
+    low, high = points.amin(1), points.amax(1)
+    half = (high - low) / 2
+    half = torch.maximum(half, half.amax(-1, keepdim=True) / 3).clamp_min(1.0)
+    centre = (low + high) / 2
+    steps = torch.arange(size, device=mesh_px.device)
+    x = ((steps - centre[:, :1]) / half[:, :1]).abs()[:, None]
+    y = ((steps - centre[:, 1:]) / half[:, 1:]).abs()[:, :, None]
+    return ((1.75 - torch.maximum(x, y)) / 0.5).clamp(0, 1)[:, None]
+
+
+def opening_parts(batch: PairBatch) -> Bool[Tensor, " b3"]:
+    """Mouths and eyes, `PARTS` of each pair, that open further than the first photo's: there all must be painted.
+
+    The rest is nearly right from the first step on, and a discriminator that is shown it learns nothing. All, if none
+    opens.
+    """
+    seen, wanted = batch.target_mesh[:, 0], batch.driver_mesh
+    more = torch.stack([opening(wanted, *edges) - opening(seen, *edges) for edges in OPENINGS], dim=1) > OPENS_MORE[1]
+    return more.flatten() if more.any() else torch.ones_like(more).flatten()
+
+
+def drawn_pair(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:
+    """The drivers' frames as a `HybridGenerator` makes them, from the first `photos` of each pair; None: from all."""
+    of_targets = (batch.targets, batch.target_maps[RASTER], batch.target_mesh)
+    return generator(batch.driver_maps[RASTER], batch.driver_mesh, *(part[:, :photos] for part in of_targets))
+
+
+def charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """Weighted mean of `sqrt(d^2 + 0.1^2) - 0.1` in each picture, and the mean of that."""
+    distance = ((ours.float() - theirs).square() + _SLIGHT**2).sqrt() - _SLIGHT
+    whole = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    return ((weights * distance.mean(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / whole).mean()
+
+
+def _reach(size: int) -> int:
+    """Side of the windows that widen outlines and holes, odd, for pictures of `size` pixels a side."""
+    return size // _BAND // 2 * 2 + 1
+
+
+def _around_holes(drawing: Drawing) -> Float[Tensor, "b 1 s s"]:
+    """1 in holes and right beside them."""
+    reach = _reach(drawing.holes.shape[-1])
+    return F.max_pool2d(drawing.holes.detach(), reach, 1, reach // 2)
+
+
+def _grid(drawing: Drawing, cell: int) -> Float[Tensor, ""]:
+    """How far the pixels of a cell differ in the mean of the cells around, less what is coarser; in and beside holes.
+
+    Args:
+        drawing: what was drawn.
+        cell: pixels a side of what the network writes at once, at its own resolution.
+    """
+    size = drawing.logit.shape[-1]
+    paint, holes = resized(drawing.paint.float(), size), resized(_around_holes(drawing), size)
+    fine = paint - F.avg_pool2d(paint, cell + 1, 1, cell // 2, count_include_pad=False)
+    pixels = F.pixel_unshuffle(fine, cell).unflatten(1, (paint.shape[1], cell**2)).flatten(0, 1)
+    means = F.avg_pool2d(pixels, _REGION, 1, _REGION // 2, count_include_pad=False)
+    deviation = (means.var(dim=1, correction=0) + 1e-6).sqrt().unflatten(0, (len(paint), -1)).mean(1)
+    weights = F.avg_pool2d(holes, cell)[:, 0]
+    return (weights * deviation).sum() / weights.sum().clamp_min(1)
+
+
+def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
+    """Mean absolute difference of neighbours."""
+    return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()

@@ -1,0 +1,220 @@
+"""The four parts of the generator (paper B, figure 2 and appendix A1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reenactor.models.marionette.config import MarioNETteConfig
+from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed
+from reenactor.nn import (
+    AdaINResidualBlock,
+    ImageAttentionBlock,
+    Norm,
+    Resample,
+    ResidualBlock,
+    conv3x3,
+    norm_layer,
+    pool_flow,
+    warp,
+)
+
+
+def down_blocks(config: MarioNETteConfig, count: int, norm: Norm) -> nn.ModuleList:
+    """Residual blocks that halve the map `count` times, beginning at full size."""
+    return nn.ModuleList(
+        ResidualBlock(config.width(j), config.width(j + 1), resample=Resample.DOWN, norm=norm, wide=config.wide)
+        for j in range(count)
+    )
+
+
+class DriverEncoder(nn.Module):
+    """E_x: where the face shall be and what it shall do."""
+
+    def __init__(self, config: MarioNETteConfig) -> None:
+        super().__init__()
+        self.stem = conv3x3(3, config.width(0))
+        self.down = down_blocks(config, config.levels, Norm.INSTANCE)
+
+    def forward(self, raster_x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c hx wx"]:
+        """Input, output; sizes of the `paper` config.
+
+        | | shape | paper |
+        |---|---|---|
+        | raster_x | (B, 3, 256, 256) in [-1, 1] | r_x |
+        | result | (B, 512, 16, 16) | z_x |
+        """
+        z = self.stem(raster_x)
+        for block in self.down:
+            z = block(z)
+        return z
+
+
+@dataclass(frozen=True)
+class TargetFeatures:
+    """What the target encoder finds in each of N pictures.
+
+    Args:
+        z_y: the smallest feature map.
+        s: s_0 (full size) .. as they are, but for z_y.
+        s_hat: s_1 .. pose-normalized; empty without alignment, and with the mesh prior.
+        flow_ndc: f_y, which normalized them; None where there is none.
+    """
+
+    z_y: Float[Tensor, "n c h w"]
+    s: tuple[Float[Tensor, "n _ _ _"], ...]
+    s_hat: tuple[Float[Tensor, "n _ _ _"], ...]
+    flow_ndc: Float[Tensor, "n 2 hf wf"] | None
+
+
+class TargetEncoder(nn.Module):
+    """E_y: a U-Net without normalization layers. Its upper half makes the flow; it is left out where none is made."""
+
+    def __init__(self, config: MarioNETteConfig) -> None:
+        super().__init__()
+        self.stem = conv3x3(6, config.width(0))
+        self.down = down_blocks(config, config.levels + 1, Norm.NONE)
+        self.up = nn.ModuleList()
+        self.flow = None
+        if config.alignment and not config.mesh_prior:
+            channels = config.width(config.levels + 1)
+            for j in range(config.levels, 0, -1):
+                self.up.append(ResidualBlock(channels, config.width(j), resample=Resample.UP, norm=Norm.NONE))
+                channels = 2 * config.width(j)
+            self.flow = conv3x3(channels, 2)
+
+    def forward(self, images: Float[Tensor, "n 3 h w"], rasters: Float[Tensor, "n 3 h w"]) -> TargetFeatures:
+        """Input, output; sizes of the `paper` config.
+
+        | | shape | paper |
+        |---|---|---|
+        | images, rasters | (N, 3, 256, 256) in [-1, 1] | y, r_y |
+        | z_y | (N, 512, 8, 8) | z_y = s_5 |
+        | s_hat | (N, 128, 128, 128), (N, 256, 64, 64), (N, 512, 32, 32), (N, 512, 16, 16) | S^, equation 8 |
+        | flow_ndc | (N, 2, 128, 128) in (-1, 1) | f_y, figure 4 (1) |
+        """
+        s = [self.stem(torch.cat([images, rasters], dim=1))]
+        for block in self.down:
+            s.append(block(s[-1]))
+        z_y, skips = s[-1], s[1:-1]
+        if self.flow is None:
+            return TargetFeatures(z_y, tuple(s[:-1]), (), None)
+        u = z_y
+        for block, skip in zip(self.up, reversed(skips), strict=True):
+            u = torch.cat([block(u), skip], dim=1)
+        flow_ndc = torch.tanh(self.flow(F.relu(u)))
+        s_hat = tuple(warp(skip, pool_flow(flow_ndc, (skip.shape[2], skip.shape[3]))) for skip in skips)
+        return TargetFeatures(z_y, tuple(s[:-1]), s_hat, flow_ndc)
+
+
+class AttentionBlender(nn.Module):
+    """B: image attention blocks, one after the other."""
+
+    def __init__(self, config: MarioNETteConfig) -> None:
+        super().__init__()
+        c_x, c_y = config.width(config.levels), config.width(config.levels + 1)
+        self.blocks = nn.ModuleList(
+            ImageAttentionBlock(c_x, c_y, config.attention_width or c_x) for _ in range(config.blender_blocks)
+        )
+
+    def forward(
+        self, z_x: Float[Tensor, "b cx hx wx"], z_y: Float[Tensor, "#b k cy hy wy"]
+    ) -> tuple[Float[Tensor, "b cx hx wx"], tuple[Float[Tensor, "b hx wx k hy wy"], ...]]:
+        """Input, output; sizes of the `paper` config.
+
+        | | shape | paper |
+        |---|---|---|
+        | z_x | (B, 512, 16, 16) | z_x |
+        | z_y | (B or 1, K, 512, 8, 8) | Z_y |
+        | result | (B, 512, 16, 16) | z_xy, figure 3 |
+        | attention | three of (B, 16, 16, K, 8, 8) | figure 7 |
+        """
+        attention = []
+        for block in self.blocks:
+            z_x, seen = block(z_x, z_y)
+            attention.append(seen)
+        return z_x, tuple(attention)
+
+
+class AdaINBlender(nn.Module):
+    """The ablations' blender: the targets become one style vector, the mean over photos and places."""
+
+    def __init__(self, config: MarioNETteConfig) -> None:
+        super().__init__()
+        c_x, c_y = config.width(config.levels), config.width(config.levels + 1)
+        self.blocks = nn.ModuleList(AdaINResidualBlock(c_x, c_y) for _ in range(config.blender_blocks))
+
+    def forward(
+        self, z_x: Float[Tensor, "b cx hx wx"], z_y: Float[Tensor, "#b k cy hy wy"]
+    ) -> tuple[Float[Tensor, "b cx hx wx"], tuple[()]]:
+        """As `AttentionBlender.forward`, without attention to return (paper B, "Ablation test")."""
+        style = F.relu(z_y).mean(dim=(1, 3, 4))
+        for block in self.blocks:
+            z_x = block(z_x, style)
+        return z_x, ()
+
+
+class WarpAlignment(nn.Module):
+    """Moves the target's features to where the driver wants them, and lays them beside the driver's."""
+
+    def __init__(self, channels: int, flow_scale: float) -> None:
+        super().__init__()
+        self.flow = nn.Conv2d(channels, 2, 1)
+        self.flow_scale = flow_scale
+
+    def forward(self, u: Float[Tensor, "b c h w"], s_hat: Float[Tensor, "b cs h w"]) -> Float[Tensor, "b c2 h w"]:
+        """`concat(u, T(S^_j; f_u))`, f_u a 1x1 convolution of u, times the config's `flow_scale`.
+
+        | | shape | paper |
+        |---|---|---|
+        | u | (B, c, h, w) | output of the decoder's block before |
+        | s_hat | (B, c_s, h, w) | S^_j, averaged over the K targets |
+        | result | (B, c + c_s, h, w) | figure 4 (2) |
+        """
+        return torch.cat([u, warp(s_hat, self.flow_scale * self.flow(u))], dim=1)
+
+
+class Decoder(nn.Module):
+    """Q: from the mixed features to the picture."""
+
+    def __init__(self, config: MarioNETteConfig) -> None:
+        super().__init__()
+        self.align = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for j in range(config.levels, 0, -1):
+            channels = config.width(j)
+            if config.alignment:
+                align = MeshAlignment if config.mesh_prior else WarpAlignment
+                self.align.append(align(channels, config.flow_scale))
+                channels *= 2
+            self.up.append(ResidualBlock(channels, config.width(j - 1), resample=Resample.UP, norm=Norm.INSTANCE))
+        channels = config.width(0)
+        self.norm = norm_layer(Norm.INSTANCE, channels)
+        if config.mesh_prior:
+            self.align.append(MeshAlignment(channels, config.flow_scale))
+            self.up.append(ResidualBlock(2 * channels, channels, resample=Resample.SAME, norm=Norm.INSTANCE))
+            # Instance normalization would take off how bright each picture is, which s_0 brings.
+            self.norm = nn.GroupNorm(1, channels)
+        self.to_rgb = conv3x3(config.width(0), 3)
+
+    def forward(
+        self, z_xy: Float[Tensor, "b c hx wx"], s_hat: tuple[Float[Tensor, "b _ _ _"] | Placed, ...]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Input, output; sizes of the `paper` config.
+
+        | | shape | paper |
+        |---|---|---|
+        | z_xy | (B, 512, 16, 16) | z_xy |
+        | s_hat | as in `TargetEncoder`, averaged over K; empty without alignment; with the mesh prior, s_0 .. | S^ |
+        | result | (B, 3, 256, 256) in (-1, 1) | the picture |
+        """
+        u = z_xy
+        for step, up in enumerate(self.up):
+            if len(self.align) > 0:
+                u = self.align[step](u, s_hat[-1 - step])
+            u = up(u)
+        return torch.tanh(self.to_rgb(F.relu(self.norm(u))))

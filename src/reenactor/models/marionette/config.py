@@ -1,0 +1,84 @@
+"""Sizes of the networks, and the ablations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reenactor.core import MapKind
+
+
+class MarioNETteConfig(BaseModel):
+    """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int = Field(default=256, ge=32, multiple_of=32)
+    """Pixels a side that it is trained at; the networks take any multiple of 32."""
+    irises: bool = False
+    """The rasters show the irises too, so that the eyes follow the driver's; ours, not the paper's."""
+    levels: int = Field(default=4, ge=1, le=4)
+    """Halvings from picture to driver features; the target encoder has one more."""
+    base_width: int = Field(default=64, ge=4, multiple_of=4)
+    """Channels at full size; doubled with each halving ..."""
+    max_width: int = Field(default=512, ge=4, multiple_of=4)
+    """... up to this."""
+    wide: bool = True
+    """Downsampling blocks of BigGAN's wide kind; see README.md."""
+    blender: Literal["attention", "adain"] = "attention"
+    """How target features reach the driver's; "adain" is the paper's baseline."""
+    blender_blocks: int = Field(default=3, ge=1)
+    attention_width: int | None = Field(default=None, ge=1)
+    """Channels of queries and keys; None for as many as the driver's features have."""
+    alignment: bool = True
+    """Target feature alignment (normalization flow and warp-alignment blocks)."""
+    mesh_prior: bool = False
+    """Ours, not the paper's: alignment starts from the flow between the meshes, in place of the normalization flow, and
+    reaches full size."""
+    flow_scale: float = Field(default=1.0, gt=0)
+    """Factor on the driver's flows; with the mesh prior, ten times smaller. A fresh network's flows are random and,
+    under spectral normalization, cannot begin at zero; with a tenth they do less harm."""
+    discriminator_blocks: int = Field(default=5, ge=1, le=5)
+
+    @model_validator(mode="after")
+    def _has_what_to_move(self) -> MarioNETteConfig:
+        if self.mesh_prior and not self.alignment:
+            raise ValueError("mesh_prior says where aligned features begin: it needs alignment")
+        return self
+
+    @property
+    def raster(self) -> MapKind:
+        """The map that all of the networks read."""
+        return MapKind.IRIS_RASTER if self.irises else MapKind.LANDMARK_RASTER
+
+    def width(self, halvings: int) -> int:
+        """Channels of maps that are this many halvings smaller than the picture."""
+        return min(self.base_width * 2**halvings, self.max_width)
+
+    @classmethod
+    def paper(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
+        """The paper's network; its ablations: AdaIN ("adain", False), +Attention ("attention", False), +Alignment
+        ("adain", True), MarioNETte ("attention", True).
+        """
+        return cls(blender=blender, alignment=alignment)
+
+    @classmethod
+    def lite(cls, *, blender: Literal["attention", "adain"] = "attention", alignment: bool = True) -> MarioNETteConfig:
+        """128 pixels, irises drawn, where there is alignment with the mesh prior.
+
+        2.4 GFLOP a frame instead of 192, 1.6 million parameters instead of 64.
+        """
+        return cls(
+            resolution=128,
+            irises=True,
+            levels=3,
+            base_width=16,
+            max_width=128,
+            wide=False,
+            blender=blender,
+            alignment=alignment,
+            mesh_prior=alignment,
+            flow_scale=0.1,
+            discriminator_blocks=4,
+        )

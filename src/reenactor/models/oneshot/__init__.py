@@ -1,0 +1,72 @@
+"""One-shot Face Reenactment (paper A): looks and shape are taken apart, then put together by a decoder and a warp."""
+
+from reenactor.models.oneshot.augment import Augmentation, augmented
+from reenactor.models.oneshot.classical import WarpedPhoto, draw_warped, warped_m1p1, warped_photo
+from reenactor.models.oneshot.config import OneShotConfig
+from reenactor.models.oneshot.discriminator import oneshot_discriminator
+from reenactor.models.oneshot.features import (
+    FEATURE_READERS,
+    SHAPE_ENCODER,
+    VERIFICATION,
+    IdentityFeatures,
+    ShapeFeatures,
+    face_centre,
+    identity_features,
+    shape_features,
+)
+from reenactor.models.oneshot.fusion import FusionNet, handmade_fusion
+from reenactor.models.oneshot.fusion_objective import FusionObjective, FusionObjectiveConfig
+from reenactor.models.oneshot.model import Appearance, Drawn, OneShot, OneShotCode, OneShotGenerator
+from reenactor.models.oneshot.objective import OneShotObjective, OneShotObjectiveConfig, PartWeights
+from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
+from reenactor.models.oneshot.shape_objective import ShapeEncoderObjective, ShapeEncoderObjectiveConfig
+from reenactor.models.oneshot.verification import (
+    AngularMargin,
+    VerificationConfig,
+    VerificationNet,
+    angular_margin_logits,
+)
+from reenactor.models.oneshot.verification_objective import VerificationObjective, VerificationObjectiveConfig
+
+__all__ = [
+    "CURVE_POINTS",
+    "FEATURE_READERS",
+    "SHAPE_ENCODER",
+    "VERIFICATION",
+    "AngularMargin",
+    "Appearance",
+    "Augmentation",
+    "Drawn",
+    "FusionNet",
+    "FusionObjective",
+    "FusionObjectiveConfig",
+    "IdentityFeatures",
+    "OneShot",
+    "OneShotCode",
+    "OneShotConfig",
+    "OneShotGenerator",
+    "OneShotObjective",
+    "OneShotObjectiveConfig",
+    "PartWeights",
+    "Shape",
+    "ShapeEncoder",
+    "ShapeEncoderConfig",
+    "ShapeEncoderObjective",
+    "ShapeEncoderObjectiveConfig",
+    "ShapeFeatures",
+    "VerificationConfig",
+    "VerificationNet",
+    "VerificationObjective",
+    "VerificationObjectiveConfig",
+    "WarpedPhoto",
+    "angular_margin_logits",
+    "augmented",
+    "draw_warped",
+    "face_centre",
+    "handmade_fusion",
+    "identity_features",
+    "oneshot_discriminator",
+    "shape_features",
+    "warped_m1p1",
+    "warped_photo",
+]

@@ -1,0 +1,124 @@
+"""The classical warp of the target photo that fusion takes: the mesh sheet, and irises that look where they shall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from reenactor.core import MESH_POINTS
+from reenactor.face.geometry import FaceMesh, draw_face_mesh, face_mesh
+from reenactor.face.geometry.contours import LEFT_IRIS, RIGHT_IRIS
+from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
+
+WARPED_WIDTH = 3 + len(FLAGS)
+"""Channels that `warped_m1p1` gives."""
+_IRIS_REACH = 1.5
+"""Half the side of the square in which an iris is moved, in radii: to the end of its soft edge."""
+
+
+@dataclass(frozen=True)
+class WarpedPhoto:
+    """A photo that can be moved to other landmarks.
+
+    Args:
+        picture: (s, s, 3) the crop.
+        sheet: its triangulated surface.
+        gaze: (s, s) in [0, 1], where the photo shows irises.
+    """
+
+    picture: UInt8[np.ndarray, "s s 3"]
+    sheet: FaceMesh
+    gaze: Float[np.ndarray, "s s"]
+
+
+def warped_photo(
+    image_m1p1: Float[Tensor, "3 s s"], mesh_px: Float[np.ndarray, "478 3"], gaze: Float[Tensor, "s s"]
+) -> WarpedPhoto:
+    """Prepare a photo.
+
+    Args:
+        image_m1p1: the crop, RGB in [-1, 1].
+        mesh_px: its landmarks, in pixels of the crop.
+        gaze: the channel `gaze` of its parsing map.
+    """
+    pixels = ((_numbers(image_m1p1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    picture = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    return WarpedPhoto(picture, face_mesh(mesh_px, len(picture)), _numbers(gaze))
+
+
+def draw_warped(
+    photo: WarpedPhoto, mesh_px: Float[np.ndarray, "478 3"], gaze: Float[Tensor, "s s"]
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The photo with its face at other landmarks; the inside of the mouth is stretched with the lips.
+
+    Irises follow their own landmarks, and only what the photo shows of them is laid on the eyes.
+
+    Args:
+        photo: what `warped_photo` gave.
+        mesh_px: where the landmarks shall be, in pixels of the crop.
+        gaze: the channel `gaze` of the parsing map of these landmarks.
+    """
+    picture = draw_face_mesh(photo.picture, photo.sheet, mesh_px)
+    wanted = _numbers(gaze)
+    for iris in (RIGHT_IRIS, LEFT_IRIS):
+        _move_iris(picture, photo, mesh_px[list(iris), :2], photo.sheet.points[list(iris), :2], wanted)
+    return picture
+
+
+def warped_m1p1(
+    photo: WarpedPhoto, mesh_px: Float[np.ndarray, "b 478 3"], gaze: Float[Tensor, "b s s"]
+) -> Float[Tensor, "b 8 s s"]:
+    """What fusion takes, for each of B frames, where `gaze` is.
+
+    The first 3 channels are `draw_warped`'s picture in [-1, 1]; the others say in [0, 1] where it cannot be trusted
+    (`geometry.mesh_flow.FLAGS`), found at half the size.
+    """
+    frames = [draw_warped(photo, mesh, one) for mesh, one in zip(mesh_px, gaze, strict=True)]
+    pictures = torch.from_numpy(np.stack(frames)).to(gaze).permute(0, 3, 1, 2) / 127.5 - 1
+    seen, wanted = (torch.from_numpy(np.asarray(mesh)) for mesh in (photo.sheet.points[:MESH_POINTS], mesh_px))
+    side = len(photo.picture)
+    flags = mesh_flow(seen.expand_as(wanted), wanted, side, side // 2).flags
+    return torch.cat([pictures, F.interpolate(flags.to(gaze), scale_factor=2.0, mode="nearest")], dim=1)
+
+
+def _numbers(values: Float[Tensor, "*s"]) -> Float[np.ndarray, "*s"]:
+    """The values; zeros for those of the meta device, which has shapes alone (`models.sizes`)."""
+    known = torch.zeros_like(values, device="cpu") if values.is_meta else values.detach().cpu()
+    return known.float().numpy()
+
+
+def _move_iris(
+    picture: UInt8[np.ndarray, "s s 3"],
+    photo: WarpedPhoto,
+    wanted_px: Float[np.ndarray, "5 2"],
+    seen_px: Float[np.ndarray, "5 2"],
+    wanted_gaze: Float[np.ndarray, "s s"],
+) -> None:
+    """Lay one of the photo's irises, moved and scaled, on the picture."""
+    (centre, radius), (seen_centre, seen_radius) = _disc(wanted_px), _disc(seen_px)
+    low = np.clip(np.floor(centre - _IRIS_REACH * radius), 0, len(picture)).astype(int)
+    high = np.clip(np.ceil(centre + _IRIS_REACH * radius) + 1, 0, len(picture)).astype(int)
+    if (high <= low).any():
+        return
+    scale = seen_radius / max(radius, 1e-3)
+    # From the square's pixels to the photo's.
+    back = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
+    back[:, 2] = seen_centre + scale * (low - centre)
+    size, flags = tuple((high - low).tolist()), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(photo.picture, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    square = slice(low[1], high[1]), slice(low[0], high[0])
+    share = (cv2.warpAffine(photo.gaze, back, size, flags=flags) * wanted_gaze[square])[..., None]
+    picture[square] = np.rint(picture[square] * (1 - share) + moved * share).astype(np.uint8)
+
+
+def _disc(iris_px: Float[np.ndarray, "5 2"]) -> tuple[Float[np.ndarray, "2"], float]:
+    """Centre and mean radius of an iris, from its rim."""
+    rim = iris_px[1:].astype(np.float64)
+    centre = rim.mean(axis=0)
+    return centre, float(np.linalg.norm(rim - centre, axis=1).mean())

@@ -1,0 +1,146 @@
+"""Shape encoder E (paper A, section 3.1): a photo's boundaries and gaze as heatmaps, and the points along them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from reenactor.core import MESH_POINTS
+from reenactor.face.geometry import contours
+from reenactor.nn import BasicBlock, conv_norm
+
+HEATMAPS = 17
+"""15 boundaries and 2 gazes."""
+
+_FIRST_LOGIT = -4.0
+"""Heat of 0.02, about the share of places that a boundary goes through."""
+_SHARPNESS = 8.0
+"""A softmax as narrow as a landmark needs logits that reach far; a fresh layer's would take hundreds of steps there."""
+
+CURVE_POINTS: tuple[int, ...] = (
+    *(contours.RIGHT_EYE + contours.LEFT_EYE + contours.RIGHT_IRIS + contours.LEFT_IRIS),
+    *(contours.INNER_LIPS + contours.OUTER_LIPS_UPPER),
+    # Lower lip, brows, bridge and base of the nose, jaw; and what the profile line adds to them.
+    *contours.OUTER_LIPS_LOWER[1:-1],
+    *(70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276),
+    *(168, 6, 197, 195, 5, 4, 131, 49, 102, 64, 98, 97, 2, 326, 327, 294, 331, 279, 360),
+    *(127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152),
+    *(377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356),
+    *(9, 8, 1, 19, 94, 164, 18, 200, 199, 175),
+)
+"""The mesh vertices that `face.maps` draws paper A's maps through (a test compares), and the irises' centres."""
+
+
+class ShapeEncoderConfig(BaseModel):
+    """Sizes of the shape encoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int = Field(default=128, ge=32, multiple_of=32)
+    """Pixels a side of the face crops that it is trained on; it takes any multiple of 32."""
+    width: int = Field(default=16, ge=8, multiple_of=8)
+    """Channels at half size; twice as many at a quarter, four times at an eighth, six times at a sixteenth."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the shape encoder sees in each picture.
+
+    Args:
+        heat_logits: boundaries and gaze before the sigmoid, in the order of `maps.BOUNDARY_CHANNELS`, at half size.
+        points_px: where the vertices `CURVE_POINTS` are, in pixels of the picture.
+    """
+
+    heat_logits: Float[Tensor, "b 17 hh wh"]
+    points_px: Float[Tensor, "b p 2"]
+
+    @property
+    def heatmaps(self) -> Float[Tensor, "b 17 hh wh"]:
+        """In (0, 1)."""
+        return torch.sigmoid(self.heat_logits)
+
+    @property
+    def mesh_px(self) -> Float[Tensor, "b 478 2"]:
+        """The points in their places of the mesh, all that `maps.parsing_map` and `boundary_maps` read; 0 elsewhere."""
+        mesh = self.points_px.new_zeros(len(self.points_px), MESH_POINTS, 2)
+        mesh[:, list(CURVE_POINTS)] = self.points_px
+        return mesh
+
+
+class ShapeEncoder(nn.Module):
+    """An hourglass with residual blocks; its points are read off the features and the boundaries' heat together."""
+
+    def __init__(self, config: ShapeEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        w2, w4, w8, w16 = (count * config.width for count in (1, 2, 4, 6))
+        self.stem = nn.Sequential(conv_norm(3, w2, stride=2), nn.ReLU(), BasicBlock(w2, w2))
+        self.down4 = BasicBlock(w2, w4, stride=2)
+        self.down8 = nn.Sequential(BasicBlock(w4, w8, stride=2), BasicBlock(w8, w8))
+        self.down16 = nn.Sequential(BasicBlock(w8, w16, stride=2), BasicBlock(w16, w16))
+        self.up8 = conv_norm(w16, w8, kernel=1)
+        self.mix8 = BasicBlock(w8, w8)
+        self.up4 = conv_norm(w8, w4, kernel=1)
+        self.mix4 = BasicBlock(w4, w4)
+        self.up2 = conv_norm(w4, w2, kernel=1)
+        self.mix2 = nn.Sequential(conv_norm(w2, w2), nn.ReLU())
+        self.heat = nn.Conv2d(w2, HEATMAPS, 1)
+        # A fresh network sees no boundaries, as is right nearly everywhere, and its loss leaves room for the points'.
+        assert self.heat.bias is not None
+        nn.init.constant_(self.heat.bias, _FIRST_LOGIT)
+        self.read = nn.Sequential(conv_norm(w4 + HEATMAPS, w8), nn.ReLU())
+        # A bias would be the same at all places of a map, and cancel in the softmax.
+        self.points = nn.Conv2d(w8, len(CURVE_POINTS), 1, bias=False)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Shape:
+        """Heatmaps and points.
+
+        | | shape, for 128 pixels |
+        |---|---|
+        | images | (B, 3, 128, 128) face crops in [-1, 1] |
+        | heat_logits | (B, 17, 64, 64) |
+        | points_px | (B, 154, 2), each the mean place of a softmax over a map of 32 x 32 |
+        """
+        half, quarter, eighth, sixteenth = self.features(images)
+        x = self.mix8(eighth + _doubled(self.up8(sixteenth)))
+        at_quarter = self.mix4(quarter + _doubled(self.up4(x)))
+        heat_logits = self.heat(self.mix2(half + _doubled(self.up2(at_quarter))))
+        heat = F.avg_pool2d(torch.sigmoid(heat_logits), 2)
+        point_logits = self.points(self.read(torch.cat([at_quarter, heat], dim=1)))
+        return Shape(heat_logits, soft_argmax(_SHARPNESS * point_logits, pixels=4))
+
+    def features(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
+        """Maps at a half, a quarter, an eighth and a sixteenth of the size, all >= 0, for perceptual losses."""
+        height, width = images.shape[-2:]
+        if height % 32 or width % 32:
+            raise ValueError(f"face crops must be multiples of 32 pixels, not {width} x {height}")
+        half = self.stem(images)
+        quarter = self.down4(half)
+        eighth = self.down8(quarter)
+        return half, quarter, eighth, self.down16(eighth)
+
+
+def soft_argmax(logits: Float[Tensor, "b p h w"], *, pixels: int) -> Float[Tensor, "b p 2"]:
+    """The mean place of each map's softmax, in single precision at least.
+
+    Args:
+        logits: any values.
+        pixels: of the picture, that one place of the map covers in each direction.
+
+    Returns:
+        x and y in pixels of the picture.
+    """
+    kind = torch.promote_types(logits.dtype, torch.float32)
+    share = logits.to(kind).flatten(2).softmax(dim=2).view(logits.shape)
+    height, width = logits.shape[-2:]
+    x, y = ((torch.arange(n, device=logits.device, dtype=kind) + 0.5) * pixels - 0.5 for n in (width, height))
+    return torch.stack([share.sum(dim=2) @ x, share.sum(dim=3) @ y], dim=-1)
+
+
+def _doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

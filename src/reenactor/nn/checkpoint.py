@@ -1,0 +1,164 @@
+"""Trained weights in a folder: config.json, model*.safetensors, card.md. No pickle is ever read.
+
+{"format": "reenactor-checkpoint", "version": 1, "kind": "marionette", "config": {...}, "files": {name: SHA-256}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from reenactor.core import CheckpointError
+
+CONFIG, CARD = "config.json", "card.md"
+FORMAT = "reenactor-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network, wherever it is stored.
+
+    Args:
+        kind: which class reads it; a zoo entry's name, or another trained part's.
+        config: the class' settings, as JSON.
+        tensors: name -> weights.
+        card: what it was trained on, how good it is, what its limits are; Markdown.
+        digest: SHA-256 of its config.json, which names those of the weights; empty before it is written.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    card: str = field(default="", compare=False)
+    digest: str = field(default="", compare=False)
+
+
+def write_checkpoint(
+    folder: str | os.PathLike[str],
+    checkpoint: Checkpoint,
+    *,
+    dtype: torch.dtype | None = None,
+    max_file_mb: float = 1024.0,
+) -> None:
+    """Write the folder, whole or not at all; what was there is replaced.
+
+    Args:
+        folder: created.
+        checkpoint: what to write.
+        dtype: that floating-point weights are stored in; None for their own.
+        max_file_mb: weights are spread over files of at most this size (2^20 bytes); one tensor is never divided.
+    """
+    folder = Path(folder)
+    beside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    tensors = {
+        name: tensor.detach().cpu().to(dtype if dtype and tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in checkpoint.tensors.items()
+    }
+    parts = list(_parts(tensors, int(max_file_mb * 2**20)))
+    digests = {}
+    for number, part in enumerate(parts):
+        name = "model.safetensors" if len(parts) == 1 else f"model-{number + 1:03d}-of-{len(parts):03d}.safetensors"
+        (beside / name).write_bytes(save(part))  # `save_file` would make it readable for its owner only
+        digests[name] = sha256(beside / name)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": checkpoint.kind,
+        "config": dict(checkpoint.config),
+        "files": digests,
+    }
+    (beside / CONFIG).write_text(json.dumps(description, indent=1) + "\n")
+    (beside / CARD).write_text(checkpoint.card)
+    replace_folder(beside, folder)
+
+
+def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
+    """Read a folder that `write_checkpoint` wrote; floating-point weights come back as float32.
+
+    Raises:
+        CheckpointError: missing, damaged, or of a version this release does not know.
+    """
+    folder = Path(folder)
+    try:
+        text = (folder / CONFIG).read_text()
+        description = json.loads(text)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no weights ({CONFIG} is missing); give a checkpoint's folder") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {folder / CONFIG}: {error}; copy the checkpoint again") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise CheckpointError(f"{folder / CONFIG} does not describe a checkpoint of reenactor; give another folder")
+    if description.get("version") != VERSION:
+        raise CheckpointError(
+            f"{folder} has version {description.get('version')} of the checkpoint format, and this release reads "
+            f"version {VERSION}; update reenactor"
+        )
+    tensors: dict[str, Tensor] = {}
+    for name, digest in description["files"].items():
+        path = folder / Path(name).name
+        try:
+            if sha256(path) != digest:
+                raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}; copy it again")
+            tensors |= load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot read {path}: {error}; copy the checkpoint again") from error
+    return Checkpoint(
+        kind=str(description["kind"]),
+        config=description["config"],
+        tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
+        card=(folder / CARD).read_text() if (folder / CARD).exists() else "",
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def shipped_checkpoint(name: str) -> Path | None:
+    """Folder of the weights of that name in the package; None if there are none."""
+    folder = Path(str(resources.files("reenactor"))) / "weights" / name
+    return folder if folder.is_dir() else None
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put `new` in the place of `old`, which may not exist. A crash leaves one of them whole under one of two names."""
+    aside = old.with_name(f".{old.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if old.exists():
+        os.replace(old, aside)
+    os.replace(new, old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _parts(tensors: Mapping[str, Tensor], max_bytes: int) -> Iterator[dict[str, Tensor]]:
+    """Consecutive tensors, as many as fit; at least one."""
+    part: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        if part and size + tensor.nbytes > max_bytes:
+            yield part
+            part, size = {}, 0
+        part[name] = tensor
+        size += tensor.nbytes
+    yield part

@@ -1,0 +1,89 @@
+"""What the training loop must know of a model: which networks learn, and what each minimizes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reenactor.core import FrameBatch, MapKind, PairBatch
+from reenactor.nn.checkpoint import Checkpoint
+
+B = TypeVar("B", PairBatch, FrameBatch)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one player's half of a step gives.
+
+    Args:
+        loss: the number to minimize.
+        parts: its terms before their weights, detached, for the log.
+        drawn: what the generator made, handed on to the discriminator's half.
+    """
+
+    loss: Float[Tensor, ""]
+    parts: Mapping[str, Float[Tensor, ""]]
+    drawn: Any = None
+
+
+@dataclass(frozen=True)
+class MapsNeeded:
+    """Which maps a batch must hold.
+
+    Args:
+        targets: of the target photos.
+        driver: of the true picture.
+    """
+
+    targets: tuple[MapKind, ...] = ()
+    driver: tuple[MapKind, ...] = ()
+
+
+class Objective(nn.Module, ABC, Generic[B]):
+    """Abstract; every trainable model has a final subclass in its `objective.py`.
+
+    It holds its networks as modules, so that `state_dict` is all that a checkpoint must keep of them. Frozen networks
+    (for perceptual losses, say) are not to be in it: keep them in a plain tuple or list.
+    """
+
+    maps: MapsNeeded = MapsNeeded()
+
+    @property
+    @abstractmethod
+    def generator(self) -> nn.Module:
+        """The first player; of its parameters the loop keeps a moving average."""
+
+    @property
+    def discriminator(self) -> nn.Module | None:
+        """The second player, if there is one."""
+        return None
+
+    @abstractmethod
+    def generator_step(self, batch: B) -> Step:
+        """The generator's loss on a batch. The loop keeps the discriminator `frozen` meanwhile."""
+
+    def discriminator_step(self, batch: B, drawn: Any) -> Step:
+        """The discriminator's loss on the same batch and what `generator_step` drew."""
+        raise NotImplementedError("an objective with a discriminator says what its loss is")
+
+    def pictures(self, generator: nn.Module, batch: B) -> Float[Tensor, "n 3 h w"] | None:
+        """Pictures in [-1, 1] that show how it goes, a row each (target, truth, result, ... side by side).
+
+        Args:
+            generator: its moving average, in evaluation mode.
+            batch: the same at each call.
+        """
+        return None
+
+    def measure(self, generator: nn.Module, batch: B) -> Mapping[str, Float[Tensor, ""]]:
+        """Named numbers that tell how good it is (a PSNR, say); arguments as for `pictures`."""
+        return {}
+
+    @abstractmethod
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """What inference loads, made of the generator's moving average."""

@@ -1,0 +1,1 @@
+"""Data, training, recipes, metrics and evaluation (extra `research`)."""

@@ -1,0 +1,278 @@
+"""Shards: plain tar files that the webdataset library reads, and a reader that seeks instead.
+
+The format is described in docs/data.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from reenactor.core import ReenactError
+from reenactor.research.data.frames import decode_frames, decode_photo
+from reenactor.research.data.index import MEDIA_SUFFIXES
+from reenactor.research.data.items import Kind, Split
+from reenactor.research.data.landmark_codec import decode_landmarks
+from reenactor.research.data.parcel import PackedSample
+
+INDEX = "index.parquet"
+MANIFEST = "manifest.json"
+FORMAT = "reenactor-shards"
+VERSION = 1
+_END = b"\0" * (2 * tarfile.BLOCKSIZE)
+
+
+def shard_name(number: int) -> str:
+    """As webdataset's brace notation expects: shard-{000000..000041}.tar."""
+    return f"shard-{number:06d}.tar"
+
+
+class ShardWriter:
+    """One shard in the making. The same samples give the same bytes: no times, no owners.
+
+    Args:
+        path: the file, overwritten.
+    """
+
+    END = len(_END)
+    """Bytes that close the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.samples = 0
+
+    @staticmethod
+    def size_of(sample: PackedSample) -> int:
+        """How many bytes the sample takes."""
+        return sum(len(_header(name, data)) + _padded(len(data)) for name, data in _members(sample))
+
+    def add(self, sample: PackedSample) -> dict[str, int]:
+        """Append a sample.
+
+        Returns:
+            where its members' bytes are: offset and size of media, landmarks and json.
+        """
+        places = {}
+        for name, data in _members(sample):
+            header = _header(name, data)
+            suffix = name.rpartition(".")[2]
+            member = "media" if suffix in MEDIA_SUFFIXES else suffix
+            places |= {f"{member}_offset": self.size + len(header), f"{member}_size": len(data)}
+            self._write(header + data + b"\0" * (_padded(len(data)) - len(data)))
+        self.samples += 1
+        return places
+
+    def close(self) -> str:
+        """Finish the file and force it to the disk.
+
+        Returns:
+            the SHA-256 of its bytes.
+        """
+        self._write(_END)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return self._hash.hexdigest()
+
+    def discard(self) -> None:
+        """Give up; the file stays as it is."""
+        self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+
+def _members(sample: PackedSample) -> Iterator[tuple[str, bytes]]:
+    for suffix, data in sample.members.items():
+        yield f"{sample.row['key']}.{suffix}", data
+
+
+def _header(name: str, data: bytes) -> bytes:
+    """512 bytes, or more in the PAX extension for names of more than 100 characters."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    info.mode = 0o644
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip's segment or a photo, undecoded.
+
+    Args:
+        row: its line in the index.
+        media: MP4 or JPEG.
+        meta: KEY.json.
+    """
+
+    row: dict[str, Any]
+    media: bytes
+    landmark_bytes: bytes
+    meta: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Unique in the pack."""
+        return self.row["key"]
+
+    @property
+    def kind(self) -> Kind:
+        """Clip or photo."""
+        return Kind(self.row["kind"])
+
+    @property
+    def identity(self) -> str:
+        """Who it shows."""
+        return self.row["identity"]
+
+    @property
+    def split(self) -> Split:
+        """What it may be used for."""
+        return Split(self.row["split"])
+
+    def __len__(self) -> int:
+        """How many frames."""
+        return self.row["frames"]
+
+    @cached_property
+    def landmarks(self) -> Float[np.ndarray, "t 478 3"]:
+        """(T, 478, 3) float32, pixels of the stored crop (docs/conventions.md)."""
+        return decode_landmarks(self.landmark_bytes)
+
+    def landmarks_at(self, size: int) -> Float[np.ndarray, "t 478 3"]:
+        """The landmarks in the pixels of the crop resampled to `size`."""
+        scale = np.float32(size / self.meta["size"])
+        half = np.array([0.5, 0.5, 0.0], np.float32)
+        return (self.landmarks + half) * scale - half
+
+    @property
+    def poses_deg(self) -> Float[np.ndarray, "t 3"]:
+        """(T, 3) yaw, pitch, roll."""
+        return np.array(self.meta["pose_deg"], np.float32)
+
+    @property
+    def times_s(self) -> Float[np.ndarray, " t"]:
+        """(T,) when each frame is shown; a photo's is 0."""
+        if self.kind is Kind.PHOTO:
+            return np.zeros(1)
+        numerator, _, denominator = self.meta["time_base"].partition("/")
+        return np.array(self.meta["pts"]) * int(numerator) / int(denominator or 1)
+
+    @property
+    def seen(self) -> Bool[np.ndarray, " t"]:
+        """(T,) whether the face was found; where not, the landmarks are interpolated."""
+        mask = np.ones(len(self), bool)
+        mask[self.meta.get("unseen", [])] = False
+        return mask
+
+    def frames(self, wanted: list[int] | None = None, *, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:
+        """Decode frames by number (a photo has only number 0); None for all. See `decode_frames`."""
+        if self.kind is Kind.CLIP:
+            return decode_frames(self.media, wanted, size=size)
+        if wanted and set(wanted) != {0}:
+            raise ValueError(f"a photo has only frame 0, not {wanted}")
+        photo = decode_photo(self.media, size=size)[None]
+        return photo if wanted is None else np.repeat(photo, len(wanted), axis=0)
+
+
+class ShardReader:
+    """A pack: `reader[i]` fetches the sample of the index' row i with three reads, iteration goes through all.
+
+    Can be pickled and used after a fork: files are opened when needed, and read without a shared position.
+
+    Args:
+        folder: what `reenactor prepare` wrote.
+
+    Raises:
+        ReenactError: no pack, an unfinished one, or of a version this release does not know.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        try:
+            self.index = pq.read_table(self.folder / INDEX)
+        except (OSError, ValueError) as error:
+            raise ReenactError(f"cannot read {self.folder / INDEX}: {error}; copy or prepare the data again") from error
+
+    def __len__(self) -> int:
+        return self.index.num_rows
+
+    def __getitem__(self, row: int) -> Sample:
+        if not 0 <= row < len(self):
+            raise IndexError(f"the pack has rows 0 to {len(self) - 1}, not {row}")
+        return self._load(self.index.slice(row, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Sample]:
+        for batch in self.index.to_batches(max_chunksize=256):
+            for row in batch.to_pylist():
+                yield self._load(row)
+
+    @property
+    def embeddings(self) -> Float32[np.ndarray, "n 128"]:
+        """Identity embeddings of all rows; see `perception.identity` for how to compare them."""
+        column = self.index["embedding"].combine_chunks()
+        return column.flatten().to_numpy().reshape(len(self), -1)
+
+    def _load(self, row: dict[str, Any]) -> Sample:
+        return load_sample(self.folder, row)
+
+
+def load_sample(folder: Path, row: dict[str, Any]) -> Sample:
+    """One sample by its row of the index.
+
+    Raises:
+        ReenactError: the shard is missing or damaged.
+    """
+    path = folder / row["shard"]
+    try:
+        with path.open("rb", buffering=0) as file:
+            media, landmarks, meta = (
+                os.pread(file.fileno(), row[f"{member}_size"], row[f"{member}_offset"])
+                for member in ("media", "landmarks", "json")
+            )
+        return Sample(row, media, landmarks, json.loads(meta))
+    except (OSError, ValueError) as error:
+        raise ReenactError(f"cannot read {row['key']} from {path}: {error}; copy or prepare it again") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a finished pack.
+
+    Raises:
+        ReenactError: there is none, or of a version this release does not know.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ReenactError(f"{folder} holds no finished pack; make it with 'reenactor prepare'") from None
+    except (OSError, ValueError) as error:
+        raise ReenactError(f"cannot read {path}: {error}; copy or prepare the data again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ReenactError(f"{path} is not the manifest of a pack; give a folder that 'reenactor prepare' wrote")
+    if manifest.get("version") != VERSION:
+        raise ReenactError(
+            f"{folder} has version {manifest.get('version')} of the format, and this release reads "
+            f"version {VERSION}; update reenactor or prepare the data again"
+        )
+    return manifest

@@ -1,0 +1,221 @@
+"""Retargeting against exact truth: faces of ICT-FaceKit (Li et al. 2020), whose identity and expression are known.
+
+Person A's photo and person B's clip are made from the same model, so what A looks like with B's expression is known at
+every vertex. Errors are in percent of A's outer-eye distance, in the picture plane.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS, ReenactError
+from reenactor.face.geometry import contours, fit_similarity, matrix_from_angles, mean_face
+from reenactor.face.retarget import Retargeter, Transfer
+from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
+from reenactor.research.metrics import Interval, bootstrap_interval
+
+SURFACE = 468
+"""Vertices that ICT-FaceKit has counterparts of; irises are not among them."""
+_FACE_PX, _CENTRE_PX = 60.0, 128.0
+_TURN_DEG = (20.0, 10.0, 10.0)
+_ACTIVE = 6
+"""Expressions that are active at a time, at most."""
+_LOOKS = ("eyeLook",)
+"""Expressions that turn the eyeballs, which have no counterpart here."""
+_LIPS = (
+    *contours.OUTER_LIPS_UPPER,
+    *contours.INNER_LIPS,
+    *contours.OUTER_LIPS_LOWER[1:-1],
+)
+_EYES = (*contours.RIGHT_EYE, *contours.LEFT_EYE)
+_BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276)
+PARTS: Mapping[str, tuple[int, ...]] = {
+    "all": tuple(range(SURFACE)),
+    "eyes": _EYES,
+    "brows": _BROWS,
+    "mouth": _LIPS,
+    "jaw": contours.FACE_OVAL,
+}
+"""Vertices that errors are told of."""
+
+Mover = Callable[["Trial"], Float[np.ndarray, "478 3"]]
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """ICT-FaceKit at the mesh's vertices, in the mean face's axes and size.
+
+    Args:
+        neutral: (468, 3).
+        identities: (I, 468, 3) what each unit of an identity adds.
+        expressions: (E, 468, 3) what each whole expression adds.
+        names: of the expressions; `_L` and `_R` of one belong together.
+    """
+
+    neutral: Float[np.ndarray, "468 3"]
+    identities: Float[np.ndarray, "i 468 3"]
+    expressions: Float[np.ndarray, "e 468 3"]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a method is given, and the truth; pixels.
+
+    Args:
+        person: number of A, for intervals.
+        target: (478, 3) A's photo.
+        rest: (478, 3) B's neutral frame.
+        driver: (478, 3) B with an expression and a turned head.
+        truth: (468, 3) A with that expression, turned as much.
+    """
+
+    person: int
+    target: Float[np.ndarray, "478 3"]
+    rest: Float[np.ndarray, "478 3"]
+    driver: Float[np.ndarray, "478 3"]
+    truth: Float[np.ndarray, "468 3"]
+
+
+def read_face_model(path: Path) -> FaceModel:
+    """Read `neutral` (468, 3), `ident` (I, 468, 3), `expr` (E, 468, 3) and `names` from an .npz file.
+
+    Raises:
+        ReenactError: it is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            neutral, ident, expr = (arrays[name].astype(np.float64) for name in ("neutral", "ident", "expr"))
+            names = tuple(str(name) for name in arrays["names"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ReenactError(f"cannot read ICT-FaceKit's faces from {path}: {error}; give another file") from error
+    if neutral.shape != (SURFACE, 3) or ident.shape[1:] != neutral.shape or expr.shape != (len(names), SURFACE, 3):
+        raise ReenactError(f"{path} has not ICT-FaceKit's faces at {SURFACE} vertices; give another file")
+    face = mean_face()
+    fit = fit_similarity(neutral, face.points[:SURFACE], face.weights[:SURFACE])
+    moves = fit.scale * fit.R.T
+    return FaceModel(fit.apply(neutral), ident @ moves, expr @ moves, names)
+
+
+def make_trials(
+    model: FaceModel, rng: np.random.Generator, *, people: int = 40, frames: int = 10, target_expression: float = 0.0
+) -> list[Trial]:
+    """Random pairs of people, each with some driver frames.
+
+    Args:
+        model: the faces.
+        rng: makes it repeatable.
+        people: pairs of an A and a B.
+        frames: driver frames of each pair.
+        target_expression: strength of a random expression in A's photo: 0 for none. The truth has the driver's alone.
+    """
+    trials = []
+    for person in range(people):
+        a, b = _person(model, rng), _person(model, rng)
+        shown = target_expression * _expression(model, rng)
+        target, rest = _in_pixels(a + shown, np.eye(3)), _in_pixels(b, np.eye(3))
+        for _ in range(frames):
+            moved = _expression(model, rng)
+            turn = matrix_from_angles(rng.uniform(-1, 1, 3) * _TURN_DEG)
+            truth = _in_pixels(a + moved, turn)[:SURFACE]
+            trials.append(Trial(person, target, rest, _in_pixels(b + moved, turn), truth))
+    return trials
+
+
+def methods(transformer: LandmarkTransformer | None = None) -> dict[str, Mover]:
+    """Those that can be measured: a still photo, absolute and relative transfer, and a transformer that is given."""
+
+    def simple(way: Transfer) -> Mover:
+        return lambda trial: Retargeter(trial.target, trial.rest, way)(trial.driver)
+
+    found: dict[str, Mover] = {
+        "still photo": lambda trial: trial.target,
+        "absolute": simple(Transfer.ABSOLUTE),
+        "relative": simple(Transfer.RELATIVE),
+    }
+    if transformer is not None:
+        if transformer.config.image != "none" or transformer.config.points != "mesh":
+            raise ReenactError("these faces have no pictures: give a transformer of the mesh that looks at none")
+
+        def move(trial: Trial) -> Float[np.ndarray, "478 3"]:
+            return TransformerRetargeter(transformer, trial.target[None], trial.rest)(trial.driver)
+
+        found["transformer"] = move
+    return found
+
+
+def errors(
+    results: Sequence[Float[np.ndarray, "478 3"]],
+    trials: Sequence[Trial],
+    part: str = "all",
+    *,
+    shape_only: bool = False,
+) -> Float[np.ndarray, " n"]:
+    """Mean distance to the truth of a part's vertices in each trial, percent of the outer-eye distance.
+
+    Args:
+        results: one for each trial.
+        trials: what was to be moved.
+        part: a name of `PARTS`.
+        shape_only: bring the result onto the truth by a similarity first, so that size, place and turn do not count.
+    """
+    vertices = list(PARTS[part])
+    weights = mean_face().weights[:SURFACE]
+    found = []
+    for result, trial in zip(results, trials, strict=True):
+        surface = np.asarray(result, np.float64)[:SURFACE]
+        if shape_only:
+            surface = fit_similarity(surface, trial.truth, weights).apply(surface)
+        right, left = trial.target[list(OUTER_EYE_CORNERS)]
+        distance = np.linalg.norm((surface - trial.truth)[vertices, :2], axis=1).mean()
+        found.append(100 * distance / np.linalg.norm(left - right))
+    return np.array(found)
+
+
+def measure(trials: Sequence[Trial], movers: Mapping[str, Mover]) -> dict[str, dict[str, Interval]]:
+    """Mean error of each method and part, its interval over people; `shape` is `all` without size, place and turn."""
+    people = [trial.person for trial in trials]
+
+    def interval(values: Float[np.ndarray, " n"]) -> Interval:
+        return bootstrap_interval(values, people, np.random.default_rng(0))
+
+    found: dict[str, dict[str, Interval]] = {}
+    for name, move in movers.items():
+        results = [move(trial) for trial in trials]
+        found[name] = {part: interval(errors(results, trials, part)) for part in PARTS}
+        found[name]["shape"] = interval(errors(results, trials, shape_only=True))
+    return found
+
+
+def _person(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray, "468 3"]:
+    return model.neutral + np.tensordot(rng.normal(size=len(model.identities)), model.identities, 1)
+
+
+def _expression(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray, "468 3"]:
+    """A few units at random strengths, most of them the same on both sides of the face."""
+    units: dict[str, list[int]] = {}
+    for i, name in enumerate(model.names):
+        if not name.startswith(_LOOKS):
+            units.setdefault(name.removesuffix("_L").removesuffix("_R"), []).append(i)
+    total = np.zeros((SURFACE, 3))
+    for name in rng.choice(sorted(units), rng.integers(1, min(_ACTIVE, len(units)) + 1), replace=False):
+        strength = rng.uniform(0.2, 1.0)
+        for i in units[name]:
+            total += strength * rng.uniform(0.7, 1.0) * model.expressions[i]
+    return total
+
+
+def _in_pixels(surface: Float[np.ndarray, "468 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "478 3"]:
+    """The whole mesh, irises in the middle of the eyes."""
+    mesh = np.zeros((MESH_POINTS, 3))
+    mesh[:SURFACE] = surface
+    for iris, eye in ((contours.RIGHT_IRIS, contours.RIGHT_EYE), (contours.LEFT_IRIS, contours.LEFT_EYE)):
+        about = mean_face().points[list(iris)]
+        mesh[list(iris)] = surface[list(eye)].mean(axis=0) + about - about[0]
+    return (_FACE_PX * mesh @ turn.T + _CENTRE_PX).astype(np.float32)

@@ -1,0 +1,212 @@
+"""What is asked: a study's trials, and in which order and on which side each participant sees them.
+
+| file of a study's folder | holds |
+|---|---|
+| `study.json` | `Study`; its methods are named here alone, participants never see them |
+| `pictures/<digest>.png` | what is shown |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reenactor.core import ReenactError
+
+FORMAT, VERSION = "reenactor-study", 1
+STUDY, PICTURES = "study.json", "pictures"
+REAL, RIGHT, WRONG = "real", "right", "wrong"
+"""Options that are no method: a photo; and in a check what should and should not be chosen."""
+SECONDS = 3.0
+"""How long the three pictures are shown (paper B)."""
+
+
+class Kind(str, Enum):
+    """What sort of choice."""
+
+    PAIR = "pair"
+    """Two results beside pictures of the person and of the driver."""
+    ODD = "odd"
+    """Two photos of a person and a result, for `SECONDS`: which differs from the other two?"""
+
+
+QUESTIONS: Mapping[Kind, Mapping[str, str]] = {
+    Kind.PAIR: {
+        "identity": "Which of the two looks more like the person?",
+        "expression": "Which of the two has more of the driver's pose and expression?",
+        "realism": "Which of the two looks more like a real photo?",
+    },
+    Kind.ODD: {"odd": "One picture differs from the other two in who it shows. Which?"},
+}
+"""Asked of each trial, in this order; of a check the first alone."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice, before it is arranged.
+
+    Args:
+        id: in the results.
+        kind: what sort.
+        person: pictures of the person, to compare with; none for `Kind.ODD`.
+        driver: picture of the driver; None for `Kind.ODD`.
+        options: (name, picture): methods, `REAL`; or in a check `RIGHT` and `WRONG`.
+    """
+
+    id: str
+    kind: Kind
+    person: tuple[str, ...]
+    driver: str | None
+    options: tuple[tuple[str, str], ...]
+
+    @property
+    def check(self) -> bool:
+        """Whether it only asks if somebody is looking."""
+        return self.options[0][0] == RIGHT
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the options."""
+        return tuple(name for name, _ in self.options)
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a study asks.
+
+    Args:
+        title: shown to participants.
+        seed: of order and sides.
+        pairs, odd: how many trials of each kind a participant is given, checks apart; all, if there are fewer.
+        trials: of both kinds, and checks.
+    """
+
+    title: str
+    seed: int
+    pairs: int
+    odd: int
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the JSON form."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @cached_property
+    def pictures(self) -> frozenset[str]:
+        """Names of all files."""
+        context = [name for one in self.trials for name in (*one.person, one.driver) if name]
+        return frozenset([*context, *(picture for one in self.trials for _, picture in one.options)])
+
+    def to_json(self) -> str:
+        """What `read_study` reads."""
+        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question to one participant.
+
+    Args:
+        trial: what it is about.
+        question: key of `QUESTIONS`.
+        order: places of the trial's options from left to right.
+    """
+
+    trial: Trial
+    question: str
+    order: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the options, from left to right."""
+        return tuple(self.trial.options[i][0] for i in self.order)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Of the options, from left to right."""
+        return tuple(self.trial.options[i][1] for i in self.order)
+
+
+def read_study(place: Path) -> tuple[Study, Path]:
+    """A study and its folder.
+
+    Args:
+        place: `study.json`, or the folder it is in.
+
+    Raises:
+        ReenactError: missing, or something else, or pictures are missing.
+    """
+    path = place / STUDY if place.is_dir() else place
+    try:
+        found = json.loads(path.read_text())
+        if (found.pop("format"), found.pop("version")) != (FORMAT, VERSION):
+            raise ValueError("another format or version")
+        study = Study(**{**found, "trials": tuple(_trial(one) for one in found["trials"])})
+    except FileNotFoundError:
+        raise ReenactError(f"{path} is missing; 'reenactor study make' writes it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReenactError(f"{path} holds no study ({error}); make it anew with 'reenactor study make'") from error
+    for name in sorted(study.pictures):
+        if not (path.parent / PICTURES / name).is_file():
+            raise ReenactError(f"{path.parent / PICTURES} lacks {name}; make the study anew")
+    return study, path.parent
+
+
+def session(study: Study, number: int) -> list[Step]:
+    """What a participant is asked: pairs, then odd ones, checks among them; the same arguments always give the same.
+
+    Trials are dealt out like cards, so that all are shown about equally often. Within a participant each option of
+    each kind of trial stands in each place equally often (or once more), at random.
+
+    Args:
+        study: what is asked.
+        number: of the participant, from 0.
+    """
+    steps: list[Step] = []
+    for which, (kind, count) in enumerate(((Kind.PAIR, study.pairs), (Kind.ODD, study.odd))):
+        rng = np.random.default_rng([study.seed, which, number])
+        plain = [one for one in study.trials if one.kind is kind and not one.check]
+        checks = [one for one in study.trials if one.kind is kind and one.check]
+        mixed = [*_dealt(plain, count, number, [study.seed, which]), *checks]
+        mixed = [mixed[i] for i in rng.permutation(len(mixed))]
+        for trial, order in zip(mixed, _orders(mixed, rng), strict=True):
+            questions = list(QUESTIONS[kind])[: 1 if trial.check else None]
+            steps += [Step(trial, question, order) for question in questions]
+    return steps
+
+
+def _dealt(trials: Sequence[Trial], count: int, number: int, seed: list[int]) -> list[Trial]:
+    """A participant's hand from a deck that is shuffled anew when it is used up."""
+    count = min(count, len(trials))
+    if count == 0:
+        return []
+    deck, hand = divmod(number, len(trials) // count)
+    order = np.random.default_rng([*seed, deck, 1]).permutation(len(trials))
+    return [trials[i] for i in order[hand * count : (hand + 1) * count]]
+
+
+def _orders(trials: Sequence[Trial], rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """For each trial a rotation (of two: left or right), balanced over the trials with the same names."""
+    orders: dict[int, tuple[int, ...]] = {}
+    for names in dict.fromkeys(one.names for one in trials):
+        rows = [i for i, one in enumerate(trials) if one.names == names]
+        size = len(names)
+        # Which place gets one more is drawn too, or the first would have it in every session.
+        turns = (np.arange(len(rows)) + rng.integers(size)) % size
+        for row, turn in zip(rows, rng.permutation(turns), strict=True):
+            orders[row] = tuple(int(i + turn) % size for i in range(size))
+    return [orders[i] for i in range(len(trials))]
+
+
+def _trial(one: dict[str, Any]) -> Trial:
+    options = tuple((str(name), str(picture)) for name, picture in one["options"])
+    return Trial(one["id"], Kind(one["kind"]), tuple(one["person"]), one["driver"], options)

@@ -1,0 +1,228 @@
+"""Results as tables, the papers' beside them: Markdown, LaTeX, HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from reenactor.research.evaluation.papers import PAPERS, PaperTable
+from reenactor.research.evaluation.protocols import Protocol
+from reenactor.research.evaluation.scores import SCORES, Better
+from reenactor.research.evaluation.scoring import DRIVER_COPY, TARGET_COPY, Result
+
+NOT_COMPARABLE = "other data, not comparable"
+_ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.NEAR_ONE: "→1", Better.AT_MOST_ONE: "≤1"}
+
+
+class Form(str, Enum):
+    """What a table is written in."""
+
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    HTML = "html"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is written.
+
+    Args:
+        title: above it.
+        heads: of the columns; the first is the methods'.
+        sections: named groups of rows; a row has a cell for each column.
+        notes: sentences below it.
+    """
+
+    title: str
+    heads: Sequence[str]
+    sections: Sequence[tuple[str, Sequence[Sequence[str]]]]
+    notes: Sequence[str] = ()
+
+
+def write_tables(tables: Iterable[Table], form: Form) -> str:
+    """All of them, one after the other."""
+    write: dict[Form, Callable[[Table], str]] = {
+        Form.MARKDOWN: _markdown,
+        Form.LATEX: _latex,
+        Form.HTML: _html,
+    }
+    return "\n\n".join(write[form](table) for table in tables) + "\n"
+
+
+def result_tables(results: Sequence[Result]) -> list[Table]:
+    """For each protocol and K: every method beside the papers' rows, and how methods differ."""
+    tables = []
+    for protocol, k in dict.fromkeys((one.protocol, one.k) for one in results):
+        some = [one for one in results if (one.protocol, one.k) == (protocol, k)]
+        tables.append(_scores(some, Protocol(protocol), k))
+        if any(one.against for one in some):
+            tables.append(_differences(some, Protocol(protocol), k))
+    return tables
+
+
+def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str]) -> list[Table]:
+    """For each protocol and K: every method but the copies, and what sets the others apart from the first.
+
+    Args:
+        results: of `Scored.results`, the first method scored first.
+        first: its name.
+        notes: sentences to go below.
+    """
+    tables = []
+    for protocol, k in dict.fromkeys((one.protocol, one.k) for one in results):
+        some = [one for one in results if (one.protocol, one.k) == (protocol, k)]
+        plain = [one for one in some if one.against is None and one.method not in (TARGET_COPY, DRIVER_COPY)]
+        scores = [name for name in SCORES if any(one.score == name for one in plain)]
+        cells = {(one.method, one.against, one.score): one for one in some}
+        methods = list(dict.fromkeys(one.method for one in plain))
+        rows = [[m, *(_cell(cells.get((m, None, name))) for name in scores)] for m in methods]
+        others = [[m, *(_cell(cells.get((m, first, name))) for name in scores)] for m in methods if m != first]
+        sections = [("", rows), (f"minus {first}", others)]
+        heads = ["recipe", *(_head(name, plain) for name in scores)]
+        told = [*notes, *_basis_notes(plain), "Differences are paired; * the interval excludes 0."]
+        tables.append(Table(f"{_title(Protocol(protocol), k)}: ablation", heads, sections, told))
+    return tables
+
+
+def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
+    plain = [one for one in results if one.against is None]
+    scores = [name for name in SCORES if any(one.score == name for one in plain)]
+    cells = {(one.method, one.score): one for one in plain}
+    methods = list(dict.fromkeys(one.method for one in plain))
+
+    def row(method: str) -> list[str]:
+        found = [cells.get((method, name)) for name in scores]
+        failures = next((one.failures for one in found if one is not None), 0)
+        return [method, *map(_cell, found), str(failures)]
+
+    ordered = [TARGET_COPY, *(m for m in methods if m not in (TARGET_COPY, DRIVER_COPY)), DRIVER_COPY]
+    sections = [("measured here", [row(m) for m in ordered if m in methods])]
+    for paper in PAPERS.get(protocol, ()):
+        if rows := _paper_rows(paper, scores, k):
+            sections.append((f"{paper.source} ({NOT_COMPARABLE})", rows))
+    notes = [
+        *_basis_notes(plain),
+        "CSIM and Id are judged by dlib's network, its mean subtracted; pose and AUs by reenactor's own estimators.",
+        *_aucon_notes(plain),
+    ]
+    return Table(_title(protocol, k), ["method", *(_head(name, plain) for name in scores), "failures"], sections, notes)
+
+
+def _paper_rows(paper: PaperTable, scores: Sequence[str], k: int) -> list[list[str]]:
+    return [
+        [f"{row.method} ({row.k})", *(f"{row.values[n]:g}" if n in row.values else "" for n in scores), ""]
+        for row in paper.rows
+        if row.k == k
+    ]
+
+
+def _differences(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
+    pairs = [one for one in results if one.against is not None]
+    scores = [name for name in SCORES if any(one.score == name for one in pairs)]
+    cells = {(one.method, one.against, one.score): one for one in pairs}
+    rows = []
+    for method, against in dict.fromkeys((one.method, one.against) for one in pairs):
+        found = [cells.get((method, against, name)) for name in scores]
+        rows.append([f"{method} - {against}", *map(_cell, found)])
+    note = "Paired over the same sets; * the interval excludes 0."
+    heads = ["difference", *(_head(name, pairs) for name in scores)]
+    return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note])
+
+
+def _basis_notes(plain: Sequence[Result]) -> list[str]:
+    """What the numbers rest on."""
+    one = plain[0]
+    people = max(r.people for r in plain)
+    return [
+        f"{one.sets} sets, {people} people; 95% bootstrap intervals over people"
+        + (" (fewer than 10: too narrow)." if people < 10 else "."),
+        f"Data {one.data_sha256[:12]}, sets {one.cases_sha256[:12]}, reenactor {one.software}.",
+        *_subset_notes(plain),
+    ]
+
+
+def _subset_notes(plain: Sequence[Result]) -> list[str]:
+    """How many sets the scores of some sets rest on."""
+    counted = {one.score: one for one in plain if SCORES[one.score].only}
+    return [f"{SCORES[name].title}: {one.counted} sets where {SCORES[name].only}." for name, one in counted.items()]
+
+
+def _aucon_notes(plain: Sequence[Result]) -> list[str]:
+    found = [one for one in plain if one.score == "aucon" and one.chance is not None]
+    if not found:
+        return []
+    chances = ", ".join(f"{one.method} {one.chance:.3g}" for one in found)
+    ceiling = f"; a second reading of the drivers themselves {found[0].ceiling:.3g}" if found[0].ceiling else ""
+    return [f"AUCON by chance (frames shuffled within clips): {chances}{ceiling}."]
+
+
+def _title(protocol: Protocol, k: int) -> str:
+    return f"{protocol.value}, {k} target picture{'s' if k > 1 else ''}"
+
+
+def _head(name: str, results: Sequence[Result]) -> str:
+    """Title, whose features where there are any, unit, and which way is better."""
+    score = SCORES[name]
+    features = next((f" of {one.features}" for one in results if one.score == name and one.features), "")
+    return f"{score.title}{features}{f' [{score.unit}]' if score.unit else ''} {_ARROWS[score.better]}"
+
+
+def _cell(one: Result | None) -> str:
+    """Value and interval."""
+    if one is None:
+        return ""
+    if one.value is None:
+        return "-"
+    spread = "" if one.low is None or one.high is None else f" [{one.low:.3g}, {one.high:.3g}]"
+    return f"{one.value:.3g}{spread}{' *' if one.against is not None and one.shown else ''}"
+
+
+def _markdown(table: Table) -> str:
+    lines = [f"### {table.title}", "", _line(table.heads), "|---|" + "---:|" * (len(table.heads) - 1)]
+    for name, rows in table.sections:
+        if name:
+            lines.append(_line([f"*{name}*", *[""] * (len(table.heads) - 1)]))
+        lines += [_line([cell.replace("*", r"\*") for cell in row]) for row in rows]
+    return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip()
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _latex(table: Table) -> str:
+    columns = len(table.heads)
+    lines = [r"\begin{table}", rf"\caption{{{_tex(table.title)}. {_tex(' '.join(table.notes))}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\hline", _tex_line(table.heads), r"\hline"]
+    for name, rows in table.sections:
+        if name:
+            lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{_tex(name)}}}}} \\")
+        lines += [_tex_line(row) for row in rows] + [r"\hline"]
+    return "\n".join([*lines, r"\end{tabular}", r"\end{table}"])
+
+
+def _tex_line(cells: Iterable[str]) -> str:
+    return " & ".join(_tex(cell) for cell in cells) + r" \\"
+
+
+def _tex(text: str) -> str:
+    for special in "&%$#_{}":
+        text = text.replace(special, f"\\{special}")
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("→", r"$\to$").replace("≤", r"$\leq$")
+
+
+def _html(table: Table) -> str:
+    columns = len(table.heads)
+    lines = [f"<h3>{html.escape(table.title)}</h3>", "<table>", _html_row(table.heads, "th")]
+    for name, rows in table.sections:
+        if name:
+            lines.append(f'<tr><th colspan="{columns}" align="left"><em>{html.escape(name)}</em></th></tr>')
+        lines += [_html_row(row, "td") for row in rows]
+    lines.append("</table>")
+    return "\n".join(lines + [f"<p>{html.escape(note)}</p>" for note in table.notes])
+
+
+def _html_row(cells: Iterable[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

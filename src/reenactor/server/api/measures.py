@@ -1,0 +1,48 @@
+"""What Prometheus is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from reenactor.server.api.store import State
+
+
+class Measures:
+    """Counters and gauges of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        r = self._registry
+        self._requests = Counter("reenactor_requests", "Requests", ["method", "route", "status"], registry=r)
+        self._jobs = Counter("reenactor_jobs", "Jobs that ended", ["state"], registry=r)
+        self._job_seconds = Histogram(
+            "reenactor_job_seconds", "Work on a finished job", buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800), registry=r
+        )
+        self._frames = Counter("reenactor_live_frames", "Pictures of live drivers", ["fate"], registry=r)
+        for state in State:
+            if state.over:
+                self._jobs.labels(state.value)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A value that is asked for when Prometheus asks."""
+        Gauge(f"reenactor_{name}", text, registry=self._registry).set_function(value)
+
+    def request(self, method: str, route: str, status: int) -> None:
+        """A request was answered."""
+        self._requests.labels(method, route, str(status)).inc()
+
+    def job_ended(self, state: State, seconds: float | None) -> None:
+        """A job is over; `seconds` if it was done."""
+        self._jobs.labels(state.value).inc()
+        if seconds is not None:
+            self._job_seconds.observe(seconds)
+
+    def live_frame(self, fate: str) -> None:
+        """A picture was "drawn", "dropped" for a newer one, or "refused"."""
+        self._frames.labels(fate).inc()
+
+    def text(self) -> bytes:
+        """In Prometheus's format."""
+        return generate_latest(self._registry)

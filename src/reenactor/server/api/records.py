@@ -1,0 +1,116 @@
+"""What the API says: the shapes of its answers and of a job's options."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from reenactor.server.api.store import Job, State, Target
+
+Format = Literal["mp4", "mov", "gif", "webp", "png", "jpg"]
+Transfer = Literal["relative", "absolute", "transformer"]
+Layout = Literal["photo", "crop", "grid"]
+STILLS = ("png", "jpg")
+
+
+class Problem(BaseModel):
+    """Every error."""
+
+    error: str = Field(description="One sentence that says what is wrong and what to do.")
+
+
+class Photo(BaseModel):
+    """A photo of a target."""
+
+    width: int
+    height: int
+
+
+class TargetRecord(BaseModel):
+    """A person to animate."""
+
+    id: str
+    photos: list[Photo]
+    created: datetime
+    expires: datetime = Field(description="Deleted then, unless used again.")
+
+    @classmethod
+    def of(cls, target: Target, keep_s: float) -> TargetRecord:
+        """From the store's."""
+        photos = [Photo(width=photo["width"], height=photo["height"]) for photo in target.photos]
+        return cls(id=target.id, photos=photos, created=_time(target.created), expires=_time(target.used + keep_s))
+
+
+class Result(BaseModel):
+    """What a job made."""
+
+    url: str
+    bytes: int
+    frames: int
+    frames_drawn: int = Field(description="Fewer than `frames` if the server was restarted in between.")
+    seconds: float
+    sound: bool
+    signed: bool = Field(description="It carries a signature that says it is synthetic.")
+    notes: list[str] = Field(description="What to look at: photos of somebody else, stretches without a face.")
+
+
+class JobRecord(BaseModel):
+    """An animation."""
+
+    id: str
+    target: str
+    state: State
+    stage: str | None = Field(description="What is being done, while the job is running.")
+    progress: float = Field(ge=0, le=1)
+    frames_done: int | None = Field(description="Of the stage.")
+    frames_total: int | None
+    eta_s: float | None = Field(description="Seconds until the result, as far as can be told.")
+    jobs_before: int | None = Field(description="How many jobs come first, while it is queued.")
+    created: datetime
+    finished: datetime | None
+    expires: datetime | None = Field(description="The result is deleted then.")
+    error: str | None
+    result: Result | None
+
+    @classmethod
+    def of(cls, job: Job, keep_s: float, size: int) -> JobRecord:
+        """From the store's, as far as that knows; `size` of its result in bytes."""
+        result = None
+        if job.state is State.DONE:
+            result = Result(url=f"/v1/jobs/{job.id}/result", bytes=size, **job.facts)
+        return cls(
+            id=job.id,
+            target=job.target,
+            state=job.state,
+            stage=None,
+            progress=1.0 if job.state is State.DONE else 0.0,
+            frames_done=None,
+            frames_total=None,
+            eta_s=None,
+            jobs_before=None,
+            created=_time(job.created),
+            finished=None if job.finished is None else _time(job.finished),
+            expires=None if job.finished is None else _time(job.finished + keep_s),
+            error=job.error,
+            result=result,
+        )
+
+
+class Motions(BaseModel):
+    """Drivers that ship."""
+
+    motions: list[str]
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    jobs_waiting: int
+
+
+def _time(unix: float) -> datetime:
+    return datetime.fromtimestamp(unix, timezone.utc)

@@ -1,0 +1,283 @@
+"""What an upload is, told by its content: run in a process of its own, for files can be made to harm who reads them."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reenactor.core.errors import ReenactError
+from reenactor.server.api.helpers import Channel, Helper, HelperDiedError
+from reenactor.server.api.settings import Limits
+
+_PHOTOS = "a PNG, JPEG, WebP, BMP or TIFF file"
+_DRIVERS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, a photo, or a .motion file"
+PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif")
+"""What `photo_suffix` gives."""
+_START_S = 60
+"""To start the process that looks at uploads."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a checked file is.
+
+    Args:
+        suffix: the name it may have.
+        width, height: of its pictures.
+        frames: 1 for a photo.
+        seconds: 0 for a photo.
+    """
+
+    suffix: str
+    width: int
+    height: int
+    frames: int = 1
+    seconds: float = 0.0
+
+
+class UploadError(ReenactError):
+    """An upload is refused."""
+
+
+class Checker:
+    """Looks at uploads in a process of its own, one after the other."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._helper = Helper("reenactor-checker", check_uploads, limits)
+
+    def check(self, path: Path, *, what: str, driver: bool) -> Upload:
+        """Look at a file.
+
+        Args:
+            path: where it is.
+            what: what to call it: "photo 1".
+            driver: it may be a video or a motion as well.
+
+        Raises:
+            UploadError: it is not what is wanted, damaged, or exceeds a limit.
+        """
+        try:
+            self._helper.send({"path": str(path), "driver": driver})
+            # Twice the processor's time: others need the processor too.
+            answer = self._helper.receive(2 * self._limits.check_seconds + _START_S)
+        except (HelperDiedError, TimeoutError):
+            self._helper.kill()
+            raise UploadError(
+                f"{what} takes more memory or time to decode than is allowed; save it anew in a common format, "
+                "smaller or shorter"
+            ) from None
+        if "refused" in answer:
+            raise UploadError(answer["refused"].replace(str(path), what))
+        return Upload(**answer)
+
+    def memory_bytes(self) -> int:
+        """Of the process."""
+        return self._helper.memory_bytes()
+
+    def close(self) -> None:
+        """End the process."""
+        self._helper.close()
+
+
+def check_uploads(channel: Channel, limits: Limits) -> None:
+    """The process: answers `{"path", "driver"}` with an `Upload`, or `{"refused"}`."""
+    import av  # noqa: F401  # loaded before the limit on memory counts
+    from PIL import Image
+
+    from reenactor import media  # noqa: F401
+
+    Image.init()
+    _limit_memory(limits.check_memory_mib * 2**20)
+    while True:
+        request = channel.receive()
+        _limit_time(limits.check_seconds)
+        path = Path(request["path"])
+        try:
+            channel.send(asdict(examine(path, limits, driver=request["driver"])))
+        except MemoryError:
+            # What is left of this process's memory may be in pieces; the next upload gets a new one.
+            return
+        except ReenactError as error:
+            if isinstance(error.__cause__, MemoryError):
+                return
+            channel.send({"refused": str(error)})
+        except Exception:  # decoders raise almost anything for what was made to break them
+            channel.send({"refused": f"{path} is damaged and cannot be decoded; save or download it again"})
+
+
+def _limit_memory(extra_bytes: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    import psutil
+
+    most = psutil.Process().memory_info().vms + extra_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_time(seconds: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    used = math.ceil(time.process_time())
+    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, resource.RLIM_INFINITY))
+
+
+def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
+    """Decode a file from beginning to end.
+
+    Raises:
+        ReenactError: it is not what is wanted, damaged, or exceeds a limit.
+    """
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        raise UploadError(f"{path} is empty; send a file with content")
+    if suffix := photo_suffix(start):
+        return _photo(path, suffix, limits, driver=driver)
+    if not driver:
+        raise UploadError(f"{path} is not a photo; send {_PHOTOS}")
+    if suffix := video_suffix(start):
+        return _video(path, suffix, limits)
+    if start[8:9] == b"{":
+        return _motion(path, limits)
+    raise UploadError(f"{path} is no driver that can be read; send {_DRIVERS}")
+
+
+def photo_suffix(start: bytes) -> str | None:
+    """The kind of a still picture by its first bytes."""
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return ".webp"
+    signatures = {
+        b"\x89PNG\r\n\x1a\n": ".png",
+        b"\xff\xd8\xff": ".jpg",
+        b"BM": ".bmp",
+        b"II*\0": ".tif",
+        b"MM\0*": ".tif",
+    }
+    return next((suffix for signature, suffix in signatures.items() if start.startswith(signature)), None)
+
+
+def video_suffix(start: bytes) -> str | None:
+    """The kind of a video by its first bytes.
+
+    Playlists (HLS, DASH, concat), which FFmpeg would follow to other files of the server, are none of these.
+    """
+    if start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return ".mp4"
+    if start.startswith(b"RIFF") and start[8:12] == b"AVI ":
+        return ".avi"
+    # A transport stream has a 0x47 every 188 bytes; a camera's has a time of 4 bytes before each.
+    if any(start[first::step][:2] == b"\x47\x47" for first, step in ((0, 188), (4, 192))):
+        return ".ts"
+    signatures = {
+        b"\x1a\x45\xdf\xa3": ".mkv",
+        b"GIF87a": ".gif",
+        b"GIF89a": ".gif",
+        b"FLV\x01": ".flv",
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": ".wmv",
+        b"\0\0\1\xba": ".mpg",
+        b"\0\0\1\xb3": ".mpg",
+    }
+    return next((suffix for signature, suffix in signatures.items() if start.startswith(signature)), None)
+
+
+_FFMPEG_NAMES = {
+    ".mp4": "mov",
+    ".avi": "avi",
+    ".ts": "mpegts",
+    ".mkv": "matroska",
+    ".gif": "gif",
+    ".flv": "flv",
+    ".wmv": "asf",
+    ".mpg": "mpeg",
+}
+
+
+def _photo(path: Path, suffix: str, limits: Limits, *, driver: bool) -> Upload:
+    from PIL import Image
+
+    from reenactor.media import MAX_SIDE_PX, read_image
+    from reenactor.media.formats import check_not_animated
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF")) as image:
+            size = image.size
+    except Image.DecompressionBombError:
+        size = (MAX_SIDE_PX + 1, MAX_SIDE_PX + 1)
+    except Exception as error:
+        raise UploadError(f"{path} is damaged and cannot be decoded; save or download it again") from error
+    _check_pixels(path, size, limits.photo_megapixels)
+    height, width = read_image(path).shape[:2]
+    if driver:
+        check_not_animated(path)
+    return Upload(suffix, width, height)
+
+
+def _video(path: Path, suffix: str, limits: Limits) -> Upload:
+    import av
+    from av.error import FFmpegError
+
+    from reenactor.media import VideoReader
+
+    with VideoReader(path) as reader:
+        width, height = reader.size
+        _check_pixels(path, reader.size, limits.video_megapixels)
+        _check_length(path, reader.duration_s or 0.0, reader.frame_count or 1, limits)
+    frames, seconds = 0, 0.0
+    # Headers can lie, so every frame is decoded once.
+    with av.open(f"file:{path}", container_options={"protocol_whitelist": "file"}) as container:
+        if not container.format.name.startswith(_FFMPEG_NAMES[suffix]):
+            raise UploadError(f"{path} is not what its first bytes say; convert it to an MP4 file (H.264)")
+        stream = container.streams.video[0]
+        first: float | None = None
+        try:
+            for frame in container.decode(stream):
+                frames += 1
+                _check_pixels(path, (frame.width, frame.height), limits.video_megapixels)
+                if frame.time is not None:
+                    first = frame.time if first is None else first
+                    seconds = max(seconds, frame.time - first)
+                _check_length(path, seconds, frames, limits)
+        except MemoryError:  # some of FFmpeg's errors are of this kind, too
+            raise
+        except FFmpegError:
+            pass  # damaged from here on: what came before is used, as everywhere in reenactor
+    if frames == 0:
+        raise UploadError(f"no frame of {path} can be decoded; convert it to an MP4 file (H.264)")
+    return Upload(suffix, width, height, frames, seconds)
+
+
+def _motion(path: Path, limits: Limits) -> Upload:
+    from reenactor.media import read_motion
+
+    motion = read_motion(path)
+    seconds = float(motion.end_pts * motion.time_base)
+    _check_length(path, seconds, len(motion), limits)
+    if motion.pts[0] < 0:
+        raise UploadError(f"{path} begins before its first frame; extract it again")
+    width, height = motion.picture_size
+    return Upload(".motion", width, height, len(motion), seconds)
+
+
+def _check_pixels(path: Path, size: tuple[int, int], most_megapixels: float) -> None:
+    if size[0] * size[1] > most_megapixels * 1e6:
+        raise UploadError(
+            f"{path} has {size[0]} x {size[1]} pixels, more than the {most_megapixels:g} megapixels that are allowed; "
+            "scale it down"
+        )
+
+
+def _check_length(path: Path, seconds: float, frames: int, limits: Limits) -> None:
+    if not 0 <= seconds <= limits.seconds:
+        raise UploadError(f"{path} lasts longer than the {limits.seconds:g} s that are allowed; cut it")
+    if frames > limits.frames:
+        raise UploadError(f"{path} has more than the {limits.frames} frames that are allowed; cut it")

@@ -1,0 +1,112 @@
+"""Where compared pictures come from: heat over the photos, at one moment of the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from reenactor.core import DriverFrame
+from reenactor.core.progress import Progress
+from reenactor.engine import Reenactor, Track, TrackFolder
+from reenactor.engine.attention import PhotoMap, Use, has_photo_maps, heat_over, photo_maps
+from reenactor.engine.reenactor import track_neutral, track_of_file
+from reenactor.face.maps import draw_maps
+from reenactor.media import is_video
+from reenactor.server.page.words import picture
+
+HEAT_PX = 192
+_ONE_PLACE = ": nearly all at one place of a photo, which tells little"
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Ways to draw that can tell where a picture comes from.
+
+    Args:
+        ways: by what they are called; with their targets set.
+        track: the driver's.
+        rest: the driver at rest.
+        photos: crops of the target photos.
+    """
+
+    ways: Mapping[str, Reenactor]
+    track: Track
+    rest: Float[np.ndarray, "478 3"]
+    photos: Sequence[UInt8[np.ndarray, "s s 3"]]
+
+    @property
+    def times_s(self) -> Float[np.ndarray, " t"]:
+        """When each frame of the driver is shown."""
+        return self.track.pts * float(self.track.time_base)
+
+    def at(self, time_s: float) -> str:
+        """All of it for the frame next to a time, as HTML."""
+        frame = int(np.abs(self.times_s - time_s).argmin())
+        return "".join(self._section(way, reenactor, frame) for way, reenactor in self.ways.items())
+
+    def _section(self, way: str, reenactor: Reenactor, frame: int) -> str:
+        target = reenactor.target
+        mesh = next(reenactor.wanted(self.track, start=frame, neutral_mesh=self.rest))
+        driver = DriverFrame(
+            mesh[None], draw_maps(reenactor.model.needs.maps, torch.from_numpy(mesh[None]), target.crop.size)
+        )
+        maps = photo_maps(reenactor.model, target.code, driver)
+        groups = [_group("the picture", picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
+        groups += [_group(_heading(one), self._heats(one)) for one in maps]
+        return f'<section class="re-origin"><h3>{escape(way)}</h3><div>{"".join(groups)}</div></section>'
+
+    def _heats(self, one: PhotoMap) -> str:
+        figures = []
+        for number, (photo, share) in enumerate(zip(self.photos, one.shares, strict=True), start=1):
+            told = f"photo {number}" + (f": {share.sum():.0%}" if len(self.photos) > 1 else "")
+            figures.append(picture(heat_over(photo, share, one.brightest), told))
+        return "".join(figures)
+
+
+def origins_of(
+    reenactors: Iterable[tuple[str, Reenactor]],
+    photos: Sequence[Path],
+    face: int | None,
+    crops: Sequence[UInt8[np.ndarray, "s s 3"]],
+    driver: Path,
+    folder: Path,
+    told: Progress,
+) -> Origins | None:
+    """Get ready; None if no way can tell.
+
+    Args:
+        reenactors: the ways, without targets.
+        photos, face: whom they shall draw.
+        crops: of the photos.
+        driver: a video, motion file or photo.
+        folder: where a video's landmarks are kept, as long as this is used.
+        told: how it goes.
+
+    Raises:
+        ReenactError: a photo or the driver cannot be used.
+    """
+    ways = {way: reenactor for way, reenactor in reenactors if has_photo_maps(reenactor.model)}
+    if not ways:
+        return None
+    for reenactor in ways.values():
+        reenactor.set_target(list(photos), face=face)
+    told.start("looking where the pictures come from", 0, None)
+    track = TrackFolder(folder, driver).fill(told.step) if is_video(driver) else track_of_file(driver, folder)
+    return Origins(ways, track, track_neutral(track), crops)
+
+
+def _heading(one: PhotoMap) -> str:
+    if one.use is Use.TAKEN:
+        return f"{one.use.value}: {one.shares.sum():.0%} of the picture"
+    at_peaks = one.shares.max(axis=(1, 2)).sum()
+    return f"{one.use.value}{_ONE_PLACE if at_peaks > 0.5 else ''}"
+
+
+def _group(heading: str, figures: str) -> str:
+    return f'<div class="re-heats"><h4>{heading}</h4><div class="re-crops">{figures}</div></div>'

@@ -1,0 +1,88 @@
+"""Each simplification against the plain module that it stands for."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from conftest import SMALL, fresh, people, small
+from reenactor.engine.runtimes.export import in_torch, parity
+from reenactor.engine.runtimes.simplify import Ask, DoublingBlock, Offer, doubling_conv, simplified
+from reenactor.models import ZOO
+from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
+from reenactor.nn import ImageAttentionBlock, Norm, Resample, ResidualBlock, add_spectral_norm, conv_norm
+
+CLOSE = {"atol": 2e-5, "rtol": 1e-5}
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_doubling_and_convolution_in_one(bias):
+    conv, x = nn.Conv2d(3, 5, 3, padding=1, bias=bias), noise(2, 3, 6, 7)
+    expected = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(doubling_conv(conv)(x), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_doubling_block(norm):
+    block, x = ResidualBlock(4, 6, resample=Resample.UP, norm=norm).eval(), noise(2, 4, 5, 8)
+    torch.testing.assert_close(DoublingBlock(block)(x), block(x), **CLOSE)
+
+
+def test_norms_fold_and_the_original_stays():
+    network = nn.Sequential(conv_norm(3, 4), nn.ReLU(), add_spectral_norm(nn.Conv2d(4, 4, 1)))
+    norm = network[0][1]
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    nn.init.normal_(norm.bias)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    x, folded = noise(2, 3, 6, 6), simplified(network.eval())
+    torch.testing.assert_close(folded(x), network(x), **CLOSE)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    assert not hasattr(folded[2], "parametrizations")
+    assert isinstance(network[0][1], nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_attention_in_two_halves(k):
+    blocks = [ImageAttentionBlock(8, 12, 4).eval() for _ in range(2)]
+    z_x, z_y = noise(2, 8, 4, 6), noise(1, k, 12, 3, 5, seed=1)
+    offers = torch.cat([Offer(block)(z_y[0]) for block in blocks], dim=2)
+    first = 0
+    for block in blocks:
+        ask = Ask(block, first)
+        first = ask.values.stop
+        for ours, expected in zip(ask(z_x, offers), block(z_x, z_y), strict=True):
+            torch.testing.assert_close(ours, expected, **CLOSE)
+
+
+def test_shape_encoder():
+    encoder = ShapeEncoder(ShapeEncoderConfig(resolution=64, width=8))
+    encoder(noise(4, 3, 64, 64))  # gives the norms something to fold
+    x, folded = noise(1, 3, 64, 64, seed=1), simplified(encoder.eval())
+    torch.testing.assert_close(folded(x).points_px, encoder(x).points_px, atol=1e-3, rtol=0)
+
+
+VARIANTS = {
+    "hybrid": [{}, {"attention": True}, {"fusion": False}, {"mesh_prior": False}],
+    "marionette": [{}, {"blender": "adain"}, {"alignment": False}],
+    "oneshot": [{}, {"concatenate": False}, {"fusion": "none"}, {"fusion": "handmade", "noise": True}],
+}
+
+
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name in VARIANTS for change in VARIANTS[name]])
+def test_whole_models(name, change):
+    model = fresh(ZOO[name], SMALL[name].model_copy(update=change))
+    near = parity(model, in_torch(model, torch.device("cpu")), people(model, 1, 3))
+    assert near.max_error < 2e-4
+    assert near.frames == 2
+
+
+def test_code_of_another_model_is_refused():
+    model = in_torch(small("oneshot"), torch.device("cpu"))
+    (_, driver), *_ = people(model, 1)
+    with pytest.raises(TypeError, match="ExportedCode"):
+        model.synthesize(object(), driver)

@@ -1,0 +1,101 @@
+"""A driver whose pictures come one by one."""
+
+import numpy as np
+import pytest
+
+from reenactor import ReenactError, Reenactor
+from reenactor.core import NoFaceError
+from reenactor.engine.live import mirrored
+from reenactor.engine.shipped import demo_photo
+from reenactor.face.geometry import turned
+from reenactor.face.geometry.head import head_angles
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return np.ascontiguousarray(demo_photo()[:256, 100:356])
+
+
+@pytest.fixture(scope="module")
+def reenactor(photo):
+    one = Reenactor("warp", size=128)
+    one.set_target([photo])
+    return one
+
+
+@pytest.fixture(scope="module")
+def pictures(reenactor):
+    """A head that turns."""
+    mesh = reenactor.target.mesh_px
+    return [reenactor.frame(turned(mesh, np.array([2.0 * i, 0, 0])), 0.0).image for i in range(8)]
+
+
+def run(live, pictures):
+    return [live.step(picture, i / 25) for i, picture in enumerate(pictures)]
+
+
+def test_the_first_face_is_at_rest(reenactor, pictures):
+    wall = np.full_like(pictures[0], 90)
+    with reenactor.live() as live:
+        assert not live.ready
+        before = live.step(wall, 0.0)
+        assert not before.driver_seen
+        assert not live.ready
+        np.testing.assert_array_equal(before.mesh_px, reenactor.target.mesh_px)
+        first = live.step(pictures[-1], 0.1)
+        assert first.driver_seen
+        assert live.ready
+        np.testing.assert_allclose(first.mesh_px, reenactor.target.mesh_px, atol=0.6)
+        held = live.step(wall, 0.2)
+        assert (held.driver_seen, held.time_s) == (False, 0.2)
+        assert held.image is first.image
+
+
+def test_neutral_is_taken_anew(reenactor, pictures):
+    with reenactor.live(smooth=False, neutral=pictures[0]) as live:
+        turned = live.step(pictures[-1], 0.0)
+        assert np.abs(turned.mesh_px - reenactor.target.mesh_px).max() > 3
+        live.set_neutral()
+        rest = live.step(pictures[-1], 0.1)
+        np.testing.assert_allclose(rest.mesh_px, reenactor.target.mesh_px, atol=0.6)
+
+
+def test_mirrored_the_head_turns_the_other_way(reenactor, pictures):
+    """Truth: a driver whose pictures are mirrored before they are handed over."""
+    flipped = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
+    with (
+        reenactor.live(neutral=pictures[0]) as plain,
+        reenactor.live(neutral=flipped[0]) as truth,
+        reenactor.live(neutral=pictures[0], mirror=True) as live,
+    ):
+        a, b, c = (run(one, p)[-1].mesh_px for one, p in ((plain, pictures), (truth, flipped), (live, pictures)))
+        live.mirror = False
+        d = live.step(pictures[-1], 99.0).mesh_px
+    rest_deg = head_angles(reenactor.target.mesh_px)[0]
+    turns_deg = [head_angles(mesh)[0] - rest_deg for mesh in (a, b, c, d)]
+    assert abs(turns_deg[0]) > 4
+    assert turns_deg[1] == pytest.approx(-turns_deg[0], abs=2)
+    assert turns_deg[2] == pytest.approx(turns_deg[1], abs=2)
+    assert turns_deg[3] == pytest.approx(turns_deg[0], abs=1)
+    assert np.abs(c - b)[:, :2].mean() < 0.5
+
+
+def test_mirroring_twice_changes_nothing(reenactor):
+    mesh = reenactor.target.mesh_px
+    np.testing.assert_allclose(mirrored(mirrored(mesh, 200), 200), mesh, atol=1e-4)
+    assert mirrored(mesh, 200)[33, 0] == pytest.approx(199 - mesh[263, 0])
+
+
+def test_what_cannot_be(reenactor, photo, pictures):
+    with pytest.raises(ReenactError, match="no target yet"):
+        Reenactor("warp").live()
+    with pytest.raises(ReenactError, match="from 1"):
+        reenactor.live(face=0)
+    with pytest.raises(NoFaceError, match="neutral"):
+        reenactor.live(neutral=np.zeros((64, 64, 3), np.uint8))
+    with reenactor.live() as live:
+        live.step(pictures[0], 1.0)
+        with pytest.raises(ValueError, match="times must increase"):
+            live.step(pictures[1], 1.0)
+        with pytest.raises(ValueError, match="uint8"):
+            live.step(pictures[1][..., 0], 2.0)

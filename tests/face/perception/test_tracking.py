@@ -1,0 +1,141 @@
+"""Video: a pan and zoom over a photo, gaps, cuts, several people, real clips if the data pack is there."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from reenactor.face.perception import FaceTracker, Region
+from reenactor.face.perception.tracking import eased
+
+DATA = Path(__file__).parents[2] / "../shared/data"
+
+
+@pytest.fixture(scope="module")
+def shared_tracker():
+    with FaceTracker() as one:
+        yield one
+
+
+@pytest.fixture
+def tracker(shared_tracker):
+    shared_tracker.reset()
+    return shared_tracker
+
+
+def _view(photo, zoom, x, y, size=(320, 240)):
+    """The photo scaled, its pixel (0, 0) moved to (x, y)."""
+    M = np.array([[zoom, 0, x], [0, zoom, y]], dtype=float)
+    return cv2.warpAffine(photo, M, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), M
+
+
+def test_follows_a_pan_and_zoom(tracker, finder, photo):
+    still = finder.observe(photo).landmarks.mesh[:, :2]
+    worst = []
+    for i in range(50):
+        zoom = 0.6 + 0.016 * i
+        frame, M = _view(photo, zoom, 60 - zoom * 222 + 3.5 * i, 120 - zoom * 130 + 10 * np.sin(i / 5))
+        seen = tracker.track(frame)
+        assert seen is not None
+        error = np.linalg.norm(seen.landmarks.mesh[:, :2] - (still @ M[:, :2].T + M[:, 2]), axis=1)
+        worst.append(error.mean() / (zoom * 61))
+    assert max(worst) < 0.05  # of the eye distance
+    assert np.mean(worst) < 0.03
+
+
+def test_agrees_with_single_pictures(tracker, finder, photo):
+    for _ in range(5):
+        tracked = tracker.track(photo)
+    single = finder.observe(photo)
+    assert np.abs(tracked.landmarks.mesh - single.landmarks.mesh).mean() < 0.3
+    assert tracked.pose.yaw_deg == pytest.approx(single.pose.yaw_deg, abs=0.7)
+
+
+def test_a_still_noisy_picture_stays_still(tracker, head):
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(head + rng.normal(0, 6, head.shape), 0, 255).astype(np.uint8) for _ in range(25)]
+    track = np.stack([tracker.track(frame).landmarks.mesh[:, :2] for frame in noisy])[5:]
+    assert track.std(axis=0).mean() / 61 < 0.006  # of the eye distance
+
+
+def test_gaps_and_refinding(tracker, photo):
+    blank = np.full((240, 320, 3), 60, dtype=np.uint8)
+    here, _ = _view(photo, 0.8, -20, 10)
+    there, _ = _view(photo, 0.8, -100, 30)
+    seen = [tracker.track(f) for f in (here, here, blank, blank, there, there)]
+    assert [s is not None for s in seen] == [True, True, False, False, True, True]
+    assert seen[4].landmarks.mesh[4, 0] - seen[1].landmarks.mesh[4, 0] == pytest.approx(-80, abs=3)
+
+
+def test_a_cut_leaves_nothing_behind(tracker, finder, photo):
+    wide, _ = _view(photo, 0.5, 150, 100)
+    close, _ = _view(np.ascontiguousarray(photo[:, ::-1]), 1.3, -300, -40)
+    for _ in range(3):
+        tracker.track(wide)
+    first = tracker.track(close)
+    single = finder.observe(close)
+    assert first is not None
+    assert np.abs(first.landmarks.mesh - single.landmarks.mesh).mean() < 1.0
+
+
+def _two(head, left_x, right_x, *, left=110, right=150):
+    canvas = np.full((240, 640, 3), 120, dtype=np.uint8)
+    for x, size in ((left_x, left), (right_x, right)):
+        canvas[40 : 40 + size, x : x + size] = cv2.resize(head, (size, size), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def test_stays_with_the_same_person(tracker, head):
+    """The largest at first; then that one, though another becomes larger, and back to it after a gap."""
+    frames = [_two(head, 40 + 4 * i, 380 - 4 * i, left=110 + 4 * i, right=150) for i in range(15)]
+    for i, frame in enumerate(frames):
+        seen = tracker.track(frame)
+        assert seen.landmarks.mesh[4, 0] == pytest.approx(380 - 4 * i + 150 * 0.5, abs=10)
+    assert tracker.track(np.full((240, 640, 3), 120, dtype=np.uint8)) is None
+    assert tracker.track(frames[-1]).landmarks.mesh[4, 0] > 380
+
+
+def test_the_face_that_is_asked_for(head):
+    with FaceTracker(face=1) as first:
+        assert all(first.track(_two(head, 40, 380)).landmarks.mesh[4, 0] < 160 for _ in range(3))
+    with FaceTracker(face=3) as third:
+        assert third.track(_two(head, 40, 380)) is None
+    with pytest.raises(ValueError, match="counted from 1"):
+        FaceTracker(face=0)
+
+
+def test_a_small_face_moving_in_a_large_picture(tracker, head):
+    """A face of 41 of 1280 pixels, from the first frame on and without a detector in between."""
+    small = cv2.resize(head, (100, 100), interpolation=cv2.INTER_AREA)
+    noses = []
+    for i in range(12):
+        canvas = np.full((720, 1280, 3), 90, dtype=np.uint8)
+        canvas[400:500, 900 + 3 * i : 1000 + 3 * i] = small
+        noses.append(tracker.track(canvas).landmarks.mesh[4, 0])
+    np.testing.assert_allclose(np.diff(noses), 3, atol=0.8)
+
+
+def test_another_resolution_is_another_scene(tracker, photo, head):
+    assert tracker.track(photo) is not None
+    assert tracker.track(head) is not None
+
+
+def test_eased_goes_part_of_the_way_and_all_of_a_long_one():
+    region = Region(x=100.0, y=100.0, side_px=100.0, angle_deg=179.0)
+    near = eased(region, Region(x=101.0, y=100.0, side_px=100.0, angle_deg=-179.0))
+    assert 100.3 < near.x < 100.6
+    assert 179 < near.angle_deg < 181  # the short way round
+    far = Region(x=120.0, y=90.0, side_px=130.0, angle_deg=179.0)
+    assert eased(region, far).x == 120
+
+
+@pytest.mark.skipif(not (DATA / "clips").exists(), reason="the data pack is not here")
+def test_real_clips_lose_no_frame(tracker):
+    import av
+
+    for clip in sorted((DATA / "clips").glob("*.mp4"))[::12]:
+        tracker.reset()
+        with av.open(str(clip)) as container:
+            for frame, _ in zip(container.decode(video=0), range(25), strict=False):
+                assert tracker.track(frame.to_ndarray(format="rgb24")) is not None, clip.name

@@ -1,0 +1,140 @@
+"""Sets: repeatable, nested in K, apart in time, balanced over people, refused when the data is of no use."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from reenactor.core import ReenactError
+from reenactor.face.geometry import in_mean_pose
+from reenactor.face.geometry.head import head_angles
+from reenactor.research.data import Kind, Split
+from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, read_cases
+from reenactor.research.evaluation.protocols import _different_looks, _shares
+
+OURS = [Protocol.SELF, Protocol.DIFFERENT, Protocol.SAME_SOURCE]
+
+
+@pytest.mark.parametrize("protocol", OURS)
+def test_repeatable_and_kept_as_json(protocol, sets_of, tmp_path):
+    sets = sets_of(protocol)
+    assert sets_of(protocol) == sets
+    assert sets_of(protocol, seed=1).sets != sets.sets
+    path = tmp_path / "sets.json"
+    path.write_text(sets.to_json())
+    assert read_cases(path) == sets
+    assert read_cases(path).digest == sets.digest
+    assert len({one.id for one in sets.sets}) == len(sets)
+
+
+@pytest.mark.parametrize("protocol", [Protocol.SELF, Protocol.DIFFERENT])
+def test_more_targets_or_more_sets_change_nothing_else(protocol, sets_of):
+    one, eight = sets_of(protocol), sets_of(protocol, k=8)
+    assert [s.driver for s in one.sets] == [s.driver for s in eight.sets]
+    assert [s.targets for s in one.sets] == [s.targets[:1] for s in eight.sets]
+    assert all(len(set(s.targets)) == 8 for s in eight.sets)
+    assert sets_of(protocol, count=5).sets == one.sets[:5]
+
+
+def test_self_is_one_clip_a_second_apart(packs, sets_of):
+    sets = sets_of(Protocol.SELF, count=40, k=3)
+    for one in sets.sets:
+        clip = packs.driver.sample(one.driver.key)
+        assert {f.key for f in one.targets} == {one.driver.key}
+        assert one.identity == clip.identity
+        numbers = [f.number for f in one.targets]
+        away_s = np.abs(clip.times_s[numbers] - clip.times_s[one.driver.number])
+        # Of a clip of 1.6 s, 0.7 of the way to the farther end where a second is too much.
+        farthest = np.abs(clip.times_s - clip.times_s[one.driver.number]).max()
+        assert (away_s >= min(1.0, 0.7 * farthest) - 1e-6).all()
+        assert (away_s > 0.5).all()
+    assert set(Counter(one.identity for one in sets.sets).values()) == {20}
+
+
+def test_different_people_in_runs(packs, sets_of):
+    sets = sets_of(Protocol.DIFFERENT, count=24)
+    for one in sets.sets:
+        assert one.identity == packs.target.sample(one.targets[0].key).identity
+        assert one.identity != packs.driver.sample(one.driver.key).identity
+    assert set(Counter(one.clip for one in sets.sets).values()) == {12}
+
+
+def test_portraits_are_driven_by_a_clip_each(packs, sets_of):
+    sets = sets_of(Protocol.SAME_SOURCE, count=30)
+    assert {packs.target.sample(one.targets[0].key).kind for one in sets.sets} == {Kind.PHOTO}
+    clips = {}
+    for one in sets.sets:
+        clips.setdefault(one.targets[0].key, set()).add(one.driver.key)
+    assert len(clips) == 3
+    assert all(len(keys) == 1 for keys in clips.values())
+    assert len({(one.targets, one.driver) for one in sets.sets}) == 30
+
+
+def test_few_shot_portraits_come_from_clips(packs, sets_of):
+    sets = sets_of(Protocol.SAME_SOURCE, k=3)
+    assert {packs.target.sample(one.targets[0].key).kind for one in sets.sets} == {Kind.CLIP}
+    assert all(len(set(one.targets)) == 3 for one in sets.sets)
+
+
+def test_as_many_as_the_paper(sets_of):
+    assert len(sets_of(Protocol.SELF, count=None)) == 2083
+    assert len(sets_of(Protocol.DIFFERENT, count=None)) == 4000
+    # Six people, one of two clips of 40 frames each.
+    assert len(sets_of(Protocol.SAME_SOURCE, count=None)) == 240
+
+
+@pytest.mark.parametrize(
+    ("count", "people", "shares"),
+    [(None, 800, (500, 100)), (None, 60, (60, 100)), (50_000, 800, (500, 100)), (300, 800, (30, 10)), (5, 9, (1, 5))],
+)
+def test_five_targets_to_a_driver(count, people, shares):
+    assert _shares(count, people) == shares
+
+
+def test_expressions_differ_as_much_as_can_be(packs, sets_of):
+    clip = packs.driver.sample(sets_of(Protocol.SELF).sets[0].driver.key)
+    shape = in_mean_pose(clip.landmarks)[1].reshape(len(clip), -1)
+    looks = np.hstack([head_angles(clip.landmarks) / 10, shape / (0.03 * np.sqrt(shape.shape[1] / 3))])
+
+    def nearest(frames):
+        apart = np.linalg.norm(looks[frames][:, None] - looks[frames], axis=2)
+        return (apart + np.eye(len(frames)) * 1e9).min()
+
+    picked = _different_looks(clip, 6, np.random.default_rng(0))
+    assert len(set(picked.tolist())) == 6
+    by_chance = [nearest(np.random.default_rng(i).permutation(len(clip))[:6]) for i in range(20)]
+    assert nearest(picked) > max(by_chance)
+
+
+def test_refusals(pack, packs, sets_of):
+    with pytest.raises(ReenactError, match="no clips in its split val"):
+        choose_cases(packs, Protocol.SELF)
+    with pytest.raises(ReenactError, match="clips of 0 people"):
+        choose_cases(packs, Protocol.DIFFERENT)
+    with pytest.raises(ReenactError, match="give --targets"):
+        sets_of(Protocol.WILD)
+    with pytest.raises(ReenactError, match="leave out --targets"):
+        choose_cases(Packs(pack, pack), Protocol.SELF, split=Split.TRAIN)
+    for options in ({"k": 0}, {"count": 0}, {"size": 100}):
+        with pytest.raises(ReenactError, match="must be"):
+            sets_of(Protocol.SELF, **options)
+
+
+def test_targets_of_another_pack(pack):
+    sets = choose_cases(Packs(pack, pack), Protocol.WILD, count=10, split=Split.TRAIN)
+    assert sets.name == "k1_wild"
+    assert len(sets) == 10
+
+
+def test_no_sets_in_a_file(tmp_path):
+    with pytest.raises(ReenactError, match="is missing"):
+        read_cases(tmp_path / "sets.json")
+    (tmp_path / "sets.json").write_text("{}")
+    with pytest.raises(ReenactError, match="does not list sets"):
+        read_cases(tmp_path / "sets.json")
+
+
+def test_json_is_one_line_a_set(sets_of):
+    sets = sets_of(Protocol.SELF)
+    assert isinstance(sets, CaseList)
+    assert sum('"id"' in line for line in sets.to_json().splitlines()) == len(sets)

@@ -1,0 +1,434 @@
+"""Who may ask for what, and what is answered: everything but the animating itself."""
+
+import json
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from reenactor.core import ReenactError
+from reenactor.engine import Layout
+from reenactor.engine.shipped import shipped_motions
+from reenactor.face.retarget import Transfer
+from reenactor.media import write_image
+from reenactor.server import Keys, Limits, Settings, add_key, load_keys
+from reenactor.server.api import records
+from reenactor.server.api.gate import RateLimit
+from reenactor.server.api.jobs import Janitor
+from reenactor.server.api.motions import motion_names, motion_path
+from reenactor.server.api.store import Job, State, Store
+
+
+def add_target(client, *photos):
+    files = [("photos", (photo.name, photo.read_bytes())) for photo in photos]
+    return client.post("/v1/targets", files=files)
+
+
+def add_job(client, target, **fields):
+    return client.post("/v1/jobs", data={"target": target, "motion": "blink", **fields})
+
+
+def assert_problem(answer, status, *words):
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    for word in words:
+        assert word in answer.json()["error"]
+
+
+def test_targets_come_and_go(shared, photo):
+    made = add_target(shared.first, photo, photo)
+    assert made.status_code == 201
+    record = made.json()
+    assert record["photos"] == [{"width": 256, "height": 256}] * 2
+    assert shared.first.get(f"/v1/targets/{record['id']}").json() == record
+    assert len([name for name in shared.files() if record["id"] in name]) == 3
+    assert shared.first.delete(f"/v1/targets/{record['id']}").status_code == 204
+    assert_problem(shared.first.get(f"/v1/targets/{record['id']}"), 404, "no target")
+    assert not [name for name in shared.files() if record["id"] in name]
+
+
+def test_number_of_photos(shared, photo):
+    assert_problem(add_target(shared.first, *[photo] * 9), 422, "9 photos", "one to 8")
+    assert_problem(shared.first.post("/v1/targets"), 422, "photos")
+
+
+def test_job_waits(shared, photo, motion):
+    target = add_target(shared.first, photo).json()["id"]
+    files = {"driver": ("x", motion.read_bytes())}
+    first = shared.first.post("/v1/jobs", data={"target": target, "format": "gif"}, files=files)
+    assert first.status_code == 202
+    job = first.json()
+    assert first.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert (job["state"], job["target"], job["result"]) == ("queued", target, None)
+    before = job["jobs_before"]
+    second = add_job(shared.first, target).json()
+    assert second["jobs_before"] == before + 1
+    assert second["eta_s"] > job["eta_s"] > 0
+    assert_problem(shared.first.get(f"/v1/jobs/{job['id']}/result"), 409, "queued", "ask again")
+    assert_problem(shared.first.delete(f"/v1/targets/{target}"), 409, "cancel")
+    assert shared.first.post(f"/v1/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    assert_problem(shared.first.get(f"/v1/jobs/{job['id']}/result"), 409, "cancelled")
+    for one in (job, second):
+        assert shared.first.delete(f"/v1/jobs/{one['id']}").status_code == 204
+        assert_problem(shared.first.get(f"/v1/jobs/{one['id']}"), 404)
+    assert not [name for name in shared.files() if name.startswith("jobs/")]
+    assert shared.first.delete(f"/v1/targets/{target}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"motion": "dance"}, ["no motion of that name", "blink"]),
+        ({"motion": "../../etc/passwd"}, ["no motion of that name"]),
+        ({"size": "100"}, ["size", "multiple of 32"]),
+        ({"size": "99999999999999999999999"}, ["size"]),
+        ({"format": "mkv"}, ["format"]),
+        ({"format": "png"}, ["photo as driver"]),
+        ({"driver_face": "1"}, ["driver_face"]),
+        ({"face": "0"}, ["face"]),
+        ({"smooth": "perhaps"}, ["smooth"]),
+    ],
+)
+def test_options_that_cannot_be(shared, photo, fields, words):
+    target = add_target(shared.first, photo).json()["id"]
+    assert_problem(add_job(shared.first, target, **fields), 422, *words)
+
+
+def test_driver_or_motion(shared, photo, motion):
+    target = add_target(shared.first, photo).json()["id"]
+    assert_problem(shared.first.post("/v1/jobs", data={"target": target}), 422, "either")
+    both = shared.first.post("/v1/jobs", data={"target": target, "motion": "blink"}, files={"driver": ("x", b"x")})
+    assert_problem(both, 422, "either")
+    assert_problem(add_job(shared.first, "0" * 32), 404, "no target")
+
+
+def test_files_of_another_key_are_not_there(shared, photo):
+    target = add_target(shared.first, photo).json()["id"]
+    job = add_job(shared.first, target).json()["id"]
+    for method, path in (
+        ("GET", f"/v1/targets/{target}"),
+        ("DELETE", f"/v1/targets/{target}"),
+        ("GET", f"/v1/jobs/{job}"),
+        ("GET", f"/v1/jobs/{job}/result"),
+        ("POST", f"/v1/jobs/{job}/cancel"),
+        ("DELETE", f"/v1/jobs/{job}"),
+    ):
+        theirs = shared.second.request(method, path)
+        missing = shared.second.request(method, path.replace(target, "0" * 32).replace(job, "0" * 32))
+        assert_problem(theirs, 404)
+        assert theirs.content == missing.content
+        assert_problem(shared.nobody.request(method, path), 401, "Bearer")
+    assert_problem(add_job(shared.second, target), 404)
+    assert shared.first.get(f"/v1/jobs/{job}").json()["state"] == "queued"
+    shared.first.delete(f"/v1/jobs/{job}")
+
+
+def test_keys_are_asked_for(shared):
+    for path in ("/metrics", "/v1/motions", "/v1/nothing", "/v1/targets"):
+        assert_problem(shared.nobody.get(path), 401)
+        assert_problem(shared.nobody.get(path, headers={"Authorization": "Bearer wrong"}), 401)
+    assert shared.nobody.get("/healthz").json()["status"] == "ok"
+    assert shared.nobody.get("/openapi.json").status_code == 200
+    key = shared.first.headers["Authorization"].split()[1]
+    assert shared.nobody.get("/v1/motions", headers={"X-API-Key": key}).json() == {"motions": motion_names()}
+
+
+def test_keys_are_kept_as_hashes(tmp_path):
+    file = tmp_path / "keys"
+    key, other = add_key(file, "one"), add_key(file, "two")
+    assert key not in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+    environment = {"REENACTOR_API_KEYS": "a-third-key-of-good-length, ", "OTHER": "1"}
+    keys = load_keys(file, environment)
+    assert environment == {"OTHER": "1"}
+    owners = [keys.owner(one) for one in (key, other, "a-third-key-of-good-length")]
+    assert None not in owners
+    assert len(set(owners)) == 3
+    for wrong in ("", key[:-1], key + "x", owners[0], "schlüssel", "\udcff"):
+        assert keys.owner(wrong) is None
+    with pytest.raises(ReenactError, match="named one"):
+        add_key(file, "one")
+    with pytest.raises(ReenactError, match="name"):
+        add_key(file, "a b")
+    with pytest.raises(ReenactError, match="fewer"):
+        load_keys(None, {"REENACTOR_API_KEYS": "short"})
+    file.write_text("one in-the-clear\n")
+    with pytest.raises(ReenactError, match="line 1"):
+        load_keys(file, {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
+def test_other_computers_only_with_a_key(tmp_path, host):
+    with pytest.raises(ReenactError, match="--add-key"):
+        Settings(data=tmp_path, host=host).check()
+    Settings(data=tmp_path, host=host, keys=Keys(["0" * 64])).check()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_needs_none(tmp_path, host):
+    Settings(data=tmp_path, host=host).check()
+
+
+@pytest.mark.parametrize("change", [{"workers": 0}, {"queue": 0}, {"keep_hours": float("nan")}, {"cors": ("*",)}])
+def test_settings_that_cannot_be(tmp_path, change):
+    with pytest.raises(ReenactError, match="--"):
+        Settings(data=tmp_path, **change).check()
+
+
+def test_web_pages_of_others(keyless):
+    """Names that resolve to this computer, and pages that post forms to it."""
+    asked = TestClient(keyless, base_url="http://127.0.0.1:8000")
+    assert asked.get("/v1/motions").status_code == 200
+    assert asked.get("/v1/motions", headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+        assert_problem(asked.get("/v1/motions", headers=headers), 403)
+    assert "access-control-allow-origin" not in asked.get("/v1/motions").headers
+
+
+def test_named_pages_may(here):
+    page = "https://page.example"
+    app = here(cors=(page,))
+    answer = app.first.get("/v1/motions", headers={"Origin": page})
+    assert answer.headers["access-control-allow-origin"] == page
+    asked = {"Origin": page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    assert app.nobody.options("/v1/jobs", headers=asked).status_code == 200
+    assert_problem(app.first.get("/v1/motions", headers={"Origin": "https://other.example"}), 403)
+
+
+def test_queue_is_bounded(here, photo, motion):
+    app = here(queue=2)
+    target = add_target(app.first, photo).json()["id"]
+    jobs = [add_job(app.first, target).json()["id"] for _ in range(2)]
+    files = app.files()
+    for client in (app.first, app.second):
+        full = client.post("/v1/jobs", data={"target": target}, files={"driver": ("x", motion.read_bytes())})
+        assert_problem(full, 429, "queue is full")
+        assert 1 <= int(full.headers["Retry-After"]) <= 3600
+    assert app.files() == files
+    app.first.delete(f"/v1/jobs/{jobs[0]}")
+    assert add_job(app.first, target).status_code == 202
+
+
+def test_queue_is_bounded_when_two_come_at_once(here, photo):
+    """The gate let both pass; only one finds room."""
+    app = here(queue=1)
+    target = add_target(app.first, photo).json()["id"]
+    app.hub.store.queued = lambda: 0
+    assert add_job(app.first, target).status_code == 202
+    files = app.files()
+    assert_problem(add_job(app.first, target), 429, "queue is full")
+    assert app.files() == files
+
+
+def test_rate_is_limited_for_each_key(here):
+    app = here(rate_per_minute=5)
+    answers = [app.first.get("/v1/motions") for _ in range(8)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
+    assert_problem(answers[-1], 429, "Retry-After")
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 12
+    assert app.second.get("/v1/motions").status_code == 200
+    assert app.nobody.get("/healthz").status_code == 200
+
+
+def test_rate_refills():
+    now = 0.0
+    rate = RateLimit(60, clock=lambda: now)
+    assert [rate.wait_s("a") for _ in range(60)] == [0.0] * 60
+    assert rate.wait_s("a") == pytest.approx(1.0)
+    now = 0.5
+    assert rate.wait_s("a") == pytest.approx(0.5)
+    now = 1.0
+    assert rate.wait_s("a") == 0.0
+    assert rate.wait_s("a") == pytest.approx(1.0)
+    now = 1000.0
+    assert [rate.wait_s("a") > 0 for _ in range(61)] == [False] * 60 + [True]
+
+
+def test_sizes_are_limited(here, photo, tmp_path):
+    limits = Limits(photo_mib=1, driver_mib=1, photo_megapixels=0.1)
+    app = here(limits=limits)
+    large = {"photos": ("a.png", bytes(2 * 2**20))}
+    assert_problem(app.first.post("/v1/targets", files=large), 413, "photo 1", "1 MiB")
+    assert_problem(app.first.post("/v1/targets", files=[("photos", ("a", bytes(10 * 2**20)))]), 413, "9 MiB")
+
+    def body():  # of no length told beforehand
+        yield b'--x\r\nContent-Disposition: form-data; name="driver"; filename="a"\r\n\r\n'
+        for _ in range(30):
+            yield bytes(2**17)
+
+    chunked = app.first.post("/v1/jobs", content=body(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert_problem(chunked, 413, "2 MiB")
+    write_image(tmp_path / "wide.png", np.zeros((300, 400, 3), np.uint8))
+    assert_problem(add_target(app.first, tmp_path / "wide.png"), 422, "400 x 300", "0.1 megapixels")
+    assert app.files() == []
+
+
+def test_names_are_never_paths(shared, photo, motion, tmp_path):
+    kept = shared.settings.data
+
+    def others():
+        return {path for path in tmp_path.parent.rglob("*") if kept not in path.parents}
+
+    before = others()
+    for name in ("../../../evil.png", "/etc/passwd", "..", "a/b.png", "con", "a\x00.png", "x" * 300, "evil.motion"):
+        made = shared.first.post("/v1/targets", files={"photos": (name, photo.read_bytes())})
+        assert made.status_code == 201, name
+        target = made.json()["id"]
+        assert [n for n in shared.files() if target in n] == [f"targets/{target}", f"targets/{target}/photo1.png"]
+        form = {"target": target}
+        job = shared.first.post("/v1/jobs", data=form, files={"driver": (name, motion.read_bytes())}).json()["id"]
+        assert [n for n in shared.files() if job in n] == [f"jobs/{job}", f"jobs/{job}/driver.motion"]
+        shared.first.delete(f"/v1/jobs/{job}")
+    assert others() == before
+
+
+def test_every_error_is_one_sentence_of_json(shared):
+    for method, path in (
+        ("GET", "/"),
+        ("PUT", "/healthz"),
+        ("GET", "/v1/jobs"),
+        ("GET", "/docs"),
+        ("GET", "/v1/jobs/%00"),
+    ):
+        answer = shared.first.request(method, path)
+        assert answer.status_code in (404, 405)
+        assert_problem(answer, answer.status_code)
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert_problem(shared.first.post("/v1/targets", content=b"rubbish", headers=headers), 400)
+
+
+def test_failures_tell_nothing_of_the_inside(here, monkeypatch):
+    app = here()
+
+    def broken(*_):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(app.hub.store, "target", broken)
+    answer = app.first.get("/v1/targets/0")
+    assert_problem(answer, 500, "operator")
+    assert "secret" not in answer.text
+
+
+def test_full_disk(here, photo, monkeypatch):
+    app = here()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(app.hub.store, "new_upload", full)
+    assert_problem(add_target(app.first, photo), 507, "disk is full")
+
+
+def test_expired_files_are_deleted(here, photo, wait_until):
+    app = here(keep_hours=1)
+    target = add_target(app.first, photo).json()
+    job = add_job(app.first, target["id"]).json()
+    assert app.hub.store.expire(3600) == 0
+    # Waiting jobs do not expire, nor does the target that they need.
+    assert app.hub.store.expire(-1) == 0
+    store = app.hub.store
+    begun = store.begin_next()
+    result = store.job_folder(job["id"]) / "result.mp4"
+    result.write_bytes(b"result")
+    store.end(begun, State.DONE, facts=FACTS)
+    assert app.first.get(f"/v1/jobs/{job['id']}/result").content == b"result"
+    assert app.first.get(f"/v1/jobs/{job['id']}").json()["result"]["bytes"] == 6
+    result.rename(result.with_suffix(".gone"))
+    assert_problem(app.first.get(f"/v1/jobs/{job['id']}/result"), 404)
+    janitor = Janitor(store, 0.2)
+    janitor.start()
+    wait_until(lambda: not app.files(), 10)
+    janitor.stop()
+    assert_problem(app.first.get(f"/v1/jobs/{job['id']}"), 404)
+    assert_problem(app.first.get(f"/v1/targets/{target['id']}"), 404)
+
+
+FACTS = {"frames": 6, "frames_drawn": 6, "seconds": 0.2, "sound": False, "signed": True, "notes": []}
+
+
+def test_store_survives_and_forgets_strays(tmp_path, photo):
+    store = Store(tmp_path)
+    copy = store.new_upload()
+    copy.write_bytes(photo.read_bytes())
+    target = store.add_target("me", [(copy, ".png", 256, 256)])
+    jobs = [Job(str(i), "me", target.id, "motion:blink", {"format": "mp4"}, created=float(i)) for i in range(3)]
+    for job in jobs:
+        store.add_job(job, None, 10)
+    assert store.begin_next().id == "0"
+    store.new_upload().write_bytes(b"half an upload")
+    (tmp_path / "jobs" / "stray").mkdir()
+    store.close()
+
+    again = Store(tmp_path)
+    assert not list(again.incoming.iterdir())
+    assert not (tmp_path / "jobs" / "stray").exists()
+    assert again.target("me", target.id) == again.target("me", target.id)
+    assert again.target("you", target.id) is None
+    assert again.job("me", "0").state is State.RUNNING
+    assert again.queue_unfinished() == 1
+    first = again.begin_next()
+    assert (first.id, first.attempts) == ("0", 2)
+    again.queue_again(first, in_order=True)
+    assert again.begin_next().attempts == 2
+    assert again.queued() == 2
+    assert not again.remove_target(target.id)
+    again.close()
+    (tmp_path / "reenactor.sqlite").write_bytes(b"rubbish" * 1000)
+    with pytest.raises(ReenactError, match="--data"):
+        Store(tmp_path)
+
+
+def test_words_are_those_of_the_library():
+    """The server names them itself, so that it need not load PyTorch."""
+    document = records.JobRecord.model_json_schema()
+    assert set(document["$defs"]["State"]["enum"]) == {state.value for state in State}
+    assert set(records.Transfer.__args__) == {way.value for way in Transfer}
+    assert set(records.Layout.__args__) == {layout.value for layout in Layout}
+    assert {name: motion_path(name) for name in motion_names()} == shipped_motions()
+
+
+def test_measures(here, photo):
+    app = here()
+    target = add_target(app.first, photo).json()["id"]
+    add_job(app.first, target)
+    app.first.get("/v1/jobs/0")
+    text = app.first.get("/metrics").text
+    assert "reenactor_jobs_waiting 1.0" in text
+    assert 'reenactor_requests_total{method="POST",route="/v1/targets",status="201"} 1.0' in text
+    assert 'reenactor_requests_total{method="GET",route="/v1/jobs/{identity}",status="404"} 1.0' in text
+    assert target not in text
+    for i in range(5):
+        app.first.request(f"INVENTED{i}", "/healthz")
+    assert "INVENTED" not in app.first.get("/metrics").text
+
+
+def test_document_names_every_call(shared):
+    document = json.loads(shared.nobody.get("/openapi.json").content)
+    calls = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert calls == {
+        ("POST", "/v1/targets"),
+        ("GET", "/v1/targets/{identity}"),
+        ("DELETE", "/v1/targets/{identity}"),
+        ("POST", "/v1/jobs"),
+        ("GET", "/v1/jobs/{identity}"),
+        ("GET", "/v1/jobs/{identity}/result"),
+        ("POST", "/v1/jobs/{identity}/cancel"),
+        ("DELETE", "/v1/jobs/{identity}"),
+        ("GET", "/v1/motions"),
+        ("GET", "/healthz"),
+        ("GET", "/metrics"),
+    }
+
+
+def test_live_is_guarded(shared, photo):
+    from starlette.testclient import WebSocketDenialResponse
+
+    target = add_target(shared.first, photo).json()["id"]
+    for client, status in ((shared.nobody, 401), (shared.second, 404)):
+        with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(f"/v1/live/{target}"):
+            pass
+        assert_problem(denied.value, status)
+    shared.hub.places.take()
+    with pytest.raises(WebSocketDenialResponse) as denied, shared.first.websocket_connect(f"/v1/live/{target}"):
+        pass
+    assert_problem(denied.value, 429, "places")
