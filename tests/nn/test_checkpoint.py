@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from reenactor.core import CheckpointError
-from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, sha256, write_checkpoint
+from reenactor.core.files import sha256
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 
 def some(**changes):

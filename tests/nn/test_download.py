@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from reenactor.core import CheckpointError
-from reenactor.nn.checkpoint import CONFIG, Checkpoint, read_checkpoint, sha256, write_checkpoint
+from reenactor.core.files import sha256
+from reenactor.nn.checkpoint import CONFIG, Checkpoint, read_checkpoint, write_checkpoint
 from reenactor.nn.download import checkpoint_folder, fetch
 
 

@@ -174,7 +174,8 @@ def spent_before(folder: Path, batch_size: int) -> float:
 
 def _drawn(args: argparse.Namespace, configs: dict[str, RunConfig], pool: WorkerPool) -> list[Path]:
     """Pictures of all, in folders named after sets and weights: others of either are drawn beside them."""
-    from reenactor.nn.checkpoint import CONFIG, sha256
+    from reenactor.core.files import sha256
+    from reenactor.nn.checkpoint import CONFIG
     from reenactor.research.data import Split
     from reenactor.research.evaluation import Entry, Packs, Protocol, choose_cases, export
     from reenactor.research.training.loop import MODEL

@@ -171,7 +171,7 @@ def read_json(
     except (OSError, ValueError) as cause:
         raise error(f"cannot read {path}: {_one_line(cause)}; {again}") from cause
     if not isinstance(found, dict) or not is_format(found.get("format"), kind):
-        raise error(f"{path} is not the file it should be (no 'reenactor-{kind}'); {again}")
+        raise error(f"{path} does not describe data of the format 'reenactor-{kind}'; {again}")
     if found.get("version") != version:
         raise error(
             f"{path} has version {found.get('version')} of its format, and this release reads version {version}; "

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from reenactor.core import CheckpointError
+from reenactor.core.files import read_json, sha256
 
 CONFIG, CARD = "config.json", "card.md"
 FORMAT = "reenactor-checkpoint"
@@ -94,20 +94,14 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: missing, damaged, or of a version this release does not know.
     """
     folder = Path(folder)
-    try:
-        text = (folder / CONFIG).read_text()
-        description = json.loads(text)
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} holds no weights ({CONFIG} is missing); give a checkpoint's folder") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {folder / CONFIG}: {error}; copy the checkpoint again") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise CheckpointError(f"{folder / CONFIG} does not describe a checkpoint of reenactor; give another folder")
-    if description.get("version") != VERSION:
-        raise CheckpointError(
-            f"{folder} has version {description.get('version')} of the checkpoint format, and this release reads "
-            f"version {VERSION}; update reenactor"
-        )
+    description = read_json(
+        folder / CONFIG,
+        "checkpoint",
+        VERSION,
+        missing=f"{folder} holds no weights ({CONFIG} is missing); give a checkpoint's folder",
+        again="give another folder, or copy the checkpoint again",
+        error=CheckpointError,
+    )
     tensors: dict[str, Tensor] = {}
     for name, digest in description["files"].items():
         path = folder / Path(name).name
@@ -122,7 +116,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         config=description["config"],
         tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
         card=(folder / CARD).read_text() if (folder / CARD).exists() else "",
-        digest=hashlib.sha256(text.encode()).hexdigest(),
+        digest=sha256(folder / CONFIG),
     )
 
 
@@ -130,15 +124,6 @@ def shipped_checkpoint(name: str) -> Path | None:
     """Folder of the weights of that name in the package; None if there are none."""
     folder = Path(str(resources.files("reenactor"))) / "weights" / name
     return folder if folder.is_dir() else None
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def replace_folder(new: Path, old: Path) -> None:

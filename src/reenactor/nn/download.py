@@ -12,7 +12,8 @@ from urllib.parse import urlparse
 
 from reenactor.core import CheckpointError
 from reenactor.core.cache import cache_folder
-from reenactor.nn.checkpoint import CARD, CONFIG, replace_folder, sha256
+from reenactor.core.files import sha256
+from reenactor.nn.checkpoint import CARD, CONFIG, replace_folder
 
 TIMEOUT_S = 60
 """Without a byte, before a download is given up."""

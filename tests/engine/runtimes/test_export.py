@@ -8,12 +8,12 @@ import torch
 
 from conftest import SMALL, people, small
 from reenactor.core import CheckpointError, ReenactError
+from reenactor.core.files import sha256
 from reenactor.engine.runtimes import Format, Precision, Runtime, export_model, load_exported
 from reenactor.engine.runtimes.export import parity
 from reenactor.engine.runtimes.shape_encoder import export_shape_encoder, load_shape_encoder, read_shape_encoder
 from reenactor.models import create_model
 from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
-from reenactor.nn.checkpoint import sha256
 
 pytest.importorskip("openvino")
 ONNX = pytest.param(Format.ONNX, marks=pytest.mark.slow)

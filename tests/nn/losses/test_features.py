@@ -13,7 +13,8 @@ from skimage import data
 from torch import nn
 
 from reenactor.core import CheckpointError
-from reenactor.nn.checkpoint import Checkpoint, sha256, write_checkpoint
+from reenactor.core.files import sha256
+from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
 from reenactor.nn.losses import (
     VGG16_IMAGENET,
     VGG19_IMAGENET,

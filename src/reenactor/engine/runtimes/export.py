@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetSet
+from reenactor.core.files import read_json, sha256
 from reenactor.engine.runtimes.adapter import ENCODE, Adapter
 from reenactor.engine.runtimes.adapters import ADAPTERS, adapter_of
 from reenactor.engine.runtimes.formats import Format, write_graph
@@ -28,7 +29,7 @@ from reenactor.engine.runtimes.graph import Graph
 from reenactor.engine.runtimes.model import ExportedModel, How
 from reenactor.engine.runtimes.runtimes import OnnxRunner, OpenVinoRunner, Precision, Runner, Runtime, TorchRunner
 from reenactor.models import ZOO, ReenactmentModel
-from reenactor.nn.checkpoint import replace_folder, sha256
+from reenactor.nn.checkpoint import replace_folder
 
 DESCRIPTION, PARITY = "export.json", "parity.json"
 FORMAT = "reenactor-export"
@@ -201,21 +202,14 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder} holds no export ({DESCRIPTION} is missing); make one with reenactor export"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}; export again") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise CheckpointError(f"{path} does not describe an export of reenactor; give another folder")
-    if description.get("version") != VERSION:
-        raise CheckpointError(
-            f"{folder} has version {description.get('version')} of the export format, and this release reads "
-            f"version {VERSION}; export again"
-        )
+    description = read_json(
+        path,
+        "export",
+        VERSION,
+        missing=f"{folder} holds no export ({DESCRIPTION} is missing); make one with reenactor export",
+        again="export again",
+        error=CheckpointError,
+    )
     for name, digest in description["files"].items():
         file = folder / Path(name).name
         if not file.is_file() or sha256(file) != digest:

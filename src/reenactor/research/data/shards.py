@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from reenactor.core import ReenactError
+from reenactor.core.files import read_json
 from reenactor.research.data.frames import decode_frames, decode_photo
 from reenactor.research.data.index import MEDIA_SUFFIXES
 from reenactor.research.data.items import Kind, Split
@@ -261,18 +262,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ReenactError: there is none, or of a version this release does not know.
     """
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ReenactError(f"{folder} holds no finished pack; make it with 'reenactor prepare'") from None
-    except (OSError, ValueError) as error:
-        raise ReenactError(f"cannot read {path}: {error}; copy or prepare the data again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ReenactError(f"{path} is not the manifest of a pack; give a folder that 'reenactor prepare' wrote")
-    if manifest.get("version") != VERSION:
-        raise ReenactError(
-            f"{folder} has version {manifest.get('version')} of the format, and this release reads "
-            f"version {VERSION}; update reenactor or prepare the data again"
-        )
-    return manifest
+    return read_json(
+        folder / MANIFEST,
+        "shards",
+        VERSION,
+        missing=f"{folder} holds no finished pack; make it with 'reenactor prepare'",
+        again="prepare the data again with 'reenactor prepare'",
+    )

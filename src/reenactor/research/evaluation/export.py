@@ -14,12 +14,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from reenactor.core import DriverFrame, MapKind, ReenactError, TargetSet
+from reenactor.core.files import sha256
 from reenactor.engine.background import Background, StillBackground
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
 from reenactor.face.maps import draw_maps
 from reenactor.media import write_image
 from reenactor.models import ReenactmentModel, create_model
-from reenactor.nn.checkpoint import CONFIG, sha256, shipped_checkpoint
+from reenactor.nn.checkpoint import CONFIG, shipped_checkpoint
 from reenactor.research.evaluation.packs import Frame, Packs
 from reenactor.research.evaluation.predictions import Method, Predictions, begin, write_prediction
 from reenactor.research.evaluation.protocols import Case, CaseList, Protocol

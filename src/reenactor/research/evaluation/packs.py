@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core import ReenactError
+from reenactor.core.files import sha256
 from reenactor.face.geometry import Similarity, fit_head, mean_face, with_lips_closed
 from reenactor.face.retarget import neutral_frame
-from reenactor.nn.checkpoint import sha256
 from reenactor.research.data import Kind, Sample, ShardReader
 from reenactor.research.data.shards import MANIFEST
 
