@@ -2,34 +2,43 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Installed: the package alone, and with the developer's tools.
 READY  := $(VENV)/.ready
+DEV    := $(VENV)/.ready-dev
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-slow test-all lint bench wheel wheel-test clean
 .DELETE_ON_ERROR:
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(PIP) --upgrade pip
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(DEV): $(READY)
+	$(PIP) -c constraints.txt -e ".[dev]"
 	touch $@
 
 demo: $(READY)            ## a real photo moves: writes demo/
 	$(BIN)/reenactor demo --out demo
 
-# A room at a time, so that what one room's tests leave in memory harms no other's.
+# A folder at a time, so that what one folder's tests leave in memory harms no other's.
 # One thread each: the tests run side by side, and threads that wait for each other's cores take ten times as long.
-test test-all: export OMP_NUM_THREADS = 1
+test test-slow test-all: export OMP_NUM_THREADS = 1
 
-test: $(READY)            ## the fast tests
-	for part in tests/[!r]*/ tests/research/*/; do \
-	    case $$part in *__pycache__*) continue;; esac; \
+test: $(DEV)              ## the fast tests: a few minutes
+	for part in tests/*.py tests/[!r]*/ tests/research/*/; do \
+	    case $$part in *__pycache__*|*/conftest.py|*/factories.py) continue;; esac; \
 	    $(BIN)/python -m pytest -q -m "not slow" -n 2 $$part || exit 1; \
 	done
 
-test-all: $(READY)        ## every test, slow ones included
-	$(BIN)/python -m pytest
+test-slow: $(DEV)         ## the tests that take minutes: browsers, processes, training
+	$(BIN)/python -m pytest -q -m slow
 
-lint: $(READY)            ## style, types, and who may import whom
+test-all: test test-slow  ## every test
+
+lint: $(DEV)              ## style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -38,5 +47,11 @@ lint: $(READY)            ## style, types, and who may import whom
 bench: $(READY)           ## speed tables of this machine
 	$(BIN)/reenactor bench
 
+wheel: $(DEV)             ## dist/reenactor-*.whl
+	$(BIN)/python -m build --wheel
+
+wheel-test: wheel         ## the wheel alone, in a new environment outside the checkout, runs the demo
+	tools/wheel_test.sh dist/reenactor-*.whl
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo dist build

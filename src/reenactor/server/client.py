@@ -71,7 +71,7 @@ class Client:
         try:
             import httpx
         except ModuleNotFoundError as error:
-            raise ReenactError("the client needs the extra 'serve'; pip install 'reenactor[serve]'") from error
+            raise ReenactError("the client needs the extra 'server'; pip install 'reenactor[server]'") from error
         self._patient = patient
         self._url = url.rstrip("/")
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}

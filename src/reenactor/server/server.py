@@ -30,7 +30,7 @@ def serve(settings: Settings) -> None:
         from reenactor.server.api.live import LARGEST_MESSAGE
     except ModuleNotFoundError as error:
         raise ReenactError(
-            f"'{error.name}' is missing, which needs the extra 'serve'; pip install 'reenactor[serve]'"
+            f"'{error.name}' is missing, which needs the extra 'server'; pip install 'reenactor[server]'"
         ) from error
     settings.check()
     _try(settings)

@@ -14,7 +14,7 @@ from reenactor.core import ReenactError
 try:
     from lightning.fabric import Fabric
 except ImportError as error:
-    raise ReenactError("training needs more packages; install them with: pip install 'reenactor[train]'") from error
+    raise ReenactError("training needs more packages; install them with: pip install 'reenactor[research]'") from error
 
 
 def make_fabric(*, accelerator: str = "auto", devices: int | str = "auto", nodes: int = 1) -> Fabric:

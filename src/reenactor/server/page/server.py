@@ -40,7 +40,7 @@ def serve_web(settings: WebSettings) -> None:
         from reenactor.server.page.live import LARGEST_MESSAGE
     except ModuleNotFoundError as error:
         raise ReenactError(
-            f"'{error.name}' is missing, which needs the extra 'web'; pip install 'reenactor[web]'"
+            f"'{error.name}' is missing, which needs the extra 'server'; pip install 'reenactor[server]'"
         ) from error
     from reenactor.server.page.desk import Desk
 
