@@ -29,6 +29,13 @@ def test_comes_back_as_it_was(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy"]
 
 
+def test_a_folder_of_the_old_name_is_read(tmp_path):
+    write_checkpoint(tmp_path, some())
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace("reenactor-checkpoint", "reenact-checkpoint"))
+    assert same(read_checkpoint(tmp_path).tensors, some().tensors)
+
+
 def test_large_weights_are_spread_over_files(tmp_path):
     write_checkpoint(tmp_path, some(), max_file_mb=0.04)  # two tensors of 16 KiB fit into 40
     files = sorted(tmp_path.glob("*.safetensors"))

@@ -1,6 +1,5 @@
-"""What flows through reenactor, and how it is named. Imports nothing else of ours."""
+"""Records, landmarks, errors, options and files that every package shares. Imports no other package of ours."""
 
-from reenactor.core.action_units import ActionUnits
 from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
 from reenactor.core.landmarks import (
@@ -9,9 +8,10 @@ from reenactor.core.landmarks import (
     MESH_TO_IBUG68,
     OUTER_EYE_CORNERS,
     Landmarks,
+    Motion,
 )
-from reenactor.core.motion import Motion
 from reenactor.core.records import (
+    ActionUnits,
     DriverFrame,
     FaceObservation,
     FrameBatch,

@@ -1,4 +1,4 @@
-"""Errors a user can do something about."""
+"""Errors that a user can do something about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ReenactError(Exception):
 
 
 class MediaError(ReenactError):
-    """A picture or video cannot be read or written."""
+    """An image or video cannot be read or written."""
 
 
 class NoFaceError(ReenactError):
@@ -19,4 +19,4 @@ class NoFaceError(ReenactError):
 
 
 class CheckpointError(ReenactError):
-    """Weights or a motion file are missing, damaged, or of a version this release does not know."""
+    """Weights or a motion file are missing, damaged, or of a version that this release does not read."""

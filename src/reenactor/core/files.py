@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with one clear sentence when something is wrong."""
+"""Files: atomic writing, versioned JSON, SHA-256, the cache folder; one clear sentence when something is wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,16 +29,16 @@ def cannot_write(path: Path, error: BaseException) -> MediaError:
     elif number == errno.ENOENT:
         reason = f"the folder {path.parent} does not exist; create it first"
     elif number == errno.ENOTDIR:
-        reason = f"{path.parent} is not a folder; choose another place"
+        reason = f"{path.parent} is not a folder; choose another folder"
     elif number == errno.EISDIR:
         reason = "it is a folder; give the name of a file"
     else:
-        reason = f"{_one_line(error)}; choose another name or place"
+        reason = f"{_one_line(error)}; choose another name or folder"
     return MediaError(f"cannot write {path}: {reason}")
 
 
 def check_readable(path: Path, kind: str) -> None:
-    """Refuse what is not a readable, non-empty file. `kind` says what is wanted ("an image", "a video").
+    """Refuse a path that is not a readable, non-empty file; `kind` is what the message asks for ("an image").
 
     Raises:
         MediaError: one sentence that names the path.
@@ -60,67 +61,90 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(text).split()).rstrip(".").lower()
 
 
-def temporary_beside(path: Path) -> Path:
-    """Create an empty, hidden file in the folder of `path`, with its suffix; it will take its place.
+def temporary_beside(path: Path, *, mode: int = 0o666) -> Path:
+    """Create an empty, hidden file in the folder of `path`, with its suffix, to be moved to `path` later.
+
+    Args:
+        path: the final name.
+        mode: permissions, less those that the user's umask takes away (ignored on Windows).
 
     Raises:
-        MediaError: the folder is missing, or may not be written.
+        MediaError: the folder is missing or cannot be written.
     """
     if path.is_dir():
         raise cannot_write(path, IsADirectoryError(errno.EISDIR, ""))
-    temporary = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        # Not tempfile.mkstemp: that makes files which only their owner may read.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        return _draft(path, mode)
     except OSError as error:
         raise cannot_write(path, error) from error
-    return temporary
+
+
+def _draft(path: Path, mode: int) -> Path:
+    draft = path.with_name(f".{path.stem[:60]}.{secrets.token_hex(4)}{path.suffix}")
+    # Not tempfile.mkstemp: its files are readable by their owner only.
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    return draft
 
 
 def discard(path: Path) -> None:
-    """Remove a temporary file, if it is still there."""
+    """Remove a temporary file if it is still there."""
     with suppress(OSError):
         path.unlink()
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file that replaces `path` at the end, or vanishes if the block fails.
+def drafting(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
+    """Give a temporary file that replaces `path` when the block ends, and is removed if the block fails.
+
+    Args:
+        path: the final name; its folder must exist.
+        mode: permissions, as for `temporary_beside`.
 
     Raises:
-        MediaError: `path` cannot be written; operating-system errors of the block are turned into one too.
+        OSError: `path` cannot be written.
     """
-    temporary = temporary_beside(path)
+    draft = _draft(path, mode)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield draft
+        os.replace(draft, path)
+    finally:
+        discard(draft)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """As `drafting`, for files that a user asked for: errors of the operating system become one sentence.
+
+    Raises:
+        MediaError: `path` cannot be written, or the block raised an OSError.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        with drafting(path) as draft:
+            yield draft
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        discard(temporary)
 
 
-def write_atomically(path: Path, data: bytes | str, *, durable: bool = False) -> None:
+def write_atomically(path: Path, data: bytes | str, *, durable: bool = False, mode: int = 0o666) -> None:
     """Write a whole file or nothing; its folder must exist.
 
     Args:
-        path: where to; what is there is replaced.
+        path: the file; an earlier one is replaced.
         data: the content; text is written as UTF-8.
-        durable: outlast a power failure, not only a killed process.
+        durable: survive a power failure, not only a killed process.
+        mode: permissions, as for `temporary_beside`.
 
     Raises:
         OSError: the file cannot be written.
     """
-    draft = path.with_name(f".{path.name[:60]}.{secrets.token_hex(4)}.tmp")
-    try:
+    with drafting(path, mode=mode) as draft:
         draft.write_bytes(data.encode() if isinstance(data, str) else data)
         if durable:
             sync(draft)
-        os.replace(draft, path)
-        if durable:
-            sync(path.parent)
-    finally:
-        discard(draft)
+    if durable:
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:
@@ -158,8 +182,11 @@ def read_json(
         kind: what it is, as in `"format": "reenactor-<kind>"`.
         version: the only one this release reads.
         missing: the message if there is no such file.
-        again: what to do about a damaged or foreign file, to end a sentence: "export again".
-        error: class of the error.
+        again: what to do about a damaged or foreign file, as the end of a sentence: "export again".
+        error: class of the error to raise.
+
+    Returns:
+        the whole object, with its format and version.
 
     Raises:
         ReenactError: missing, damaged, of another format or version; one sentence.
@@ -178,3 +205,21 @@ def read_json(
             f"update reenactor, or {again}"
         )
     return found
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again: `$REENACTOR_CACHE`, else `reenactor` in the user's cache folder.
+
+    That is `$XDG_CACHE_HOME` if set, else `%LOCALAPPDATA%` (Windows), `~/Library/Caches` (macOS) or `~/.cache`.
+    """
+    given = os.environ.get("REENACTOR_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "reenactor"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "reenactor"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "reenactor"
+    return Path.home() / ".cache" / "reenactor"

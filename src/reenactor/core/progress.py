@@ -1,4 +1,4 @@
-"""How long work tells that it goes on."""
+"""Progress reporting for long jobs."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told how long work goes on, in frames or items; `total` is None where it cannot be known."""
+    """Receives the progress of a long job, in frames or items."""
 
     def start(self, what: str, done: int, total: int | None) -> None:
-        """A stage begins, `done` of it being there already."""
+        """A stage called `what` begins; `done` of its items exist already, `total` is None if unknown."""
         ...
 
     def step(self, done: int, total: int | None) -> None:
-        """So much of the stage is done."""
+        """`done` of the stage's items exist now."""
         ...
 
     def end(self) -> None:
-        """The stage is complete, or the work has stopped."""
+        """The stage is complete, or the job has stopped."""
         ...
 
 
 class Silent:
-    """No progress shown."""
+    """A `Progress` that shows nothing."""
 
     def start(self, what: str, done: int, total: int | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, done: int, total: int | None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""What flows between the rooms: observations, target sets and codes, driver frames."""
+"""Records that flow between the packages: observations, target sets and codes, driver frames, batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MapKind(Enum):
-    """Pictures drawn from landmarks, which `reenactor.face.maps.draw_maps` makes (docs/maps.md)."""
+    """Images drawn from landmarks, which `reenactor.face.maps.draw_maps` makes (docs/maps.md)."""
 
     LANDMARK_RASTER = "landmark raster"
     """(B, 3, H, W) in [-1, 1], paper B."""
@@ -44,10 +44,10 @@ class HeadPose:
 
 @dataclass(frozen=True)
 class FaceObservation:
-    """One face as seen in one picture.
+    """One face found in one image.
 
     Args:
-        landmarks: in the pixels of that picture.
+        landmarks: in pixels of that image.
         pose: rotation of the head.
         score: the detector's confidence, 0..1.
     """
@@ -59,12 +59,12 @@ class FaceObservation:
 
 @dataclass(frozen=True)
 class TargetSet:
-    """The K photos of the person to be animated, cropped alike. The first one is the picture that is animated.
+    """K photos of the person to be animated, all cropped the same way. The first one is animated.
 
     Args:
         images: (K, 3, H, W) float32 RGB in [-1, 1].
-        mesh_px: (K, 478, 3) float32 landmarks in the pixels of each crop.
-        maps: those that the model needs, (K, C, H, W) each.
+        mesh_px: (K, 478, 3) float32 landmarks in pixels of each crop.
+        maps: the maps that the model needs, (K, C, H, W) each.
     """
 
     images: Float[Tensor, "k 3 h w"]
@@ -78,16 +78,16 @@ class TargetSet:
 
 @dataclass(frozen=True)
 class TargetCode:
-    """What a model keeps of a person between frames; every model has its own subclass."""
+    """What a model computes once per person and reuses for every frame; each model has its own subclass."""
 
 
 @dataclass(frozen=True)
 class DriverFrame:
-    """What the target's face shall look like now.
+    """B frames to draw: the wanted shape of the target's face.
 
     Args:
-        mesh_px: (B, 478, 3) float32 landmarks wanted, in the pixels of the target's crop (already retargeted).
-        maps: those that the model needs, (B, C, H, W) each, drawn from these landmarks.
+        mesh_px: (B, 478, 3) float32 landmarks in pixels of the target's crop, already retargeted.
+        maps: the maps that the model needs, (B, C, H, W) each, drawn from these landmarks.
     """
 
     mesh_px: Float[np.ndarray, "b 478 3"]
@@ -96,18 +96,18 @@ class DriverFrame:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """B training pairs, on the device: what photos show, and the true picture of the driver's landmarks.
+    """B training pairs on the device: photos of a person, and a true image with the driver's landmarks.
 
     Args:
         targets: (B, K, 3, H, W) in [-1, 1].
         target_mesh: (B, K, 478, 3) pixels.
-        target_maps: those that the objective needs, (B, K, C, H, W) each.
+        target_maps: the maps that the objective needs, (B, K, C, H, W) each.
         truth: (B, 3, H, W) in [-1, 1].
         driver_mesh: (B, 478, 3) pixels, the landmarks of `truth`.
-        driver_maps: those that the objective needs, (B, C, H, W) each.
-        mask: (B, 1, H, W) in [0, 1], where `truth` is true (all of it, but for contour pairs).
-        identity: (B,) numbers of people.
-        follows: (B,) whether the pair before has the same photos and the frame before; None: none does.
+        driver_maps: the maps that the objective needs, (B, C, H, W) each.
+        mask: (B, 1, H, W) in [0, 1], where `truth` is valid (everywhere, except in contour pairs).
+        identity: (B,) number of the person.
+        follows: (B,) whether the pair before it in the batch has the same photos and the previous frame; None: none.
     """
 
     targets: Float[Tensor, "b k 3 h w"]
@@ -123,16 +123,57 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """B frames of clips, on the device: for what learns from single pictures and their landmarks.
+    """B frames of clips on the device, for training on single images and their landmarks.
 
     Args:
         images: (B, 3, H, W) in [-1, 1].
-        mesh_px: (B, 478, 3) pixels of them.
-        identity: (B,) numbers of people.
-        clip: (B,) numbers of clips (or photos): the row in the pack's index.
+        mesh_px: (B, 478, 3) pixels of the images.
+        identity: (B,) number of the person.
+        clip: (B,) number of the clip or photo: its row in the pack's index.
     """
 
     images: Float[Tensor, "b 3 h w"]
     mesh_px: Float[Tensor, "b 478 3"]
     identity: Int[Tensor, " b"]
     clip: Int[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class ActionUnits:
+    """Action units of N frames, from any estimator.
+
+    Args:
+        numbers: FACS number of each of the A columns.
+        intensity: (N, A) from 0 (none) to 5; NaN if the estimator gives presence only.
+        presence: (N, A) whether the unit is active.
+        seen: (N,) whether a face was found; the other fields of a frame without a face mean nothing.
+    """
+
+    numbers: tuple[int, ...]
+    intensity: Float[np.ndarray, "n a"]
+    presence: Bool[np.ndarray, "n a"]
+    seen: Bool[np.ndarray, " n"]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.seen), len(self.numbers))
+        if self.intensity.shape != shape or self.presence.shape != shape:
+            raise ValueError(f"{shape[0]} frames of {shape[1]} AUs, but {self.intensity.shape}, {self.presence.shape}")
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def where(self, frames: Bool[np.ndarray, " n"]) -> ActionUnits:
+        """Keep the frames where the mask is true: `drawn.where(drawn.seen & driver.seen)`."""
+        return ActionUnits(self.numbers, self.intensity[frames], self.presence[frames], self.seen[frames])
+
+    def only(self, numbers: tuple[int, ...]) -> ActionUnits:
+        """Keep the given AUs, in that order.
+
+        Raises:
+            ValueError: one of them was not estimated.
+        """
+        missing = set(numbers) - set(self.numbers)
+        if missing:
+            raise ValueError(f"AUs {sorted(missing)} were not estimated; there are {self.numbers}")
+        columns = [self.numbers.index(number) for number in numbers]
+        return ActionUnits(numbers, self.intensity[:, columns], self.presence[:, columns], self.seen)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from reenactor import __version__
 from reenactor.core import MESH_POINTS
-from reenactor.core.cache import cache_folder
+from reenactor.core.files import cache_folder, write_atomically
 
 MOST_FACES = 1000
 """Each takes 6 KB."""
@@ -61,15 +60,10 @@ class FaceCache:
         if self._folder is None:
             return
         path = self._path(self._folder, photo, face)
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         with suppress(OSError, SafetensorError):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._make_room(self._folder)
-            try:
-                save_file({_MESH: mesh.astype(np.float32)}, beside)
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
+            write_atomically(path, save({_MESH: mesh.astype(np.float32)}), mode=0o600)
 
     @staticmethod
     def _path(folder: Path, photo: np.ndarray, face: int | None) -> Path:

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, ReenactError
+from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.perception import FaceTracker, MeshSmoother, Region, TrackerMemory
 from reenactor.media import VideoReader
-from reenactor.media.motion_file import dequantize, quantize, steps_per_px
 
 _CHUNK = 256
 _RECORD = np.dtype(

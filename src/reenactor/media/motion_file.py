@@ -12,12 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int16
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from reenactor.core import CheckpointError, Motion
-from reenactor.core.files import check_readable, replacing
+from reenactor.core.files import check_readable, is_format, replacing
+from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 
 MOTION_SUFFIX = ".motion"
 VERSION = 1
@@ -26,21 +26,6 @@ VERSION = 1
 def is_motion(path: str | os.PathLike[str]) -> bool:
     """Whether the name is that of a motion file."""
     return Path(path).suffix.lower() == MOTION_SUFFIX
-
-
-def steps_per_px(picture_size: tuple[int, int]) -> int:
-    """Steps of an int16 per pixel: the finest power of two with which points up to half a picture outside fit in."""
-    return 2 ** int(np.floor(np.log2(32767 / (1.5 * max(picture_size)))))
-
-
-def quantize(mesh_px: Float[np.ndarray, "*t 478 3"], steps: int) -> Int16[np.ndarray, "*t 478 3"]:
-    """Pixels -> int16 steps; what does not fit is clipped."""
-    return np.clip(np.rint(mesh_px * steps), -32768, 32767).astype(np.int16)
-
-
-def dequantize(mesh: Int16[np.ndarray, "*t 478 3"], steps: int) -> Float[np.ndarray, "*t 478 3"]:
-    """Int16 steps -> pixels."""
-    return mesh.astype(np.float32) / np.float32(steps)
 
 
 def write_motion(path: str | os.PathLike[str], motion: Motion) -> None:
@@ -81,7 +66,7 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
     try:
         with safe_open(str(path), framework="numpy") as file:
             header = file.metadata() or {}
-            if header.get("format") not in ("reenactor-motion", "reenact-motion"):
+            if not is_format(header.get("format"), "motion"):
                 raise CheckpointError(f"{path} is not a motion file; make one with 'reenactor motion extract'")
             if header["version"] != str(VERSION):
                 raise CheckpointError(

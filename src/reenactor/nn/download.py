@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 from reenactor.core import CheckpointError
-from reenactor.core.cache import cache_folder
-from reenactor.core.files import sha256
+from reenactor.core.files import cache_folder, drafting, sha256
 from reenactor.nn.checkpoint import CARD, CONFIG, replace_folder
 
 TIMEOUT_S = 60
@@ -57,12 +56,10 @@ def fetch(url: str, digest: str) -> Path:
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            new = Path(beside) / path.name
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, new.open("wb") as sink:
+        with drafting(path) as draft:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, draft.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
-            check_digest(new, digest, whose=url)
-            os.replace(new, path)
+            check_digest(draft, digest, whose=url)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot download {url} ({error}); get it another way and give its path") from error
     return path

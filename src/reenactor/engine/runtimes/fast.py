@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetSet
-from reenactor.core.cache import cache_folder
+from reenactor.core.files import cache_folder, write_atomically
 from reenactor.engine.runtimes.adapters import ADAPTERS
 from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
 from reenactor.engine.runtimes.formats import Format
@@ -82,7 +82,8 @@ def fast_model(
     if chosen is None:
         found = {one: _ready(model, one, wanted, threads) for one in _candidates()}
         chosen = min(found, key=lambda one: _ms_per_frame(found[one]))
-        _write_atomically(place, json.dumps({"runtime": chosen.value}) + "\n")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, json.dumps({"runtime": chosen.value}) + "\n")
         return found[chosen]
     return _ready(model, chosen, wanted, threads)
 
@@ -195,11 +196,3 @@ def _remembered(place: Path) -> Runtime | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return runtime if installed(runtime) else None
-
-
-def _write_atomically(place: Path, text: str) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(name, place)

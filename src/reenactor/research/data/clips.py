@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from reenactor.core import FaceObservation, Landmarks, NoFaceError
+from reenactor.core.landmark_codec import encode_landmarks
 from reenactor.face.geometry import face_crop
 from reenactor.face.perception import FaceBox, Region
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE
@@ -18,7 +19,6 @@ from reenactor.face.perception.observe import as_observation
 from reenactor.media import VideoFrame, VideoReader
 from reenactor.research.data.frames import ClipEncoder
 from reenactor.research.data.items import FaceBoxes, Item
-from reenactor.research.data.landmark_codec import encode_landmarks
 from reenactor.research.data.parcel import PackedSample
 from reenactor.research.data.samples import (
     MIN_FACE_PX,

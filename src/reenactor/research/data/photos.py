@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core import FaceObservation, Landmarks, NoFaceError
+from reenactor.core.landmark_codec import encode_landmarks
 from reenactor.core.landmarks import IRIS_CENTRES
 from reenactor.face.geometry import contours, face_crop
 from reenactor.media import read_image
 from reenactor.research.data.frames import encode_photo
 from reenactor.research.data.items import Annotation, FaceBoxes, Item, Marks
-from reenactor.research.data.landmark_codec import encode_landmarks
 from reenactor.research.data.parcel import PackedSample
 from reenactor.research.data.samples import (
     Measures,

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from reenactor.core import ReenactError
+from reenactor.core.landmark_codec import PARENTS
 from reenactor.core.progress import Progress, Silent
 from reenactor.research.data.datasets import DATASETS
 from reenactor.research.data.index import IndexWriter
-from reenactor.research.data.landmark_codec import PARENTS
 from reenactor.research.data.packing import Packer, Plan, sync, write_whole
 from reenactor.research.data.process import fingerprint
 from reenactor.research.data.report import Summary, report_page

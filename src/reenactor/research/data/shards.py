@@ -21,10 +21,10 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from reenactor.core import ReenactError
 from reenactor.core.files import read_json
+from reenactor.core.landmark_codec import decode_landmarks
 from reenactor.research.data.frames import decode_frames, decode_photo
 from reenactor.research.data.index import MEDIA_SUFFIXES
 from reenactor.research.data.items import Kind, Split
-from reenactor.research.data.landmark_codec import decode_landmarks
 from reenactor.research.data.parcel import PackedSample
 
 INDEX = "index.parquet"

@@ -1,8 +1,10 @@
-"""Landmarks as bytes: rounded to steps, predicted from the last frame and from a neighbouring vertex, compressed.
+"""Landmarks as whole numbers and as compressed bytes: the only encoding of stored landmarks.
 
-A mesh moves smoothly in time and neighbours move alike, so two differences leave numbers near zero: 430 bytes a
-frame at 1/16 pixel (differences in time alone: 600; none: 1,900). The rounding error is half a step at most.
-The layout, for those who write a reader of their own, is in docs/data.md.
+Coordinates are rounded to steps of a fraction of a pixel; the error is half a step at most. Motion files and the
+engine's track folder store these numbers as they are (int16). Shards store them compressed: a mesh moves smoothly in
+time and neighbours move alike, so each number is predicted from the frame before and from a neighbouring vertex, and
+the differences are packed with LZMA (430 bytes a frame at 1/16 pixel; 600 with differences in time alone, 1,900 with
+none). docs/data.md describes the layout for those who write their own reader.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import struct
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int16, UInt8
 
-from reenactor.core import MESH_POINTS, ReenactError
+from reenactor.core.errors import ReenactError
+from reenactor.core.landmarks import MESH_POINTS
 
 MAGIC = b"RLM1"
 _HEADER = struct.Struct("<4sHHI")
@@ -22,7 +25,7 @@ _HEADER = struct.Struct("<4sHHI")
 _LIMIT = 2**15 - 1
 
 _FILTERS = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
-"""The bytes are noise of a known spread: contexts only dilute it (4% smaller than lzma's own choice)."""
+"""No contexts: the bytes are nearly independent noise, and the file is 4% smaller than with lzma's own settings."""
 
 # fmt: off
 PARENTS: tuple[int, ...] = (
@@ -50,23 +53,47 @@ PARENTS: tuple[int, ...] = (
     374, 373, 386, 384, 374,
 )
 # fmt: on
-"""For each vertex the neighbour it is predicted from: the shortest tree over the mean face, rooted at the tip of the
-nose (vertex 1, its own parent). Part of the file format: never to be changed."""
+"""For each vertex the neighbour that predicts it: the shortest tree over the mean face, rooted at the tip of the nose
+(vertex 1, its own parent). Part of the file format; it must never change."""
+_ROOT = 1
+
+
+def steps_per_px(image_size: tuple[int, int]) -> int:
+    """Steps of an int16 per pixel: the finest power of two that holds points up to half an image outside of it.
+
+    Args:
+        image_size: width and height, pixels.
+    """
+    return 2 ** int(np.floor(np.log2(32767 / (1.5 * max(image_size)))))
+
+
+def quantize(mesh_px: Float[np.ndarray, "*t 478 3"], steps: int) -> Int16[np.ndarray, "*t 478 3"]:
+    """Pixels -> int16 steps of 1 / `steps` pixel; values that do not fit are clipped."""
+    return np.clip(_rounded(mesh_px, steps), -32768, 32767).astype(np.int16)
+
+
+def dequantize(mesh: Int[np.ndarray, "*t 478 3"], steps: int) -> Float[np.ndarray, "*t 478 3"]:
+    """Steps of 1 / `steps` pixel -> float32 pixels."""
+    return mesh.astype(np.float32) / np.float32(steps)
+
+
+def _rounded(mesh_px: Float[np.ndarray, "*t 478 3"], steps: int) -> Float[np.ndarray, "*t 478 3"]:
+    return np.rint(mesh_px.astype(np.float64) * steps)
 
 
 def encode_landmarks(mesh_px: Float[np.ndarray, "t 478 3"], steps: int) -> bytes:
-    """Landmarks -> bytes; the same landmarks always give the same bytes.
+    """Landmarks -> compressed bytes; the same landmarks always give the same bytes.
 
     Args:
         mesh_px: (T, 478, 3) pixels.
-        steps: per pixel; what comes back is off by 0.5 / steps pixels at most.
+        steps: per pixel; the error after decoding is 0.5 / steps pixels at most.
 
     Raises:
-        ValueError: other shapes, not finite, or further out than 32767 / steps pixels.
+        ValueError: another shape, values that are not finite, or beyond 32767 / steps pixels.
     """
     if mesh_px.ndim != 3 or mesh_px.shape[1:] != (MESH_POINTS, 3) or len(mesh_px) == 0:
         raise ValueError(f"landmarks need shape (T, {MESH_POINTS}, 3), got {mesh_px.shape}")
-    scaled = np.rint(mesh_px.astype(np.float64) * steps)
+    scaled = _rounded(mesh_px, steps)
     if not np.abs(scaled).max() <= _LIMIT:
         raise ValueError(f"landmarks must be finite and within {_LIMIT // steps} pixels")
     whole = scaled.astype(np.int32)
@@ -81,10 +108,10 @@ def encode_landmarks(mesh_px: Float[np.ndarray, "t 478 3"], steps: int) -> bytes
 
 
 def decode_landmarks(data: bytes) -> Float[np.ndarray, "t 478 3"]:
-    """Bytes -> landmarks, float32 pixels.
+    """Compressed bytes -> (T, 478, 3) float32 pixels.
 
     Raises:
-        ReenactError: these are no landmarks, or they are damaged.
+        ReenactError: not landmarks, or damaged.
     """
     try:
         magic, steps, points, frames = _HEADER.unpack_from(data)
@@ -94,7 +121,7 @@ def decode_landmarks(data: bytes) -> Float[np.ndarray, "t 478 3"]:
         planes = np.frombuffer(raw, np.uint8).reshape(3, 3, points, frames)
     except (struct.error, lzma.LZMAError, ValueError) as error:
         raise ReenactError("these landmarks are damaged or of another format; prepare the data again") from error
-    return _restore(planes).astype(np.float32) / np.float32(steps)
+    return dequantize(_restore(planes), steps)
 
 
 def _restore(planes: UInt8[np.ndarray, "3 3 478 t"]) -> Int[np.ndarray, "t 478 3"]:
@@ -110,7 +137,7 @@ def _restore(planes: UInt8[np.ndarray, "3 3 478 t"]) -> Int[np.ndarray, "t 478 3
 
 @cache
 def _levels() -> list[Int[np.ndarray, " n"]]:
-    """Vertices one, two, three... steps from the tree's root."""
+    """Vertices at depth one, two, three... of the tree."""
     parents = np.array(PARENTS)
     known = np.arange(MESH_POINTS) == _ROOT
     levels = []
@@ -119,6 +146,3 @@ def _levels() -> list[Int[np.ndarray, " n"]]:
         known[level] = True
         levels.append(level)
     return levels
-
-
-_ROOT = next(vertex for vertex, parent in enumerate(PARENTS) if vertex == parent)

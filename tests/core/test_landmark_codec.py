@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from reenactor.core import ReenactError
+from reenactor.core.landmark_codec import MAGIC, PARENTS, decode_landmarks, encode_landmarks
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion
-from reenactor.research.data.landmark_codec import MAGIC, PARENTS, decode_landmarks, encode_landmarks
 
 
 @pytest.fixture(scope="module")
