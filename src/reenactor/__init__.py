@@ -13,9 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reenactor.core import Motion, NoFaceError, ReenactError
+    from reenactor.core import Motion, NoFaceError, ReenactError, Transfer
     from reenactor.engine import Reenactor, ResultFrame
-    from reenactor.face.retarget import Transfer
 
 __version__ = "0.1.0"
 __all__ = ["Motion", "NoFaceError", "ReenactError", "Reenactor", "ResultFrame", "Transfer", "__version__"]
@@ -26,7 +25,7 @@ _HOMES = {
     "ReenactError": "reenactor.core",
     "Reenactor": "reenactor.engine",
     "ResultFrame": "reenactor.engine",
-    "Transfer": "reenactor.face.retarget",
+    "Transfer": "reenactor.core",
 }
 
 

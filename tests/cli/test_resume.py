@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from clip_helpers import FRAMES, decoded, sound_packets, stored_times, write_clip
 
-from reenactor.core import MediaError
-from reenactor.engine import Layout, Options, Report, TrackFolder, animate, job
+from reenactor.core import Layout, MediaError, Options
+from reenactor.engine import Report, TrackFolder, animate, job
 
 SEGMENT = 8
 FAST = Options(size=64, max_side=128, provenance=False)

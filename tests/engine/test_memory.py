@@ -15,7 +15,8 @@ import pytest
 from skimage.data import astronaut
 
 from reenactor import Reenactor
-from reenactor.engine import LiveSession, Options, animate
+from reenactor.core import Options
+from reenactor.engine import LiveSession, animate
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import write_image
 

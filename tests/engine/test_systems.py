@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from reenactor.core import ReenactError
+from reenactor.core import ReenactError, Transfer
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.systems import SYSTEMS, system
-from reenactor.face.retarget import Transfer
 from reenactor.media import read_motion
 from reenactor.models import ZOO
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint

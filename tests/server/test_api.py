@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from reenactor.core import ReenactError
-from reenactor.engine import Layout
+from reenactor.core import Layout, ReenactError, Transfer
 from reenactor.engine.shipped import shipped_motions
-from reenactor.face.retarget import Transfer
 from reenactor.media import write_image
 from reenactor.server import Keys, Limits, Settings, add_key, load_keys
 from reenactor.server.api import records

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenactor.cli.progress import Bar
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import ReenactError
+from reenactor.core.options import DEFAULT_MODEL, Background, Layout, Options, Runtime, Transfer
 
 if TYPE_CHECKING:
-    from reenactor.engine import Options
     from reenactor.media import Credentials
-
-RUNTIMES = ("torch", "auto", "onnxruntime", "openvino")
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -46,7 +43,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     add_weights(p)
     p.add_argument(
         "--transfer",
-        choices=("relative", "absolute", "transformer"),
+        choices=[one.value for one in Transfer],
         help="relative adds the driver's change since its most neutral frame (default); absolute copies its face; "
         "transformer replaces the photo's expression by the driver's (a small network tells it from the face's shape; "
         "default of marionette-lt)",
@@ -101,7 +98,7 @@ def add_runtime(p: argparse.ArgumentParser) -> None:
     """What computes the model."""
     p.add_argument(
         "--runtime",
-        choices=RUNTIMES,
+        choices=[one.value for one in Runtime],
         default="torch",
         help="what computes a trained model (default: %(default)s); auto measures which is fastest here, once",
     )
@@ -157,9 +154,6 @@ def signing_credentials(args: argparse.Namespace) -> Credentials | None:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from reenactor.engine import Layout, Options
-    from reenactor.face.retarget import Transfer
-
     return Options(
         model=args.model,
         weights=weights_folder(args),
@@ -171,9 +165,9 @@ def _options(args: argparse.Namespace) -> Options:
         face=args.face,
         driver_face=args.driver_face,
         smooth=args.smooth,
-        background="moving" if args.moving_background else "still",
+        background=Background.MOVING if args.moving_background else Background.STILL,
         provenance=not args.no_provenance,
-        runtime=args.runtime,
+        runtime=Runtime(args.runtime),
     )
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from reenactor.cli.animate import RUNTIMES
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import ReenactError
-
-if TYPE_CHECKING:
-    from reenactor.engine.runtimes.fast import Choice
+from reenactor.core.options import DEFAULT_MODEL, Runtime
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -31,7 +26,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--runtime",
         action="append",
-        choices=RUNTIMES,
+        choices=[one.value for one in Runtime],
         help="what computes the models; repeat it to compare (default: torch)",
     )
     p.add_argument("--paper", action="store_true", help="also MarioNETte at the paper's size (a second a frame)")
@@ -60,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    runtimes: list[Choice] = args.runtime or ["torch"]
+    runtimes = [Runtime(one) for one in args.runtime or ["torch"]]
     variants = []
     for given in args.model or [DEFAULT_MODEL]:
         name, _, weights = given.partition("=")

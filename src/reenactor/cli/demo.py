@@ -18,7 +18,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write an MP4 for each shipped motion and a GIF of the liveliest."""
-    from reenactor.engine import Layout, Options, animate
+    from reenactor.core import Layout, Options
+    from reenactor.engine import animate
     from reenactor.engine.shipped import demo_photo, shipped_motions
     from reenactor.media import write_image
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from reenactor.cli import ablate
 from reenactor.cli.animate import add_weights, weights_folder
 from reenactor.cli.progress import Bar
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import ReenactError
+from reenactor.core.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from reenactor.research.evaluation import CaseList, Entry, Packs, WorkerPool

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenactor.cli.animate import add_runtime, add_signing, add_weights, signing_credentials, weights_folder
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import ReenactError
+from reenactor.core.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np

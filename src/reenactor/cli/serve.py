@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from reenactor.cli.animate import add_signing, add_weights, weights_folder
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import ReenactError
+from reenactor.core.options import DEFAULT_MODEL
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:

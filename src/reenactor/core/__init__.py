@@ -1,6 +1,5 @@
 """Records, landmarks, errors, options and files that every package shares. Imports no other package of ours."""
 
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
 from reenactor.core.landmarks import (
     IRIS_CENTRES,
@@ -9,6 +8,15 @@ from reenactor.core.landmarks import (
     OUTER_EYE_CORNERS,
     Landmarks,
     Motion,
+)
+from reenactor.core.options import (
+    DEFAULT_MODEL,
+    Background,
+    Layout,
+    Options,
+    Runtime,
+    Transfer,
+    check_face_number,
 )
 from reenactor.core.records import (
     ActionUnits,
@@ -29,18 +37,24 @@ __all__ = [
     "MESH_TO_IBUG68",
     "OUTER_EYE_CORNERS",
     "ActionUnits",
+    "Background",
     "CheckpointError",
     "DriverFrame",
     "FaceObservation",
     "FrameBatch",
     "HeadPose",
     "Landmarks",
+    "Layout",
     "MapKind",
     "MediaError",
     "Motion",
     "NoFaceError",
+    "Options",
     "PairBatch",
     "ReenactError",
+    "Runtime",
     "TargetCode",
     "TargetSet",
+    "Transfer",
+    "check_face_number",
 ]

@@ -1,6 +1,7 @@
 """Photos and a driver in, moving pictures out."""
 
-from reenactor.engine.job import Layout, Options, Progress, animate
+from reenactor.core.progress import Progress
+from reenactor.engine.job import animate
 from reenactor.engine.live import LiveDriver
 from reenactor.engine.recording import Recording
 from reenactor.engine.reenactor import MAX_TARGETS, Reenactor, ResultFrame, Target
@@ -10,11 +11,9 @@ from reenactor.engine.track import Track, TrackFolder
 
 __all__ = [
     "MAX_TARGETS",
-    "Layout",
     "LiveDriver",
     "LiveSession",
     "LiveStatistics",
-    "Options",
     "Progress",
     "Recording",
     "Reenactor",

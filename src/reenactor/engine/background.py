@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -13,9 +11,6 @@ from reenactor.face.geometry.mesh_flow import FLAGS
 from reenactor.face.geometry.mesh_flow_numpy import mesh_flow_numpy
 from reenactor.face.perception.person import person_share
 from reenactor.models.warp.layers import fill_outside
-
-Background = Literal["still", "moving"]
-"""Where it shows no person it stays, or it follows the head, as models draw it."""
 
 _MAP = 64
 """Side of the maps that say what stays; the edge between person and background is soft."""

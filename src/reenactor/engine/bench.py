@@ -17,12 +17,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch.utils.flop_counter import FlopCounterMode
 
-from reenactor.core import DriverFrame, TargetSet
+from reenactor.core import DriverFrame, Layout, Options, Runtime, TargetSet
 from reenactor.engine.composite import Compositor
-from reenactor.engine.job import Layout, Options, animate
+from reenactor.engine.job import animate
 from reenactor.engine.reenactor import STANDARD_SIZE, load_model, load_transformer, track_neutral
 from reenactor.engine.report import peak_memory_mib
-from reenactor.engine.runtimes.fast import Choice
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.timing import Spread, Times, interleaved
 from reenactor.engine.track import Track
@@ -60,9 +59,9 @@ class Variant:
     options: Options | None = None
 
     @classmethod
-    def of(cls, name: str, weights: Path | None = None, runtime: Choice = "torch") -> Variant:
+    def of(cls, name: str, weights: Path | None = None, runtime: Runtime = Runtime.TORCH) -> Variant:
         """A model of the zoo in a runtime."""
-        label = name if runtime == "torch" else f"{name} ({runtime})"
+        label = name if runtime is Runtime.TORCH else f"{name} ({runtime})"
         return cls(label, load_model(name, weights, runtime), Options(model=name, weights=weights, runtime=runtime))
 
     @classmethod

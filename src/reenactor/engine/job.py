@@ -13,8 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from enum import Enum
+from dataclasses import asdict
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -25,9 +24,8 @@ from av.error import FFmpegError
 from jaxtyping import Float, UInt8
 
 from reenactor import __version__
-from reenactor.core import DEFAULT_MODEL, MediaError, ReenactError
+from reenactor.core import Layout, MediaError, Options, ReenactError
 from reenactor.core.progress import Progress, Silent
-from reenactor.engine.background import Background
 from reenactor.engine.composite import draw_landmarks, side_by_side
 from reenactor.engine.memory import frugal
 from reenactor.engine.prefetch import prefetch
@@ -35,10 +33,8 @@ from reenactor.engine.recording import claim_of
 from reenactor.engine.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
 from reenactor.engine.report import Report, peak_memory_mib
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.runtimes.fast import Choice
-from reenactor.engine.track import Track, TrackFolder, check_face_number
+from reenactor.engine.track import Track, TrackFolder
 from reenactor.face.perception import MeshSmoother
-from reenactor.face.retarget import Transfer
 from reenactor.media import (
     VideoReader,
     VideoWriter,
@@ -68,56 +64,11 @@ _EASE_FRAMES = 25
 """A photo as driver of a video: one second to get there, one second to stay."""
 
 
-class Layout(str, Enum):
-    """What a frame of the result shows."""
-
-    PHOTO = "photo"
-    """The whole first photo, with the moving face in it."""
-    CROP = "crop"
-    """The face crop alone."""
-    GRID = "grid"
-    """Target, driver and result side by side."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to animate; defaults as on the command line.
-
-    Args:
-        model: name in `SYSTEMS`.
-        weights: folder of a checkpoint; None for the weights that ship.
-        transfer: see `Transfer`; None for the model's usual one.
-        transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
-        layout: see `Layout`.
-        size: side of the face crop, or None for the model's choice.
-        max_side: longest side of the result.
-        face, driver_face: which face of the photos and of the driver, from the left; None for the largest.
-        smooth: steady the driver's landmarks.
-        background: see `Reenactor`.
-        provenance: sign the result as synthetic.
-        runtime: what computes the model, see `Reenactor`.
-    """
-
-    model: str = DEFAULT_MODEL
-    weights: Path | None = None
-    transfer: Transfer | None = None
-    transformer: Path | None = None
-    layout: Layout = Layout.PHOTO
-    size: int | None = None
-    max_side: int = 1920
-    face: int | None = None
-    driver_face: int | None = None
-    smooth: bool = False
-    background: Background = "still"
-    provenance: bool = True
-    runtime: Choice = "torch"
-
-
 def animate(
     targets: list[Path],
     driver: Path,
     output: Path,
-    options: Options = Options(),
+    options: Options | None = None,
     *,
     credentials: Credentials | None = None,
     progress: Progress | None = None,
@@ -128,7 +79,7 @@ def animate(
         targets: one to eight photos; the first is the picture that moves.
         driver: a video, a photo or a motion file.
         output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
-        options: how.
+        options: how; None for the defaults.
         credentials: who signs; the user's own self-made certificate if not given.
         progress: told how it goes.
 
@@ -139,7 +90,7 @@ def animate(
     try:
         paths = [Path(target) for target in targets], Path(driver), Path(output)
         with frugal():
-            return _Job(*paths, options, credentials, progress or Silent()).run()
+            return _Job(*paths, options or Options(), credentials, progress or Silent()).run()
     except (OSError, FFmpegError) as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
@@ -225,7 +176,6 @@ class _Job:
 
     def _check(self) -> bool:
         """Refuse early what cannot work; tells whether the driver is a video."""
-        check_face_number(self.options.driver_face)
         if self.options.driver_face is not None and is_motion(self.driver):
             raise ReenactError(
                 f"{self.driver} holds one face, so that there is none to choose; leave out --driver-face, or give "

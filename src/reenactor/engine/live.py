@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reenactor.engine.track import check_face_number
+from reenactor.core import check_face_number
 from reenactor.face.geometry import mean_face
 from reenactor.face.perception import FaceTracker, MeshSmoother
 from reenactor.face.perception.observe import check_picture

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union, get_args
+from typing import Union
 
 import cv2
 import numpy as np
@@ -18,30 +18,34 @@ from jaxtyping import Float, UInt8
 
 from reenactor.core import (
     DEFAULT_MODEL,
+    Background,
     CheckpointError,
     DriverFrame,
     Landmarks,
     MapKind,
     Motion,
     NoFaceError,
+    Options,
     ReenactError,
+    Runtime,
     TargetCode,
     TargetSet,
+    Transfer,
+    check_face_number,
 )
-from reenactor.engine.background import Background, StillBackground
+from reenactor.engine.background import StillBackground
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor
 from reenactor.engine.live import LiveDriver
 from reenactor.engine.runtimes import fast_model
-from reenactor.engine.runtimes.fast import Choice
 from reenactor.engine.systems import system
-from reenactor.engine.track import Track, TrackFolder, check_face_number
+from reenactor.engine.track import Track, TrackFolder
 from reenactor.face.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception import FaceFinder, MeshSmoother
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
-from reenactor.face.retarget import Retargeter, Transfer, neutral_frame
+from reenactor.face.retarget import Retargeter, neutral_frame
 from reenactor.face.retarget.transformer import KIND as LANDMARK_TRANSFORMER
 from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
 from reenactor.media import is_image, read_image
@@ -56,9 +60,6 @@ Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 
 MAX_TARGETS = 8
 STANDARD_SIZE = 256
 _LARGEST_CROP = 1024
-_SMALLEST_SIDE = 64
-_LARGEST_SIZE = 2048
-"""What may be asked for; a frame of it takes 50 MB as floating-point numbers, and models hold several."""
 _NEUTRAL_SAMPLE = 600
 
 
@@ -128,39 +129,35 @@ class Reenactor:
         self,
         model: str | ReenactmentModel = DEFAULT_MODEL,
         *,
-        transfer: Transfer | None = None,
+        transfer: Transfer | str | None = None,
         size: int | None = None,
         max_side: int = 1920,
         weights: str | os.PathLike[str] | None = None,
         transformer: str | os.PathLike[str] | None = None,
-        runtime: Choice = "torch",
-        background: Background = "still",
+        runtime: Runtime | str = Runtime.TORCH,
+        background: Background | str = Background.STILL,
         cache: bool = True,
     ) -> None:
-        if weights is not None and not isinstance(model, str):
-            raise ReenactError("weights go with the name of a model; a model that is given has its own")
-        if runtime != "torch" and not isinstance(model, str):
-            raise ReenactError("a runtime goes with the name of a model; a model that is given has its own")
         chosen = system(model if isinstance(model, str) else model.name)
-        self.model = load_model(chosen.model, weights, runtime) if isinstance(model, str) else model
-        transfer = chosen.transfer if transfer is None else transfer
-        ways = [way.value for way in Transfer]
-        if transfer not in ways:
-            raise ReenactError(f"the transfer must be one of {', '.join(ways)}, not {transfer}")
-        self.transfer = Transfer(transfer)
-        if transformer is not None and self.transfer is not Transfer.TRANSFORMER:
-            raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
+        self.transfer = chosen.transfer if transfer is None else Transfer(transfer)
+        options = Options(
+            model=chosen.model,
+            weights=None if weights is None else Path(weights),
+            transfer=self.transfer,
+            transformer=None if transformer is None else Path(transformer),
+            size=size,
+            max_side=max_side,
+            background=Background(background),
+            runtime=Runtime(runtime),
+        )
+        if not isinstance(model, str):
+            if weights is not None:
+                raise ReenactError("weights go with the name of a model; a model that is given has its own")
+            if options.runtime is not Runtime.TORCH:
+                raise ReenactError("a runtime goes with the name of a model; a model that is given has its own")
+        self.model = load_model(chosen.model, weights, options.runtime) if isinstance(model, str) else model
         self._transformer = load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
-        if size is not None and (not _SMALLEST_SIDE <= size <= _LARGEST_SIZE or size % 32):
-            allowed = f"a multiple of 32 from {_SMALLEST_SIDE} to {_LARGEST_SIZE}"
-            raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
-        if max_side < _SMALLEST_SIDE:
-            raise ReenactError(f"the longest side must be at least {_SMALLEST_SIDE} pixels, not {max_side}")
-        if background not in get_args(Background):
-            raise ReenactError(f"the background is one of {', '.join(get_args(Background))}, not {background}")
-        self._size = size
-        self._max_side = max_side
-        self._background: Background = background
+        self._options = options
         self._still: StillBackground | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
@@ -203,7 +200,7 @@ class Reenactor:
                 name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
                 picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
                 check_picture(picture)
-                picture = _shrunk(picture, self._max_side)
+                picture = _shrunk(picture, self._options.max_side)
                 mesh = self._cache.find(picture, face)
                 if mesh is None:
                     finder = finder or opened.enter_context(FaceFinder())
@@ -222,7 +219,7 @@ class Reenactor:
         others = _other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], mesh_px, code, others)
         self._compositor = Compositor(pictures[0], crops[0])
-        self._still = StillBackground(cuts[0], mesh_px[0]) if self._background == "still" else None
+        self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
         return self._target
 
     def retargeter(
@@ -355,7 +352,7 @@ class Reenactor:
     ) -> Crop:
         needs = self.model.needs
         picture_px = (picture.shape[1], picture.shape[0])
-        size = size_of_first or self._size
+        size = size_of_first or self._options.size
         if size is None and needs.any_resolution:
             own = face_crop(mesh, scale=needs.crop_scale, picture_px=picture_px)
             if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
@@ -365,14 +362,16 @@ class Reenactor:
         return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
 
 
-def load_model(name: str, weights: str | os.PathLike[str] | None = None, runtime: Choice = "torch") -> ReenactmentModel:
+def load_model(
+    name: str, weights: str | os.PathLike[str] | None = None, runtime: Runtime = Runtime.TORCH
+) -> ReenactmentModel:
     """A model of the zoo in a runtime.
 
     Raises:
         ReenactError: there is no such model or runtime, or the runtime is not installed.
         CheckpointError: there are no weights, or not of this model.
     """
-    return create_model(name, weights) if runtime == "torch" else fast_model(name, weights, runtime)
+    return create_model(name, weights) if runtime is Runtime.TORCH else fast_model(name, weights, runtime)
 
 
 def load_transformer(folder: str | os.PathLike[str] | None = None) -> LandmarkTransformer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reenactor.face.retarget import Transfer
+from reenactor.core import Transfer
 from reenactor.models.zoo import ZOO
 
 

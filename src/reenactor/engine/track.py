@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, ReenactError
+from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, check_face_number
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.perception import FaceTracker, MeshSmoother, Region, TrackerMemory
@@ -260,13 +260,3 @@ class TrackFolder:
     def _read_records(self, first: int, last: int) -> np.ndarray:
         count = max(0, last - first)
         return np.fromfile(self._records, _RECORD, count=count, offset=first * _RECORD.itemsize)
-
-
-def check_face_number(face: int | None) -> None:
-    """Refuse a face number that cannot be.
-
-    Raises:
-        ReenactError: it is less than 1.
-    """
-    if face is not None and face < 1:
-        raise ReenactError(f"faces are counted from 1, from the left, and {face} was asked for; give 1 or more")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from conftest import SMALL, people, small
-from reenactor.core import CheckpointError, ReenactError
+from reenactor.core import CheckpointError, ReenactError, Runtime
 from reenactor.core.files import sha256
-from reenactor.engine.runtimes import Format, Precision, Runtime, export_model, load_exported
+from reenactor.engine.runtimes import Format, Precision, export_model, load_exported
 from reenactor.engine.runtimes.export import parity
 from reenactor.engine.runtimes.shape_encoder import export_shape_encoder, load_shape_encoder, read_shape_encoder
 from reenactor.models import create_model

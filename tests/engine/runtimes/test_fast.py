@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from conftest import people, small
-from reenactor.core import ReenactError
+from reenactor.core import ReenactError, Runtime
 from reenactor.engine.runtimes import fast, fast_model
-from reenactor.engine.runtimes.runtimes import OnnxRunner, Precision, Runtime, onnx_providers
+from reenactor.engine.runtimes.runtimes import OnnxRunner, Precision, onnx_providers
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_keys_follow_the_weights():
 
 
 def test_arguments(cache):
-    with pytest.raises(ReenactError, match="the runtime must be auto, torch"):
+    with pytest.raises(ReenactError, match="the runtime must be one of auto, torch"):
         fast_model("oneshot", runtime="tensorrt")
     with pytest.raises(ReenactError, match="use reenactor export"):
         fast_model("oneshot", precision="int8")

@@ -20,14 +20,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetSet
+from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import read_json, sha256
 from reenactor.engine.runtimes.adapter import ENCODE, Adapter
 from reenactor.engine.runtimes.adapters import ADAPTERS, adapter_of
 from reenactor.engine.runtimes.formats import Format, write_graph
 from reenactor.engine.runtimes.graph import Graph
 from reenactor.engine.runtimes.model import ExportedModel, How
-from reenactor.engine.runtimes.runtimes import OnnxRunner, OpenVinoRunner, Precision, Runner, Runtime, TorchRunner
+from reenactor.engine.runtimes.runtimes import OnnxRunner, OpenVinoRunner, Precision, Runner, TorchRunner
 from reenactor.models import ZOO, ReenactmentModel
 from reenactor.nn.checkpoint import replace_folder
 

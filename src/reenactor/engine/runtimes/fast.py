@@ -11,18 +11,17 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetSet
+from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import cache_folder, write_atomically
 from reenactor.engine.runtimes.adapters import ADAPTERS
 from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
 from reenactor.engine.runtimes.formats import Format
-from reenactor.engine.runtimes.runtimes import Precision, Runtime, computes_bf16, installed, need
+from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed, need
 from reenactor.face.geometry import mean_face
 from reenactor.face.maps import draw_maps
 from reenactor.models import ReenactmentModel, create_model
@@ -32,13 +31,11 @@ _LEAST_PSNR = 40.0
 _FRAMES, _WARM_UP = 5, 2
 _SIZE = 256
 
-Choice = Literal["auto", "torch", "onnxruntime", "openvino"]
-
 
 def fast_model(
     name: str,
     weights: str | os.PathLike[str] | None = None,
-    runtime: Choice = "auto",
+    runtime: Runtime | str = Runtime.AUTO,
     precision: Precision | str | None = None,
     *,
     threads: int | None = None,
@@ -60,19 +57,18 @@ def fast_model(
         ReenactError: there is no such model, or the runtime is not installed.
         CheckpointError: the weights cannot be read.
     """
-    if runtime != "auto" and runtime not in [one.value for one in Runtime]:
-        raise ReenactError(f"the runtime must be auto, {', '.join(one.value for one in Runtime)}, not {runtime}")
+    runtime = Runtime(runtime)
     model = create_model(name, weights)
     if name not in ADAPTERS:
         return model
     wanted = None if precision is None else Precision(precision)
     if wanted is Precision.FP16 or wanted is Precision.INT8:
         raise ReenactError(f"{wanted.value} needs frames to calibrate or compare with; use reenactor export")
-    if torch.cuda.is_available() and runtime in ("auto", "torch"):
+    if torch.cuda.is_available() and runtime in (Runtime.AUTO, Runtime.TORCH):
         return in_torch(model, torch.device("cuda"), wanted or Precision.BF16)
-    if runtime != "auto":
-        _check_installed(Runtime(runtime))
-        return _ready(model, Runtime(runtime), wanted, threads)
+    if runtime is not Runtime.AUTO:
+        _check_installed(runtime)
+        return _ready(model, runtime, wanted, threads)
     place = (
         cache_folder()
         / "models"
@@ -193,6 +189,6 @@ def _remembered(place: Path) -> Runtime | None:
     """The choice in a file; None if there is none that can be used."""
     try:
         runtime = Runtime(json.loads(place.read_text())["runtime"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ReenactError):
         return None
     return runtime if installed(runtime) else None

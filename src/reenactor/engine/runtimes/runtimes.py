@@ -13,19 +13,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from reenactor.core import ReenactError
+from reenactor.core import ReenactError, Runtime
 from reenactor.engine.runtimes.graph import Graph
 
 _COMPILED = 4
 """Sets of shapes that a runner keeps ready: a server draws for a few people at a time."""
-
-
-class Runtime(str, Enum):
-    """What runs graphs."""
-
-    TORCH = "torch"
-    ONNXRUNTIME = "onnxruntime"
-    OPENVINO = "openvino"
 
 
 class Precision(str, Enum):

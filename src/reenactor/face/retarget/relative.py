@@ -8,11 +8,11 @@ target's head.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from jaxtyping import Float
 
+from reenactor.core import Transfer
 from reenactor.face.geometry.contours import (
     INNER_LIPS_LOWER,
     INNER_LIPS_UPPER,
@@ -26,18 +26,6 @@ from reenactor.face.geometry.contours import (
 )
 from reenactor.face.geometry.head import in_mean_pose
 from reenactor.face.retarget.head_movement import HeadMovement
-
-
-class Transfer(str, Enum):
-    """How movement is carried over."""
-
-    RELATIVE = "relative"
-    """The driver's change since its most neutral frame, added to the target. Keeps the target's face shape."""
-    ABSOLUTE = "absolute"
-    """The driver's own shape and head angles, at the target's size and place. The driver's face shape shows."""
-    TRANSFORMER = "transformer"
-    """The driver's expression, as paper B's landmark transformer tells it from the face's shape, in the target's
-    shape without its own expression; head movement as in RELATIVE (`retarget.transformer`)."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from reenactor.core import DriverFrame, MapKind, ReenactError, TargetSet
+from reenactor.core import Background, DriverFrame, MapKind, ReenactError, TargetSet
 from reenactor.core.files import sha256
-from reenactor.engine.background import Background, StillBackground
+from reenactor.engine.background import StillBackground
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
 from reenactor.face.maps import draw_maps
 from reenactor.media import write_image
@@ -48,7 +48,7 @@ class Entry:
     weights: Path | None = None
     transfer: Way = Way.RELATIVE
     transformer: Path | None = None
-    background: Background = "moving"
+    background: Background = Background.MOVING
     name: str | None = None
 
     def way(self, protocol: Protocol) -> Way:
@@ -136,7 +136,7 @@ def draw(
     wanted: Wanted,
     size: int,
     device: str = "cpu",
-    background: Background = "moving",
+    background: Background = Background.MOVING,
 ) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
     """Pictures for some sets by their ids, those with the same targets from one encoding.
 

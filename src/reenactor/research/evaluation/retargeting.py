@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS, ReenactError
+from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS, ReenactError, Transfer
 from reenactor.face.geometry import contours, fit_similarity, matrix_from_angles, mean_face
-from reenactor.face.retarget import Retargeter, Transfer
+from reenactor.face.retarget import Retargeter
 from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
 from reenactor.research.metrics import Interval, bootstrap_interval
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from reenactor.core import ReenactError
-from reenactor.face.retarget import Retargeter, Transfer
+from reenactor.core import ReenactError, Transfer
+from reenactor.face.retarget import Retargeter
 from reenactor.face.retarget.transformer import KIND, LandmarkTransformer, TransformerRetargeter
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 from reenactor.research.evaluation.packs import Frame, Packs

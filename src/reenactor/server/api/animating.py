@@ -116,8 +116,7 @@ def _set_threads(settings: Settings) -> None:
 
 
 def _options(given: dict[str, Any], settings: Settings) -> Any:
-    from reenactor.engine import Layout, Options
-    from reenactor.face.retarget import Transfer
+    from reenactor.core import Layout, Options, Transfer
 
     return Options(
         model=settings.model,

@@ -6,8 +6,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reenactor.core.defaults import DEFAULT_MODEL
 from reenactor.core.errors import ReenactError
+from reenactor.core.options import DEFAULT_MODEL
 from reenactor.server.api.keys import Keys
 
 

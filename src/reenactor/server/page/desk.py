@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reenactor.core import ReenactError
+from reenactor.core import Layout, Options, ReenactError, Transfer
 from reenactor.core.progress import Progress
-from reenactor.engine import Layout, Options, Reenactor
+from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
-from reenactor.face.retarget import Transfer
 from reenactor.media import Credentials, load_credentials, write_image
 from reenactor.models.zoo import ZOO
 from reenactor.nn.checkpoint import shipped_checkpoint

@@ -9,10 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from reenactor.core import ReenactError
+from reenactor.core import ReenactError, Transfer
 from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, animate
-from reenactor.face.retarget import Transfer
 from reenactor.models.zoo import ZOO
 from reenactor.server.page.desk import Desk, Person
 from reenactor.server.page.events import QUICK

@@ -7,8 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from reenactor.core import ReenactError
-from reenactor.engine import Layout
+from reenactor.core import Layout, ReenactError
 from reenactor.engine.recording import claim_of
 from reenactor.media import (
     MOTION_SUFFIX,

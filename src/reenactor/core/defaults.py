@@ -1,4 +1,0 @@
-"""What is used where nobody chooses."""
-
-DEFAULT_MODEL = "hybrid"
-"""What draws; one of `models.ZOO`."""

@@ -1,0 +1,178 @@
+"""What a user may choose: the enums, and one `Options` record that command line, API and page share. No torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, NoReturn
+
+from reenactor.core.errors import ReenactError
+
+DEFAULT_MODEL = "hybrid"
+"""The model that draws if none is chosen."""
+SMALLEST_SIDE, LARGEST_SIZE = 64, 2048
+"""Pixels. The smallest side of a photo or a face crop; the largest face crop (50 MB as float32, and models hold
+several)."""
+SIZE_STEP = 32
+"""Sides of face crops are multiples of this, as the networks halve them up to five times."""
+
+
+class _Choice(str, Enum):
+    """An enum whose members are strings, and whose constructor refuses others with one sentence.
+
+    Raises:
+        ReenactError: from `Transfer("x")` and the like; the message lists what there is.
+    """
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        values = ", ".join(one.value for one in cls)
+        raise ReenactError(f"the {cls.__name__.lower()} must be one of {values}, not {value}")
+
+
+class Transfer(_Choice):
+    """How the driver's movement is carried over to the target."""
+
+    RELATIVE = "relative"
+    """The driver's change since its most neutral frame, added to the target. Keeps the target's face shape."""
+    ABSOLUTE = "absolute"
+    """The driver's own face shape and head angles, at the target's size and position."""
+    TRANSFORMER = "transformer"
+    """The driver's expression, separated from its face shape by paper B's landmark transformer, on the target's shape
+    without the target's own expression; head movement as in RELATIVE (`reenactor.face.retarget.transformer`)."""
+
+
+class Layout(_Choice):
+    """What a frame of the result shows."""
+
+    PHOTO = "photo"
+    """The whole first photo, with the moving face in it."""
+    CROP = "crop"
+    """The face crop alone."""
+    GRID = "grid"
+    """Target, driver and result side by side."""
+
+
+class Background(_Choice):
+    """What happens to the part of the face crop that shows no person."""
+
+    STILL = "still"
+    """It stays as in the photo."""
+    MOVING = "moving"
+    """It follows the head, as the model draws it."""
+
+
+class Runtime(_Choice):
+    """What computes a trained model."""
+
+    AUTO = "auto"
+    """The fastest one here, measured once and remembered."""
+    TORCH = "torch"
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to animate. The defaults are those of the command line; strings are turned into the enums.
+
+    Args:
+        model: name of a model or published system, see `reenactor models`.
+        weights: folder of a checkpoint; None for the weights that ship.
+        transfer: see `Transfer`; None for the model's usual one.
+        transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
+        layout: see `Layout`.
+        size: side of the face crop in pixels, a multiple of 32 from 64 to 2048; None for the model's choice.
+        max_side: photos with a longer side are shrunk to it first; at least 64 pixels.
+        face, driver_face: which face of the photos and of the driver, counted from 1 from the left; None for the
+            largest.
+        smooth: steady the driver's landmarks with a One-Euro filter.
+        background: see `Background`.
+        provenance: sign the result as synthetic.
+        runtime: see `Runtime`.
+        device: what PyTorch computes on: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        ReenactError: a value that cannot be; one sentence.
+    """
+
+    model: str = DEFAULT_MODEL
+    weights: Path | None = None
+    transfer: Transfer | None = None
+    transformer: Path | None = None
+    layout: Layout = Layout.PHOTO
+    size: int | None = None
+    max_side: int = 1920
+    face: int | None = None
+    driver_face: int | None = None
+    smooth: bool = False
+    background: Background = Background.STILL
+    provenance: bool = True
+    runtime: Runtime = Runtime.TORCH
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.transfer is not None:
+            self._set("transfer", Transfer(self.transfer))
+        self._set("layout", Layout(self.layout))
+        self._set("background", Background(self.background))
+        self._set("runtime", Runtime(self.runtime))
+        for name in ("weights", "transformer"):
+            if getattr(self, name) is not None:
+                self._set(name, Path(getattr(self, name)))
+        if self.transformer is not None and self.transfer not in (None, Transfer.TRANSFORMER):
+            raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
+        check_size(self.size)
+        check_max_side(self.max_side)
+        check_face_number(self.face)
+        check_face_number(self.driver_face)
+        check_device(self.device)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # the record is frozen
+
+
+def check_size(size: int | None) -> None:
+    """Refuse a side of the face crop that cannot be.
+
+    Raises:
+        ReenactError: not a multiple of 32 from 64 to 2048; None is fine.
+    """
+    if size is not None and (not SMALLEST_SIDE <= size <= LARGEST_SIZE or size % SIZE_STEP):
+        allowed = f"a multiple of {SIZE_STEP} from {SMALLEST_SIDE} to {LARGEST_SIZE}"
+        raise ReenactError(f"the size of the face crop must be {allowed}, not {size}")
+
+
+def check_max_side(max_side: int) -> None:
+    """Refuse a limit to which no photo can be shrunk.
+
+    Raises:
+        ReenactError: less than 64 pixels.
+    """
+    if max_side < SMALLEST_SIDE:
+        raise ReenactError(f"the longest side must be at least {SMALLEST_SIDE} pixels, not {max_side}")
+
+
+def check_face_number(face: int | None) -> None:
+    """Refuse a face number that cannot be.
+
+    Raises:
+        ReenactError: less than 1; None (the largest face) is fine.
+    """
+    if face is not None and face < 1:
+        raise ReenactError(f"faces are counted from 1, from the left, and {face} was asked for; give 1 or more")
+
+
+def check_device(device: str) -> None:
+    """Refuse a name that is no device's; whether there is one is found out where networks are loaded.
+
+    Raises:
+        ReenactError: not auto, cpu, cuda, cuda:N or mps.
+    """
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise ReenactError(f"the device must be auto, cpu, cuda, cuda:N or mps, not {device}")

@@ -1,0 +1,41 @@
+import dataclasses
+import json
+
+import pytest
+
+from reenactor.core import Background, Layout, Options, ReenactError, Runtime, Transfer
+
+
+def test_strings_become_enums():
+    options = Options(transfer="absolute", layout="grid", background="moving", runtime="auto", weights="folder")
+    assert (options.transfer, options.layout) == (Transfer.ABSOLUTE, Layout.GRID)
+    assert (options.background, options.runtime) == (Background.MOVING, Runtime.AUTO)
+    assert options.weights is not None
+    assert options.weights.name == "folder"
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"transfer": "sideways"}, "the transfer must be one of relative, absolute, transformer, not sideways"),
+        ({"layout": "round"}, "the layout must be one of photo, crop, grid, not round"),
+        ({"background": "blue"}, "the background must be one of still, moving, not blue"),
+        ({"runtime": "abacus"}, "the runtime must be one of auto, torch, onnxruntime, openvino, not abacus"),
+        ({"size": 100}, "a multiple of 32 from 64 to 2048, not 100"),
+        ({"size": 4096}, "not 4096"),
+        ({"max_side": 8}, "at least 64 pixels, not 8"),
+        ({"face": 0}, "counted from 1"),
+        ({"driver_face": -1}, "counted from 1"),
+        ({"device": "tpu"}, "the device must be auto, cpu, cuda, cuda:N or mps, not tpu"),
+        ({"device": "cuda:x"}, "not cuda:x"),
+        ({"transfer": "relative", "transformer": "folder"}, "goes with the transfer 'transformer'"),
+    ],
+)
+def test_wrong_values_are_refused_with_one_sentence(given, sentence):
+    with pytest.raises(ReenactError, match=sentence):
+        Options(**given)
+
+
+def test_enums_read_as_their_values_everywhere():
+    assert f"{Transfer.RELATIVE}" == str(Transfer.RELATIVE) == "relative"
+    assert json.loads(json.dumps(dataclasses.asdict(Options())))["layout"] == "photo"
