@@ -9,8 +9,9 @@ import argparse
 import time
 from pathlib import Path
 
+from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.data.stream import PairSettings, PairStream, batch_loader
+from reenactor.research.data.streams import batch_loader
 
 
 def main() -> None:
@@ -22,9 +23,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
     print("| mix | pairs/s |\n|---|---:|")
-    mixes = {"default": PairSettings().mix} | {kind.value: {kind: 1.0} for kind in PairKind}
+    mixes = {"default": PairData().mix} | {kind.value: {kind: 1.0} for kind in PairKind}
     for name, mix in mixes.items():
-        stream = PairStream(args.pack, PairSettings(size=args.size, targets=args.targets, mix=mix))
+        stream = PairStream(args.pack, PairData(size=args.size, targets=args.targets, mix=mix))
         print(f"| {name} | {_rate(stream, args.workers, args.seconds):.0f} |", flush=True)
 
 

@@ -22,8 +22,8 @@ from reenactor.models.oneshot.objective import trained_generator
 from reenactor.nn.checkpoint import shipped_checkpoint
 from reenactor.nn.losses import psnr_of_each
 from reenactor.research.data import ShardReader, Split
+from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.data.stream import PairSettings, PairStream
 from reenactor.research.training.batches import Batches
 from reenactor.research.training.sources import people_of
 
@@ -44,7 +44,7 @@ def main() -> None:
     device = torch.device("cpu")
     batches = Batches(objective.maps, people_of(ShardReader(args.data)), device, channels_last=False)
     for kind in (PairKind.CLIP, PairKind.WARP_BACK):
-        settings = PairSettings(size=128, targets=1, mix={kind: 1.0})
+        settings = PairData(size=128, targets=1, mix={kind: 1.0})
         found, who = [], []
         for pair in islice(iter(PairStream(args.data, settings, split=Split.VAL, seed=3)), args.pairs):
             batch = batches.pairs(default_collate([pair]))

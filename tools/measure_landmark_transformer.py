@@ -41,7 +41,7 @@ from reenactor.face.retarget.transformer import (
 )
 from reenactor.nn.checkpoint import read_checkpoint
 from reenactor.research.data import ShardReader, Split
-from reenactor.research.data.frame_stream import FrameSettings, FrameStream, clip_landmarks
+from reenactor.research.data.streams import FrameData, FrameStream, clip_landmarks
 
 MOST_FRAMES = 150
 DRAWS = 2
@@ -111,7 +111,7 @@ def trained(data: Path, points: str) -> LandmarkTransformer:
     optimizer = torch.optim.Adam(objective.parameters(), lr=1e-3)
     steps = 1000
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
-    batches = iter(DataLoader(FrameStream(data, FrameSettings(photo_share=0.5, pictures=False)), batch_size=256))
+    batches = iter(DataLoader(FrameStream(data, FrameData(photo_share=0.5, pictures=False)), batch_size=256))
     for _ in range(steps):
         raw = next(batches)
         batch = FrameBatch(raw["image"].float(), raw["mesh_px"], torch.zeros_like(raw["clip"]), raw["clip"])

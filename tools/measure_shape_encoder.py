@@ -28,8 +28,8 @@ from reenactor.models.oneshot.augment import Augmentation, augmented
 from reenactor.models.oneshot.features import shape_features
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 from reenactor.research.data import ShardReader, Split
-from reenactor.research.data.frame_stream import rows_of
 from reenactor.research.data.items import Kind
+from reenactor.research.data.streams import rows_of
 
 FRAMES_A_CLIP = 24
 

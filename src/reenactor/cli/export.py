@@ -106,9 +106,9 @@ def _faces(folder: Path, size: int, count: int) -> Iterator[Tensor]:
     import torch
 
     from reenactor.research.data import Split
-    from reenactor.research.data.stream import PairSettings, PairStream
+    from reenactor.research.data.pair_stream import PairData, PairStream
 
-    for pair in islice(PairStream(folder, PairSettings(size=size), split=Split.TRAIN, seed=0), count):
+    for pair in islice(PairStream(folder, PairData(size=size, targets=1), split=Split.TRAIN, seed=0), count):
         yield torch.as_tensor(pair["truth"]).float() / 127.5 - 1
 
 

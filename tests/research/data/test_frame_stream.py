@@ -12,16 +12,15 @@ import pytest
 import torch
 
 from reenactor.core import ReenactError
-from reenactor.research.data.frame_stream import FrameSettings, FrameStream, clip_landmarks
 from reenactor.research.data.items import Kind, Split
 from reenactor.research.data.shards import INDEX, Sample, ShardReader
-from reenactor.research.data.stream import batch_loader
+from reenactor.research.data.streams import FrameData, FrameStream, batch_loader, clip_landmarks
 
 SIZE = 64
-CLIPS = FrameSettings(size=SIZE)
-LANDMARKS = FrameSettings(size=SIZE, pictures=False)
-PHOTOS = FrameSettings(size=SIZE, photo_share=1.0)
-MIXED = FrameSettings(size=SIZE, photo_share=0.5)
+CLIPS = FrameData(size=SIZE)
+LANDMARKS = FrameData(size=SIZE, pictures=False)
+PHOTOS = FrameData(size=SIZE, photo_share=1.0)
+MIXED = FrameData(size=SIZE, photo_share=0.5)
 
 
 def same(a, b):
@@ -64,7 +63,7 @@ def test_landmarks_alone_decode_no_pictures(pack, monkeypatch):
 
     monkeypatch.setattr(Sample, "frames", refuse)
     reader = ShardReader(pack)
-    settings = FrameSettings(size=SIZE, photo_share=0.3, pictures=False)
+    settings = FrameData(size=SIZE, photo_share=0.3, pictures=False)
     for frame in islice(FrameStream(pack, settings), 40):
         assert frame["image"].shape == (3, 0, 0)
         frame_number(reader, frame)
@@ -72,7 +71,7 @@ def test_landmarks_alone_decode_no_pictures(pack, monkeypatch):
 
 def test_photos_have_their_share(pack):
     reader = ShardReader(pack)
-    settings = FrameSettings(size=SIZE, photo_share=0.25, pictures=False)
+    settings = FrameData(size=SIZE, photo_share=0.25, pictures=False)
     kinds = Counter(reader[frame["clip"]].kind for frame in islice(FrameStream(pack, settings), 400))
     # 100 expected, standard deviation 9.
     assert 70 <= kinds[Kind.PHOTO] <= 130
@@ -161,7 +160,7 @@ def without_clips(pack, tmp_path):
 
 def test_what_is_not_there_is_refused(pack, without_clips):
     with pytest.raises(ReenactError, match="no clips in its 'test' split"):
-        FrameStream(pack, split=Split.TEST)
+        FrameStream(pack, FrameData(), split=Split.TEST)
     with pytest.raises(ReenactError, match="no photos in its 'val' split"):
         FrameStream(pack, PHOTOS, split=Split.VAL)
     with pytest.raises(ReenactError, match="no clips or no photos"):
@@ -170,5 +169,5 @@ def test_what_is_not_there_is_refused(pack, without_clips):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="share of photos"):
-        FrameSettings(photo_share=1.5)
+    with pytest.raises(ValueError, match="photo_share"):
+        FrameData(photo_share=1.5)

@@ -16,14 +16,13 @@ from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, ShapeEncoderCon
 from reenactor.models.oneshot.shape_objective import ShapeEncoderObjective, ShapeEncoderObjectiveConfig
 from reenactor.research.data import ShardReader
 from reenactor.research.data.datasets import wflw
-from reenactor.research.data.frame_stream import FrameSettings, FrameStream
 from reenactor.research.data.items import Annotation, Item, Kind, Marks, Split
 from reenactor.research.data.packing import Plan
 from reenactor.research.data.photos import with_pupils
 from reenactor.research.data.prepare import prepare
 from reenactor.research.data.process import fingerprint, process_item
 from reenactor.research.data.settings import Settings
-from reenactor.research.data.stream import batch_loader
+from reenactor.research.data.streams import FrameData, FrameStream, batch_loader
 from reenactor.research.data.wflw_mesh import mesh_of_wflw
 
 JAW = BOUNDARIES["contour"][0]
@@ -217,7 +216,7 @@ class TestPack:
         assert len({of(None), of(points), of(points + 1)}) == 3
 
     def test_a_shape_encoder_learns_from_it(self, wflw_pack):
-        frames = FrameStream(wflw_pack, FrameSettings(size=64, photo_share=1.0), split=Split.TEST)
+        frames = FrameStream(wflw_pack, FrameData(size=64, photo_share=1.0), split=Split.TEST)
         raw = next(iter(batch_loader(frames, batch_size=2, workers=0)))
         batch = FrameBatch(raw["image"] / 127.5 - 1, raw["mesh_px"], torch.zeros(2, dtype=torch.long), raw["clip"])
         config = ShapeEncoderObjectiveConfig(model=ShapeEncoderConfig(resolution=64, width=8))

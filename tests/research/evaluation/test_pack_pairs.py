@@ -11,8 +11,8 @@ from reenactor.models import create_model
 from reenactor.models.hybrid import Hybrid, HybridConfig
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 from reenactor.research.data import Split
+from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.data.stream import PairSettings, PairStream
 from reenactor.research.evaluation.pairs import crop_size, pairs_of_pack
 
 HYBRID = HybridConfig(resolution=64, base_width=8, attention_width=8)
@@ -35,8 +35,8 @@ def test_crops(model, size):
 @pytest.mark.parametrize("mix", [None, {PairKind.CLIP: 1.0}])
 def test_pairs_are_the_streams(mix, pack):
     model = MarioNETte(MARIONETTE).eval()
-    settings = PairSettings(size=64) if mix is None else PairSettings(size=64, mix=mix)
-    both = pairs_of_pack(model, pack, Split.TRAIN, mix=mix), PairStream(pack, settings, split=Split.TRAIN, seed=0)
+    data = PairData(size=64, targets=1) if mix is None else PairData(size=64, targets=1, mix=mix)
+    both = pairs_of_pack(model, pack, Split.TRAIN, mix=mix), PairStream(pack, data, split=Split.TRAIN, seed=0)
     for one, true in zip(*(islice(pairs, 4) for pairs in both), strict=True):
         for images, pixels in ((one.targets.images, true["targets"]), (one.truth[0], true["truth"])):
             np.testing.assert_array_equal(images.add(1).mul(127.5).round().byte().numpy(), pixels)

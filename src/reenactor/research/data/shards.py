@@ -228,6 +228,10 @@ class ShardReader:
             for row in batch.to_pylist():
                 yield self._load(row)
 
+    def column(self, name: str) -> np.ndarray:
+        """A column of the index."""
+        return self.index[name].to_numpy(zero_copy_only=False)
+
     @property
     def embeddings(self) -> Float32[np.ndarray, "n 128"]:
         """Identity embeddings of all rows; see `perception.identity` for how to compare them."""

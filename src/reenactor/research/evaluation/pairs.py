@@ -15,8 +15,8 @@ from reenactor.core import DriverFrame, TargetSet
 from reenactor.face.maps import draw_maps
 from reenactor.models import ReenactmentModel
 from reenactor.research.data import Split
+from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.data.stream import PairSettings, PairStream
 
 _SIZE = 256
 """Of crops for models that take any, pixels."""
@@ -39,11 +39,11 @@ def pairs_of_pack(
         model: who shall draw them.
         folder: what `reenactor prepare` wrote.
         split: which part of it.
-        mix: weights of the kinds of pairs; None for those of `PairSettings`.
+        mix: weights of the kinds of pairs; None for those of `PairData`.
     """
     size = crop_size(model)
-    settings = PairSettings(size=size) if mix is None else PairSettings(size=size, mix=dict(mix))
-    for pair in PairStream(folder, settings, split=split, seed=0):
+    data = PairData(size=size, targets=1) if mix is None else PairData(size=size, targets=1, mix=dict(mix))
+    for pair in PairStream(folder, data, split=split, seed=0):
         images, truth = (torch.as_tensor(one).float() / 127.5 - 1 for one in (pair["targets"], pair["truth"][None]))
         seen, wanted = (np.asarray(one, np.float32) for one in (pair["target_mesh"], pair["driver_mesh"][None]))
         drawn = [draw_maps(model.needs.maps, torch.from_numpy(one), size) for one in (seen, wanted)]

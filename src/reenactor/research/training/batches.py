@@ -10,7 +10,7 @@ import torch
 from reenactor.core import FrameBatch, PairBatch
 from reenactor.face.maps import draw_maps
 from reenactor.nn.losses import MapsNeeded
-from reenactor.research.data.stream import pictures_m1p1
+from reenactor.research.data.streams import pictures_m1p1
 
 
 class Batches:

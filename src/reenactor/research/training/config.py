@@ -19,8 +19,8 @@ from reenactor.models.oneshot import (
     ShapeEncoderObjectiveConfig,
     VerificationObjectiveConfig,
 )
-from reenactor.research.data.augment import PairAugmentation
-from reenactor.research.data.pairs import PairKind
+from reenactor.research.data.pair_stream import PairData
+from reenactor.research.data.streams import FrameData
 
 ObjectiveConfig = Annotated[
     HybridObjectiveConfig
@@ -38,46 +38,6 @@ ObjectiveConfig = Annotated[
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PairData(_Settings):
-    """Pairs of a pack: photos, and the true picture of other landmarks (`data.PairStream`)."""
-
-    kind: Literal["pairs"] = "pairs"
-    size: int = Field(default=256, ge=32, multiple_of=32)
-    """Side of the pictures, pixels."""
-    targets: int = Field(default=4, ge=1, le=8)
-    """K, photos in each pair."""
-    mix: dict[PairKind, float] = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
-    """Weight of each kind of pair."""
-    least_gap_s: float = Field(default=1.0, ge=0)
-    """Targets of a clip are this far from the true picture, where the clip is long enough."""
-    opening: float = Field(default=0.0, ge=0, le=1)
-    """Share of clip pairs, where the clip allows, whose true picture shows a mouth that opens."""
-    turning: float = Field(default=0.0, ge=0, le=1)
-    """Share of clip pairs, where the clip allows, whose true picture looks to another side than the photos."""
-    follow: float = Field(default=0.0, ge=0, le=1)
-    """Share of clip pairs after which one with the next frame comes: for losses that look at both."""
-    warp_back_face_only: bool = False
-    """The true picture of a warp-back pair counts inside the face alone."""
-    people: tuple[str, ...] = ()
-    """Identities to learn from; empty for all."""
-    photos: int | None = Field(default=None, ge=1)
-    """Of each person, at most so many photos; k-shot fine-tuning."""
-    augment: PairAugmentation = PairAugmentation()
-    """How far pairs are changed; those that progress is measured on are not."""
-
-
-class FrameData(_Settings):
-    """Single frames and their landmarks (`data.FrameStream`)."""
-
-    kind: Literal["frames"] = "frames"
-    size: int = Field(default=128, ge=32, multiple_of=32)
-    """Side of the pictures, pixels."""
-    photo_share: float = Field(default=0.0, ge=0, le=1)
-    """Of photos among the frames."""
-    pictures: bool = True
-    """Decode them; without, only landmarks are read."""
 
 
 class Optimizers(_Settings):

@@ -14,9 +14,9 @@ from torch.utils.data import IterableDataset, default_collate
 from reenactor.core import ReenactError
 from reenactor.research.data import ShardReader, Split
 from reenactor.research.data.augment import PairAugmentation
-from reenactor.research.data.frame_stream import FrameSettings, FrameStream
-from reenactor.research.data.stream import PairSettings, PairStream, batch_loader
-from reenactor.research.training.config import PairData, RunConfig
+from reenactor.research.data.pair_stream import PairStream
+from reenactor.research.data.streams import FrameData, FrameStream, batch_loader
+from reenactor.research.training.config import RunConfig
 
 Raw = Mapping[str, Any]
 
@@ -36,25 +36,13 @@ def stream_of(
     world: int = 1,
     epoch: int = 0,
 ) -> IterableDataset:
-    """The stream of samples that `config.data` describes; arguments as for `PairStream`."""
-    data, seed = config.data, config.seed
-    if isinstance(data, PairData):
-        settings = PairSettings(
-            size=data.size,
-            targets=data.targets,
-            mix=dict(data.mix),
-            least_gap_s=data.least_gap_s,
-            opening=data.opening,
-            turning=data.turning,
-            follow=data.follow,
-            warp_back_face_only=data.warp_back_face_only,
-            people=data.people if split is Split.TRAIN else (),
-            photos=data.photos if split is Split.TRAIN else None,
-            augment=data.augment if split is Split.TRAIN else PairAugmentation(),
-        )
-        return PairStream(folder, settings, split=split, seed=seed, rank=rank, world=world, epoch=epoch)
-    settings = FrameSettings(size=data.size, photo_share=data.photo_share, pictures=data.pictures)
-    return FrameStream(folder, settings, split=split, seed=seed, rank=rank, world=world, epoch=epoch)
+    """The stream of samples that `config.data` describes; arguments as for `PackStream`."""
+    data = config.data
+    if isinstance(data, FrameData):
+        return FrameStream(folder, data, split=split, seed=config.seed, rank=rank, world=world, epoch=epoch)
+    if split is not Split.TRAIN:
+        data = data.model_copy(update={"people": (), "photos": None, "augment": PairAugmentation()})
+    return PairStream(folder, data, split=split, seed=config.seed, rank=rank, world=world, epoch=epoch)
 
 
 class StreamSource:

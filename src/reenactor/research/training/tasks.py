@@ -24,7 +24,7 @@ from reenactor.models.oneshot import (
 )
 from reenactor.nn.losses import Objective
 from reenactor.research.data import ShardReader
-from reenactor.research.data.frame_stream import clip_landmarks
+from reenactor.research.data.streams import clip_landmarks
 from reenactor.research.training.config import ObjectiveConfig
 
 

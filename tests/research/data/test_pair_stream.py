@@ -14,12 +14,13 @@ from reenactor.core import ReenactError
 from reenactor.face.geometry import matrix_from_angles, mean_face
 from reenactor.research.data.augment import PairAugmentation
 from reenactor.research.data.items import Split
+from reenactor.research.data.pair_stream import PairData, PairStream, two_stretches
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.data.shards import INDEX, Sample
-from reenactor.research.data.stream import PairSettings, PairStream, _stretches, batch_loader, pictures_m1p1
+from reenactor.research.data.streams import batch_loader, pictures_m1p1
 
 SIZE = 64
-ONLY = {kind: PairSettings(size=SIZE, mix={kind: 1.0}) for kind in PairKind}
+ONLY = {kind: PairData(size=SIZE, targets=1, mix={kind: 1.0}) for kind in PairKind}
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def same(a, b):
 
 
 def test_each_iteration_is_the_next_chapter(pack):
-    settings = PairSettings(size=SIZE)
+    settings = PairData(size=SIZE, targets=1)
     stream = PairStream(pack, settings, seed=5)
     first, second = (list(islice(stream, 6)) for _ in range(2))
     assert not all(map(same, first, second))
@@ -71,20 +72,22 @@ def test_workers_that_stay_begin_the_next_chapter(pack):
 
 
 def test_only_the_people_asked_for(pack):
-    settings = PairSettings(size=SIZE, people=("smile", "person3"), mix={PairKind.CLIP: 0.5, PairKind.WARP_BACK: 0.5})
+    settings = PairData(
+        size=SIZE, targets=1, people=("smile", "person3"), mix={PairKind.CLIP: 0.5, PairKind.WARP_BACK: 0.5}
+    )
     seen = {pair["identity"] for pair in islice(PairStream(pack, settings), 12)}
     assert seen == {"smile", "person3"}
 
 
 def test_only_so_many_photos_of_a_person(edited):
     everybody_one = edited(is_photo, identity="a", split="train")
-    settings = PairSettings(size=SIZE, photos=2, mix={PairKind.WARP_BACK: 1.0})
+    settings = PairData(size=SIZE, targets=1, photos=2, mix={PairKind.WARP_BACK: 1.0})
     pairs = list(islice(PairStream(everybody_one, settings), 12))
     assert len({pair["truth"].numpy().tobytes() for pair in pairs}) == 2
 
 
 def test_one_person_borrows_the_outlines_of_all(pack):
-    settings = PairSettings(size=SIZE, people=("person2",), mix={PairKind.CONTOUR: 1.0})
+    settings = PairData(size=SIZE, targets=1, people=("person2",), mix={PairKind.CONTOUR: 1.0})
     pairs = list(islice(PairStream(pack, settings), 4))
     assert {pair["identity"] for pair in pairs} == {"person2"}
     assert len({pair["driver_mesh"].numpy().tobytes() for pair in pairs}) > 1
@@ -92,7 +95,7 @@ def test_one_person_borrows_the_outlines_of_all(pack):
 
 def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pack):
     first, again, other = (
-        list(islice(PairStream(pack, PairSettings(size=SIZE, targets=2), seed=s), 12)) for s in (3, 3, 4)
+        list(islice(PairStream(pack, PairData(size=SIZE, targets=2), seed=s), 12)) for s in (3, 3, 4)
     )
     assert all(map(same, first, again))
     assert not all(map(same, first, other))
@@ -100,7 +103,7 @@ def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pack):
 
 def test_shapes_and_ranges(pack):
     for kind, settings in ONLY.items():
-        pair = next(iter(PairStream(pack, PairSettings(size=SIZE, targets=3, mix=settings.mix))))
+        pair = next(iter(PairStream(pack, PairData(size=SIZE, targets=3, mix=settings.mix))))
         assert pair["kind"] == kind.value
         assert pair["targets"].shape == (3, 3, SIZE, SIZE)
         assert pair["target_mesh"].shape == (3, 478, 3)
@@ -113,7 +116,7 @@ def test_shapes_and_ranges(pack):
 
 def test_kinds_come_in_the_proportion_asked_for(pack):
     mix = {PairKind.CLIP: 3.0, PairKind.WARP_BACK: 1.0, PairKind.CONTOUR: 0.0}
-    kinds = Counter(pair["kind"] for pair in islice(PairStream(pack, PairSettings(size=SIZE, mix=mix)), 200))
+    kinds = Counter(pair["kind"] for pair in islice(PairStream(pack, PairData(size=SIZE, targets=1, mix=mix)), 200))
     assert set(kinds) == {"clip", "warp_back"}
     # 150 expected, standard deviation 6.
     assert 125 <= kinds["clip"] <= 175
@@ -121,7 +124,7 @@ def test_kinds_come_in_the_proportion_asked_for(pack):
 
 def test_pairs_that_follow_come_after_theirs(pack):
     how = {"mix": {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.4}, "augment": PairAugmentation.photos()}
-    pairs = list(islice(PairStream(pack, PairSettings(size=SIZE, follow=0.5, **how)), 120))
+    pairs = list(islice(PairStream(pack, PairData(size=SIZE, targets=1, follow=0.5, **how)), 120))
     later = [number for number, pair in enumerate(pairs) if pair["follows"]]
     assert 15 < len(later) < 50
     for number in later:
@@ -182,7 +185,7 @@ def test_an_outline_is_always_another_persons(pack, monkeypatch, rank):
 
 def test_photos_of_one_person_make_no_contour_pairs(edited):
     folder = edited(is_photo, identity="the same")
-    kinds = {pair["kind"] for pair in islice(PairStream(folder, PairSettings(size=SIZE)), 20)}
+    kinds = {pair["kind"] for pair in islice(PairStream(folder, PairData(size=SIZE, targets=1)), 20)}
     assert kinds == {"warp_back"}
     with pytest.raises(ReenactError, match="photos of two people"):
         PairStream(folder, ONLY[PairKind.CONTOUR])
@@ -214,7 +217,7 @@ def test_a_clip_that_shows_no_face_is_passed_over(pack, monkeypatch):
 def test_landmarks_lie_on_the_faces(pack):
     """The eyes' irises are darker than the cheeks, in targets and truths of every kind."""
     for settings in ONLY.values():
-        for pair in islice(PairStream(pack, PairSettings(size=128, mix=settings.mix), seed=2), 4):
+        for pair in islice(PairStream(pack, PairData(size=128, targets=1, mix=settings.mix), seed=2), 4):
             for picture, mesh in ((pair["truth"], pair["driver_mesh"]), (pair["targets"][0], pair["target_mesh"][0])):
                 grey = picture.float().mean(0)
                 x, y = mesh[[468, 473, 50, 280], :2].round().long().clamp(0, 127).T
@@ -224,9 +227,9 @@ def test_landmarks_lie_on_the_faces(pack):
 
 @pytest.mark.slow
 def test_worker_processes_give_what_their_parts_give(pack):
-    stream = PairStream(pack, PairSettings(size=SIZE), seed=9)
+    stream = PairStream(pack, PairData(size=SIZE, targets=1), seed=9)
     loaded = list(islice(batch_loader(stream, batch_size=4, workers=2), 4))
-    parts = [iter(PairStream(pack, PairSettings(size=SIZE), seed=9, rank=r, world=2)) for r in range(2)]
+    parts = [iter(PairStream(pack, PairData(size=SIZE, targets=1), seed=9, rank=r, world=2)) for r in range(2)]
     for number, batch in enumerate(loaded):
         alone = list(islice(parts[number % 2], 4))
         assert torch.equal(batch["truth"], torch.stack([pair["truth"] for pair in alone]))
@@ -235,14 +238,14 @@ def test_worker_processes_give_what_their_parts_give(pack):
 
 def test_a_split_without_data_is_refused(pack):
     with pytest.raises(ReenactError, match="nothing to train on in its 'test' split"):
-        PairStream(pack, split=Split.TEST)
+        PairStream(pack, PairData(), split=Split.TEST)
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="at least one target"):
-        PairSettings(targets=0)
+    with pytest.raises(ValueError, match="targets"):
+        PairData(targets=0)
     with pytest.raises(ValueError, match="weights of a mix"):
-        PairSettings(mix={PairKind.CLIP: -1.0})
+        PairData(mix={PairKind.CLIP: -1.0})
 
 
 def test_pairs_come_from_two_stretches_far_apart_in_pose():
@@ -255,8 +258,8 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
     rng = np.random.default_rng(1)
     turned, asked = 0, 0
     for _ in range(200):
-        asked += {False, True} == set(_stretches(meshes, usable, rng, turning=True) >= 600)
-        numbers = _stretches(meshes, usable, rng)
+        asked += {False, True} == set(two_stretches(meshes, usable, rng, turning=True) >= 600)
+        numbers = two_stretches(meshes, usable, rng)
         place = np.searchsorted(usable, numbers)
         assert (usable[place] == numbers).all()
         assert len(np.unique(numbers)) == 128
@@ -272,5 +275,5 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
 def test_stretches_of_short_clips(count):
     meshes = np.zeros((count, 478, 3), np.float32)
     for seed in range(20):
-        numbers = _stretches(meshes, np.arange(count), np.random.default_rng(seed))
+        numbers = two_stretches(meshes, np.arange(count), np.random.default_rng(seed))
         assert len(np.unique(numbers)) == min(count, 128)
