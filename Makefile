@@ -48,7 +48,7 @@ bench: $(READY)           ## speed tables of this machine
 	$(BIN)/reenactor bench
 
 wheel: $(DEV)             ## dist/reenactor-*.whl
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m build
 
 wheel-test: wheel         ## the wheel alone, in a new environment outside the checkout, runs the demo
 	tools/wheel_test.sh dist/reenactor-*.whl

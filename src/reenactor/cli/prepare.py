@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
+from reenactor.core.system import available_cores
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from reenactor.research.data.prepare import prepare
     from reenactor.research.data.settings import Settings
 
-    workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers
+    workers = available_cores() if args.workers is None else args.workers
     if workers < 0:
         raise ReenactError(f"--workers must be 0 or more, not {workers}")
     plan = Plan(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reenactor.core.errors import ReenactError
+from reenactor.core.system import locked
 from reenactor.server.api.animating import try_settings
 from reenactor.server.api.helpers import Helper
 from reenactor.server.api.settings import Settings
@@ -53,21 +53,12 @@ def _try(settings: Settings) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Two servers on one folder would both work on its jobs."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "in-use").open("w")
+        (folder / "in-use").touch()
     except OSError as error:
         raise ReenactError(
             f"cannot write in {folder}: {(error.strerror or '').lower()}; choose another --data"
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ReenactError(f"another server uses {folder}; stop it, or choose another --data") from error
+    with locked(folder / "in-use", taken=f"another server uses {folder}; stop it, or choose another --data"):
         yield

@@ -6,7 +6,6 @@ writes the index, the list of skipped files, the report and, last, the manifest,
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 from reenactor.core import ReenactError
 from reenactor.core.landmark_codec import PARENTS
 from reenactor.core.progress import Progress, Silent
+from reenactor.core.system import locked
 from reenactor.research.data.datasets import DATASETS
 from reenactor.research.data.index import IndexWriter
 from reenactor.research.data.packing import Packer, Plan, sync, write_whole
@@ -123,11 +123,7 @@ def _work_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     if out.exists() and not work.exists() and any(out.iterdir()):
         raise ReenactError(f"{out} is not empty and holds no pack; choose another folder")
     work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ReenactError(f"another run is working in {out}; wait for it, or choose another folder") from None
+    with locked(work / "lock", taken=f"another run is working in {out}; wait for it, or choose another folder"):
         note = work / "job.json"
         if note.exists():
             _refuse_other(out, json.loads(note.read_text()), facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import cv2
 import torch
 
 from reenactor.core.progress import Progress, Silent
+from reenactor.core.system import available_cores
 from reenactor.research.data.pool import one_thread, single_threaded
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class WorkerPool:
         parts = [items[i : i + PART] for i in range(0, len(items), PART)]
         workers = self._workers
         if workers is None:
-            workers = len(os.sched_getaffinity(0)) if len(items) >= WORTH_A_PROCESS else 0
+            workers = available_cores() if len(items) >= WORTH_A_PROCESS else 0
         total = done + len(items)
         self._progress.start(what, done, total)
         try:

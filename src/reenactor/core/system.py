@@ -1,0 +1,51 @@
+"""What differs between operating systems: processors, locked files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reenactor.core.errors import ReenactError
+
+
+def available_cores() -> int:
+    """Processors that this process may use; where the system does not say, those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def locked(path: Path, *, taken: str) -> Iterator[None]:
+    """Hold a lock file against other processes while the block runs; the system frees it if the process dies.
+
+    Args:
+        path: the file, made if missing and left there.
+        taken: the error's message if another process holds it.
+
+    Raises:
+        ReenactError: another process holds it.
+        OSError: the file cannot be written.
+    """
+    with path.open("a+b") as file:
+        try:
+            _lock(file.fileno())
+        except BlockingIOError as error:
+            raise ReenactError(taken) from error
+        yield
+
+
+def _lock(handle: int) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError(*error.args) from error
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
