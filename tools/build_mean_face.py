@@ -22,8 +22,7 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS
-from reenactor.face.geometry.procrustes import fit_similarity, generalized_procrustes
-from reenactor.face.geometry.rotation import angles_from_matrix, matrix_from_angles
+from reenactor.face.geometry import angles_from_matrix, fit_similarity, matrix_from_angles
 from reenactor.face.perception.detection import FaceDetector
 from reenactor.face.perception.landmarks import FaceMesher
 
@@ -209,6 +208,40 @@ def pictures(file: Path, step: int) -> Iterator[np.ndarray]:
         for i, frame in enumerate(container.decode(video=0)):
             if i % step == 0:
                 yield frame.to_ndarray(format="rgb24")
+
+
+def generalized_procrustes(
+    shapes: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    iterations: int = 10,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shape, and every shape moved onto it (Gower 1975: align to the mean, average, repeat).
+
+    Args:
+        shapes: (b, n, d).
+        weights: (n,) as for `fit_similarity`.
+        iterations: 10 bring a few hundred faces well below 1e-6 of their size.
+
+    Returns:
+        The mean (weighted centre 0, weighted RMS radius 1, oriented like the first shape), and the aligned
+        shapes.
+    """
+    w = np.ones(shapes.shape[-2]) if weights is None else np.asarray(weights, dtype=np.float64)
+    w = w / w.sum()
+    mean = _unit(np.asarray(shapes[0], dtype=np.float64), w)
+    aligned = np.asarray(shapes, dtype=np.float64)
+    for _ in range(iterations):
+        aligned = fit_similarity(shapes, mean, w).apply(shapes)
+        average = _unit(aligned.mean(axis=0), w)
+        mean = _unit(fit_similarity(average, mean, w).apply(average), w)
+    return mean, fit_similarity(shapes, mean, w).apply(shapes)
+
+
+def _unit(points: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Weighted centre at 0, weighted RMS radius 1."""
+    centred = points - w @ points
+    return centred / np.sqrt((w @ centred**2).sum())
 
 
 if __name__ == "__main__":

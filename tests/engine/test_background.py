@@ -8,7 +8,7 @@ from reenactor.engine import Reenactor
 from reenactor.engine.background import StillBackground, _mended
 from reenactor.engine.shipped import demo_photo
 from reenactor.face.geometry import turned
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.perception.person import person_share
 
 

@@ -8,7 +8,7 @@ from reenactor.core import NoFaceError
 from reenactor.engine.live import mirrored
 from reenactor.engine.shipped import demo_photo
 from reenactor.face.geometry import turned
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 
 
 @pytest.fixture(scope="module")

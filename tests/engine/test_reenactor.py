@@ -18,7 +18,7 @@ from reenactor.engine.job import _drawing_threads
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.shipped import shipped_motions
 from reenactor.engine.track import Track
-from reenactor.face.geometry.head import in_mean_pose
+from reenactor.face.geometry.mean_face import in_mean_pose
 from reenactor.face.retarget import neutral_frame
 from reenactor.face.retarget.transformer import LandmarkTransformer, LandmarkTransformerConfig
 from reenactor.media import VideoWriter, read_motion, write_image, write_motion

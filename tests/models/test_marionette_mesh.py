@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from reenactor.core import DriverFrame, MapKind, TargetSet
 from reenactor.face.geometry import mean_face
-from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
-from reenactor.face.geometry.photo_weights import photo_weights
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, photo_weights
 from reenactor.models import ZOO
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig, MarioNETteGenerator
 from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
@@ -93,7 +92,7 @@ def flagged(k, **where):
     return flags
 
 
-@pytest.mark.parametrize("flag", ["hidden", "stretched", "mouth", "eyes"])
+@pytest.mark.parametrize("flag", ["occluded", "stretched", "mouth", "eyes"])
 def test_photos_that_show_it_are_preferred(flag):
     def of_first(flags):
         weights = photo_weights(flags, 2)

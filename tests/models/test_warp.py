@@ -9,8 +9,7 @@ from model_helpers import EYES, LIPS, Person, as_pixels, as_targets, gap
 
 from reenactor.core import MESH_TO_IBUG68, DriverFrame
 from reenactor.face.geometry import contours, matrix_from_angles
-from reenactor.face.geometry.face_mesh import face_mesh, face_mesh_triangles
-from reenactor.face.geometry.mesh_map import enlarged, inverse_map
+from reenactor.face.geometry.face_mesh import face_mesh, face_mesh_triangles, inverse_map, upsample_map
 from reenactor.face.retarget import Retargeter, in_mean_pose, transfer_expression
 from reenactor.media import read_image
 from reenactor.models.warp import Warp, WarpConfig
@@ -108,7 +107,7 @@ def test_border_stays_while_the_head_moves(open_mouthed, size, yaw_deg):
     field, covered = inverse_map(sheet.points[:, :2], output, moved[:, 2], face_mesh_triangles(), (256, 256))
     assert covered.all()
     y, x = np.mgrid[:size, :size]
-    offset = np.linalg.norm(enlarged(field, size) - np.stack([x, y], axis=-1), axis=-1)
+    offset = np.linalg.norm(upsample_map(field, size) - np.stack([x, y], axis=-1), axis=-1)
     assert offset.max() > 0.03 * size
     # The centres of the outermost pixels lie within the border, so they move a little.
     assert max(edge.max() for edge in (offset[0], offset[-1], offset[:, 0], offset[:, -1])) < 0.001 * size

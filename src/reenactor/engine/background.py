@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.geometry.mesh_flow import FLAGS
 from reenactor.face.geometry.mesh_flow_numpy import mesh_flow_numpy
 from reenactor.face.perception.person import person_share
@@ -26,7 +26,7 @@ _TURNED_DEG = (4, 10)
 are ears and what is behind them, and skin painted over these hung beside the face."""
 _UNSEEN = (0.25, 0.5)
 """Of the mesh flow's flags: skin that the photo shows well; hardly."""
-_HARDLY_SEEN = [FLAGS.index("hidden"), FLAGS.index("stretched")]
+_HARDLY_SEEN = [FLAGS.index("occluded"), FLAGS.index("stretched")]
 _BEYOND = FLAGS.index("beyond")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reenactor.face.geometry import contours, mean_face
-from reenactor.face.geometry.mesh_map import signed_areas
+from reenactor.face.geometry.face_mesh import signed_areas
 
 CLOSED = ["FACE_OVAL", "INNER_LIPS", "RIGHT_EYE", "LEFT_EYE"]
 MIRRORED = [

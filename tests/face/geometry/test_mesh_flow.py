@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reenactor.face.geometry import face_mesh, matrix_from_angles, mean_face
+from reenactor.face.geometry import face_mesh, inverse_map, matrix_from_angles, mean_face
 from reenactor.face.geometry.contours import (
     FACE_OVAL,
     INNER_LIPS,
@@ -16,16 +16,9 @@ from reenactor.face.geometry.contours import (
     RIGHT_EYE,
     RIGHT_EYE_UPPER,
 )
-from reenactor.face.geometry.mesh_flow import (
-    FLAGS,
-    _drawn_together,
-    _moved,
-    _sheet,
-    enlarged_flow,
-    mesh_flow,
-    mesh_flow_ref,
-    opening,
-)
+from reenactor.face.geometry.face_mesh import face_mesh_triangles
+from reenactor.face.geometry.mesh_flow import FLAGS, _mesh_flow_batched, _moved, _surface, mesh_flow, upsample_flow
+from reenactor.face.geometry.openings import opening
 
 SIDE = 128
 TURNS = [(0, 0, 0), (25, 0, 0), (-35, 10, 8), (8, -25, -20)]
@@ -40,8 +33,19 @@ def face(angles_deg=(0, 0, 0), *, lips=0.0, shift_px=(0.0, 0.0)):
     return points @ R.T * (SIDE * 0.3) + np.array([SIDE / 2 + shift_px[0], SIDE * 0.5 + shift_px[1], 0.0])
 
 
-def flow(photo, wanted, map_size=SIDE):
-    return mesh_flow(torch.tensor(photo[None]).float(), torch.tensor(wanted[None]).float(), SIDE, map_size)
+def flow(photo, target, map_size=SIDE):
+    return mesh_flow(torch.tensor(photo[None]).float(), torch.tensor(target[None]).float(), SIDE, map_size)
+
+
+def mesh_flow_ref(photo_mesh_px, mesh_px, side, map_size):
+    """The flow of one photo as the classical warp draws it (`face_mesh`, `inverse_map`: NumPy and OpenCV)."""
+    surface = face_mesh(photo_mesh_px, side)
+    moved = surface.moved_to(mesh_px)
+    scale = map_size / side
+    output = (moved[:, :2] + 0.5) * scale - 0.5
+    position, _ = inverse_map(surface.points[:, :2], output, moved[:, 2], face_mesh_triangles(), (map_size, map_size))
+    start = (np.arange(map_size) + 0.5) / scale - 0.5
+    return np.moveaxis(position - np.stack(np.meshgrid(start, start), -1), -1, 0) * (2 / side)
 
 
 def flag(found, name):
@@ -55,22 +59,22 @@ def at(channel, mesh_px, vertices):
 
 
 @pytest.mark.parametrize("angles_deg", TURNS)
-def test_vertices_are_the_sheets(angles_deg):
-    photo, wanted = face((5, 3, -4)), face(angles_deg, lips=0.1, shift_px=(6, -4))
-    sheet = face_mesh(photo, SIDE)
-    ours = _sheet(torch.tensor(photo[None]), SIDE)
-    np.testing.assert_allclose(ours[0].numpy(), sheet.points, atol=1e-6)
-    moved = _moved(ours, torch.tensor(photo[None]), torch.tensor(wanted[None]))
-    np.testing.assert_allclose(moved[0].numpy(), sheet.moved_to(wanted), atol=1e-6)
+def test_vertices_are_those_of_face_mesh(angles_deg):
+    photo, target = face((5, 3, -4)), face(angles_deg, lips=0.1, shift_px=(6, -4))
+    surface = face_mesh(photo, SIDE)
+    ours = _surface(torch.tensor(photo[None]), SIDE)
+    np.testing.assert_allclose(ours[0].numpy(), surface.points, atol=1e-6)
+    moved = _moved(ours, torch.tensor(photo[None]), torch.tensor(target[None]))
+    np.testing.assert_allclose(moved[0].numpy(), surface.moved_to(target), atol=1e-6)
 
 
 @pytest.mark.parametrize(("map_size", "equal"), [(64, 0.9), (128, 0.95)])
 @pytest.mark.parametrize("angles_deg", TURNS)
 def test_equals_the_classical_warp(angles_deg, map_size, equal):
     # OpenCV also draws pixels whose centres lie just outside of a triangle, so along edges and folds they differ.
-    photo, wanted = face(), face(angles_deg, lips=0.1, shift_px=(5, 3))
-    found = flow(photo, wanted, map_size).flow_ndc[0].numpy()
-    off_px = np.abs(found - mesh_flow_ref(photo, wanted, SIDE, map_size)).max(0) * SIDE / 2
+    photo, target = face(), face(angles_deg, lips=0.1, shift_px=(5, 3))
+    found = flow(photo, target, map_size).flow_ndc[0].numpy()
+    off_px = np.abs(found - mesh_flow_ref(photo, target, SIDE, map_size)).max(0) * SIDE / 2
     assert np.median(off_px) < 1e-3
     assert (off_px < 0.25).mean() > equal
     assert (off_px < 1.5).mean() > 0.97
@@ -78,12 +82,12 @@ def test_equals_the_classical_warp(angles_deg, map_size, equal):
 
 def test_what_is_folded_lies_behind():
     # The lips' inner edges have crossed, and their vertices are the nearest of all.
-    wanted = face(lips=-0.15)
-    wanted[list(INNER_LIPS), 2] -= 50
-    assert wanted[14, 1] < wanted[13, 1] - 1
-    found = flow(face(), wanted).flow_ndc[0].numpy()
-    off_px = np.abs(found - mesh_flow_ref(face(), wanted, SIDE, SIDE)).max(0) * SIDE / 2
-    x, y = np.round(wanted[[13, 14], :2].mean(0)).astype(int)
+    target = face(lips=-0.15)
+    target[list(INNER_LIPS), 2] -= 50
+    assert target[14, 1] < target[13, 1] - 1
+    found = flow(face(), target).flow_ndc[0].numpy()
+    off_px = np.abs(found - mesh_flow_ref(face(), target, SIDE, SIDE)).max(0) * SIDE / 2
+    x, y = np.round(target[[13, 14], :2].mean(0)).astype(int)
     assert np.median(off_px[y - 3 : y + 4, x - 6 : x + 7]) < 0.1
 
 
@@ -104,11 +108,11 @@ def test_shift_by_hand():
 
 
 def test_flow_finds_the_photos_landmarks():
-    photo, wanted = face((4, 2, 1)), face((-10, 5, 6), lips=0.08, shift_px=(3, 2))
-    found = flow(photo, wanted).flow_ndc
+    photo, target = face((4, 2, 1)), face((-10, 5, 6), lips=0.08, shift_px=(3, 2))
+    found = flow(photo, target).flow_ndc
     # Vertices that nothing covers; the flow is looked up between its pixels.
     seen = [i for i in (1, 4, 5, 10, 50, 61, 152, 168, 195, 280, 291) if i not in INNER_LIPS]
-    place = torch.tensor(wanted[seen, :2]).float()
+    place = torch.tensor(target[seen, :2]).float()
     grid = ((place + 0.5) * 2 / SIDE - 1)[None, None]
     offset = torch.nn.functional.grid_sample(found, grid, align_corners=False)[0, :, 0].T * SIDE / 2
     np.testing.assert_allclose(place + offset, photo[seen, :2], atol=0.3)
@@ -118,24 +122,24 @@ def test_flow_finds_the_photos_landmarks():
 @pytest.mark.parametrize("look_px", [2.5, -2.0])
 def test_eyes_look_where_they_shall(look_px, lids_px):
     """The irises are found in the photo, along the eyes, whatever the lids do; around the eyes nothing moves."""
-    photo, wanted = face((6, 2, 3)), face((6, 2, 3))
-    wanted[468:, 0] += look_px
+    photo, target = face((6, 2, 3)), face((6, 2, 3))
+    target[468:, 0] += look_px
     for lid in (RIGHT_EYE_UPPER, LEFT_EYE_UPPER):
-        wanted[list(lid[1:-1]), 1] += lids_px
-    found = flow(photo, wanted).flow_ndc
+        target[list(lid[1:-1]), 1] += lids_px
+    found = flow(photo, target).flow_ndc
     for centre, corners in ((468, (33, 133)), (473, (362, 263))):
         axis = photo[corners[1], :2] - photo[corners[0], :2]
         axis /= np.linalg.norm(axis)
         for share in (0.0, 0.6, -0.6):
             on_iris = share * np.linalg.norm(photo[centre + 1, :2] - photo[centre, :2]) * axis
-            place = torch.tensor(wanted[centre, :2] + on_iris).float()
+            place = torch.tensor(target[centre, :2] + on_iris).float()
             grid = ((place + 0.5) * 2 / SIDE - 1)[None, None, None]
             offset = torch.nn.functional.grid_sample(found, grid, align_corners=False)[0, :, 0, 0] * SIDE / 2
             assert (place + offset).numpy() @ axis == pytest.approx((photo[centre, :2] + on_iris) @ axis, abs=0.4)
     moved_px = found[0].abs().amax(0).numpy() * SIDE / 2
     eyes = np.zeros_like(moved_px, bool)
     for lids in (RIGHT_EYE, LEFT_EYE):
-        low, high = wanted[list(lids), :2].min(0) - 1, wanted[list(lids), :2].max(0) + 2
+        low, high = target[list(lids), :2].min(0) - 1, target[list(lids), :2].max(0) + 2
         eyes[int(low[1]) : int(high[1]), int(low[0]) : int(high[0])] = True
     assert lids_px or moved_px[~eyes].max() < 0.02
 
@@ -151,9 +155,9 @@ def test_one_by_one_equals_together(map_size):
         points[468:, :2] += rng.normal(0, 2, 2)
         return (points - SIDE / 2) * rng.uniform(0.5, 1.3) + SIDE / 2 + rng.normal(0, 0.4, points.shape)
 
-    photos, wanted = (torch.tensor(np.stack([any_face(turned) for _ in range(24)])).float() for turned in (20, 30))
-    together = _drawn_together(photos.double(), wanted.double(), SIDE, map_size)
-    ones = [mesh_flow(photo[None], mesh[None], SIDE, map_size) for photo, mesh in zip(photos, wanted, strict=True)]
+    photos, target = (torch.tensor(np.stack([any_face(turned) for _ in range(24)])).float() for turned in (20, 30))
+    together = _mesh_flow_batched(photos.double(), target.double(), SIDE, map_size)
+    ones = [mesh_flow(photo[None], mesh[None], SIDE, map_size) for photo, mesh in zip(photos, target, strict=True)]
     # Triangles of exactly the same depth may be drawn in either order, and what none covers has any one's flags.
     flow, flags = (torch.cat([getattr(one, name) for one in ones]) for name in ("flow_ndc", "flags"))
     covered = (together.flow_ndc != 0).any(1)
@@ -168,18 +172,18 @@ def test_one_by_one_equals_together(map_size):
 def test_a_photo_that_changes_is_noticed():
     photo = torch.tensor(face()[None]).float()
     before = mesh_flow(photo, photo.clone(), SIDE, 32).flow_ndc
-    wanted = photo.clone()
+    target = photo.clone()
     photo += torch.tensor([4.0, 0.0, 0.0])
-    after = mesh_flow(photo, wanted, SIDE, 32).flow_ndc
+    after = mesh_flow(photo, target, SIDE, 32).flow_ndc
     assert before.abs().max() * SIDE / 2 < 0.02
     assert after[0, 0, 16, 16] * SIDE / 2 == pytest.approx(4, abs=0.1)
 
 
 def test_batch_equals_one_by_one():
     photos = np.stack([face(), face((10, 0, 5)), face((-30, 5, 0))])
-    wanted = np.stack([face(turn, lips=0.1) for turn in TURNS[1:]])
-    whole = mesh_flow(torch.tensor(photos).float(), torch.tensor(wanted).float(), SIDE, 64)
-    for i, (photo, mesh) in enumerate(zip(photos, wanted, strict=True)):
+    target = np.stack([face(turn, lips=0.1) for turn in TURNS[1:]])
+    whole = mesh_flow(torch.tensor(photos).float(), torch.tensor(target).float(), SIDE, 64)
+    for i, (photo, mesh) in enumerate(zip(photos, target, strict=True)):
         one = flow(photo, mesh, 64)
         assert torch.equal(one.flow_ndc[0], whole.flow_ndc[i])
         assert torch.equal(one.flags[0], whole.flags[i])
@@ -187,12 +191,12 @@ def test_batch_equals_one_by_one():
 
 @pytest.mark.parametrize(("before", "now", "hole"), [(-0.06, 0.15, 1), (0, 0.01, 0), (0.15, 0.15, 0), (0.15, 0, 0)])
 def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
-    wanted = face(lips=now)
-    mouth = flag(flow(face(lips=before), wanted), "mouth")
-    assert at(mouth, wanted, (13, 14)) == pytest.approx(hole, abs=1e-6)
-    assert at(mouth, wanted, (4,)) == 0
+    target = face(lips=now)
+    mouth = flag(flow(face(lips=before), target), "mouth")
+    assert at(mouth, target, (13, 14)) == pytest.approx(hole, abs=1e-6)
+    assert at(mouth, target, (4,)) == 0
     # It is the area between the lips, no more.
-    ring = wanted[list(INNER_LIPS), :2]
+    ring = target[list(INNER_LIPS), :2]
     area = 0.5 * abs(np.dot(ring[:, 0], np.roll(ring[:, 1], 1)) - np.dot(ring[:, 1], np.roll(ring[:, 0], 1)))
     assert float(mouth.sum()) == pytest.approx(hole * area, rel=0.15, abs=1e-6)
 
@@ -200,15 +204,15 @@ def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
 def test_teeth_hang_from_the_upper_lip():
     little, much = face(lips=0.1), face(lips=0.2)
     x, top = round(little[13, 0]), little[13, 1]
-    shown, wanted = little[14, 1] - top, much[14, 1] - top
+    shown, target = little[14, 1] - top, much[14, 1] - top
     opened, closed = flow(little, much), flow(much, little)
-    for found, bottom in ((opened, min(shown, wanted)), (closed, shown)):
+    for found, bottom in ((opened, min(shown, target)), (closed, shown)):
         for y in range(int(top) + 2, int(top + 0.8 * bottom)):
             # What lies this far below the lip in the photo, not what lies at the same share of the way down.
             assert abs(float(found.flow_ndc[0, 1, y, x])) * SIDE / 2 < 0.12 * (y - top) + 0.3
             assert at(flag(found, "mouth"), np.array([[x, y]]), (0,)) < 0.05
     mouth = flag(opened, "mouth")
-    assert float(mouth[int(top + 1.2 * shown) + 1 : int(top + wanted) - 1, x].min()) > 0.95
+    assert float(mouth[int(top + 1.2 * shown) + 1 : int(top + target) - 1, x].min()) > 0.95
     assert flag(closed, "mouth").max() == 0
     assert flag(opened, "stretched")[int(top + shown), x] == 0
 
@@ -230,11 +234,11 @@ def test_an_eye_that_the_photo_does_not_show():
     assert flag(flow(face(), shut), "eyes").max() == 0
 
 
-def test_what_the_photo_shows_from_behind_is_hidden():
+def test_what_the_photo_shows_from_behind_is_occluded():
     photo = face((50, 0, 0))
-    hidden = flag(flow(photo, face()), "hidden")
+    occluded = flag(flow(photo, face()), "occluded")
     far, near = ((227, 137, 177), (447, 366, 401))
-    ours, theirs = (at(hidden, face(), vertices) for vertices in (far, near))
+    ours, theirs = (at(occluded, face(), vertices) for vertices in (far, near))
     assert {ours, theirs} == {0.0, 1.0}
     # Which cheek: the one that is drawn the smaller, or not at all.
     width = {v: np.ptp(photo[[*list(v), 4], 0]) for v in (far, near)}
@@ -251,9 +255,9 @@ def test_stretching_by_hand():
 
 
 def test_beyond_is_outside_of_the_outline():
-    wanted = face((20, 0, 0))
-    beyond = flag(flow(face(), wanted), "beyond").numpy() > 0
-    assert not beyond[int(wanted[4, 1]), int(wanted[4, 0])]
+    target = face((20, 0, 0))
+    beyond = flag(flow(face(), target), "beyond").numpy() > 0
+    assert not beyond[int(target[4, 1]), int(target[4, 0])]
     assert beyond[[0, 0, -1, -1], [0, -1, 0, -1]].all()
     ring = face()[list(FACE_OVAL), :2]
     area = 0.5 * abs(np.dot(ring[:, 0], np.roll(ring[:, 1], 1)) - np.dot(ring[:, 1], np.roll(ring[:, 0], 1)))
@@ -269,12 +273,12 @@ def test_opening_by_hand():
 
 
 def test_enlarged_flow_means_the_same():
-    photo, wanted = face(), face((10, 0, 0))
-    coarse, full = flow(photo, wanted, 64).flow_ndc, flow(photo, wanted).flow_ndc
-    off_px = (enlarged_flow(coarse, SIDE) - full).abs().amax(1) * SIDE / 2
+    photo, target = face(), face((10, 0, 0))
+    coarse, full = flow(photo, target, 64).flow_ndc, flow(photo, target).flow_ndc
+    off_px = (upsample_flow(coarse, SIDE) - full).abs().amax(1) * SIDE / 2
     assert off_px.median() < 0.02
     assert (off_px < 0.3).float().mean() > 0.95
-    assert enlarged_flow(full, SIDE) is full
+    assert upsample_flow(full, SIDE) is full
 
 
 def test_a_face_without_extent_gives_no_flow():
@@ -285,6 +289,6 @@ def test_a_face_without_extent_gives_no_flow():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_the_same_on_a_gpu():
-    photos, wanted = (torch.tensor(np.stack([face(turn) for turn in turns])).float() for turns in (TURNS, TURNS[::-1]))
-    here, there = mesh_flow(photos, wanted, SIDE, 64), mesh_flow(photos.cuda(), wanted.cuda(), SIDE, 64)
+    photos, target = (torch.tensor(np.stack([face(turn) for turn in turns])).float() for turns in (TURNS, TURNS[::-1]))
+    here, there = mesh_flow(photos, target, SIDE, 64), mesh_flow(photos.cuda(), target.cuda(), SIDE, 64)
     torch.testing.assert_close(there.flow_ndc.cpu(), here.flow_ndc, atol=1e-4, rtol=0)

@@ -6,7 +6,7 @@ from faces import EYES, LIPS, gap, lips_closed, mirrored, posed, shape
 
 from reenactor.core import Transfer
 from reenactor.face.geometry import Similarity, fit_similarity, matrix_from_angles, mean_face
-from reenactor.face.geometry.rotation import angles_from_matrix
+from reenactor.face.geometry.similarity import angles_from_matrix
 from reenactor.face.retarget import Retargeter, in_mean_pose, transfer_expression
 
 TARGETS = {

@@ -7,7 +7,7 @@ import pytest
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import in_mean_pose
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 from reenactor.research.data import Kind, Split
 from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, read_cases
 from reenactor.research.evaluation.protocols import _different_looks, _shares

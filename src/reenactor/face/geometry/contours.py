@@ -28,5 +28,13 @@ LEFT_EYE: tuple[int, ...] = LEFT_EYE_UPPER + LEFT_EYE_LOWER[-2:0:-1]
 """Edge of the subject's left eye (image right), 16 points."""
 
 RIGHT_IRIS: tuple[int, ...] = (468, 469, 470, 471, 472)
-"""Centre, then four points of the rim."""
+"""Iris of the subject's right eye (image left): its centre, then four points of its outline."""
 LEFT_IRIS: tuple[int, ...] = (473, 474, 475, 476, 477)
+
+OPENINGS = (
+    (INNER_LIPS_UPPER, INNER_LIPS_LOWER),
+    (RIGHT_EYE_LOWER, RIGHT_EYE_UPPER),
+    (LEFT_EYE_LOWER, LEFT_EYE_UPPER),
+)
+"""Mouth and eyes, each as a fixed and a moving edge. What lies between keeps its distance from the fixed edge, and the
+moving one covers or uncovers it: teeth hang from the skull as the upper lip does; the upper lid slides over the eye."""

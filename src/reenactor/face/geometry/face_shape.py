@@ -18,10 +18,8 @@ from reenactor.face.geometry.contours import (
     RIGHT_EYE,
     RIGHT_IRIS,
 )
-from reenactor.face.geometry.head import in_mean_pose
-from reenactor.face.geometry.mean_face import mean_face
-from reenactor.face.geometry.procrustes import Similarity
-from reenactor.face.geometry.rotation import matrix_from_angles
+from reenactor.face.geometry.mean_face import in_mean_pose, mean_face
+from reenactor.face.geometry.similarity import Similarity, matrix_from_angles
 
 _BROWS = (70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 336, 296, 334, 293, 300, 285, 295, 282, 283, 276)
 _NOSE = (168, 6, 197, 195, 5, 4, 1, 2, 98, 97, 326, 327, 64, 294, 48, 278, 129, 358, 122, 351)

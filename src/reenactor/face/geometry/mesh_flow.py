@@ -1,6 +1,6 @@
-"""Dense inverse flows from photos to landmarks, batched in PyTorch, and flags where they cannot be right.
+"""Dense inverse flows from photos to landmarks, and flags where they cannot be right.
 
-The surface is that of `face_mesh`: the mesh, and a ring to the crop's border, which never moves.
+The surface is that of `face_mesh`: the face, and a border to the edge of the crop, which never moves.
 """
 
 from __future__ import annotations
@@ -14,30 +14,41 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from reenactor.face.geometry.contours import FACE_OVAL
-from reenactor.face.geometry.face_mesh import BORDER_LEVELS, FACE_REACH, HEAD_DEPTH, face_mesh, face_mesh_triangles
-from reenactor.face.geometry.gaze_shift import EYE_POINTS, gaze_shift_px
+from reenactor.core import MESH_POINTS
+from reenactor.face.geometry.contours import FACE_OVAL, OPENINGS
+from reenactor.face.geometry.face_mesh import (
+    BORDER_LEVELS,
+    FACE_REACH,
+    HEAD_DEPTH,
+    LEAST_AREA,
+    face_mesh_triangles,
+    smoothstep,
+)
 from reenactor.face.geometry.mean_face import mean_face
-from reenactor.face.geometry.mesh_flow_numpy import (
-    ALL_STRETCHED,
-    EDGE,
+from reenactor.face.geometry.mesh_flow_numpy import ALL_STRETCHED, EDGE, mesh_flow_numpy
+from reenactor.face.geometry.openings import (
+    BORDER,
+    EYE_POINTS,
     EYES,
     HOLE_EDGE,
     MOUTH,
-    OPENINGS,
     OPENS_MORE,
-    RING,
     SHUT,
     corner_sides,
-    mesh_flow_numpy,
+    gaze_shift_px,
+    opening,
     triangle_kinds,
 )
-from reenactor.face.geometry.mesh_map import LEAST_AREA, inverse_map
 
-FLAGS = ("hidden", "stretched", "mouth", "eyes", "beyond")
-"""What `MeshFlow.flags` tells, channel by channel."""
+FLAGS = ("occluded", "stretched", "mouth", "eyes", "beyond")
+"""Channels of `MeshFlow.flags`."""
 _FEW = 4
-"""So many photos on a CPU are drawn one by one, by `mesh_flow_numpy`: 3 times as fast as together."""
+"""Up to this many photos on a CPU are computed one by one with `mesh_flow_numpy`, 3 times as fast as together."""
+_TRUST = {"occluded": -3.0, "stretched": -3.0, "mouth": -4.0, "eyes": -4.0}
+"""Logits of a photo's weight where its flow has a flag."""
+_FIRST, _FIRST_BEYOND = 1.0, 8.0
+"""Logits in favour of the first photo: everywhere, as a mean of photos that differ by a hair is blurred; and beyond the
+face, where other photos show another background."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,11 @@ class MeshFlow:
     """Where in the photo each pixel of the result lies, and how far that can be trusted.
 
     Args:
-        flow_ndc: offsets, docs/conventions.md.
-        flags: in [0, 1], in the order of `FLAGS`. "hidden": the photo shows the surface from behind, or there is none.
-            "stretched": the photo has too few pixels there. "mouth", "eyes": places in an opening that the photo
-            does not show; what the flow finds is skin. "beyond": outside the face, where hair and background follow
-            the head.
+        flow_ndc: (N, 2, h, w) offsets in normalized device coordinates (docs/conventions.md).
+        flags: (N, 5, h, w) in [0, 1], in the order of `FLAGS`. "occluded": the photo shows the surface from behind, or
+            there is none. "stretched": the photo has too few pixels there. "mouth", "eyes": parts of an opening that
+            the photo does not show; the flow finds skin there. "beyond": outside the face, where hair and background
+            follow the head.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]
@@ -60,23 +71,21 @@ class MeshFlow:
 def mesh_flow(
     photo_mesh_px: Float[Tensor, "n 478 3"], mesh_px: Float[Tensor, "n 478 3"], side: int, map_size: int
 ) -> MeshFlow:
-    """Flows of n photos. Geometry alone: no gradients.
+    """Flows of N photos, without gradients.
 
     Args:
-        photo_mesh_px: landmarks in each photo's crop.
-        mesh_px: where they shall be, in the same crop's pixels.
+        photo_mesh_px: (N, 478, 3) landmarks in each photo's crop.
+        mesh_px: (N, 478, 3) target landmarks, in the same crop's pixels.
         side: of the crops, pixels.
-        map_size: side of the flow; `F.interpolate` enlarges it, as it is piecewise affine.
+        map_size: side of the flow; `upsample_flow` enlarges it, as it is piecewise affine.
     """
     # In float32 slivers lose their area; the mesh is small.
     photo_mesh, mesh = photo_mesh_px.double(), mesh_px.double()
     if photo_mesh.is_cpu and 0 < len(photo_mesh) <= _FEW and _have_extent(photo_mesh):
-        drawn_each = [
-            mesh_flow_numpy(a.numpy(), b.numpy(), side, map_size) for a, b in zip(photo_mesh, mesh, strict=True)
-        ]
-        flows, flags = zip(*drawn_each, strict=True)
+        pairs = zip(photo_mesh.numpy(), mesh.numpy(), strict=True)
+        flows, flags = zip(*(mesh_flow_numpy(*pair, side, map_size) for pair in pairs), strict=True)
         return MeshFlow(torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(flags)))
-    return _drawn_together(photo_mesh, mesh, side, map_size)
+    return _mesh_flow_batched(photo_mesh, mesh, side, map_size)
 
 
 def frame_flows(
@@ -86,30 +95,58 @@ def frame_flows(
     map_size: int,
     device: torch.device,
 ) -> MeshFlow:
-    """`mesh_flow` of K photos for each of B frames: B x K of them, photos of a frame beside each other.
+    """`mesh_flow` of K photos for each of B frames.
 
     Args:
-        photo_mesh_px: landmarks in each photo's crop, of one person or of each frame's.
-        mesh_px: where they shall be.
+        photo_mesh_px: (B or 1, K, 478, 3) landmarks in each photo's crop; 1 if all frames show one person.
+        mesh_px: (B, 478, 3) target landmarks.
         side, map_size: as for `mesh_flow`.
-        device: where the flows are wanted; they are computed where the landmarks are.
+        device: of the result; flows are computed where the landmarks are.
+
+    Returns:
+        B * K flows; the K photos of a frame come one after another.
     """
     each = photo_mesh_px.expand(len(mesh_px), -1, -1, -1).flatten(0, 1)
     found = mesh_flow(each, mesh_px.repeat_interleave(photo_mesh_px.shape[1], dim=0), side, map_size)
     return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
 
 
+def upsample_flow(flow_ndc: Float[Tensor, "n 2 h w"], size: int) -> Float[Tensor, "n 2 s s"]:
+    """The flow for a picture of `size` pixels a side; offsets keep their meaning."""
+    if flow_ndc.shape[-1] == size:
+        return flow_ndc
+    return F.interpolate(flow_ndc, (size, size), mode="bilinear", align_corners=False)
+
+
+def photo_weights(
+    flags: Float[Tensor, "bk 5 h w"], k: int, scores: Float[Tensor, "bk 1 h w"] | None = None
+) -> Float[Tensor, "b k h w"]:
+    """Weight of each of K photos at each pixel of B frames: a softmax by how far its flow can be trusted.
+
+    Args:
+        flags: (B * K, 5, h, w) `MeshFlow.flags`, the photos of a frame one after another.
+        k: number of photos.
+        scores: (B * K, 1, h, w) learned logits to add.
+    """
+    trust = torch.tensor([_TRUST.get(name, 0.0) for name in FLAGS], device=flags.device)[:, None, None]
+    logits = (trust * flags).sum(1, keepdim=True)
+    logits = (logits if scores is None else scores + logits).unflatten(0, (-1, k))[:, :, 0]
+    beyond = flags[:, FLAGS.index("beyond")].unflatten(0, (-1, k))[:, :1]
+    return torch.cat([logits[:, :1] + _FIRST + _FIRST_BEYOND * beyond, logits[:, 1:]], dim=1).softmax(dim=1)
+
+
 def _have_extent(mesh: Float[Tensor, "n 478 3"]) -> bool:
+    """Whether the outer eye corners of each mesh differ."""
     return bool((mesh[:, 33] != mesh[:, 263]).any(1).all())
 
 
-def _drawn_together(
+def _mesh_flow_batched(
     photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"], side: int, map_size: int
 ) -> MeshFlow:
     """`mesh_flow` of any number on any device."""
-    photo = _sheet(photo_mesh, side)
+    photo = _surface(photo_mesh, side)
     moved = _moved(photo, photo_mesh, mesh)
-    corners = _corners(photo_mesh.device)
+    corners, kinds, *sides = _tables(photo.device)
     scale = map_size / side
     source, output = photo[..., :2][:, corners] * scale, ((moved[..., :2] + 0.5) * scale - 0.5)[:, corners]
     area = _area(output)
@@ -125,23 +162,23 @@ def _drawn_together(
 
     x, y = _pixels(map_size, photo.device)
     of_pixel = weights.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 9)).unflatten(2, (3, 3))
-    place_weights = (of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]).clamp(0, 1)
-    place_weights = place_weights / place_weights.sum(-1, keepdim=True).clamp_min(1e-6)
-    place_weights, holes = _slid(place_weights, triangle, photo_mesh, mesh)
+    corner_weights = (of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]).clamp(0, 1)
+    corner_weights = corner_weights / corner_weights.sum(-1, keepdim=True).clamp_min(1e-6)
+    corner_weights, holes = _slide(corner_weights, [side[triangle] for side in sides], photo_mesh, mesh)
     of_pixel = source.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 6)).unflatten(2, (3, 2))
-    place = torch.einsum("npc,npcd->npd", place_weights, of_pixel) + (0.5 * scale - 0.5)
-    kind = _triangle_kinds(photo.device)[triangle]
+    position = torch.einsum("npc,npcd->npd", corner_weights, of_pixel) + (0.5 * scale - 0.5)
+    kind = kinds[triangle]
     pixel = torch.stack([x, y], -1)
     for eye, points in zip(EYES, EYE_POINTS, strict=True):
-        seen, wanted = (((one[:, list(points), :2] + 0.5) * scale - 0.5) for one in (photo_mesh, mesh))
-        place = place + (kind == eye)[..., None] * gaze_shift_px(pixel, place, seen, wanted)
-    offset = torch.where(found[..., None], place - pixel, 0.0)
+        photo_eye, target_eye = (((one[:, list(points), :2] + 0.5) * scale - 0.5) for one in (photo_mesh, mesh))
+        position = position + (kind == eye)[..., None] * gaze_shift_px(pixel, position, photo_eye, target_eye)
+    offset = torch.where(found[..., None], position - pixel, 0.0)
 
-    hidden = ((_area(source) <= LEAST_AREA).gather(1, triangle) | ~found).double()
+    occluded = ((_area(source) <= LEAST_AREA).gather(1, triangle) | ~found).double()
     stretched = _stretched(source, weights).gather(1, triangle).nan_to_num()
-    stretched = torch.where((kind == 0) | (kind == RING), stretched, 0.0)
+    stretched = torch.where((kind == 0) | (kind == BORDER), stretched, 0.0)
     mouth, eyes = holes * (kind == MOUTH), holes * ((kind == EYES[0]) | (kind == EYES[1]))
-    flags = torch.stack([hidden, stretched, mouth, eyes, (kind == RING).double()], 1)
+    flags = torch.stack([occluded, stretched, mouth, eyes, (kind == BORDER).double()], 1)
     shape = (map_size, map_size)
     return MeshFlow(
         flow_ndc=(offset.transpose(1, 2) * (2 / map_size)).unflatten(2, shape).float(),
@@ -149,28 +186,8 @@ def _drawn_together(
     )
 
 
-def mesh_flow_ref(
-    photo_mesh_px: Float[np.ndarray, "478 3"], mesh_px: Float[np.ndarray, "478 3"], side: int, map_size: int
-) -> Float[np.ndarray, "2 h w"]:
-    """The flow of one photo as the classical warp draws it (`face_mesh`, `inverse_map`: NumPy and OpenCV)."""
-    sheet = face_mesh(photo_mesh_px, side)
-    moved = sheet.moved_to(mesh_px)
-    scale = map_size / side
-    output = (moved[:, :2] + 0.5) * scale - 0.5
-    place, _ = inverse_map(sheet.points[:, :2], output, moved[:, 2], face_mesh_triangles(), (map_size, map_size))
-    start = (np.arange(map_size) + 0.5) / scale - 0.5
-    return np.moveaxis(place - np.stack(np.meshgrid(start, start), -1), -1, 0) * (2 / side)
-
-
-def enlarged_flow(flow_ndc: Float[Tensor, "n 2 h w"], size: int) -> Float[Tensor, "n 2 s s"]:
-    """The flow for a picture of `size` pixels a side; offsets keep their meaning."""
-    if flow_ndc.shape[-1] == size:
-        return flow_ndc
-    return F.interpolate(flow_ndc, (size, size), mode="bilinear", align_corners=False)
-
-
-def _sheet(mesh: Float[Tensor, "n 478 3"], side: int) -> Float[Tensor, "n v 3"]:
-    """`face_mesh`'s vertices."""
+def _surface(mesh: Float[Tensor, "n 478 3"], side: int) -> Float[Tensor, "n v 3"]:
+    """Vertices of `face_mesh`."""
     oval = mesh[:, list(FACE_OVAL)]
     centre = oval[..., :2].mean(1, keepdim=True)
     ray = oval[..., :2] - centre
@@ -181,38 +198,28 @@ def _sheet(mesh: Float[Tensor, "n 478 3"], side: int) -> Float[Tensor, "n v 3"]:
     outer = centre + ray / ray.norm(dim=-1, keepdim=True) * (1.6 * side)
     z = oval[..., 2:]
     back = z + HEAD_DEPTH * (mesh[:, 263, :2] - mesh[:, 33, :2]).norm(dim=-1)[:, None, None]
-    rings = []
+    vertices = [mesh]
     for level in BORDER_LEVELS.tolist():
-        place = oval[..., :2] + level * (border - oval[..., :2])
-        rings.append(torch.cat([place, z + (back - z) * min(1.0, level / FACE_REACH)], -1))
-    return torch.cat([mesh, *rings, torch.cat([outer, back], -1)], 1)
+        position = oval[..., :2] + level * (border - oval[..., :2])
+        vertices.append(torch.cat([position, z + (back - z) * min(1.0, level / FACE_REACH)], -1))
+    return torch.cat([*vertices, torch.cat([outer, back], -1)], 1)
 
 
 def _moved(
-    sheet: Float[Tensor, "n v 3"], photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"]
+    surface: Float[Tensor, "n v 3"], photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"]
 ) -> Float[Tensor, "n v 3"]:
     """`FaceMesh.moved_to`."""
-    rings = sheet[:, 478:].unflatten(1, (-1, len(FACE_OVAL)))
-    w = torch.as_tensor(mean_face().weights.copy(), device=sheet.device).to(sheet.dtype)
+    border = surface[:, MESH_POINTS:].unflatten(1, (-1, len(FACE_OVAL)))
+    w = torch.as_tensor(mean_face().weights.copy(), device=surface.device).to(surface.dtype)
     scale, R, t = _similarity(photo_mesh, mesh, w)
-    rigid = scale[:, None, None, None] * torch.einsum("nij,nrvj->nrvi", R, rings) + t[:, None, None] - rings
+    rigid = scale[:, None, None, None] * torch.einsum("nij,nrvj->nrvi", R, border) + t[:, None, None] - border
     outline = (mesh - photo_mesh)[:, None, list(FACE_OVAL)]
-    levels = torch.as_tensor(BORDER_LEVELS, device=sheet.device)[:, None, None]
-    near = _smooth((1 - levels / FACE_REACH).clamp(0, 1))
-    shift = _smooth(1 - levels) * (near * outline + (1 - near) * rigid[:, :-1])
+    levels = torch.as_tensor(BORDER_LEVELS, device=surface.device)[:, None, None]
+    near = smoothstep(1 - levels / FACE_REACH, (0, 1))
+    shift = smoothstep(1 - levels, (0, 1)) * (near * outline + (1 - near) * rigid[:, :-1])
     shift = torch.cat([shift[..., :2], torch.zeros_like(shift[..., 2:])], -1)
-    rings = torch.cat([rings[:, :-1] + shift, rings[:, -1:]], 1)
-    return torch.cat([mesh, rings.flatten(1, 2)], 1)
-
-
-def _smooth(t: Tensor) -> Tensor:
-    return t * t * (3 - 2 * t)
-
-
-def _step(x: Tensor, ends: tuple[float, float]) -> Tensor:
-    """0 up to the first end, 1 from the second on, smooth between."""
-    low, high = ends
-    return _smooth(((x - low) / (high - low)).clamp(0, 1))
+    border = torch.cat([border[:, :-1] + shift, border[:, -1:]], 1)
+    return torch.cat([mesh, border.flatten(1, 2)], 1)
 
 
 def _similarity(
@@ -231,13 +238,11 @@ def _similarity(
 
 
 @cache
-def _corners(device: torch.device) -> Int[Tensor, "t 3"]:
-    return torch.as_tensor(face_mesh_triangles(), device=device)
-
-
-@cache
-def _triangle_kinds(device: torch.device) -> Int[Tensor, " t"]:
-    return torch.as_tensor(triangle_kinds(), device=device)
+def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """On a device: `face_mesh_triangles`, `triangle_kinds`, and the three of `corner_sides` with triangles first."""
+    tables = (face_mesh_triangles(), triangle_kinds(), *(part.T.copy() for part in corner_sides()))
+    corners, kinds, number, fixed, moving = (torch.as_tensor(table, device=device) for table in tables)
+    return corners, kinds, number, fixed, moving
 
 
 def _area(corners: Float[Tensor, "n t 3 2"]) -> Float[Tensor, "n t"]:
@@ -264,7 +269,7 @@ def _top(
 ) -> Int[Tensor, "n p"]:
     """The highest rank of the triangles that cover each pixel; -1 where none does.
 
-    Each triangle is asked about the pixels of its bounding box alone.
+    Each triangle is compared with the pixels of its bounding box only.
     """
     n, count = rank.shape
     low = (output.amin(2) - EDGE).ceil().clamp(0, size).long()
@@ -278,9 +283,9 @@ def _top(
     y = low[..., 1].flatten()[owner] + number // width
     at = weights.flatten(0, 1)[owner]
     inside = (at[..., 0] * x[:, None] + at[..., 1] * y[:, None] + at[..., 2]).amin(-1) >= -EDGE
-    place = (owner // count) * size**2 + y * size + x
+    position = (owner // count) * size**2 + y * size + x
     top = torch.full((n * size**2,), -1, device=owner.device)
-    top.scatter_reduce_(0, place[inside], rank.flatten()[owner[inside]], "amax")
+    top.scatter_reduce_(0, position[inside], rank.flatten()[owner[inside]], "amax")
     return top.view(n, size**2)
 
 
@@ -290,7 +295,7 @@ def _pixels(size: int, device: torch.device) -> tuple[Float[Tensor, " p"], Float
 
 
 def _stretched(source: Float[Tensor, "n t 3 2"], weights: Float[Tensor, "n t 3 3"]) -> Float[Tensor, "n t"]:
-    """From the smaller singular value of the map result -> photo: how many pixels each of the photo's is drawn over."""
+    """How far the photo is stretched, 0..1, from the smaller singular value of the map from result to photo."""
     slope = torch.einsum("ntcd,ntck->ntdk", source, weights[..., :2])
     squares = slope.square().sum((-1, -2))
     determinant = slope[..., 0, 0] * slope[..., 1, 1] - slope[..., 0, 1] * slope[..., 1, 0]
@@ -298,50 +303,37 @@ def _stretched(source: Float[Tensor, "n t 3 2"], weights: Float[Tensor, "n t 3 3
     return (-least.log() / np.log(ALL_STRETCHED)).clamp(0, 1)
 
 
-def _slid(
+def _slide(
     weights: Float[Tensor, "n p 3"],
-    triangle: Int[Tensor, "n p"],
+    sides: list[Tensor],
     photo: Float[Tensor, "n 478 3"],
-    wanted: Float[Tensor, "n 478 3"],
+    target: Float[Tensor, "n 478 3"],
 ) -> tuple[Float[Tensor, "n p 3"], Float[Tensor, "n p"]]:
-    """Within mouth and eyes: what lies at the same distance from the edge that it hangs on, instead of stretched.
+    """Within mouth and eyes, keep the distance from the fixed edge of the opening (`OPENINGS`) instead of stretching.
 
     Args:
         weights: of the triangles' corners, for each pixel.
-        triangle: for each pixel.
-        photo, wanted: landmarks.
+        sides: `corner_sides` of each pixel's triangle.
+        photo, target: landmarks.
 
     Returns:
-        The weights, changed; and how much of a hole each pixel is, 0..1: it lies further from that edge than the photo
-        shows anything.
+        The changed weights; and how much of a hole each pixel is, 0..1: it lies further from the fixed edge than
+        anything that the photo shows.
     """
     none = torch.zeros_like(weights[:, 0, 0])
     scale, new, shut = [none + 1], [none], [none]
     for fixed, moving in OPENINGS:
-        before, now = opening(photo, fixed, moving), opening(wanted, fixed, moving)
+        before, now = opening(photo, fixed, moving), opening(target, fixed, moving)
         scale.append(now / before.clamp_min(1e-3))
-        new.append(_step(now - before, OPENS_MORE))
-        shut.append(1 - _step(before, SHUT))
-    number, near, far = (part[triangle] for part in _corner_sides(weights.device))
-    on_near, on_far = (weights * near).sum(-1), (weights * far).sum(-1)
-    share = on_far / (on_near + on_far).clamp_min(1e-9)
-    moved = share * torch.stack(scale, 1).gather(1, number)
-    unseen = torch.maximum(torch.stack(shut, 1).gather(1, number), _step(moved, (1, 1 + HOLE_EDGE)))
+        new.append(smoothstep(now - before, OPENS_MORE))
+        shut.append(1 - smoothstep(before, SHUT))
+    number, on_fixed_edge, on_moving_edge = sides
+    on_fixed, on_moving = (weights * on_fixed_edge).sum(-1), (weights * on_moving_edge).sum(-1)
+    fraction = on_moving / (on_fixed + on_moving).clamp_min(1e-9)
+    moved = fraction * torch.stack(scale, 1).gather(1, number)
+    unseen = torch.maximum(torch.stack(shut, 1).gather(1, number), smoothstep(moved, (1, 1 + HOLE_EDGE)))
     hole = (torch.stack(new, 1).gather(1, number) * unseen).nan_to_num()
     moved = moved.clamp(max=1)
-    change = torch.where(far, (moved / share.clamp_min(1e-9))[..., None], 1.0)
-    change = torch.where(near, ((1 - moved) / (1 - share).clamp_min(1e-9))[..., None], change)
+    change = torch.where(on_moving_edge, (moved / fraction.clamp_min(1e-9))[..., None], 1.0)
+    change = torch.where(on_fixed_edge, ((1 - moved) / (1 - fraction).clamp_min(1e-9))[..., None], change)
     return weights * change, hole
-
-
-@cache
-def _corner_sides(device: torch.device) -> tuple[Int[Tensor, " t"], Tensor, Tensor]:
-    """`corner_sides`, (T, 3) the last two."""
-    number, near, far = (torch.as_tensor(part.T.copy(), device=device) for part in corner_sides())
-    return number, near, far
-
-
-def opening(mesh: Float[Tensor, "*b 478 3"], upper: tuple[int, ...], lower: tuple[int, ...]) -> Float[Tensor, "*b"]:
-    """Mean distance between two edges that share their ends, in inter-ocular distances, both in space."""
-    gap = (mesh[..., list(upper[1:-1]), :] - mesh[..., list(lower[1:-1]), :]).norm(dim=-1).mean(-1)
-    return gap / (mesh[..., 263, :] - mesh[..., 33, :]).norm(dim=-1).clamp_min(1e-6)

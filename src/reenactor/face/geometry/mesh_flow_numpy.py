@@ -1,4 +1,4 @@
-"""`mesh_flow` of one photo in NumPy: the same rules, without the price of hundreds of small PyTorch calls."""
+"""`mesh_flow` of one photo in NumPy: the same rules without the overhead of hundreds of small PyTorch calls."""
 
 from __future__ import annotations
 
@@ -8,38 +8,22 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 
-from reenactor.core import MESH_POINTS
-from reenactor.face.geometry.contours import (
-    INNER_LIPS,
-    INNER_LIPS_LOWER,
-    INNER_LIPS_UPPER,
-    LEFT_EYE,
-    LEFT_EYE_LOWER,
-    LEFT_EYE_UPPER,
-    RIGHT_EYE,
-    RIGHT_EYE_LOWER,
-    RIGHT_EYE_UPPER,
+from reenactor.face.geometry.contours import OPENINGS
+from reenactor.face.geometry.face_mesh import LEAST_AREA, FaceMesh, face_mesh, face_mesh_triangles, smoothstep
+from reenactor.face.geometry.openings import (
+    BORDER,
+    EYE_POINTS,
+    EYES,
+    HOLE_EDGE,
+    OPENS_MORE,
+    SHUT,
+    corner_sides,
+    gaze_shift_px,
+    triangle_kinds,
 )
-from reenactor.face.geometry.face_mesh import FaceMesh, face_mesh, face_mesh_triangles
-from reenactor.face.geometry.gaze_shift import EYE_POINTS, gaze_shift_px
-from reenactor.face.geometry.mesh_map import LEAST_AREA
 
 ALL_STRETCHED = 4.0
-"""A photo's pixel drawn over this many pixels of the result, in the worse direction, counts as 1; one over one as 0."""
-OPENS_MORE = (0.01, 0.04)
-"""By so much, in eye distances, a mouth or eye must open further than the photo's to have a hole: not at all, fully."""
-SHUT = (0.025, 0.05)
-"""A photo's opening of so much, in eye distances, shows nothing of what lies within; all of it."""
-HOLE_EDGE = 0.15
-"""Share of what the photo shows of an opening over which the hole beside it begins."""
-OPENINGS = (
-    (INNER_LIPS_UPPER, INNER_LIPS_LOWER),
-    (RIGHT_EYE_LOWER, RIGHT_EYE_UPPER),
-    (LEFT_EYE_LOWER, LEFT_EYE_UPPER),
-)
-"""Two edges each. What lies between keeps its distance from the first, and the other covers or uncovers it: teeth hang
-from the skull as the upper lip does, and the upper lid slides over the eye."""
-MOUTH, EYES, RING = 1, (2, 3), 4
+"""Pixels of the result per pixel of the photo, in the worse direction, that count as fully stretched; 1 counts as 0."""
 EDGE = 1e-4
 """Barycentric coordinates may be this negative: neighbours overlap rather than leave a gap between them."""
 
@@ -47,20 +31,26 @@ EDGE = 1e-4
 def mesh_flow_numpy(
     photo_mesh_px: Float[np.ndarray, "478 3"], mesh_px: Float[np.ndarray, "478 3"], side: int, map_size: int
 ) -> tuple[Float32[np.ndarray, "2 h w"], Float32[np.ndarray, "5 h w"]]:
-    """Flow and flags as `MeshFlow` has them, read-only; the photo's outer eye corners must not coincide."""
-    return _drawn(photo_mesh_px.astype(np.float64).tobytes(), mesh_px.astype(np.float64).tobytes(), side, map_size)
+    """Flow (2, h, w) and flags (5, h, w) as in `MeshFlow`, read-only.
+
+    The last few results are kept, because a model with several photos and the background need the same ones per frame.
+
+    Args:
+        photo_mesh_px: (478, 3) landmarks in the photo's crop; the outer eye corners must not coincide.
+        mesh_px, side, map_size: as for `mesh_flow`.
+    """
+    return _flow(photo_mesh_px.astype(np.float64).tobytes(), mesh_px.astype(np.float64).tobytes(), side, map_size)
 
 
 @lru_cache(maxsize=8)
-def _drawn(
-    photo_mesh: bytes, wanted: bytes, side: int, map_size: int
+def _flow(
+    photo_mesh: bytes, mesh: bytes, side: int, map_size: int
 ) -> tuple[Float32[np.ndarray, "2 h w"], Float32[np.ndarray, "5 h w"]]:
-    """The last few, as of one frame a model with up to eight photos and the background ask for the same."""
-    photo_mesh_px, mesh_px = (np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, wanted))
-    # Rays without length and triangles without area give what is no number, and those are not drawn.
+    photo_mesh_px, mesh_px = (np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, mesh))
+    # Rays without length and triangles without area give NaN; those are not drawn.
     with np.errstate(all="ignore"):
-        sheet = _sheet(photo_mesh, side)
-        moved = sheet.moved_to(mesh_px)
+        photo = _surface(photo_mesh, side)
+        moved = photo.moved_to(mesh_px)
         scale = map_size / side
         depth = moved[:, 2].take(_corners()).sum(0) / 3
         xy = ((moved[:, :2] + 0.5) * scale - 0.5).T.take(_corners(), axis=1)
@@ -69,14 +59,14 @@ def _drawn(
         low, high = np.maximum(low, 0), np.minimum(high, map_size - 1)
         solid = np.abs(area) > LEAST_AREA
         drawn = np.flatnonzero(solid & (low <= high).all(0))
-        # Those that face away lie behind all that do not; the farthest come first.
+        # Triangles that face away lie behind all others; the farthest come first.
         depth += (area < 0) * (np.ptp(depth) + 1)
         drawn = drawn.take((-depth.take(drawn)).argsort(kind="stable"))
-        # What no triangle covers has the flags of the farthest of all.
+        # Pixels that no triangle covers get the flags of the last entry.
         chosen = np.append(drawn, depth.argmax())
         weights = _barycentric(xy.take(chosen, 2), np.where(solid, area, 1.0).take(chosen))
         top = _top(weights[..., :-1], low.take(drawn, 1), high.take(drawn, 1), map_size)
-        source = (sheet.points[:, :2] * scale).T.take(_corners().take(chosen, 1), axis=1)
+        source = (photo.points[:, :2] * scale).T.take(_corners().take(chosen, 1), axis=1)
         flags = _flags(source, weights, triangle_kinds().take(chosen)).take(top, 1)
         of_pixel = np.concatenate([weights, source]).take(top, 2)
         at = _at(of_pixel[:3], map_size)
@@ -92,24 +82,14 @@ def _drawn(
 
 
 @lru_cache(maxsize=16)
-def _sheet(photo_mesh: bytes, side: int) -> FaceMesh:
-    """A session's photos stay the same, frame after frame."""
+def _surface(photo_mesh: bytes, side: int) -> FaceMesh:
+    """Kept, because a session's photos stay the same from frame to frame."""
     return face_mesh(np.frombuffer(photo_mesh).reshape(-1, 3), side)
 
 
 @cache
 def _corners() -> Int[np.ndarray, "3 t"]:
     return np.ascontiguousarray(face_mesh_triangles().T)
-
-
-@cache
-def triangle_kinds() -> Int[np.ndarray, " t"]:
-    """Which belong to the openings, and which to the ring."""
-    kinds = np.zeros(len(face_mesh_triangles()), np.int64)
-    for kind, edge in ((MOUTH, INNER_LIPS), (EYES[0], RIGHT_EYE), (EYES[1], LEFT_EYE)):
-        kinds[np.isin(face_mesh_triangles(), edge).all(1)] = kind
-    kinds[(face_mesh_triangles() >= MESH_POINTS).any(1)] = RING
-    return kinds
 
 
 def _area(xy: Float[np.ndarray, "2 3 t"]) -> Float[np.ndarray, " t"]:
@@ -134,14 +114,14 @@ def _top(
 ) -> Int[np.ndarray, " p"]:
     """The last of the triangles that cover each pixel; t where none does.
 
-    A row of pixels meets a triangle in one run, whose ends each corner's weight bounds from one side.
+    A triangle covers one run of pixels per row; each corner's weight bounds one end of it.
     """
     count = weights.shape[-1]
     rows = (high[1] - low[1]).astype(np.intp) + 1
     owner = np.arange(count).repeat(rows)
     y = np.arange(len(owner)) + (low[1] - (rows.cumsum() - rows)).take(owner)
     slope, along, start = weights.take(owner, 2)
-    # No sign in a zero: a level edge bounds all of a row or nothing.
+    # Adding 0 removes the sign of a zero: a level edge bounds all of a row or nothing.
     slope = slope + 0.0
     bound = (along * y + (start + EDGE)) / -slope
     rises = slope >= 0
@@ -149,27 +129,27 @@ def _top(
     last = np.fmin(np.fmin.reduce(np.where(rises, np.inf, bound)), high[0].take(owner))
     first, last = np.ceil(np.minimum(first, size)).astype(np.intp), np.floor(np.maximum(last, -1)).astype(np.intp)
     length = np.maximum(last - first + 1, 0)
-    place = np.arange(length.sum()) + (y.astype(np.intp) * size + first - (length.cumsum() - length)).repeat(length)
+    position = np.arange(length.sum()) + (y.astype(np.intp) * size + first - (length.cumsum() - length)).repeat(length)
     top = np.full(size * size, count)
-    # Of repeated places the last one stays, the nearest.
-    top[place] = owner.repeat(length)
+    # Of repeated pixels the last one stays, the nearest.
+    top[position] = owner.repeat(length)
     return top
 
 
 def _flags(
     source: Float[np.ndarray, "2 3 t"], weights: Float[np.ndarray, "3 3 t"], kind: Int[np.ndarray, " t"]
 ) -> Float32[np.ndarray, "5 t"]:
-    """Each triangle's, no holes yet; the last one stands for none."""
+    """Flags of each triangle, without holes yet; the last entry stands for no triangle."""
     flags = np.zeros((5, len(kind)), np.float32)
     flags[0] = _area(source) <= LEAST_AREA
     flags[0, -1] = 1
-    flags[1] = _stretched(source, weights) * ((kind == 0) | (kind == RING))
-    flags[4] = kind == RING
+    flags[1] = _stretched(source, weights) * ((kind == 0) | (kind == BORDER))
+    flags[4] = kind == BORDER
     return flags
 
 
 def _stretched(source: Float[np.ndarray, "2 3 t"], weights: Float[np.ndarray, "3 3 t"]) -> Float[np.ndarray, " t"]:
-    """From the smaller singular value of the map result -> photo: how many pixels each of the photo's is drawn over."""
+    """How far the photo is stretched, 0..1, from the smaller singular value of the map from result to photo."""
     (xx, yx), (xy, yy) = (source * weights[0]).sum(1), (source * weights[1]).sum(1)
     squares, determinant = xx * xx + yx * yx + xy * xy + yy * yy, xx * yy - xy * yx
     least = (squares - np.sqrt(np.maximum(squares * squares - 4 * determinant * determinant, 0))) / 2
@@ -193,53 +173,31 @@ def _slide(
     flags: Float32[np.ndarray, "5 p"],
     triangle: Int[np.ndarray, " p"],
     photo: Float[np.ndarray, "478 3"],
-    wanted: Float[np.ndarray, "478 3"],
+    target: Float[np.ndarray, "478 3"],
 ) -> None:
-    """In place: within mouth and eyes what lies at the same distance from the edge that it hangs on; and the holes.
+    """Within mouth and eyes, keep the distance from the fixed edge, and set the holes' flags; both in place.
 
     Args:
         at: weights of the corners.
-        flags: get their holes.
-        triangle: which one each pixel shows; -1 for none.
-        photo, wanted: landmarks.
+        flags: of the pixels.
+        triangle: number of the triangle that each pixel shows; -1 for none.
+        photo, target: landmarks.
     """
-    number, near, far = corner_sides()
+    number, on_fixed_edge, on_moving_edge = corner_sides()
     inside = np.flatnonzero(number.take(triangle) * (triangle >= 0))
     which, triangle = number.take(triangle.take(inside)), triangle.take(inside)
-    before, now = _how_open(np.stack([photo, wanted]))
-    near, far, weights = near.take(triangle, 1), far.take(triangle, 1), at.take(inside, 1)
-    on_near, on_far = (weights * near).sum(0), (weights * far).sum(0)
-    share = on_far / np.maximum(on_near + on_far, 1e-9)
-    moved = share * (now / np.maximum(before, 1e-3)).take(which - 1)
-    unseen = np.maximum((1 - _step(before, SHUT)).take(which - 1), _step(moved, (1, 1 + HOLE_EDGE)))
-    flags[np.where(which == 1, 2, 3), inside] = _step(now - before, OPENS_MORE).take(which - 1) * unseen
+    before, now = _how_open(np.stack([photo, target]))
+    on_fixed_edge, on_moving_edge = on_fixed_edge.take(triangle, 1), on_moving_edge.take(triangle, 1)
+    weights = at.take(inside, 1)
+    on_fixed, on_moving = (weights * on_fixed_edge).sum(0), (weights * on_moving_edge).sum(0)
+    fraction = on_moving / np.maximum(on_fixed + on_moving, 1e-9)
+    moved = fraction * (now / np.maximum(before, 1e-3)).take(which - 1)
+    unseen = np.maximum((1 - smoothstep(before, SHUT)).take(which - 1), smoothstep(moved, (1, 1 + HOLE_EDGE)))
+    flags[np.where(which == 1, 2, 3), inside] = smoothstep(now - before, OPENS_MORE).take(which - 1) * unseen
     moved = np.minimum(moved, 1)
-    change = np.where(far, moved / np.maximum(share, 1e-9), 1)
-    change = np.where(near, (1 - moved) / np.maximum(1 - share, 1e-9), change)
+    change = np.where(on_moving_edge, moved / np.maximum(fraction, 1e-9), 1)
+    change = np.where(on_fixed_edge, (1 - moved) / np.maximum(1 - fraction, 1e-9), change)
     at[:, inside] = weights * change
-
-
-@cache
-def corner_sides() -> tuple[Int[np.ndarray, " t"], np.ndarray, np.ndarray]:
-    """Of each triangle: 1 + which of `OPENINGS` it belongs to (0: none).
-
-    And (3, T) which of its corners lie on the opening's first edge, and which on its second; the ends lie on neither.
-    """
-    corners, kinds = face_mesh_triangles(), triangle_kinds()
-    number, near, far = np.zeros(len(corners), np.int64), np.zeros(corners.shape, bool), np.zeros(corners.shape, bool)
-    for i, (kind, (fixed, moving)) in enumerate(zip((MOUTH, *EYES), OPENINGS, strict=True)):
-        here = kinds == kind
-        number[here] = i + 1
-        near[here] = np.isin(corners[here], fixed[1:-1])
-        far[here] = np.isin(corners[here], moving[1:-1])
-    return number, np.ascontiguousarray(near.T), np.ascontiguousarray(far.T)
-
-
-def _step(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """0 up to the first end, 1 from the second on, smooth between."""
-    low, high = ends
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _how_open(meshes: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 3"]:
@@ -253,7 +211,7 @@ def _how_open(meshes: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 3"]:
 
 @cache
 def _opening_edges() -> tuple[np.ndarray, ...]:
-    """Vertices of all first and of all second edges; where each opening's begin, and how many there are."""
+    """Vertices of all fixed and of all moving edges; where those of each opening begin, and how many there are."""
     fixed, moving = (np.concatenate([opening[i][1:-1] for opening in OPENINGS]) for i in (0, 1))
     counts = np.array([len(opening[0]) - 2 for opening in OPENINGS])
     return fixed, moving, counts.cumsum() - counts, counts
@@ -263,14 +221,14 @@ def _turn_eyes(
     offsets: Float32[np.ndarray, "2 h w"],
     triangle: Int[np.ndarray, " p"],
     photo: Float[np.ndarray, "478 3"],
-    wanted: Float[np.ndarray, "478 3"],
+    target: Float[np.ndarray, "478 3"],
     side: int,
 ) -> None:
     """`gaze_shift_px`, in place.
 
     Args:
         offsets: the flow.
-        triangle, photo, wanted: as for `_slide`.
+        triangle, photo, target: as for `_slide`.
         side: of the crops, pixels.
     """
     size = offsets.shape[-1]
@@ -278,8 +236,8 @@ def _turn_eyes(
     for eye, points in zip(EYES, EYE_POINTS, strict=True):
         y, x = np.divmod(np.flatnonzero(kind == eye), size)
         pixels = (np.stack([x, y], -1) + 0.5) * (side / size) - 0.5
-        places = pixels + offsets[:, y, x].T * (side / 2)
-        parts = (pixels, places, photo[list(points), :2], wanted[list(points), :2])
+        positions = pixels + offsets[:, y, x].T * (side / 2)
+        parts = (pixels, positions, photo[list(points), :2], target[list(points), :2])
         shift = gaze_shift_px(*(torch.from_numpy(part.astype(np.float64)) for part in parts))
         offsets[:, y, x] += shift.numpy().T * (2 / side)
 
@@ -294,7 +252,7 @@ def _offsets(
     index = np.arange(float(size))
     offset = np.empty((2, size, size))
     for axis, own in enumerate((index, index[:, None])):
-        place = (source[axis] * at).sum(0).reshape(size, size)
-        np.subtract(place, own - (0.5 * scale - 0.5), out=offset[axis])
+        position = (source[axis] * at).sum(0).reshape(size, size)
+        np.subtract(position, own - (0.5 * scale - 0.5), out=offset[axis])
     offset *= covered.reshape(size, size) * (2 / size)
     return offset.astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reenactor.core import HeadPose, Landmarks
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 
 
 def head_pose(landmarks: Landmarks) -> HeadPose:

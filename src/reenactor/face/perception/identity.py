@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from reenactor.core import Landmarks
-from reenactor.face.geometry.procrustes import fit_similarity
+from reenactor.face.geometry.similarity import fit_similarity
 from reenactor.face.perception._dlib_mean_face import ALIGNED_IBUG68, CHIP_PX, aligned_points_px
 from reenactor.face.perception.dlib_weights import (
     Affine,

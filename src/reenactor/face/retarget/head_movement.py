@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from reenactor.face.geometry.procrustes import Similarity
+from reenactor.face.geometry.similarity import Similarity
 
 _FREE_EYE_DISTANCES, _FARTHEST_EYE_DISTANCES = 0.25, 0.4
 """Head translation up to the first, in inter-ocular distances, is followed as it is; beyond, it is bent smoothly to

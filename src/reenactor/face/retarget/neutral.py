@@ -13,8 +13,8 @@ from reenactor.face.geometry.contours import (
     RIGHT_EYE_LOWER,
     RIGHT_EYE_UPPER,
 )
-from reenactor.face.geometry.head import in_mean_pose
-from reenactor.face.geometry.rotation import angles_from_matrix
+from reenactor.face.geometry.mean_face import in_mean_pose
+from reenactor.face.geometry.similarity import angles_from_matrix
 
 _MOST_FRAMES = 600
 """Longer drivers are looked at in even steps: neighbouring frames hardly differ."""

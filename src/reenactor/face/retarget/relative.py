@@ -24,7 +24,7 @@ from reenactor.face.geometry.contours import (
     RIGHT_EYE_UPPER,
     RIGHT_IRIS,
 )
-from reenactor.face.geometry.head import in_mean_pose
+from reenactor.face.geometry.mean_face import in_mean_pose
 from reenactor.face.retarget.head_movement import HeadMovement
 
 

@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, enlarged_flow, frame_flows
-from reenactor.face.geometry.photo_weights import photo_weights
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights, upsample_flow
 from reenactor.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
 from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
 from reenactor.models.hybrid.config import HybridConfig
@@ -174,7 +173,7 @@ class HybridGenerator(nn.Module):
         batch, k = len(raster_x), code.photos.shape[1]
         size, full = self.config.resolution, code.photos.shape[-1]
         small = _each(code.small, batch)
-        moved = warp_cubic(small, enlarged_flow(mesh.flow_ndc, size))
+        moved = warp_cubic(small, upsample_flow(mesh.flow_ndc, size))
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         filled = self._filled(moved, resized(holes, size))
         features, scores = self.warp_encoder(
@@ -196,7 +195,7 @@ class HybridGenerator(nn.Module):
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
         def warped_at(photos: Tensor, side: int) -> Tensor:
-            places = warp_cubic(photos, enlarged_flow(total, side)).unflatten(0, (batch, k))
+            places = warp_cubic(photos, upsample_flow(total, side)).unflatten(0, (batch, k))
             return self._filled(_weighted_up(places, weights), resized(hole, side))
 
         under = warped_at(small, size)

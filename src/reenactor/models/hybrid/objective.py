@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from reenactor.core import MapKind, PairBatch
-from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
-from reenactor.face.geometry.mesh_flow import opening
-from reenactor.face.geometry.mesh_flow_numpy import OPENINGS, OPENS_MORE
+from reenactor.face.geometry.contours import LEFT_EYE, OPENINGS, OUTER_LIPS, RIGHT_EYE
+from reenactor.face.geometry.openings import OPENS_MORE, opening
 from reenactor.models.hybrid.blocks import resized
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.discriminator import PartsDiscriminator

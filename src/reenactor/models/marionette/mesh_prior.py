@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows
-from reenactor.face.geometry.photo_weights import photo_weights
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.nn import warp
 
 _OPENINGS = [FLAGS.index("mouth"), FLAGS.index("eyes")]

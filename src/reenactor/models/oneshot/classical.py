@@ -1,4 +1,4 @@
-"""The classical warp of the target photo that fusion takes: the mesh sheet, and irises that look where they shall."""
+"""The classical warp of the target photo that fusion takes: the face mesh, and irises that look where they shall."""
 
 from __future__ import annotations
 

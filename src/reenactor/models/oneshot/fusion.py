@@ -25,7 +25,7 @@ _TONE_STEP = 8
 """Pixels between the places at which colours are compared."""
 _FEW = 0.01
 """Share of trusted skin below which a place takes the whole face's correction."""
-_UNSURE = [3 + FLAGS.index(name) for name in ("hidden", "stretched")]
+_UNSURE = [3 + FLAGS.index(name) for name in ("occluded", "stretched")]
 """Channels of the warp: what it shows that may be no skin."""
 LEAST_SHARE = 0.01
 """Either picture keeps at least this much of each pixel, so both go on getting gradients."""

@@ -20,7 +20,7 @@ from reenactor.face.geometry.contours import (
     RIGHT_EYE_UPPER,
     RIGHT_IRIS,
 )
-from reenactor.face.geometry.sampling import sample
+from reenactor.face.geometry.face_mesh import sample
 from reenactor.models.warp.layers import (
     Region,
     blend,

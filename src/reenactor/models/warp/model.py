@@ -14,7 +14,7 @@ from torch import Tensor
 from reenactor.core import DriverFrame, TargetCode, TargetSet
 from reenactor.face.geometry.contours import FACE_OVAL
 from reenactor.face.geometry.face_mesh import FaceMesh, draw_face_mesh, face_mesh
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 from reenactor.models.contract import Needs, ReenactmentModel, check_targets
 from reenactor.models.warp.config import WarpConfig
 from reenactor.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.face.geometry.contours import INNER_LIPS, INNER_LIPS_LOWER, INNER_LIPS_UPPER
-from reenactor.face.geometry.head import fit_head
-from reenactor.face.geometry.sampling import sample
+from reenactor.face.geometry.face_mesh import sample
+from reenactor.face.geometry.mean_face import fit_head
 from reenactor.models.warp.layers import (
     Region,
     blend,

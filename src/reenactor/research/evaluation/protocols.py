@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import in_mean_pose
-from reenactor.face.geometry.head import head_angles
+from reenactor.face.geometry.mean_face import head_angles
 from reenactor.research.data import Kind, Sample, ShardReader, Split
 from reenactor.research.evaluation.packs import Frame, Packs, pack_digest
 

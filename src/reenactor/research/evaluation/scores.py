@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 
 from reenactor.core import ActionUnits
 from reenactor.face.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER
-from reenactor.face.geometry.head import head_angles
-from reenactor.face.geometry.mesh_flow import opening
+from reenactor.face.geometry.mean_face import head_angles
+from reenactor.face.geometry.openings import opening
 from reenactor.face.perception.action_units import AU_NUMBERS, action_units
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, identity_mean
 from reenactor.research.evaluation.pixels import BAND_PX

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from reenactor.core import MESH_POINTS, CheckpointError
 from reenactor.face.geometry.mean_face import mean_face
-from reenactor.face.geometry.procrustes import fit_similarity
+from reenactor.face.geometry.similarity import fit_similarity
 from reenactor.face.retarget.transformer.points import PointSet
 
 _SURFACE = 468

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from reenactor.core import CheckpointError
-from reenactor.face.geometry.procrustes import Similarity
+from reenactor.face.geometry.similarity import Similarity
 from reenactor.face.retarget.transformer.config import LandmarkTransformerConfig
 from reenactor.face.retarget.transformer.images import ResNet50Features, SmallImageFeatures
 from reenactor.face.retarget.transformer.points import point_set

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from reenactor.core import MESH_POINTS, MESH_TO_IBUG68
 from reenactor.face.geometry.contours import INNER_LIPS, LEFT_EYE, LEFT_IRIS, OUTER_LIPS, RIGHT_EYE, RIGHT_IRIS
 from reenactor.face.geometry.mean_face import mean_face
-from reenactor.face.geometry.procrustes import Similarity, fit_similarity
+from reenactor.face.geometry.similarity import Similarity, fit_similarity
 
 PointSetName = Literal["mesh", "ibug68"]
 

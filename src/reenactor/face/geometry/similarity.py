@@ -1,4 +1,8 @@
-"""Similarity fits between point sets (Umeyama 1991, with weights) and generalized Procrustes analysis."""
+"""Similarity transforms: weighted fits between point sets (Umeyama 1991), and head angles as rotation matrices.
+
+R = Rx(pitch) Ry(yaw) Rz(roll); the signs are in docs/conventions.md. With x right, y down and z away from the camera,
+right-handed rotations already give roll and pitch their signs; yaw turns the other way and enters with a minus sign.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+
+GIMBAL_COS = 1e-6
+"""Below this cosine of yaw (0.00006 degrees from 90) roll and pitch are one angle; roll is taken as 0."""
 
 
 @dataclass(frozen=True)
@@ -74,31 +81,47 @@ def fit_similarity(
     return Similarity(scale=np.asarray(scale), R=R, t=t)
 
 
-def generalized_procrustes(
-    shapes: Float[np.ndarray, "b n d"],
-    weights: Float[np.ndarray, " n"] | None = None,
-    *,
-    iterations: int = 10,
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "b n d"]]:
-    """Mean shape, and every shape moved onto it (Gower 1975: align to the mean, average, repeat).
+def matrix_from_angles(angles_deg: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3 3"]:
+    """Rotation that takes a face looking into the camera to the given pose.
 
     Args:
-        shapes: (b, n, d).
-        weights: (n,) as for `fit_similarity`.
-        iterations: 10 bring a few hundred faces well below 1e-6 of their size.
+        angles_deg: (..., 3) yaw, pitch, roll in degrees.
 
     Returns:
-        The mean (weighted centre 0, weighted RMS radius 1, oriented like the first shape), and the aligned
-        shapes.
+        (..., 3, 3) float64, to be applied to column vectors: `points @ R.T`.
     """
-    w = _normalised(weights, shapes.shape[-2])
-    mean = _unit(np.asarray(shapes[0], dtype=np.float64), w)
-    aligned = np.asarray(shapes, dtype=np.float64)
-    for _ in range(iterations):
-        aligned = fit_similarity(shapes, mean, w).apply(shapes)
-        average = _unit(aligned.mean(axis=0), w)
-        mean = _unit(fit_similarity(average, mean, w).apply(average), w)
-    return mean, fit_similarity(shapes, mean, w).apply(shapes)
+    yaw, pitch, roll = np.moveaxis(np.deg2rad(np.asarray(angles_deg, dtype=np.float64)), -1, 0)
+    return _axis_rotation(pitch, 0) @ _axis_rotation(-yaw, 1) @ _axis_rotation(roll, 2)
+
+
+def angles_from_matrix(R: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b 3"]:
+    """Inverse of `matrix_from_angles`: (..., 3) yaw in [-90, 90], pitch and roll in [-180, 180] degrees.
+
+    With right-handed angles p, y, r the first row is (cos y cos r, -cos y sin r, sin y) and the last column
+    (sin y, -sin p cos y, cos p cos y); the angles are read from these.
+    """
+    R = np.asarray(R, dtype=np.float64)
+    cos_yaw = np.hypot(R[..., 0, 0], R[..., 0, 1])
+    free = cos_yaw > GIMBAL_COS
+    about_y = np.arctan2(R[..., 0, 2], cos_yaw)
+    about_x = np.where(
+        free,
+        np.arctan2(-R[..., 1, 2], R[..., 2, 2]),
+        np.arctan2(R[..., 2, 1], R[..., 1, 1]),
+    )
+    about_z = np.where(free, np.arctan2(-R[..., 0, 1], R[..., 0, 0]), 0.0)
+    return np.rad2deg(np.stack([-about_y, about_x, about_z], axis=-1))
+
+
+def _axis_rotation(angle_rad: float | Float[np.ndarray, "*b"], axis: int) -> Float[np.ndarray, "*b 3 3"]:
+    """Right-handed rotation about one axis (0 x, 1 y, 2 z)."""
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    R = np.zeros((*np.shape(angle_rad), 3, 3))
+    R[..., axis, axis] = 1.0
+    R[..., first, first] = R[..., second, second] = np.cos(angle_rad)
+    R[..., second, first] = np.sin(angle_rad)
+    R[..., first, second] = -np.sin(angle_rad)
+    return R
 
 
 def _normalised(weights: Float[np.ndarray, " n"] | None, n: int) -> Float[np.ndarray, " n"]:
@@ -106,9 +129,3 @@ def _normalised(weights: Float[np.ndarray, " n"] | None, n: int) -> Float[np.nda
     if w.shape != (n,) or (w < 0).any() or not w.sum() > 0:
         raise ValueError(f"weights must be {n} non-negative numbers that are not all zero")
     return w / w.sum()
-
-
-def _unit(points: Float[np.ndarray, "n d"], w: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
-    """Weighted centre at 0, weighted RMS radius 1."""
-    centred = points - w @ points
-    return centred / np.sqrt((w @ centred**2).sum())

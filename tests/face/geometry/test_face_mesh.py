@@ -6,10 +6,37 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay
 
 from reenactor.face.geometry import inverse_map, matrix_from_angles, mean_face
-from reenactor.face.geometry.mesh_map import affine_maps, enlarged, inverse_map_ref, signed_areas
+from reenactor.face.geometry.face_mesh import LEAST_AREA, affine_maps, signed_areas, upsample_map
 
 SQUARE = np.array([[10.0, 10.0], [50.0, 10.0], [50.0, 50.0], [10.0, 50.0]])
 TWO = np.array([[0, 1, 2], [0, 2, 3]])
+
+
+def inverse_map_ref(source, output, depth, triangles, size):
+    """`inverse_map`, pixel by pixel with barycentric coordinates and a depth buffer of whole triangles (slow)."""
+    field, covered = np.zeros((*size, 2), np.float32), np.zeros(size, bool)
+    nearest = np.full(size, np.inf)
+    behind_all = np.ptp(depth) + 1
+    for triangle, area in zip(triangles, signed_areas(output, triangles), strict=True):
+        if abs(area) <= LEAST_AREA:
+            continue
+        a, b, c = output[triangle].astype(np.float64)
+        z = depth[triangle].mean() + (behind_all if area < 0 else 0)
+        low = np.maximum(np.floor(np.min([a, b, c], 0)).astype(int), 0)
+        high = np.minimum(np.ceil(np.max([a, b, c], 0)).astype(int), np.array(size[::-1]) - 1)
+        for y in range(low[1], high[1] + 1):
+            for x in range(low[0], high[0] + 1):
+                p = np.array([x, y])
+                w = np.array([_cross(b - p, c - p), _cross(c - p, a - p), _cross(a - p, b - p)]) / area
+                if (w >= 0).all() and z < nearest[y, x]:
+                    nearest[y, x], covered[y, x] = z, True
+                    field[y, x] = w @ source[triangle]
+    return field, covered
+
+
+def _cross(u, v):
+    # NumPy's own is ten times slower for a single pair, and its plane form is deprecated from 2.0 on.
+    return float(u[0] * v[1] - u[1] * v[0])
 
 
 @pytest.fixture
@@ -168,13 +195,13 @@ def test_enlarged_map_of_an_unmoved_picture_is_exact_to_the_border(coarse, fine)
     places = (np.arange(coarse, dtype=np.float32) + 0.5) * (fine / coarse) - 0.5
     field = np.stack(np.meshgrid(places, places), axis=-1).astype(np.float32)
     y, x = np.mgrid[:fine, :fine]
-    np.testing.assert_allclose(enlarged(field, fine), np.stack([x, y], axis=-1), atol=1e-4)
+    np.testing.assert_allclose(upsample_map(field, fine), np.stack([x, y], axis=-1), atol=1e-4)
 
 
 def test_enlarged_map_equals_the_map_drawn_large(rng):
-    # One affine map over the whole picture: drawn coarse and enlarged, or drawn at full size.
+    # One affine map over the whole picture: drawn coarse and upsample_map, or drawn at full size.
     output = np.array([[-20.0, -20.0], [148.0, -20.0], [148.0, 148.0], [-20.0, 148.0]])
     source = output @ np.array([[0.9, 0.1], [-0.05, 1.1]]).T + [7, -3]
     full, _ = inverse_map(source, output, np.zeros(4), TWO, (128, 128))
     coarse, _ = inverse_map(source, (output + 0.5) / 2 - 0.5, np.zeros(4), TWO, (64, 64))
-    np.testing.assert_allclose(enlarged(coarse, 128)[2:-2, 2:-2], full[2:-2, 2:-2], atol=1e-3)
+    np.testing.assert_allclose(upsample_map(coarse, 128)[2:-2, 2:-2], full[2:-2, 2:-2], atol=1e-3)

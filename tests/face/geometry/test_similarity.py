@@ -1,10 +1,13 @@
-"""Similarity fits against scipy, a closed form, and points moved on purpose."""
+"""Similarity fits and angles against scipy, closed forms, points moved on purpose, and what the signs mean."""
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from reenactor.face.geometry import Similarity, fit_similarity, generalized_procrustes
+from reenactor.face.geometry import Similarity, angles_from_matrix, fit_similarity, matrix_from_angles
+
+NOSE = np.array([0.0, 0.0, -1.0])
+RIGHT_OF_PICTURE = np.array([1.0, 0.0, 0.0])
 
 
 @pytest.fixture
@@ -76,18 +79,34 @@ def test_says_what_is_wrong():
         fit_similarity(np.eye(3), np.eye(3), np.array([1.0, -1.0, 1.0]))
 
 
-def test_generalized_procrustes_finds_the_common_shape(rng):
-    shape = rng.normal(size=(50, 3))
-    R = Rotation.random(200, random_state=3).as_matrix()
-    noisy = shape + rng.normal(scale=0.05, size=(200, 50, 3))
-    moved = rng.uniform(0.5, 2, 200)[:, None, None] * noisy @ np.swapaxes(R, 1, 2) + rng.normal(size=(200, 1, 3))
-    mean, aligned = generalized_procrustes(moved)
-    np.testing.assert_allclose(mean.mean(axis=0), 0, atol=1e-12)
-    assert (mean**2).sum(axis=1).mean() == pytest.approx(1)
-    fit = fit_similarity(mean, shape)
-    # 200 shapes average the noise of 0.05 down to 0.0035.
-    assert np.sqrt(((fit.apply(mean) - shape) ** 2).mean()) < 0.005
-    assert np.sqrt(((fit.scale * (aligned - mean)) ** 2).mean()) == pytest.approx(0.05, rel=0.1)
+def test_signs():
+    def turn(yaw=0.0, pitch=0.0, roll=0.0):
+        return matrix_from_angles(np.array([yaw, pitch, roll]))
+
+    assert (turn(yaw=20) @ NOSE)[0] > 0.3  # the nose goes to the image's right
+    assert (turn(pitch=20) @ NOSE)[1] > 0.3  # and down: y points down
+    assert (turn(roll=20) @ RIGHT_OF_PICTURE)[1] > 0.3  # clockwise: what was right is lower
+
+
+def test_is_scipys_intrinsic_xyz():
+    angles = np.random.default_rng(0).uniform([-89, -179, -179], [89, 179, 179], (50, 3))
+    yaw, pitch, roll = angles.T
+    theirs = Rotation.from_euler("XYZ", np.stack([pitch, -yaw, roll], axis=1), degrees=True)
+    np.testing.assert_allclose(matrix_from_angles(angles), theirs.as_matrix(), atol=1e-12)
+
+
+def test_there_and_back():
+    angles = np.random.default_rng(1).uniform([-89, -179, -179], [89, 179, 179], (5, 10, 3))
+    np.testing.assert_allclose(angles_from_matrix(matrix_from_angles(angles)), angles, atol=1e-9)
+
+
+def test_a_full_profile_keeps_its_matrix():
+    for yaw in (90.0, -90.0):
+        R = matrix_from_angles(np.array([yaw, 30.0, -20.0]))
+        angles = angles_from_matrix(R)
+        assert angles[0] == yaw
+        assert angles[2] == 0
+        np.testing.assert_allclose(matrix_from_angles(angles), R, atol=1e-7)
 
 
 def _turn_2d(angle_rad):
