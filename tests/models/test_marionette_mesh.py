@@ -107,8 +107,8 @@ def test_photos_that_show_it_are_preferred(flag):
 
 @torch.no_grad()
 def test_weights_are_of_each_frames_own_photos():
-    # Frame 0's first photo is hidden, frame 1's second.
-    flags = torch.cat([flagged(2, hidden=0), flagged(2, hidden=1)])
+    # Frame 0's first photo is occluded, frame 1's second.
+    flags = torch.cat([flagged(2, occluded=0), flagged(2, occluded=1)])
     mesh = MeshFlow(torch.zeros(4, 2, 4, 4, dtype=torch.float64), flags)
     for one in placed((noise(1, 2, 3, 8, 8), noise(1, 2, 3, 2, 2)), mesh):
         assert one.s.shape[:2] == one.weights.shape[:2] == (2, 2)
