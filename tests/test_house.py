@@ -161,6 +161,16 @@ def test_starting_does_not_load_the_large_libraries(statement):
     assert not {"torch", "mediapipe", "cv2", "scipy", "av", "fastapi", "gradio"} & set(loaded)
 
 
+def test_the_public_names_exist():
+    import reenactor
+
+    for name in reenactor.__all__:
+        assert getattr(reenactor, name) is not None
+        assert name in dir(reenactor)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = reenactor.nothing
+
+
 def test_tools_import_what_exists():
     tools = sorted(str(path) for path in (ROOT / "tools").glob("*.py"))
     python(f"import runpy\nfor path in {tools!r}: runpy.run_path(path, run_name='tool')")
