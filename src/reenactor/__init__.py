@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reenactor.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
-    from reenactor.core.options import Background, Layout, Options, Runtime, Transfer
     from reenactor.core.landmarks import Motion
+    from reenactor.core.options import Background, Layout, Options, Runtime, Transfer
     from reenactor.engine import LiveSession, Reenactor, ResultFrame, animate
     from reenactor.media import read_provenance as verify
     from reenactor.models import create_model
