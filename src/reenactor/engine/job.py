@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
@@ -65,9 +65,9 @@ _EASE_FRAMES = 25
 
 
 def animate(
-    targets: list[Path],
-    driver: Path,
-    output: Path,
+    targets: Sequence[str | os.PathLike[str]],
+    driver: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     options: Options | None = None,
     *,
     credentials: Credentials | None = None,
