@@ -29,7 +29,7 @@ from skimage.data import astronaut
 from reenactor.core import MediaError, ReenactError
 from reenactor.media import certificates, provenance
 from reenactor.media.certificates import Credentials, config_folder, load_credentials, own_credentials
-from reenactor.media.provenance import Claim, SourceFile, Synthesis, Trust, read, render, sha256_file, sign
+from reenactor.media.provenance import Claim, SourceFile, Synthesis, Trust, read, render, sign
 
 PEM = serialization.Encoding.PEM
 FORMATS = ("a.mp4", "a.mov", "a.gif", "a.webp", "a.jpg", "a.png")
@@ -355,9 +355,15 @@ def test_unfit_certificates_are_refused_with_a_reason(tmp_path):
     refuse("of a kind that C2PA does not sign with")
 
 
-def test_sha256_file(tmp_path):
-    path = tmp_path / "data"
-    path.write_bytes(b"abc" * 1_000_000)
-    assert sha256_file(path) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
-    with pytest.raises(MediaError):
-        sha256_file(tmp_path / "none")
+def test_a_missing_input_is_one_sentence(tmp_path):
+    with pytest.raises(MediaError, match=r"cannot read .*none \(No such file or directory\); check the name"):
+        SourceFile.of("driver", tmp_path / "none")
+
+
+def test_files_of_the_old_name_are_recognized():
+    report = read(Path(__file__).with_name("signed_by_reenact.png"))
+    assert (report.valid, report.trust) == (True, Trust.SELF_MADE)
+    assert report.signer == "reenact (self-made certificate)"
+    assert (report.model, report.model_version) == ("warp", "1")
+    assert [one.role for one in report.inputs] == ["target", "driver"]
+    assert report.synthetic

@@ -1,7 +1,6 @@
 import errno
 import gc
 import os
-import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -386,6 +385,7 @@ def test_writing_where_nothing_can_be_written(tmp_path):
 
 def test_a_disk_that_fills_up_is_told(tmp_path):
     """A limit on file sizes makes the system's own writes fail half-way, as a full disk does."""
+    resource = pytest.importorskip("resource")
     noise = np.random.default_rng(0).integers(0, 256, (8, 256, 256, 3), np.uint8)
     path = tmp_path / "a.mp4"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -49,7 +49,7 @@ from reenactor.face.retarget import Retargeter, neutral_frame
 from reenactor.face.retarget.transformer import KIND as LANDMARK_TRANSFORMER
 from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
 from reenactor.media import is_image, read_image
-from reenactor.media.formats import check_not_animated
+from reenactor.media.images import check_not_animated
 from reenactor.media.motion_file import is_motion, read_motion
 from reenactor.models import ReenactmentModel, create_model
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint

@@ -1,9 +1,8 @@
-"""Pixels in and out: pictures, videos with exact timing, their sound, animations. Knows nothing of faces."""
+"""Images, videos with exact times, sound, animations, motion files and provenance. Knows nothing about faces."""
 
-from reenactor.media.animation import AnimationWriter
+from reenactor.media.animation import AnimationWriter, open_writer
 from reenactor.media.certificates import Credentials, load_credentials, own_credentials
-from reenactor.media.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_video, open_writer
-from reenactor.media.images import MAX_SIDE_PX, MIN_SIDE_PX, read_image, write_image
+from reenactor.media.images import IMAGE_SUFFIXES, MAX_SIDE_PX, MIN_SIDE_PX, is_image, read_image, write_image
 from reenactor.media.joining import check_audio_fits, join_segments
 from reenactor.media.motion_file import MOTION_SUFFIX, is_motion, read_motion, write_motion
 from reenactor.media.provenance import Claim, ProvenanceReport, SourceFile, Synthesis
@@ -11,8 +10,8 @@ from reenactor.media.provenance import read as read_provenance
 from reenactor.media.provenance import render as render_provenance
 from reenactor.media.provenance import sign as sign_provenance
 from reenactor.media.provenance import supports as supports_provenance
-from reenactor.media.video_reader import VideoFrame, VideoReader
-from reenactor.media.video_writer import VideoWriter
+from reenactor.media.video_reader import VIDEO_SUFFIXES, VideoFrame, VideoReader, is_video
+from reenactor.media.video_writer import FrameWriter, VideoWriter
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -23,6 +22,7 @@ __all__ = [
     "AnimationWriter",
     "Claim",
     "Credentials",
+    "FrameWriter",
     "ProvenanceReport",
     "SourceFile",
     "Synthesis",

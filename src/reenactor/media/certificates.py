@@ -1,11 +1,10 @@
-"""What provenance is signed with: the user's key and certificate, or a pair that reenactor makes by itself."""
+"""Keys and certificates that sign provenance: the user's own, or a pair that reenactor makes by itself."""
 
 from __future__ import annotations
 
 import datetime as dt
 import io
 import os
-import secrets
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,25 +21,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from reenactor.core import ReenactError
+from reenactor.core.files import drafting
 
-SELF_MADE_ORGANIZATION = "reenactor (self-made certificate)"
-"""What verifiers show as the issuer. Names no person and no machine: the file it signs may travel far."""
+SELF_MADE_ORGANIZATIONS = ("reenactor (self-made certificate)", "reenact (self-made certificate)")
+"""What verifiers show as the issuer: new certificates use the first name, older versions used the second. It names no
+person and no machine, since signed files may be published."""
 
-# Without a time-stamping authority a signature is only good while its certificate is, so it must outlive the
-# files. A short life would turn every old output into "invalid".
+# Without a time-stamping authority a signature is valid only as long as its certificate, which must therefore outlive
+# the files.
 _YEARS = 20
 _FILE_NAME = "self-made-signing-key.pem"
+_PEM = serialization.Encoding.PEM
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-# No revocation lookup, no manifest from the web, no host that could be asked for either. No previews: they
-# would grow every file. Copies in memory end at 16 MB: with the default, 512, 114 MB took 227 MB to sign.
+# No network: no revocation lookup, no manifest from the web. No previews: they would enlarge every file. At most 16 MB
+# of copies in memory: with the default of 512, signing 114 MB took 227 MB.
 OFFLINE_SETTINGS: dict[str, dict[str, Any]] = {
     "verify": {"ocsp_fetch": False, "remote_manifest_fetch": False},
     "core": {"allowed_network_hosts": [], "backing_store_memory_threshold_in_mb": 16},
     "builder": {"thumbnail": {"enabled": False}},
 }
-"""C2PA settings that every use of the library here starts from."""
+"""C2PA settings for every use of the library."""
 
-# The least that C2PA takes; used for the trial signature alone.
+# The smallest manifest that C2PA accepts; for the trial signature.
 _TRIAL_ACTION = {
     "action": "c2pa.created",
     "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCreation",
@@ -50,10 +52,10 @@ _TRIAL_MANIFEST = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a signature needs.
+    """A certificate and its private key.
 
     Args:
-        certificate_chain_pem: the signer's certificate first, then those that vouch for it.
+        certificate_chain_pem: the signer's certificate, then those of the authorities that issued it.
         private_key_pem: PKCS 8, not encrypted.
         algorithm: C2PA's name of the signature algorithm, such as "es256".
     """
@@ -63,14 +65,14 @@ class Credentials:
     algorithm: str = "es256"
 
     def signer(self) -> c2pa.Signer:
-        """A C2PA signer; it names no time-stamping authority, so signing never uses the network."""
+        """A C2PA signer without a time-stamping authority, so signing never uses the network."""
         return c2pa.Signer.from_info(
             c2pa.C2paSignerInfo(self.algorithm, self.certificate_chain_pem, self.private_key_pem, None)
         )
 
 
 def config_folder() -> Path:
-    """Where reenactor keeps what it must remember: REENACTOR_HOME, or the system's place for settings."""
+    """Folder of reenactor's settings: `$REENACTOR_HOME`, else `reenactor` in the user's settings folder."""
     if home := os.environ.get("REENACTOR_HOME"):
         return Path(home)
     if sys.platform == "win32":
@@ -83,13 +85,13 @@ def config_folder() -> Path:
 
 
 def own_credentials(folder: Path | None = None) -> Credentials:
-    """The self-made credentials of this user; the first call makes them, and the first after they expired.
+    """The self-made credentials of this user, made on the first call and again after they have expired.
 
     Args:
-        folder: where they are kept; `config_folder()` if not given.
+        folder: folder of the file; `config_folder()` if not given.
 
     Raises:
-        ReenactError: the folder cannot be written or the file in it is damaged.
+        ReenactError: the folder cannot be written, or the file in it is damaged.
     """
     path = (folder or config_folder()) / _FILE_NAME
     try:
@@ -110,11 +112,11 @@ def own_credentials(folder: Path | None = None) -> Credentials:
 
 
 def load_credentials(certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> Credentials:
-    """Read a certificate chain and its private key (PEM) and prove them with a trial signature.
+    """Read a certificate chain and its private key (PEM), and check them with a trial signature.
 
     Raises:
-        ReenactError: a file is missing or not PEM, the key is encrypted, of an unsupported kind or not that
-            of the certificate, the certificate is outside its validity, or C2PA does not accept it.
+        ReenactError: a file is missing or not PEM; the key is encrypted, of an unsupported kind or of another
+            certificate; or the certificate is expired, not valid yet, or not accepted by C2PA.
     """
     certificate, key = Path(certificate), Path(key)
     credentials = _read_pair(certificate, key)
@@ -122,14 +124,13 @@ def load_credentials(certificate: str | os.PathLike[str], key: str | os.PathLike
         raise ReenactError(f"the certificate {certificate} {problem}; renew it with its issuer")
     leaf = x509.load_pem_x509_certificate(credentials.certificate_chain_pem)
     if leaf.subject == leaf.issuer:
-        # The C2PA specification forbids it; this library lets it pass, other verifiers do not.
+        # The C2PA specification forbids it: this library accepts it, but other verifiers do not.
         raise ReenactError(
             f"the certificate {certificate} is self-signed, which C2PA forbids; have an authority issue it"
         )
     picture, signed = io.BytesIO(), io.BytesIO()
     Image.new("RGB", (1, 1)).save(picture, "PNG")
     try:
-        # Better now than after an hour of rendering.
         context = c2pa.Context.from_dict(OFFLINE_SETTINGS)
         c2pa.Builder(_TRIAL_MANIFEST, context=context).sign(credentials.signer(), "image/png", picture, signed)
     except c2pa.C2paError as error:
@@ -144,21 +145,12 @@ def load_credentials(certificate: str | os.PathLike[str], key: str | os.PathLike
 def _read_pair(certificate: Path, key: Path) -> Credentials:
     chain = _parse_chain(certificate)
     private = _parse_key(key)
-    encoding, public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    if chain[0].public_key().public_bytes(encoding, public) != private.public_key().public_bytes(encoding, public):
+    if chain[0].public_key() != private.public_key():
         raise ReenactError(
             f"the key {key} does not belong to the first certificate in {certificate}; give the pair that was"
             " issued together, the signer's certificate first"
         )
-    return Credentials(
-        b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain),
-        private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
-        _algorithm(private, key),
-    )
+    return Credentials(b"".join(one.public_bytes(_PEM) for one in chain), _key_pem(private), _algorithm(private, key))
 
 
 def _read_bytes(path: Path, kind: str) -> bytes:
@@ -216,31 +208,24 @@ def _reason(error: Exception) -> str:
 
 
 def _store(path: Path, pem: bytes, *, replace: bool) -> None:
-    """Write `pem` whole, for its owner's eyes; without `replace` a file that another process made stays."""
+    """Write `pem` atomically, readable by its owner only; without `replace` an existing file stays."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(pem)
+    with suppress(FileExistsError), drafting(path, mode=0o600) as draft:
+        draft.write_bytes(pem)
         if not replace:
             try:
-                os.link(temporary, path)  # unlike a rename it fails where the name is taken
-                return
+                os.link(draft, path)  # fails if another process was first
             except FileExistsError:
-                return
+                raise
             except OSError:
                 pass  # a file system without hard links: the later of two processes wins
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _make() -> bytes:
     """A new key, its certificate, and that of the authority that issued it, as one PEM file.
 
-    C2PA refuses self-signed signers, hence the authority. Its key is forgotten at once: nothing else can ever
-    be issued in its name. One file holds all, so that no two processes can mix their halves.
+    C2PA refuses self-signed signers, hence the authority. Its key is not kept, so it can never issue another
+    certificate. One file holds everything, so two processes cannot mix their halves.
     """
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority_name = _name("reenactor self-made authority")
@@ -258,17 +243,17 @@ def _make() -> bytes:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    pem = serialization.Encoding.PEM
-    return private + leaf.public_bytes(pem) + authority.public_bytes(pem)
+    return _key_pem(key) + leaf.public_bytes(_PEM) + authority.public_bytes(_PEM)
+
+
+def _key_pem(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, SELF_MADE_ORGANIZATION),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, SELF_MADE_ORGANIZATIONS[0]),
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
     )
@@ -277,7 +262,7 @@ def _name(common_name: str) -> x509.Name:
 def _certificate(
     subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
-    # Whole days tell nobody when the program was first run; a day back forgives a clock that runs ahead.
+    # Whole days do not reveal when the program was first run; one day back allows for a clock that is ahead.
     start = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     return (
         x509.CertificateBuilder()

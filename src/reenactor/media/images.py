@@ -1,4 +1,4 @@
-"""Read and write single pictures."""
+"""Read and write single images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from reenactor.core import MediaError
 from reenactor.core.files import check_readable, replacing
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
 """8192 x 8192 stays below the size at which Pillow suspects a decompression bomb."""
@@ -29,17 +30,34 @@ _SAVE_OPTIONS = {
 }
 
 
-def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Read a picture as it is meant to be seen.
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Whether the name is that of a still image."""
+    return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
-    EXIF orientation and an embedded colour profile are applied, transparency is laid on white, 16 bits become
-    8. Of an animation the first frame is read.
+
+def check_not_animated(path: str | os.PathLike[str]) -> None:
+    """Refuse an animation, of which `read_image` would give the first frame only.
+
+    Raises:
+        MediaError: the file is an animated WebP, PNG or GIF, whatever its name says.
+    """
+    with Image.open(path) as image:
+        # Pages of a TIFF, or the second image that some telephones put into a JPEG, are no animation.
+        if image.format in ("WEBP", "PNG", "GIF") and getattr(image, "n_frames", 1) > 1:
+            raise MediaError(f"{path} is an animation that cannot be read as one; save it as .gif or .mp4")
+
+
+def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
+    """Read an image as it is meant to be seen.
+
+    EXIF orientation and an embedded colour profile are applied, transparency becomes white, 16 bits become 8. Of an
+    animation the first frame is read.
 
     Returns:
         (H, W, 3) RGB, both sides from `MIN_SIDE_PX` to `MAX_SIDE_PX`.
 
     Raises:
-        MediaError: missing, not an image, damaged, too small, or too large (told before decoding).
+        MediaError: missing, not an image, damaged, too small, or too large (checked before decoding).
     """
     path = Path(path)
     check_readable(path, "an image")
@@ -104,20 +122,20 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             if converted is not None:
                 return converted
         except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile is no reason to refuse the picture
+            pass  # a broken profile is no reason to refuse the image
     return image.convert("RGB")
 
 
 def write_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write a picture whole or not at all; the suffix (.png, .jpg, .jpeg, .webp) chooses the format.
+    """Write an image atomically; the suffix (.png, .jpg, .jpeg, .webp) chooses the format.
 
     Raises:
-        MediaError: unknown suffix, or the place cannot be written.
+        MediaError: unknown suffix, or the file cannot be written.
         ValueError: not a (H, W, 3) uint8 array.
     """
     path = Path(path)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a picture must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        raise ValueError(f"an image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
     if path.suffix.lower() not in _SAVE_OPTIONS:
         raise MediaError(f"cannot write {path}: the name must end in {', '.join(_SAVE_OPTIONS)}")
     file_format, options = _SAVE_OPTIONS[path.suffix.lower()]

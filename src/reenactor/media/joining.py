@@ -1,4 +1,4 @@
-"""Put segments and a sound track together without encoding anything anew."""
+"""Join video segments and a sound track without encoding anything again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from reenactor.core import MediaError
 from reenactor.core.files import replacing
-from reenactor.media._probe import first_frame, frame_pts, open_container, open_video, time_base
+from reenactor.media.video_reader import first_frame, frame_pts, open_container, open_video, time_base
 from reenactor.media.video_writer import check_suffix, close_quietly, open_output
 
 # What players expect; FFmpeg alone would also write combinations that few of them open.
@@ -27,16 +27,16 @@ _MP4_AUDIO = {"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus"
 _MOV_AUDIO = {"aac", "mp3", "mp3float", "ac3", "eac3", "alac"}
 
 _PREROLL_S = Fraction(1, 4)
-"""Sound before the first frame that is kept (AAC primes its decoder with 21-48 ms, Opus with 80 ms)."""
+"""Sound before the first frame to keep (AAC primes its decoder with 21-48 ms, Opus with 80 ms)."""
 
 _Timed = tuple[Fraction, int, Packet]
 
 
 def check_audio_fits(output: str | os.PathLike[str], audio_from: str | os.PathLike[str]) -> None:
-    """Refuse an output that cannot hold the sound of `audio_from` as it is; to be called before long work.
+    """Refuse an output that cannot hold the sound of `audio_from` as it is; call it before long work.
 
     Raises:
-        MediaError: says which suffix can hold it.
+        MediaError: the message says which suffix can hold it.
     """
     output = Path(output)
     check_suffix(output)
@@ -92,8 +92,8 @@ def join_segments(
             _join(paths, output, temporary, None if audio_from is None else Path(audio_from), audio_start_s)
         except FFmpegError as error:
             if isinstance(error, OSError):
-                raise  # `replacing` tells about full disks
-            raise MediaError(f"cannot join the segments of {output}: {error.strerror}; render them anew") from error
+                raise  # `replacing` reports full disks
+            raise MediaError(f"cannot join the segments of {output}: {error.strerror}; render them again") from error
 
 
 def _join(paths: list[Path], output: Path, temporary: Path, audio_from: Path | None, start_s: Fraction) -> None:
@@ -127,13 +127,13 @@ def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> I
         with open_video(path) as container:
             stream = container.streams.video[0]
             if stream.codec_context.extradata != template.codec_context.extradata:
-                raise MediaError(f"{path} was made with other settings than {paths[0]}; remove it and render it anew")
+                raise MediaError(f"{path} was made with other settings than {paths[0]}; remove it and render it again")
             for packet in container.demux(stream):
-                if packet.dts is None:  # the demuxer's farewell
+                if packet.dts is None:  # the demuxer's last, empty packet
                     continue
                 time_s = packet.dts * packet.time_base
                 if time_s <= last_s:
-                    raise MediaError(f"{path} overlaps the segment before it; remove it and render it anew")
+                    raise MediaError(f"{path} overlaps the segment before it; remove it and render it again")
                 last_s = time_s
                 packet.stream = video
                 yield time_s, 0, packet

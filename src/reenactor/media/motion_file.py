@@ -1,7 +1,7 @@
-"""Motion files (`.motion`): what a driver did, in safetensors, without pixels and without pickle.
+"""Motion files (`.motion`): a driver's landmarks over time, in safetensors, without pixels.
 
 Version 1 holds `mesh` (T, 478, 3) int16 in steps of `1 / steps_per_px` pixels, `seen` (T,) uint8, `pts` (T,) int64
-and `pose_deg` (T, 3) float32; the header holds the rest as text.
+and `pose_deg` (T, 3) float32; the header holds the rest as text. core/landmark_codec.py rounds and restores `mesh`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ VERSION = 1
 
 
 def is_motion(path: str | os.PathLike[str]) -> bool:
-    """Whether the name is that of a motion file."""
+    """Whether the name is that of a motion file (.motion)."""
     return Path(path).suffix.lower() == MOTION_SUFFIX
 
 
 def write_motion(path: str | os.PathLike[str], motion: Motion) -> None:
-    """Save a motion.
+    """Write a motion file atomically.
 
     Raises:
-        MediaError: the place cannot be written.
+        MediaError: the file cannot be written.
     """
     steps = steps_per_px(motion.picture_size)
     header = {
@@ -55,11 +55,11 @@ def write_motion(path: str | os.PathLike[str], motion: Motion) -> None:
 
 
 def read_motion(path: str | os.PathLike[str]) -> Motion:
-    """Load a motion.
+    """Read a motion file.
 
     Raises:
         MediaError: the file is missing or cannot be read.
-        CheckpointError: it is no motion file, damaged, or of a version this release does not know.
+        CheckpointError: not a motion file, damaged, or of a version that this release does not read.
     """
     path = Path(path)
     check_readable(path, "a motion file")
@@ -95,7 +95,7 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
 
 
 def _check_values(motion: Motion) -> None:
-    """Raise ValueError for what no driver can have done."""
+    """Raise ValueError for values that no driver can have."""
     extent_px = np.ptp(motion.mesh_px, axis=1).max(axis=-1)
     if not (motion.time_base > 0 and min(motion.picture_size) > 0 and isinstance(motion.about, dict)):
         raise ValueError("facts")

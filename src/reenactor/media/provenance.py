@@ -1,4 +1,4 @@
-"""Signed statements of origin (C2PA manifests): every output says that it is synthetic and what made it.
+"""Provenance: signed C2PA manifests that say that a file is synthetic, and what made it of which inputs.
 
 docs/provenance.md is the page for users. Nothing here uses the network.
 """
@@ -6,7 +6,6 @@ docs/provenance.md is the page for users. Nothing here uses the network.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from typing import Any, BinaryIO, Literal
 import c2pa
 
 from reenactor.core import MediaError, ReenactError
-from reenactor.core.files import check_readable, replacing
-from reenactor.media.certificates import OFFLINE_SETTINGS, SELF_MADE_ORGANIZATION, Credentials
+from reenactor.core.files import check_readable, replacing, sha256
+from reenactor.media.certificates import OFFLINE_SETTINGS, SELF_MADE_ORGANIZATIONS, Credentials
 
 _MIME_TYPES = {
     ".mp4": "video/mp4",
@@ -32,7 +31,8 @@ _MIME_TYPES = {
     ".jpeg": "image/jpeg",
     ".png": "image/png",
 }
-_SYNTHESIS_LABEL = "org.reenactor.synthesis"
+_SYNTHESIS_LABELS = ("org.reenactor.synthesis", "org.reenact.synthesis")
+"""New files use the first label; older versions used the second."""
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _SYNTHETIC_TYPES = {
     _IPTC + name
@@ -45,26 +45,25 @@ _SYNTHETIC_TYPES = {
 }
 _STATEMENT = "Synthetic: a photo of a face was animated by software; these movements were not recorded."
 
-# Hashing a video's data as one piece takes as much memory, up to 512 MB; in pieces it takes 10. Pieces are
-# the rarer way, so small files, which are most, go without.
+# Hashing a video as one piece takes as much memory as the video, up to 512 MB; in pieces it takes 10 MB. Pieces are
+# less common, so only large files use them.
 _PIECES_ABOVE_BYTES = 64 * 2**20
 _PIECE_KB = 1024
 
 
 class Synthesis(Enum):
-    """How a face was made to move, as the IPTC digital source type that says it best."""
+    """How a face was animated, as the IPTC digital source type that describes it best."""
 
     TRAINED = _IPTC + "compositeWithTrainedAlgorithmicMedia"
-    """A trained model drew it ("Edited using Generative AI")."""
-
+    """A trained model drew the face ("Edited using Generative AI")."""
     UNTRAINED = _IPTC + "compositeSynthetic"
-    """A classical warp moved the photo's own pixels. IPTC's "algorithmically altered" would pass for
-    retouching; of the types that verifiers show as synthetic, this one names no trained model."""
+    """A classical warp moved the photo's own pixels. IPTC's "algorithmically altered" would look like retouching; among
+    the types that verifiers show as synthetic, this one names no trained model."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file that an output was made of; its content is not embedded, only its fingerprint."""
+    """An input of an output file: its role, its name without the folder, and the SHA-256 of its content."""
 
     role: Literal["target", "driver"]
     name: str
@@ -72,12 +71,15 @@ class SourceFile:
 
     @classmethod
     def of(cls, role: Literal["target", "driver"], path: str | os.PathLike[str]) -> SourceFile:
-        """Fingerprint a file; only the last part of its path is kept.
+        """Hash a file.
 
         Raises:
             MediaError: the file cannot be read.
         """
-        return cls(role, Path(path).name, sha256_file(path))
+        try:
+            return cls(role, Path(path).name, sha256(Path(path)))
+        except OSError as error:
+            raise MediaError(f"cannot read {path} ({error.strerror}); check the name") from error
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,10 @@ class Claim:
 
     Args:
         title: the output's file name.
-        model: name in the zoo.
-        model_version: of the method, or the SHA-256 of its weights.
-        inputs: targets first, then the driver.
-        synthesis: whether a trained model drew it.
-        software_version: reenactor's; the installed one if not given.
+        model: name of the model, as in `models.ZOO`.
+        model_version: version of the method, or the SHA-256 of its weights.
+        inputs: the targets, then the driver.
+        synthesis: whether a trained model drew the face.
     """
 
     title: str
@@ -98,11 +99,10 @@ class Claim:
     model_version: str
     inputs: tuple[SourceFile, ...]
     synthesis: Synthesis
-    software_version: str | None = None
 
 
 class Trust(Enum):
-    """What the certificate says about who signed."""
+    """How far the certificate can be trusted; the values are sentences for users."""
 
     TRUSTED = "issued by an authority on the trust list that was given"
     SELF_MADE = "self-made by reenactor: it shows that the file was not changed since, not who made it"
@@ -111,16 +111,22 @@ class Trust(Enum):
 
 @dataclass(frozen=True)
 class ProvenanceReport:
-    """What a file says about its origin. Texts are the signer's words, cleaned of control characters.
+    """What a file says about its origin. Texts come from the signer, without control characters.
 
     Args:
-        signed: there is a manifest in the file, intact or not.
-        valid: signature, content and certificate all hold.
-        tampered: the content or the manifest changed after signing; what the file says cannot be relied upon.
-        trust: whose certificate it is; None where the signature does not hold.
+        signed: the file has a manifest, intact or not.
+        valid: signature, content and certificate are all valid.
+        tampered: content or manifest changed after signing, so no other field can be relied upon.
+        trust: who issued the certificate; None if the signature is not valid.
+        signer: organization in the certificate.
+        software: name and version of the program that signed.
+        title: the file's name when it was signed.
+        model: name of the model.
+        model_version: version of the model, or the SHA-256 of its weights.
+        inputs: the files that it was made of.
         source_type: IPTC digital source type.
-        created: as the signer's clock said.
-        issues: one sentence each.
+        created: time of signing by the signer's clock.
+        issues: problems, one sentence each.
     """
 
     signed: bool
@@ -139,29 +145,13 @@ class ProvenanceReport:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the file says of itself that it is synthetic, in whole or in part."""
+        """Whether the file says that it is synthetic, in whole or in part."""
         return self.source_type in _SYNTHETIC_TYPES
 
 
 def supports(path: str | os.PathLike[str]) -> bool:
-    """Whether a file with this suffix can carry a signature."""
+    """Whether a file of this suffix can hold a signature."""
     return Path(path).suffix.lower() in _MIME_TYPES
-
-
-def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal SHA-256 of a file of any size.
-
-    Raises:
-        MediaError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while piece := file.read(2**20):
-                digest.update(piece)
-    except OSError as error:
-        raise MediaError(f"cannot read {path} ({error.strerror}); check the name") from error
-    return digest.hexdigest()
 
 
 def sign(
@@ -173,13 +163,13 @@ def sign(
     """Write a signed copy of `source`; pixels and packets stay as they are.
 
     Args:
-        source: a finished file in the format that `output`'s suffix names. A manifest in it is replaced.
-        output: appears whole or not at all; may be `source` itself.
+        source: a finished file in the format of `output`'s suffix. A manifest in it is replaced.
+        output: written atomically; may be `source` itself.
         claim: what the copy says about itself.
-        credentials: who signs.
+        credentials: the signer's.
 
     Raises:
-        MediaError: the format cannot carry a signature (see `supports`), or a file cannot be read or written.
+        MediaError: the format cannot hold a signature (see `supports`), or a file cannot be read or written.
         ReenactError: the certificate is not accepted.
     """
     source, output = Path(source), Path(output)
@@ -204,20 +194,20 @@ def sign(
                 f"cannot sign {output} ({error}); check that {source} is a whole {mime} file and the disk has room"
             ) from error
         writing.flush()
-        # A signature that does not verify would brand the file as tampered with for ever.
+        # A signature that does not verify would make the file look tampered with.
         if not _read_stream(writing, mime, trust_anchors_pem=None).valid:
             raise ReenactError(f"the new signature of {output} does not verify; please report this")
 
 
 def read(path: str | os.PathLike[str], *, trust_anchors_pem: bytes | None = None) -> ProvenanceReport:
-    """What a file says about its origin, and whether that can be relied upon.
+    """Read what a file says about its origin, and check it.
 
     Args:
-        path: any picture or video that can carry a signature, whoever signed it.
+        path: an image or video that can hold a signature, signed by any program.
         trust_anchors_pem: certificates of the authorities to trust, such as C2PA's trust list.
 
     Raises:
-        MediaError: the file cannot be read or is no picture or video that can carry a signature.
+        MediaError: the file cannot be read, or is not such an image or video.
     """
     path = Path(path)
     check_readable(path, "a picture or video")
@@ -232,7 +222,7 @@ def read(path: str | os.PathLike[str], *, trust_anchors_pem: bytes | None = None
 
 
 def render(report: ProvenanceReport) -> str:
-    """The report as a few lines for a person."""
+    """The report as a few lines of text; the first is the verdict."""
     if not report.signed:
         return "\n".join(["Not signed: the file says nothing about its origin.", *report.issues])
     if report.tampered:
@@ -257,7 +247,7 @@ def render(report: ProvenanceReport) -> str:
 
 
 def _manifest(claim: Claim) -> dict[str, Any]:
-    software = {"name": "reenactor", "version": claim.software_version or metadata.version("reenactor")}
+    software = {"name": "reenactor", "version": metadata.version("reenactor")}
     action = {
         "action": "c2pa.created",
         "when": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -277,15 +267,11 @@ def _manifest(claim: Claim) -> dict[str, Any]:
         "claim_generator_info": [software],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [action]}, "created": True},
-            {"label": _SYNTHESIS_LABEL, "data": synthesis, "created": True},
+            {"label": _SYNTHESIS_LABELS[0], "data": synthesis, "created": True},
         ],
-        # The same again for viewers that know nothing of our own assertion.
+        # The same for viewers that do not know our own assertion.
         "ingredients": [
-            {
-                "title": one.name,
-                "relationship": "inputTo",
-                "description": f"{one.role}, SHA-256 {one.sha256}",
-            }
+            {"title": one.name, "relationship": "inputTo", "description": f"{one.role}, SHA-256 {one.sha256}"}
             for one in claim.inputs
         ],
     }
@@ -332,14 +318,14 @@ def _read_stream(stream: BinaryIO, mime: str | None, *, trust_anchors_pem: bytes
 
 
 def _unreadable(error: c2pa.C2paError) -> ProvenanceReport:
-    """A manifest that is absent, elsewhere or damaged makes a report; what is no media stays an error."""
+    """A missing, remote or damaged manifest gives a report; anything else stays an error."""
     kind = _kind(error)
     if kind == "ManifestNotFound":
         return ProvenanceReport(signed=False)
     if kind == "Remote":
         return ProvenanceReport(
             signed=False,
-            issues=("The file names a signature that is kept on a web site; reenactor does not fetch it.",),
+            issues=("The file names a signature on a web site; reenactor does not fetch it.",),
         )
     if kind in ("NotSupported", "Io") or "could not be parsed" in str(error):
         raise error
@@ -347,27 +333,26 @@ def _unreadable(error: c2pa.C2paError) -> ProvenanceReport:
 
 
 def _kind(error: c2pa.C2paError) -> str:
-    # The classes that c2pa hangs on C2paError at run time are unknown to type checkers; "Remote" has none.
+    # c2pa adds subclasses of C2paError at run time, which type checkers do not see; "Remote" has none.
     return str(error).partition(":")[0]
 
 
 def _report(manifest: dict[str, Any], failures: list[str], state: str | None) -> ProvenanceReport:
     tampered = any(not code.startswith(("signingCredential.", "timeStamp.")) for code in failures)
     valid = state in ("Valid", "Trusted") and not tampered
-    issues = [f"{_ISSUES.get(code, 'A check failed')} ({code})." for code in dict.fromkeys(failures)]
-    untrusted = f"{_ISSUES['signingCredential.untrusted']} (signingCredential.untrusted)."
-    signature = _mapping(manifest.get("signature_info"))
-    issuer = _text(signature.get("issuer"))
+    # `trust` says in full what "untrusted" means.
+    codes = [code for code in dict.fromkeys(failures) if code != "signingCredential.untrusted"]
+    issuer = _text(_mapping(manifest.get("signature_info")).get("issuer"))
     if not valid:
         trust = None
     elif state == "Trusted":
         trust = Trust.TRUSTED
     else:
-        trust = Trust.SELF_MADE if issuer == SELF_MADE_ORGANIZATION else Trust.UNKNOWN
+        trust = Trust.SELF_MADE if issuer in SELF_MADE_ORGANIZATIONS else Trust.UNKNOWN
     generator = _first(manifest.get("claim_generator_info"))
     software = (_text(generator.get("name")), _text(generator.get("version")))
     action = _first(_assertion(manifest, "c2pa.actions").get("actions"))
-    synthesis = _assertion(manifest, _SYNTHESIS_LABEL)
+    synthesis = _assertion(manifest, *_SYNTHESIS_LABELS)
     return ProvenanceReport(
         signed=True,
         valid=valid,
@@ -381,7 +366,7 @@ def _report(manifest: dict[str, Any], failures: list[str], state: str | None) ->
         inputs=tuple(_inputs(synthesis.get("inputs"))),
         source_type=_text(action.get("digitalSourceType")),
         created=_time(action.get("when")),
-        issues=tuple(issue for issue in issues if issue != untrusted),  # `trust` says it in full
+        issues=tuple(f"{_ISSUES.get(code, 'A check failed')} ({code})." for code in codes),
     )
 
 
@@ -393,14 +378,13 @@ _ISSUES = {
     "claimSignature.missing": "The signature is missing",
     "signingCredential.expired": "The signer's certificate has expired",
     "signingCredential.invalid": "The signer's certificate is not valid",
-    "signingCredential.untrusted": "The issuer of the certificate is not on the trust list",
 }
 
 
-def _assertion(manifest: dict[str, Any], label: str) -> dict[str, Any]:
-    """Data of the first assertion of this kind, whatever its version (".v2" behind the label)."""
+def _assertion(manifest: dict[str, Any], *labels: str) -> dict[str, Any]:
+    """Data of the first assertion with one of these labels, of any version (".v2" after the label)."""
     for one in manifest.get("assertions") or ():
-        if str(one.get("label", "")).split(".v")[0] == label:
+        if str(one.get("label", "")).split(".v")[0] in labels:
             return _mapping(one.get("data"))
     return {}
 
@@ -422,7 +406,7 @@ def _first(value: object) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    """Anybody can write a manifest: no control characters may reach a terminal, and no novel."""
+    """Text from a manifest, which anybody can write: no control characters for the terminal, 300 characters at most."""
     if not isinstance(value, str):
         return None
     return "".join(c if c.isprintable() else "?" for c in value[:300]) or None

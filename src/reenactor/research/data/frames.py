@@ -16,7 +16,8 @@ from PIL import Image
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import resize
-from reenactor.media._colour import tag_bt709, to_bt709, to_rgb
+from reenactor.media.video_reader import to_rgb
+from reenactor.media.video_writer import tag_bt709, to_bt709
 
 KEYFRAME_EVERY = 24
 """Frames between keyframes: one second at most, so a frame anywhere costs 12 decoded ones on average."""

@@ -206,7 +206,7 @@ def _photo(path: Path, suffix: str, limits: Limits, *, driver: bool) -> Upload:
     from PIL import Image
 
     from reenactor.media import MAX_SIDE_PX, read_image
-    from reenactor.media.formats import check_not_animated
+    from reenactor.media.images import check_not_animated
 
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF")) as image:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.media.formats import is_image, is_video
+from reenactor.media import is_image, is_video
 from reenactor.research.data.items import Item, Kind, Split
 
 _NUMBER = re.compile(r"([0-9]+)")

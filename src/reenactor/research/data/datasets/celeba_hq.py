@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.media.formats import is_image
+from reenactor.media import is_image
 from reenactor.research.data.datasets._listing import at_least_one, entries, lines, require_folder, split_of, table
 from reenactor.research.data.items import Item, Kind, Split
 

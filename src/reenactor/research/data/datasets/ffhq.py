@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from reenactor.core import ReenactError
-from reenactor.media.formats import is_image
+from reenactor.media import is_image
 from reenactor.research.data.datasets._listing import at_least_one, folders, media, require_folder
 from reenactor.research.data.items import Item, Kind, Split
 

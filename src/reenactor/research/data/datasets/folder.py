@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.media.formats import is_image, is_video
+from reenactor.media import is_image, is_video
 from reenactor.research.data.datasets._listing import (
     at_least_one,
     entries,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from reenactor.core import ReenactError
-from reenactor.media.formats import is_image, is_video
+from reenactor.media import is_image, is_video
 from reenactor.research.data.datasets._listing import hashed_key, kind_of, text_of
 from reenactor.research.data.items import Item, Kind, Split
 

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reenactor.core import MediaError, ReenactError
-from reenactor.media.formats import VIDEO_SUFFIXES, is_image, is_video
+from reenactor.media import VIDEO_SUFFIXES, is_image, is_video
 from reenactor.media.video_reader import VideoReader
 from reenactor.research.data.datasets._frame_list import FPS, FrameList
 from reenactor.research.data.datasets._listing import (
