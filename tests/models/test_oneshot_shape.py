@@ -10,7 +10,7 @@ from reenactor.engine.shipped import demo_photo
 from reenactor.face.geometry import matrix_from_angles
 from reenactor.face.geometry.crop import face_crop
 from reenactor.face.geometry.mean_face import mean_face
-from reenactor.face.maps import BOUNDARY_CHANNELS, boundaries, boundary_maps, gaze, parsing, parsing_map
+from reenactor.face.maps import BOUNDARY_CHANNELS, boundaries, boundary_maps, parsing, parsing_map
 from reenactor.face.perception import FaceFinder
 from reenactor.models.oneshot import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
 from reenactor.models.oneshot.features import shape_features
@@ -34,7 +34,7 @@ def faces(count, seed=0):
 
 
 def test_points_are_those_that_the_maps_are_drawn_through():
-    drawings = parsing._regions(), parsing._bridge(), boundaries._lines(True), gaze._gaze()
+    drawings = parsing._regions(), parsing._bridge(), boundaries._lines(), boundaries.eyes_and_irises()
     read = {int(vertex) for drawing in drawings for vertex in np.unique(drawing.control)}
     assert set(CURVE_POINTS) == read | set(IRIS_CENTRES)
     assert len(CURVE_POINTS) == len(set(CURVE_POINTS)) == 154

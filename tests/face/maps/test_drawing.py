@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from map_refs import catmull_rom_ref, distance_ref, winding_ref
 from skimage.draw import polygon2mask
 
 from reenactor.face.maps._curves import Path, drawing, ellipse, smooth
-from reenactor.face.maps._drawing import edge_distance, fill, inside_positive, stroke, winding
-from reenactor.face.maps._ref import catmull_rom_ref, distance_ref, winding_ref
+from reenactor.face.maps._drawing import edge_distance, fill, stroke, winding
 
 
 def one_line(points, *, closed=False, channel=0, channels=1):
@@ -39,11 +39,9 @@ def test_a_hand_computed_square():
     torch.testing.assert_close(fill(shape, square, (4, 4))[0, 0], expected)
     torch.testing.assert_close(winding(shape, square, (4, 4))[0, 0], expected)
     torch.testing.assert_close(winding(shape, square.flip(1), (4, 4))[0, 0], -expected)
-    grown = fill(shape, square, (4, 4), grow_px=0.5, soft_px=2.0)[0, 0]
-    # Inside: 0.5 + (0.5 + 0.5) / 2; beside: 0.5 + (0.5 - 0.5) / 2; diagonal: 0.5 + (0.5 - sqrt(0.5)) / 2.
-    assert grown[1, 1] == pytest.approx(1.0)
-    assert grown[0, 1] == pytest.approx(0.5)
-    assert grown[0, 0] == pytest.approx(0.75 - np.sqrt(0.5) / 2)
+    # A quarter of a pixel aside, the edge covers the columns beside it by a quarter less and more.
+    expected[1:3, 1:4] = torch.tensor([0.75, 1.0, 0.25])
+    torch.testing.assert_close(fill(shape, square + torch.tensor([0.25, 0.0]), (4, 4))[0, 0], expected)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -62,8 +60,9 @@ def test_random_polygons_are_scikit_images_and_the_twins(seed):
     np.testing.assert_allclose(turns[clear], winding_ref(ring, size)[clear], atol=1e-6)
     near = edge_distance(shape, points, size, 3.7)[0, 0].numpy()
     np.testing.assert_allclose(near, np.minimum(distance, 3.7), atol=1e-6)
-    signed = inside_positive(torch.tensor(near), torch.tensor(turns)).numpy()
-    np.testing.assert_array_equal(signed[clear] > 0, theirs[clear])
+    filled = fill(shape, points, size)[0, 0].numpy()
+    np.testing.assert_array_equal(filled[clear] > 0.5, theirs[clear])
+    np.testing.assert_allclose(filled, np.clip(np.where(theirs, distance, -distance) + 0.5, 0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,5 +1,6 @@
 """What holds for every map: agrees with its slow twin, batch = loop, moves with the face, mirrors, gradients..."""
 
+import map_refs
 import numpy as np
 import pytest
 import torch
@@ -8,30 +9,25 @@ from scipy.ndimage import shift as ndimage_shift
 from reenactor.core import MESH_TO_IBUG68
 from reenactor.face import maps
 from reenactor.face.geometry import mean_face
-from reenactor.face.maps import _ref
 
 EVERY_MAP = {
     "raster": maps.landmark_raster,
     "raster of 68": lambda m, s: maps.landmark_raster(m[:, list(MESH_TO_IBUG68)], s),
     "raster with irises": lambda m, s: maps.landmark_raster(m, s, irises=True),
     "boundaries": maps.boundary_maps,
-    "boundaries of 68": lambda m, s: maps.boundary_maps(m[:, list(MESH_TO_IBUG68)], s),
     "gaze": maps.gaze_maps,
     "parsing": maps.parsing_map,
     "hull": maps.hull_mask,
-    "hull weights": maps.hull_weights,
     "face": maps.face_mask,
-    "soft face": lambda m, s: maps.face_mask(m, s, grow_px=-2.0, soft_px=6.0),
 }
 TWINS = {
-    "raster": _ref.landmark_raster_ref,
-    "raster of 68": lambda m, s: _ref.landmark_raster_ref(m[list(MESH_TO_IBUG68)], s),
-    "raster with irises": lambda m, s: _ref.landmark_raster_ref(m, s, irises=True),
-    "boundaries": _ref.boundary_maps_ref,
-    "boundaries of 68": lambda m, s: _ref.boundary_maps_ref(m[list(MESH_TO_IBUG68)], s),
-    "gaze": _ref.gaze_maps_ref,
-    "parsing": _ref.parsing_map_ref,
-    "hull": lambda m, s: _ref.hull_mask_ref(m, s)[None],
+    "raster": map_refs.landmark_raster_ref,
+    "raster of 68": lambda m, s: map_refs.landmark_raster_ref(m[list(MESH_TO_IBUG68)], s),
+    "raster with irises": lambda m, s: map_refs.landmark_raster_ref(m, s, irises=True),
+    "boundaries": map_refs.boundary_maps_ref,
+    "gaze": map_refs.gaze_maps_ref,
+    "parsing": map_refs.parsing_map_ref,
+    "hull": lambda m, s: map_refs.hull_mask_ref(m, s)[None],
 }
 every_map = pytest.mark.parametrize("name", EVERY_MAP)
 
@@ -148,8 +144,8 @@ def test_says_what_is_wrong(faces):
     with pytest.raises(ValueError, match="478 or 68"):
         maps.landmark_raster(faces[:, :100], 64)
     with pytest.raises(ValueError, match="478 or 68"):
-        maps.boundary_maps(faces[..., :1], 64)
-    for needs_mesh in (maps.gaze_maps, maps.parsing_map, maps.face_mask):
+        maps.hull_mask(faces[..., :1], 64)
+    for needs_mesh in (maps.boundary_maps, maps.gaze_maps, maps.parsing_map, maps.face_mask):
         with pytest.raises(ValueError, match="needs the mesh"):
             needs_mesh(faces[:, :68], 64)
     with pytest.raises(ValueError, match="needs the mesh"):

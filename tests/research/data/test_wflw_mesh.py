@@ -25,9 +25,9 @@ from reenactor.research.data.settings import Settings
 from reenactor.research.data.streams import FrameData, FrameStream, batch_loader
 from reenactor.research.data.wflw_mesh import mesh_of_wflw
 
-JAW = BOUNDARIES["contour"][0]
+JAW = BOUNDARIES["contour"]
 EVENLY = [
-    (BOUNDARIES[name][0], numbers, np.linspace(0, 1, len(numbers)))
+    (BOUNDARIES[name], numbers, np.linspace(0, 1, len(numbers)))
     for name, numbers in {
         "image_left_brow_lower": (33, 41, 40, 39, 38),
         "image_right_brow_lower": (50, 49, 48, 47, 46),
@@ -45,11 +45,11 @@ LINES = [
     # The chin is point 16; to either side of it WFLW's steps have lengths of their own.
     (JAW[:12], tuple(range(17)), np.linspace(-0.04, 1, 17)),
     (JAW[11:], tuple(range(16, 33)), np.linspace(0, 1.04, 17)),
-    (BOUNDARIES["image_left_brow_upper"][0], (34, 35, 36, 37), (0.31, 0.54, 0.77, 1)),
-    (BOUNDARIES["image_right_brow_upper"][0], (42, 43, 44, 45), (0, 0.23, 0.46, 0.69)),
-    (BOUNDARIES["nose_tip"][0], tuple(range(55, 60)), (0.26, 0.38, 0.5, 0.62, 0.74)),
-    (BOUNDARIES["upper_lip_upper"][0], tuple(range(76, 83)), (0, 0.19, 0.41, 0.5, 0.59, 0.81, 1)),
-    (BOUNDARIES["lower_lip_lower"][0], (76, 87, 86, 85, 84, 83, 82), (0, 0.15, 0.32, 0.5, 0.68, 0.85, 1)),
+    (BOUNDARIES["image_left_brow_upper"], (34, 35, 36, 37), (0.31, 0.54, 0.77, 1)),
+    (BOUNDARIES["image_right_brow_upper"], (42, 43, 44, 45), (0, 0.23, 0.46, 0.69)),
+    (BOUNDARIES["nose_tip"], tuple(range(55, 60)), (0.26, 0.38, 0.5, 0.62, 0.74)),
+    (BOUNDARIES["upper_lip_upper"], tuple(range(76, 83)), (0, 0.19, 0.41, 0.5, 0.59, 0.81, 1)),
+    (BOUNDARIES["lower_lip_lower"], (76, 87, 86, 85, 84, 83, 82), (0, 0.15, 0.32, 0.5, 0.68, 0.85, 1)),
 ]
 """Vertices along the line, WFLW's points, shares of the line's length."""
 # As other libraries mirror WFLW: 33 becomes 46, 38 becomes 50, and so on.

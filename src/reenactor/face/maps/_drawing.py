@@ -1,7 +1,7 @@
-"""Soft strokes and filled polygons, many at once, visiting only the pixels near an edge.
+"""Soft strokes and filled polygons, many at once, visiting only the pixels near an edge; checks of a map's input.
 
 A picture has far more pixels than lie near a line, so distances are computed in a narrow band around every segment
-(all segments of all pictures together) and gathered with a scatter. `_ref.py` does the same for every pixel.
+(all segments of all pictures together) and gathered with a scatter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_TINY = 1e-20
+from reenactor.core import MESH_POINTS, MESH_TO_IBUG68
+
+FULL_SIZE = 256
+"""Side of the pictures that widths in pixels are given for."""
+TINY = 1e-20
+"""Least squared length in pixels that is divided by or rooted."""
+_IBUG_POINTS = len(MESH_TO_IBUG68)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def stroke(
     """
     squared, index = _band(drawing, landmarks_px, size, reach_px)
     # The square root's slope at 0 is infinite, and infinite times the profile's 0 is not a number.
-    value = profile(squared.clamp_min(_TINY).sqrt())
+    value = profile(squared.clamp_min(TINY).sqrt())
     return _gathered(value, index, 0.0, "amax", (len(landmarks_px), drawing.channels, *size))
 
 
@@ -76,7 +82,7 @@ def edge_distance(
 ) -> Float[Tensor, "b c h w"]:
     """Pixels to the nearest segment of each channel, but never more than `reach_px`. Differentiable."""
     squared, index = _band(drawing, landmarks_px, size, reach_px)
-    distance = squared.clamp(_TINY, reach_px * reach_px).sqrt()
+    distance = squared.clamp(TINY, reach_px * reach_px).sqrt()
     return _gathered(distance, index, reach_px, "amin", (len(landmarks_px), drawing.channels, *size))
 
 
@@ -104,34 +110,52 @@ def winding(drawing: Drawing, landmarks_px: Float[Tensor, "b n d"], size: tuple[
     return total[:-1].view(shape).cumsum_(dim=-1)
 
 
-def inside_positive(distance: Tensor, turns: Tensor) -> Tensor:
-    """Signed distances: positive inside the paths, whichever way round they run."""
-    return torch.copysign(distance, turns.abs().sub_(0.5))
+def fill(drawing: Drawing, landmarks_px: Float[Tensor, "b n d"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+    """Filled closed paths, whichever way round they run: 1 inside, 0 outside, with edges one pixel soft."""
+    distance = edge_distance(drawing, landmarks_px, size, 0.5)
+    inside = winding(drawing, landmarks_px, size).abs().sub_(0.5)
+    return (torch.copysign(distance, inside) + 0.5).clamp(0.0, 1.0)
 
 
-def ramp(signed_px: Tensor, *, grow_px: float, soft_px: float) -> Tensor:
-    """0 outside, 1 inside: rises over `soft_px` around an edge that lies `grow_px` further out."""
-    return (signed_px * (1 / soft_px)).add_(0.5 + grow_px / soft_px).clamp_(0.0, 1.0)
+def as_landmarks(landmarks_px: Tensor, *, mesh_for: str | None = None) -> Tensor:
+    """The landmarks in at least single precision, if their shape is right.
+
+    Args:
+        landmarks_px: (B, 478, 2 or 3) or (B, 68, 2 or 3).
+        mesh_for: what needs the mesh; None if 68 points will do.
+    """
+    shape = tuple(landmarks_px.shape)
+    if len(shape) != 3 or shape[1] not in (_IBUG_POINTS, MESH_POINTS) or shape[2] not in (2, 3):
+        raise ValueError(f"landmarks must be (B, {MESH_POINTS} or {_IBUG_POINTS}, 2 or 3), got {shape}")
+    if mesh_for is not None and shape[1] != MESH_POINTS:
+        raise ValueError(f"{mesh_for} needs the mesh of {MESH_POINTS} points: iBUG-68 has no irises and few outlines")
+    if landmarks_px.dtype in (torch.float32, torch.float64):
+        return landmarks_px
+    return landmarks_px.float()
 
 
-def fill(
-    drawing: Drawing,
-    landmarks_px: Float[Tensor, "b n d"],
-    size: tuple[int, int],
-    *,
-    grow_px: float = 0.0,
-    soft_px: float = 1.0,
-) -> Float[Tensor, "b c h w"]:
-    """Filled closed paths with soft edges (see `ramp`), whichever way round they run."""
-    distance = edge_distance(drawing, landmarks_px, size, soft_px / 2 + abs(grow_px))
-    signed = inside_positive(distance, winding(drawing, landmarks_px, size))
-    return ramp(signed, grow_px=grow_px, soft_px=soft_px)
+def as_ibug68(landmarks_px: Tensor) -> Tensor:
+    """The iBUG-68 view of either kind of landmarks."""
+    return landmarks_px if landmarks_px.shape[1] == _IBUG_POINTS else landmarks_px[:, list(MESH_TO_IBUG68)]
+
+
+def as_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width); one number stands for both."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"a map needs a size of at least 1 x 1 pixel, got {height} x {width}")
+    return height, width
+
+
+def scale_of(size: tuple[int, int]) -> float:
+    """What a width given for 256 pixels is multiplied with: by the shorter side."""
+    return min(size) / FULL_SIZE
 
 
 def _band(
     drawing: Drawing, landmarks_px: Tensor, size: tuple[int, int], reach_px: float
 ) -> tuple[Float[Tensor, "b s k m"], Int[Tensor, "b s k m"]]:
-    """Squared distance to each segment of the pixels within `reach_px` of it, and where these pixels are.
+    """Squared distance to each segment of the pixels within `reach_px` of it, and the flat index of these pixels.
 
     Walks along the segment's longer axis (k steps) with m pixels across: as the slope is at most 1, a pixel
     within reach is at most sqrt(2) times the reach away, counted across.
@@ -154,7 +178,7 @@ def _band(
         across = (on_line - half).ceil()[..., None] + torch.arange(int(2 * half) + 1, device=a.device)
     u, v = (along - a0[..., None])[..., None], across - a1[..., None, None]
     d0, d1 = d0[..., None, None], d1[..., None, None]
-    t = ((u * d0 + v * d1) / (d0 * d0 + d1 * d1).clamp_min(_TINY)).clamp(0.0, 1.0)
+    t = ((u * d0 + v * d1) / (d0 * d0 + d1 * d1).clamp_min(TINY)).clamp(0.0, 1.0)
     squared = (u - t * d0).square() + (v - t * d1).square()
     with torch.no_grad():
         steep = steep[..., None]
@@ -163,10 +187,10 @@ def _band(
         inside = (across >= 0) & (across < across_end) & (along[..., None] < along_end)
         # Where steep, a step along is a row down; elsewhere it is a column to the right.
         step_along, step_across = torch.where(steep, width, 1), torch.where(steep, 1, width)
-        place = across.long() * step_across + along[..., None].long() * step_along
-        place += (_planes(drawing, a) * (height * width))[..., None]
-        place.masked_fill_(~inside, len(a) * drawing.channels * height * width)
-    return squared, place
+        index = across.long() * step_across + along[..., None].long() * step_along
+        index += (_planes(drawing, a) * (height * width))[..., None]
+        index.masked_fill_(~inside, len(a) * drawing.channels * height * width)
+    return squared, index
 
 
 def _planes(drawing: Drawing, a: Tensor) -> Int[Tensor, "b s 1"]:

@@ -1,4 +1,7 @@
-"""Paper A's 17 heatmaps: what its shape encoder predicts from pixels, here drawn from landmarks."""
+"""Paper A's 17 heat maps: 15 boundaries, and where the irises can be seen.
+
+The paper predicts them from pixels with its shape encoder; here they are drawn from landmarks.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +11,136 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reenactor.core import MESH_POINTS
 from reenactor.face.geometry import contours
 from reenactor.face.maps import _curves
-from reenactor.face.maps._checks import as_landmarks, as_size, scale_of
-from reenactor.face.maps._drawing import Drawing, stroke
-from reenactor.face.maps.gaze import gaze_maps
+from reenactor.face.maps._drawing import Drawing, as_landmarks, as_size, edge_distance, scale_of, stroke, winding
 
-BOUNDARIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    # name: (mesh vertices, iBUG-68 landmarks)
-    "contour": (_curves.JAW, tuple(range(17))),
-    "image_left_brow_upper": (_curves.IMAGE_LEFT_BROW_UPPER, tuple(range(17, 22))),
-    "image_right_brow_upper": (_curves.IMAGE_RIGHT_BROW_UPPER, tuple(range(22, 27))),
-    "nose_bridge": (_curves.NOSE_BRIDGE, tuple(range(27, 31))),
-    "nose_tip": (_curves.NOSE_TIP, tuple(range(31, 36))),
-    "image_left_eye_upper": (contours.RIGHT_EYE_UPPER, (36, 37, 38, 39)),
-    "image_left_eye_lower": (contours.RIGHT_EYE_LOWER, (36, 41, 40, 39)),
-    "image_right_eye_upper": (contours.LEFT_EYE_UPPER, (42, 43, 44, 45)),
-    "image_right_eye_lower": (contours.LEFT_EYE_LOWER, (42, 47, 46, 45)),
-    "upper_lip_upper": (contours.OUTER_LIPS_UPPER, tuple(range(48, 55))),
-    "upper_lip_lower": (contours.INNER_LIPS_UPPER, (60, 61, 62, 63, 64)),
-    "lower_lip_upper": (contours.INNER_LIPS_LOWER, (60, 67, 66, 65, 64)),
-    "lower_lip_lower": (contours.OUTER_LIPS_LOWER, (48, 59, 58, 57, 56, 55, 54)),
-    "image_left_brow_lower": (_curves.IMAGE_LEFT_BROW_LOWER, ()),
-    "image_right_brow_lower": (_curves.IMAGE_RIGHT_BROW_LOWER, ()),
+BOUNDARIES: dict[str, tuple[int, ...]] = {
+    "contour": _curves.JAW,
+    "image_left_brow_upper": _curves.IMAGE_LEFT_BROW_UPPER,
+    "image_right_brow_upper": _curves.IMAGE_RIGHT_BROW_UPPER,
+    "nose_bridge": _curves.NOSE_BRIDGE,
+    "nose_tip": _curves.NOSE_TIP,
+    "image_left_eye_upper": contours.RIGHT_EYE_UPPER,
+    "image_left_eye_lower": contours.RIGHT_EYE_LOWER,
+    "image_right_eye_upper": contours.LEFT_EYE_UPPER,
+    "image_right_eye_lower": contours.LEFT_EYE_LOWER,
+    "upper_lip_upper": contours.OUTER_LIPS_UPPER,
+    "upper_lip_lower": contours.INNER_LIPS_UPPER,
+    "lower_lip_upper": contours.INNER_LIPS_LOWER,
+    "lower_lip_lower": contours.OUTER_LIPS_LOWER,
+    "image_left_brow_lower": _curves.IMAGE_LEFT_BROW_LOWER,
+    "image_right_brow_lower": _curves.IMAGE_RIGHT_BROW_LOWER,
 }
-"""In the authors' order. iBUG-68 has no lower edge of the brows."""
-GAZE = ("image_left_gaze", "image_right_gaze")
-BOUNDARY_CHANNELS = (*BOUNDARIES, *GAZE)
+"""Mesh vertices of each boundary, in the authors' order."""
+BOUNDARY_CHANNELS = (*BOUNDARIES, "image_left_gaze", "image_right_gaze")
 
 SIGMA_AT_256 = 2.0
 """Pixels; 4.7 wide at half height, like the authors' blurred line of thickness 3, which OpenCV draws 5 wide."""
 _REACH_SIGMAS = 3.0
-_MESH_PIECES, _IBUG_PIECES = 2, 4
+_PIECES = 2
 """Straight pieces between two landmarks: at 256 px no corner turns by more than a few degrees."""
 
 
-def boundary_maps(
-    landmarks_px: Float[Tensor, "b n d"], size: int | tuple[int, int], *, sigma_at_256: float = SIGMA_AT_256
-) -> Float[Tensor, "b 17 h w"]:
-    """15 boundaries, exp(-distance^2 / 2 sigma^2) and 0 from 3 sigma on, and the two gazes. Differentiable.
+CLOSED = 0.03
+"""Width of the band along the lids that shows no iris, in eye widths. MediaPipe never closes an eye:
+in blinks the lids stay 0.02 to 0.07 eye widths apart (open: 0.25 to 0.35), which would show a slit of iris."""
+SOFT_AT_256 = 3.0
+"""Paper A's regions are 1 inside their outline and fall to 0 over this many pixels (at 256) outside of it. So do those
+that its code draws with OpenCV: a filled polygon, outline included, dilated by 3 x 3, blurred by 3 x 3."""
+
+
+def boundary_maps(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 17 h w"]:
+    """15 boundaries, exp(-distance^2 / 2 sigma^2) and 0 from 3 sigma on, and the two gaze maps. Differentiable.
 
     The boundaries are smooth curves (Catmull-Rom) through the landmarks.
 
     Args:
-        landmarks_px: the mesh or iBUG-68 in pixels of the maps, x and y (and z, which is not used). With iBUG-68 the
-            lower edges of the brows and the gazes stay empty.
+        mesh_px: (B, 478, 2 or 3) the mesh in pixels of the maps; z is not used.
         size: of the maps: height and width, or one number for both.
-        sigma_at_256: in pixels for a picture of 256; scaled with the shorter side.
 
     Returns:
         In [0, 1], in the order of `BOUNDARY_CHANNELS`.
+
+    Raises:
+        ValueError: wrong shape or size.
     """
-    landmarks_px, size = as_landmarks(landmarks_px), as_size(size)
-    from_mesh = landmarks_px.shape[1] == MESH_POINTS
-    sigma = sigma_at_256 * scale_of(size)
+    mesh_px, size = as_landmarks(mesh_px, mesh_for="boundary maps"), as_size(size)
+    sigma = SIGMA_AT_256 * scale_of(size)
     reach = _REACH_SIGMAS * sigma
 
     def bell(distance: Tensor) -> Tensor:
         return torch.where(distance < reach, torch.exp(distance.square() * (-0.5 / sigma**2)), 0.0)
 
-    lines = stroke(_lines(from_mesh), landmarks_px, size, bell, reach)
-    return torch.cat([lines, gaze_maps(landmarks_px, size)], dim=1) if from_mesh else lines
+    return torch.cat([stroke(_lines(), mesh_px, size, bell, reach), gaze_maps(mesh_px, size)], dim=1)
+
+
+def gaze_maps(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 2 h w"]:
+    """Filled irises, clipped to the openings of the eyes; empty where an eye is closed.
+
+    Args:
+        mesh_px: (B, 478, 2 or 3) the mesh in pixels of the maps; z is not used.
+        size: of the maps: height and width, or one number for both.
+
+    Returns:
+        In [0, 1]: the eye at the image's left, the eye at its right.
+
+    Raises:
+        ValueError: wrong shape or size.
+    """
+    mesh_px, size = as_landmarks(mesh_px, mesh_for="a gaze map"), as_size(size)
+    scale = scale_of(size)
+    reach = reach_px(scale)
+    distance, turns = edge_distance(eyes_and_irises(), mesh_px, size, reach), winding(eyes_and_irises(), mesh_px, size)
+    iris = soft_region(distance[:, 2:], turns[:, 2:], scale)
+    return visible_iris(iris, distance[:, :2], turns[:, :2], mesh_px, reach)
+
+
+def soft_px(scale: float) -> float:
+    """Width of the regions' edge, one pixel at least."""
+    return max(1.0, SOFT_AT_256 * scale)
+
+
+def reach_px(scale: float) -> float:
+    """Distance from its outline up to which a region must know it; 2 pixels at least, for `visible_iris`."""
+    return max(2.0, soft_px(scale))
+
+
+def soft_region(distance: Tensor, turns: Tensor, scale: float) -> Tensor:
+    """Paper A's soft filling, from the distance to the outline and the outline's winding."""
+    return torch.where(turns != 0, 1.0, (1 - distance * (1 / soft_px(scale))).clamp_min(0.0))
+
+
+def visible_iris(
+    iris: Float[Tensor, "b c h w"],
+    to_lids_px: Float[Tensor, "b c h w"],
+    eye_turns: Float[Tensor, "b c h w"],
+    mesh_px: Float[Tensor, "b n d"],
+    reach: float,
+) -> Float[Tensor, "b c h w"]:
+    """The iris inside the eye's opening.
+
+    Args:
+        iris: the filled iris.
+        to_lids_px: distance to the lids, known up to `reach`.
+        eye_turns: winding of the eye's outline; where the lower lid lies above the upper one it is negative: closed.
+        mesh_px: the mesh, for the width of the eyes.
+        reach: pixels, more than 1.
+    """
+    right, left = contours.RIGHT_EYE_UPPER, contours.LEFT_EYE_UPPER
+    corners = mesh_px[:, [right[0], left[0]], :2] - mesh_px[:, [right[-1], left[-1]], :2]
+    width_px = corners.square().sum(-1).clamp_min(1e-20).sqrt().mean(1)[:, None, None, None]
+    margin = (CLOSED * width_px).clamp_max(reach - 1)
+    return iris * torch.where(eye_turns > 0, (to_lids_px - margin).clamp(0.0, 1.0), 0.0)
 
 
 @cache
-def _lines(from_mesh: bool) -> Drawing:
-    pieces = _MESH_PIECES if from_mesh else _IBUG_PIECES
-    chains = [mesh if from_mesh else ibug for mesh, ibug in BOUNDARIES.values()]
-    paths = [_curves.Path(i, (_curves.smooth(chain, pieces),)) for i, chain in enumerate(chains) if chain]
-    return _curves.drawing(paths, channels=len(BOUNDARIES if from_mesh else BOUNDARY_CHANNELS))
+def _lines() -> Drawing:
+    paths = [_curves.Path(i, (_curves.smooth(chain, _PIECES),)) for i, chain in enumerate(BOUNDARIES.values())]
+    return _curves.drawing(paths, channels=len(BOUNDARIES))
+
+
+@cache
+def eyes_and_irises() -> Drawing:
+    """Channels: the openings of the image-left and image-right eye, then the irises."""
+    return _curves.drawing([*_curves.eyes(0, 1), *_curves.irises(2, 3)], channels=4)

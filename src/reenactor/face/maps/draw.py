@@ -1,4 +1,4 @@
-"""Maps by their names: what a model's `needs` or an objective's `maps` ask for."""
+"""Maps by their kind, as a model's `needs` or an objective's `maps` ask for them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from torch import Tensor
 
 from reenactor.core import MapKind
 from reenactor.face.maps.boundaries import boundary_maps
+from reenactor.face.maps.masks import face_mask, hull_mask
 from reenactor.face.maps.parsing import parsing_map
 from reenactor.face.maps.raster import landmark_raster
-from reenactor.face.maps.weights import face_mask, hull_mask
 
 
 def draw_maps(kinds: Iterable[MapKind], mesh_px: Float[Tensor, "*b 478 3"], size: int) -> dict[MapKind, Tensor]:
-    """Each of the maps, (..., C, size, size); what they are, `MapKind` says.
+    """Draw several kinds of maps.
 
     Args:
-        kinds: which.
-        mesh_px: the mesh in pixels of the maps, with any number of axes before it.
+        kinds: which ones; `MapKind` says what each is.
+        mesh_px: (..., 478, 3) meshes in pixels of the maps.
         size: side of the maps.
+
+    Returns:
+        (..., C, size, size) for each kind.
     """
     axes = mesh_px.shape[:-2]
     faces = mesh_px.flatten(0, -3) if len(axes) else mesh_px[None]

@@ -55,7 +55,7 @@ class _Line:
 
 
 def _lines() -> Iterator[_Line]:
-    mesh = {name: vertices for name, (vertices, _) in BOUNDARIES.items()}
+    mesh = BOUNDARIES
     yield _Line(mesh["contour"], tuple(range(33)), _JAW)
     left, right = mesh["image_left_brow_upper"], mesh["image_right_brow_upper"]
     yield _Line(left, (33, 34, 35, 36, 37), _LEFT_BROW, known=left[1:])

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from reenactor.core import MESH_POINTS, MESH_TO_IBUG68
 from reenactor.face.geometry import contours
-from reenactor.face.maps import _curves, boundaries, raster, weights
+from reenactor.face.maps import _curves, boundaries, raster
 
 Points = Float[np.ndarray, "n 2"]
 Size = tuple[int, int]
@@ -31,35 +31,30 @@ def landmark_raster_ref(landmarks: np.ndarray, size: Size, *, irises: bool = Fal
     return 2 * picture - 1
 
 
-def boundary_maps_ref(landmarks: np.ndarray, size: Size) -> Float[np.ndarray, "17 h w"]:
+def boundary_maps_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "17 h w"]:
     """`boundary_maps` of one face."""
-    points, from_mesh = landmarks[:, :2].astype(np.float64), len(landmarks) == MESH_POINTS
+    points = mesh[:, :2].astype(np.float64)
     sigma = boundaries.SIGMA_AT_256 * min(size) / 256
-    maps = np.zeros((len(boundaries.BOUNDARY_CHANNELS), *size))
-    for i, (mesh, ibug) in enumerate(boundaries.BOUNDARIES.values()):
-        chain = mesh if from_mesh else ibug
-        if chain:
-            curve = catmull_rom_ref(points[list(chain)], 2 if from_mesh else 4)
-            distance = distance_ref(curve, size)
-            maps[i] = np.where(distance < 3 * sigma, np.exp(-(distance**2) / (2 * sigma**2)), 0)
-    if from_mesh:
-        maps[15:] = gaze_maps_ref(landmarks, size)
-    return maps
+    maps = []
+    for chain in boundaries.BOUNDARIES.values():
+        distance = distance_ref(catmull_rom_ref(points[list(chain)], 2), size)
+        maps.append(np.where(distance < 3 * sigma, np.exp(-(distance**2) / (2 * sigma**2)), 0))
+    return np.concatenate([maps, gaze_maps_ref(mesh, size)])
 
 
 def gaze_maps_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "2 h w"]:
     """`gaze_maps` of one face."""
     points = mesh[:, :2].astype(np.float64)
-    eye_rings = (contours.RIGHT_EYE, contours.LEFT_EYE)
+    outlines = (contours.RIGHT_EYE, contours.LEFT_EYE)
     corners = [(33, 133), (362, 263)]
     width = np.mean([np.linalg.norm(points[a] - points[b]) for a, b in corners])
     scale = min(size) / 256
     margin = min(0.03 * width, max(2.0, 3 * scale) - 1)
     maps = []
-    for ring, rim in zip(eye_rings, (contours.RIGHT_IRIS[1:], contours.LEFT_IRIS[1:]), strict=True):
-        eye = points[list(ring)]
+    for outline, iris in zip(outlines, (contours.RIGHT_IRIS[1:], contours.LEFT_IRIS[1:]), strict=True):
+        eye = points[list(outline)]
         open_px = np.where(winding_ref(eye, size) > 0.5, distance_ref(eye, size, closed=True) - margin, 0)
-        maps.append(soft_fill_ref(_iris(points[list(rim)]), size) * np.clip(open_px, 0, 1))
+        maps.append(soft_fill_ref(_iris(points[list(iris)]), size) * np.clip(open_px, 0, 1))
     return np.stack(maps)
 
 
@@ -103,28 +98,20 @@ def parsing_map_ref(mesh: np.ndarray, size: Size) -> Float[np.ndarray, "9 h w"]:
     )
 
 
-def part_weights_ref(parsing: Float[np.ndarray, "9 h w"]) -> Float[np.ndarray, "h w"]:
-    """`part_weights` of one face."""
-    total = np.full(parsing.shape[1:], 0.5)
-    for part, weight in zip(parsing, weights.PART_WEIGHTS.values(), strict=True):
-        total += weight * part
-    return total
-
-
 def hull_mask_ref(landmarks: np.ndarray, size: Size) -> Float[np.ndarray, "h w"]:
     """`hull_mask` of one face: one pixel of softness across the nearest of the hull's half-planes' edges."""
     from scipy.spatial import ConvexHull
 
     points = _ibug(landmarks)
-    ring = points[ConvexHull(points).vertices]
-    signed = np.where(np.abs(winding_ref(ring, size)) > 0.5, 1, -1) * distance_ref(ring, size, closed=True)
+    path = points[ConvexHull(points).vertices]
+    signed = np.where(np.abs(winding_ref(path, size)) > 0.5, 1, -1) * distance_ref(path, size, closed=True)
     return np.clip(signed + 0.5, 0, 1)
 
 
-def soft_fill_ref(ring: Points, size: Size) -> Float[np.ndarray, "h w"]:
+def soft_fill_ref(path: Points, size: Size) -> Float[np.ndarray, "h w"]:
     """Paper A's filling of one closed path: 1 inside, falling to 0 over 3 pixels (at 256) outside."""
-    outside = np.clip(1 - distance_ref(ring, size, closed=True) / max(1.0, 3 * min(size) / 256), 0, 1)
-    return np.where(np.abs(winding_ref(ring, size)) > 0.5, 1.0, outside)
+    outside = np.clip(1 - distance_ref(path, size, closed=True) / max(1.0, 3 * min(size) / 256), 0, 1)
+    return np.where(np.abs(winding_ref(path, size)) > 0.5, 1.0, outside)
 
 
 def distance_ref(points: Points, size: Size, *, closed: bool = False) -> Float[np.ndarray, "h w"]:
@@ -139,11 +126,11 @@ def distance_ref(points: Points, size: Size, *, closed: bool = False) -> Float[n
     return nearest
 
 
-def winding_ref(ring: Points, size: Size) -> Float[np.ndarray, "h w"]:
+def winding_ref(path: Points, size: Size) -> Float[np.ndarray, "h w"]:
     """Turns of a closed path around every pixel, clockwise in the picture, by adding up angles."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float64)
     total = np.zeros(size)
-    for (ax, ay), (bx, by) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+    for (ax, ay), (bx, by) in zip(path, np.roll(path, -1, axis=0), strict=True):
         cross = (ax - x) * (by - y) - (ay - y) * (bx - x)
         total += np.arctan2(cross, (ax - x) * (bx - x) + (ay - y) * (by - y))
     return total / (2 * np.pi)
@@ -162,9 +149,9 @@ def catmull_rom_ref(points: Points, pieces: int) -> Float[np.ndarray, "m 2"]:
     return np.array([*result, points[-1]])
 
 
-def _iris(rim: Points) -> np.ndarray:
+def _iris(outline: Points) -> np.ndarray:
     angle = 2 * np.pi * np.arange(_curves.IRIS_POINTS)[:, None] / _curves.IRIS_POINTS
-    return rim.mean(0) + (np.cos(angle) * (rim[0] - rim[2]) + np.sin(angle) * (rim[1] - rim[3])) / 2
+    return outline.mean(0) + (np.cos(angle) * (outline[0] - outline[2]) + np.sin(angle) * (outline[1] - outline[3])) / 2
 
 
 def _ibug(landmarks: np.ndarray) -> Points:
