@@ -114,7 +114,7 @@ def _drawn_one_by_one(
 def _raise_to_lines(
     picture: Float[np.ndarray, "c h w"], drawing: Drawing, landmarks_px: Float[np.ndarray, "n d"], reach: float
 ) -> None:
-    """Draw lines into a picture in [-1, 1], in place: `stroke`, falling from 1 at `reach - 1` pixels to 0 at `reach`."""
+    """Draw lines into a picture in [-1, 1], in place: `stroke`, 1 up to `reach - 1` pixels and 0 from `reach` on."""
     height, width = picture.shape[1:]
     (ax, ay), (bx, by) = _segments(drawing, landmarks_px).T.swapaxes(0, 1)
     steep = np.abs(by - ay) > np.abs(bx - ax)
