@@ -385,7 +385,7 @@ MORE = {
     "verify text": (("verify", "letter.txt"), "letter.txt"),
     "demo below a file": (("demo", "--out", "letter.txt/demo"), "letter.txt"),
     "bench to nowhere": (("bench", "--json", "nowhere/a.json"), "nowhere"),
-    "no verb": ((), "VERB"),
+    "no verb": ((), "COMMAND"),
     "unknown verb": (("dance",), "dance"),
 }
 

@@ -273,7 +273,7 @@ def test_other_verbs_promise_nothing(tmp_path, clip, reenactor, monkeypatch):
 
     monkeypatch.setattr(TrackFolder, "fill", stopped)
     code, out, err = reenactor("motion", "extract", clip, "-o", tmp_path / "o.motion")
-    assert (code, out, err) == (130, "", "\nreenact: stopped\n")
+    assert (code, out, err) == (130, "", "\nreenactor: stopped\n")
     assert not list(tmp_path.iterdir())
 
 
