@@ -1,4 +1,4 @@
-"""Measure the mean face embedding that `identity_similarity` subtracts: src/reenactor/assets/identity_mean.npy.
+"""Measure the mean face embedding that CSIM subtracts: src/reenactor/assets/identity_mean.npy.
 
     python tools/build_identity_mean.py --data ../shared/data
 

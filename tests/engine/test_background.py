@@ -9,7 +9,7 @@ from reenactor.engine.background import StillBackground, _mended
 from reenactor.engine.shipped import demo_photo
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.mean_face import head_angles
-from reenactor.face.perception.person import person_share
+from reenactor.face.perception.detection import person_mask
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +25,19 @@ def checked(astronaut):
     """The same person before a chequered wall."""
     picture, mesh = astronaut
     wall = np.indices(picture.shape[:2]).sum(0) // 16 % 2 * 160 + 40
-    person = person_share(picture)[..., None]
+    person = person_mask(picture)[..., None]
     return (person * picture + (1 - person) * wall[..., None]).astype(np.uint8), mesh
 
 
 def test_a_person_is_told_from_the_wall(astronaut):
     picture, mesh = astronaut
-    share = person_share(picture)
+    share = person_mask(picture)
     assert share.shape == picture.shape[:2]
     x, y = mesh[1, :2].astype(int)
     assert share[y, x] > 0.95
     assert share[:20, :20].max() < 0.05
     # The same at four times the size.
-    larger = person_share(np.repeat(np.repeat(picture, 2, 0), 2, 1))
+    larger = person_mask(np.repeat(np.repeat(picture, 2, 0), 2, 1))
     assert np.abs(larger[::2, ::2] - share).mean() < 0.02
 
 
@@ -58,7 +58,7 @@ def test_the_wall_stays_and_the_person_turns(checked):
         results.append((reenactor.target.crop.cut(picture), reenactor.draw(own)))
     (crop, dragged), (_, kept) = results
     # Far enough from both the photo's person and the turned one.
-    wall = person_share(crop) + np.roll(person_share(crop), 24, 1) + np.roll(person_share(crop), -24, 1) < 0.02
+    wall = person_mask(crop) + np.roll(person_mask(crop), 24, 1) + np.roll(person_mask(crop), -24, 1) < 0.02
     assert wall.mean() > 0.1
     assert np.abs(kept.astype(int) - crop)[wall].mean() < 0.3 * np.abs(dragged.astype(int) - crop)[wall].mean()
     middle = slice(len(crop) // 2 - 20, len(crop) // 2 + 20)
@@ -77,7 +77,7 @@ def test_a_torn_face_gets_its_own_colours():
 
 def test_where_no_person_is_found_nothing_stays(astronaut, monkeypatch):
     picture, mesh = astronaut
-    monkeypatch.setattr("reenactor.engine.background.person_share", lambda given: np.zeros(given.shape[:2], np.float32))
+    monkeypatch.setattr("reenactor.engine.background.person_mask", lambda given: np.zeros(given.shape[:2], np.float32))
     drawn = picture[::-1].copy()
     assert StillBackground(picture, mesh).kept(drawn, mesh) is drawn
 
@@ -92,7 +92,7 @@ def test_only_a_turned_photo_hides_a_cheek(checked, monkeypatch):
     # As if there were no skin but around the nose.
     off = np.abs(np.arange(len(picture)) - mesh[1, 0]) / np.linalg.norm(mesh[263] - mesh[33])
     share = np.broadcast_to(off < 0.45, picture.shape[:2]).astype(np.float32)
-    monkeypatch.setattr("reenactor.engine.background.person_share", lambda _: share)
+    monkeypatch.setattr("reenactor.engine.background.person_mask", lambda _: share)
     torn = []
 
     def mended(drawn, where, _):

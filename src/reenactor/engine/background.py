@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.geometry.mesh_flow import FLAGS
 from reenactor.face.geometry.mesh_flow_numpy import mesh_flow_numpy
-from reenactor.face.perception.person import person_share
+from reenactor.face.perception.detection import person_mask
 from reenactor.models.warp.layers import fill_outside
 
 _MAP = 64
@@ -43,7 +43,7 @@ class StillBackground:
 
     def __init__(self, picture: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> None:
         self._mesh = np.asarray(mesh_px, np.float64)
-        share = cv2.resize(person_share(picture), (_MAP, _MAP), interpolation=cv2.INTER_AREA)
+        share = cv2.resize(person_mask(picture), (_MAP, _MAP), interpolation=cv2.INTER_AREA)
         column, row = np.clip(self._mesh[:, :2].T * (_MAP / len(picture)), 0, _MAP - 1).astype(int)
         # Of a statue or a drawing the network may see nothing; then all moves along.
         self._found = bool(share[row, column].mean() > _PERSON[1])

@@ -53,3 +53,10 @@ def test_threads_share_one_redirection(capfd):
         thread.join()
     os.write(2, b"back")
     assert capfd.readouterr().err == "back"
+
+
+def test_a_process_without_stderr_has_nothing_to_redirect():
+    script = (
+        "import os; from reenactor.face.perception._native import quiet_stderr; os.close(2)\nwith quiet_stderr(): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

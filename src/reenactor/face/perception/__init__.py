@@ -1,11 +1,9 @@
-"""Pixels to faces: where they are, their landmarks, the head's pose. MediaPipe is imported when needed."""
+"""Pixels to faces: boxes, landmarks, action units, identity. MediaPipe is imported when it is needed."""
 
-from reenactor.face.perception.detection import FaceBox, FaceDetector
-from reenactor.face.perception.head_pose import head_pose
+from reenactor.face.perception.detection import FaceBox, FaceDetector, person_mask
 from reenactor.face.perception.landmarks import FaceMesher, Region
 from reenactor.face.perception.observe import FaceFinder
-from reenactor.face.perception.smoothing import MeshSmoother, OneEuroFilter
-from reenactor.face.perception.tracking import FaceTracker, TrackerMemory
+from reenactor.face.perception.tracking import FaceTracker, MeshSmoother, OneEuroFilter, TrackerMemory
 
 __all__ = [
     "FaceBox",
@@ -17,5 +15,5 @@ __all__ = [
     "OneEuroFilter",
     "Region",
     "TrackerMemory",
-    "head_pose",
+    "person_mask",
 ]

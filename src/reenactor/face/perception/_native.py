@@ -1,8 +1,7 @@
 """MediaPipe, imported late and kept quiet.
 
-Its C++ logging writes to file descriptor 2 before Python could configure it, so the descriptor itself is
-redirected while models load. Importing takes about 2 seconds, so nothing imports it before a face is asked
-for.
+Its C++ logging writes to file descriptor 2 before Python can configure it, so the descriptor itself is redirected while
+models load. Importing takes about 2 seconds, so nothing imports it before a face is looked for.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ _saved_fd = -1
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere meanwhile; nested and concurrent uses share one redirection.
+    """Redirect file descriptor 2 to the null device; nested and concurrent uses share one redirection.
 
-    Other threads' stderr is lost for that time too: keep the body short (loading, first run).
+    Other threads' stderr is lost for that time too: keep the body short (loading, first run). A process without stderr
+    (a Windows program without a console) has nothing to redirect.
     """
     with _lock:
         _enter()
@@ -47,19 +47,24 @@ def solutions() -> ModuleType:
 
 def _enter() -> None:
     global _depth, _saved_fd  # noqa: PLW0603
-    if _depth == 0:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        _saved_fd = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
     _depth += 1
+    if _depth > 1:
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        _saved_fd = os.dup(2)
+    except OSError:
+        _saved_fd = -1
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
 
 def _leave() -> None:
     global _depth  # noqa: PLW0603
     _depth -= 1
-    if _depth == 0:
+    if _depth == 0 and _saved_fd >= 0:
         os.dup2(_saved_fd, 2)
         os.close(_saved_fd)

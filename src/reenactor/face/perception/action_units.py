@@ -1,11 +1,11 @@
-"""Action units from the mesh: how far brows, lids, nose, lips and jaw are from where this face has them at rest.
+"""Action units from the mesh: the distance of brows, lids, nose, lips and jaw from their positions at rest.
 
-In mean pose (head rotation undone) each of ten units is one plain length, so nothing is learned from labels. A first
-version, which had fits of ICT-FaceKit's expressions for AUs 2, 5, 9, 12, 45, agreed with OpenFace well on AUs 10, 12,
-14, 25, 45 (r 0.65 to 0.87), fairly on 1, 2, 5, 9, 26 (0.4 to 0.6), and not on 4, 6, 7, 15, 17, 20, 23: these are not
-given. The fits gave way because two readings of one frame (one mirrored and recompressed) agree better on lengths: r
-within a clip 0.93, 0.97, 0.83, 0.95, 0.97 against 0.72, 0.69, 0.69, 0.89, 0.91. Lengths have not been compared with
-OpenFace anew.
+In mean pose (head rotation undone) each of ten units is one length, so nothing is learned from labels. A first version,
+which fitted ICT-FaceKit's expressions for AUs 2, 5, 9, 12, 45, agreed with OpenFace well on AUs 10, 12, 14, 25, 45
+(r 0.65 to 0.87), fairly on 1, 2, 5, 9, 26 (0.4 to 0.6), and not on 4, 6, 7, 15, 17, 20, 23: these are not estimated.
+Lengths replaced the fits because they are more repeatable: for two measurements of one frame (one mirrored and
+recompressed) r within a clip is 0.93, 0.97, 0.83, 0.95, 0.97 against 0.72, 0.69, 0.69, 0.89, 0.91. Lengths have not
+been compared with OpenFace.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from reenactor.core import ActionUnits
 from reenactor.face.geometry import contours, in_mean_pose
 
 AU_NUMBERS = (1, 2, 5, 9, 10, 12, 14, 25, 26, 45)
-RELIABLE_AUS = (10, 12, 14, 25, 45)
-"""Those on which the first version agreed well with OpenFace."""
+"""FACS numbers of the estimated action units."""
 
 _INNER_EYE, _OUTER_EYE = (133, 362), (33, 263)
 _EYE_CORNERS = _INNER_EYE + _OUTER_EYE
@@ -29,7 +28,8 @@ _UPPER_LIP_BOW, _CHIN = (0, 37, 267), (152, 148, 377)
 _RIGHT_CORNER, _LEFT_CORNER = 61, 291
 
 _REST_PERCENTILE = {25: 10.0, 26: 10.0}
-"""Of a clip's frames, where the face is at rest: people talk, so lips and jaw are lower than at the median (50)."""
+"""Percentile of a clip's frames that counts as rest, where it is not the median: people talk, so at rest lips and jaw
+are less open than at the median."""
 
 _PRESENT_FULL: dict[int, tuple[float, float]] = {
     1: (0.0105, 0.0625),
@@ -43,12 +43,12 @@ _PRESENT_FULL: dict[int, tuple[float, float]] = {
     26: (0.0230, 0.1186),
     45: (0.1294, 0.9463),
 }
-"""How far above rest a unit counts as present, and how far intensity 5 is; outer-eye distances, AU 45: share closed.
-`tools/calibrate_action_units.py` found them: 3 times the noise of a reading, the 99th percentile of training clips."""
+"""Amount above rest from which a unit is present, and that of intensity 5, in outer-eye distances; for AU 45 the
+fraction closed. From `tools/calibrate_action_units.py`: 3 times the noise of a measurement, the 99th percentile of clips."""
 
 
 def measure(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 10"]:
-    """The ten lengths, in the order of `AU_NUMBERS` and larger where the unit is stronger.
+    """The ten lengths, in the order of `AU_NUMBERS`; larger where the unit is stronger.
 
     | AU | length |
     |---|---|
@@ -99,9 +99,9 @@ def measure(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 10"]:
 
 
 def rest_of(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "10"]:
-    """A person's lengths at rest, from frames of a clip (10 s or more are best) or from neutral photos.
+    """A person's lengths at rest, from frames of a clip (best 10 s or more) or from neutral photos.
 
-    The median over the frames, as OpenFace has it too; for lips and jaw the 10th percentile, since people talk.
+    The median over the frames, as in OpenFace; for lips and jaw the 10th percentile, since people talk.
 
     Args:
         mesh_px: (N, 478, 3) pixels, frames in which the face was found.
@@ -119,11 +119,11 @@ def action_units(
 
     Args:
         mesh_px: (N, 478, 3) pixels.
-        rest: of the person shown (`rest_of`); for results the target's, measured on results or on real frames of them.
-        seen: (N,) whether the face was found; all of them if None.
+        rest: (10,) of the person shown (`rest_of`); for drawn frames the target's, measured on drawn or on real frames.
+        seen: (N,) whether the face was found; None if in all frames.
 
     Returns:
-        Intensity 0 to 5, linear in the distance from rest; AU 45 in the share of the rest's opening.
+        Intensity 0 to 5, linear in the distance from rest; AU 45 in the fraction of the opening at rest.
     """
     seen = np.ones(len(mesh_px), bool) if seen is None else seen
     amount = np.zeros((len(mesh_px), len(AU_NUMBERS)))
@@ -134,7 +134,7 @@ def action_units(
 
 
 def above_rest(lengths: Float[np.ndarray, "n 10"], rest: Float[np.ndarray, "10"]) -> Float[np.ndarray, "n 10"]:
-    """Lengths minus those at rest; of AU 45 as a share of the opening, so that narrow eyes close as wide ones do."""
+    """Lengths minus those at rest; AU 45 as a fraction of the opening at rest, as narrow eyes count like wide ones."""
     amount = lengths - rest
     blink = AU_NUMBERS.index(45)
     amount[:, blink] /= max(-rest[blink], 1e-3)

@@ -1,4 +1,4 @@
-"""Where faces are: MediaPipe's full-range detector, with help for small and for very close faces."""
+"""MediaPipe's face detector, with help for small and for very close faces; and its segmentation of people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from reenactor.face.perception._native import quiet_stderr, solutions
 
@@ -18,9 +18,12 @@ MIN_SCORE = 0.5
 DETECT_SIDE_PX = 384
 """Pictures are shrunk to this by area first: the network samples 192 pixels bilinearly, which aliases."""
 MIN_TILE_PX = 96
-SMALL_SHARE = 1 / 6
+SMALL_FACE = 1 / 6
+"""Faces smaller than this fraction of the picture's longer side are detected a second time, close up."""
 ZOOM = 4
-"""Side of the square for a second look at a small face, in box sides."""
+"""Side of the square for that second look, in box sides."""
+PERSON_SIDE_PX = 256
+"""Side of the segmentation network's input; pictures are shrunk to it by area first."""
 SAME_FACE_OVERLAP = 0.3
 """Intersection over union above which two boxes are one face."""
 
@@ -54,7 +57,7 @@ class FaceBox:
 
 
 class FaceDetector:
-    """Finds faces in single pictures. Holds native state: one instance per thread, and close it."""
+    """Detects faces in single pictures. Holds native state: use one instance per thread, and close it."""
 
     def __init__(self) -> None:
         module = solutions().face_detection
@@ -66,22 +69,22 @@ class FaceDetector:
             self._short_range.process(blank)
 
     def passes(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> Iterator[list[FaceBox]]:
-        """Boxes from ever more patient searches; stop at the first whose boxes turn out to hold a face.
+        """Boxes (from left to right) of ever more thorough searches; stop at the first that holds a face.
 
-        The full-range model; the short-range one (faces that fill the picture); overlapping tiles of a half,
-        then of a quarter of the longer side (small faces). Boxes run from left to right.
+        These are the full-range model; the short-range one (faces that fill the picture); overlapping tiles of a half,
+        then of a quarter of the longer side (small faces).
 
         Args:
             image: RGB.
             thorough: also try tiles, up to about 60 runs of 3 ms.
         """
         for network in (self._full_range, self._short_range):
-            yield self._sharpened(image, _detect(network, image))
+            yield self._refined(image, _detect(network, image))
         for parts in (2, 4) if thorough else ():
-            yield self._sharpened(image, self._detect_in_tiles(image, math.ceil(max(image.shape[:2]) / parts)))
+            yield self._refined(image, self._detect_in_tiles(image, math.ceil(max(image.shape[:2]) / parts)))
 
     def detect(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> list[FaceBox]:
-        """Boxes of the first pass that has any, from left to right."""
+        """Boxes of the first pass that has any, from left to right; arguments as for `passes`."""
         return next((boxes for boxes in self.passes(image, thorough=thorough) if boxes), [])
 
     def _detect_in_tiles(self, image: UInt8[np.ndarray, "h w 3"], side: int) -> list[FaceBox]:
@@ -90,11 +93,11 @@ class FaceDetector:
         corners = product(_starts(image.shape[0], side), _starts(image.shape[1], side))
         return [box for top, left in corners for box in _detect_part(self._full_range, image, left, top, side)]
 
-    def _sharpened(self, image: UInt8[np.ndarray, "h w 3"], boxes: list[FaceBox]) -> list[FaceBox]:
-        """Distinct boxes, small ones looked at again from nearby: 30 of 1280 pixels are off by a face."""
-        small = max(image.shape[:2]) * SMALL_SHARE
-        seen = [self._zoomed(image, b) if max(b.width, b.height) < small else b for b in _distinct(boxes)]
-        return sorted(_distinct(seen), key=lambda box: box.x)
+    def _refined(self, image: UInt8[np.ndarray, "h w 3"], boxes: list[FaceBox]) -> list[FaceBox]:
+        """Distinct boxes, small ones detected again close up: at 30 of 1280 pixels they are off by a face."""
+        small = max(image.shape[:2]) * SMALL_FACE
+        refined = [self._zoomed(image, b) if max(b.width, b.height) < small else b for b in _distinct(boxes)]
+        return sorted(_distinct(refined), key=lambda box: box.x)
 
     def _zoomed(self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox) -> FaceBox:
         side = math.ceil(ZOOM * max(box.width, box.height))
@@ -107,6 +110,24 @@ class FaceDetector:
         """Free the networks."""
         self._full_range.close()
         self._short_range.close()
+
+
+def person_mask(picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
+    """Probability that each pixel shows a person (hair, face, body, clothes), 0..1, by selfie segmentation.
+
+    Args:
+        picture: (H, W, 3) RGB.
+    """
+    height, width = picture.shape[:2]
+    if min(height, width) > PERSON_SIDE_PX:
+        picture = np.asarray(cv2.resize(picture, (PERSON_SIDE_PX, PERSON_SIDE_PX), interpolation=cv2.INTER_AREA))
+    with quiet_stderr():
+        network = solutions().selfie_segmentation.SelfieSegmentation(model_selection=0)
+        try:
+            found = network.process(np.ascontiguousarray(picture)).segmentation_mask
+        finally:
+            network.close()
+    return cv2.resize(np.asarray(found, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _detect(network: Any, image: UInt8[np.ndarray, "h w 3"]) -> list[FaceBox]:
@@ -144,14 +165,14 @@ def _box(detection: Any, width: int, height: int) -> FaceBox:
 
 
 def _starts(length: int, side: int) -> Iterator[int]:
-    """Where tiles begin that cover the length and overlap by half or more."""
+    """First pixels of tiles that cover the length and overlap by half or more."""
     room = max(length - side, 0)
     steps = math.ceil(room / (side / 2))
     return (round(room * i / max(steps, 1)) for i in range(steps + 1))
 
 
 def _distinct(boxes: list[FaceBox]) -> list[FaceBox]:
-    """The best-scored box of each face (tiles overlap and see a face more than once)."""
+    """The box with the highest score of each face (tiles overlap, so a face can have several)."""
     kept: list[FaceBox] = []
     for box in sorted(boxes, key=lambda b: -b.score):
         if all(box.overlap(other) < SAME_FACE_OVERLAP for other in kept):

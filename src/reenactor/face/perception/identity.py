@@ -1,7 +1,7 @@
-"""Who is it: 128 numbers, close for photos of one person (dlib's face recognition ResNet, in PyTorch).
+"""Identity embeddings: 128 numbers, close for photos of one person (dlib's face recognition ResNet, in PyTorch).
 
 The network sees a *chip*, the face cut out and aligned. Its author measured 99.38% of pairs judged right on
-Labeled Faces in the Wild (http://dlib.net/dnn_face_recognition_ex.cpp.html). It is a judge, never a loss:
+Labeled Faces in the Wild (http://dlib.net/dnn_face_recognition_ex.cpp.html). It is used to measure, never as a loss:
 in 40 gradient steps pixels can be pushed to any identity, so weights that ship are trained without it.
 """
 
@@ -19,8 +19,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from reenactor.core import Landmarks
-from reenactor.face.geometry.similarity import fit_similarity
-from reenactor.face.perception._dlib_mean_face import ALIGNED_IBUG68, CHIP_PX, aligned_points_px
+from reenactor.face.geometry import fit_similarity
 from reenactor.face.perception.dlib_weights import (
     Affine,
     Convolution,
@@ -33,6 +32,32 @@ EMBEDDING_SIZE = 128
 
 SAME_PERSON_DISTANCE = 0.6
 """Euclidean distance of embeddings below which two photos show one person: what training aimed at."""
+
+CHIP_PX = 150
+CHIP_PADDING = 0.25
+"""Border on each side, in units of the face square: the network was trained with it."""
+
+ALIGNED_IBUG68: tuple[int, ...] = (*range(27, 36), *range(36, 48), *range(48, 55), *range(60, 65))
+"""iBUG-68 landmarks that a chip is aligned by: nose, eyes, upper edges of the outer and the inner lip. dlib leaves out
+jaw, brows and lower lip, which move too much with expression."""
+
+# From `get_face_chip_details` in dlib/image_transforms/interpolation.h: averages over many faces, in a square in which
+# the face (brows to lower lip, without the jaw) spans about 0..1.
+_MEAN_FACE = (
+    # nose 27-35
+    *((0.490127, 0.203352), (0.490127, 0.307009), (0.490127, 0.409805), (0.490127, 0.515625), (0.366880, 0.587326)),
+    *((0.426036, 0.609345), (0.490127, 0.628106), (0.554217, 0.609345), (0.613373, 0.587326)),
+    # eyes 36-41 (image left), 42-47 (image right)
+    *((0.121737, 0.216423), (0.187122, 0.178758), (0.265825, 0.179852), (0.334606, 0.231733), (0.260918, 0.245099)),
+    *((0.182743, 0.244077), (0.645647, 0.231733), (0.714428, 0.179852), (0.793132, 0.178758), (0.858516, 0.216423)),
+    *((0.797510, 0.244077), (0.719335, 0.245099)),
+    # outer lip 48-54, inner lip 60-64
+    *((0.254149, 0.780233), (0.340985, 0.745405), (0.428858, 0.727388), (0.490127, 0.742578), (0.551395, 0.727388)),
+    *((0.639268, 0.745405), (0.726104, 0.780233), (0.290379, 0.784792), (0.428096, 0.778746), (0.490127, 0.785343)),
+    *((0.552157, 0.778746), (0.689874, 0.784792)),
+)
+ALIGNED_POINTS_PX = (np.array(_MEAN_FACE) + CHIP_PADDING) / (2 * CHIP_PADDING + 1) * CHIP_PX
+"""(33, 2) position of each of `ALIGNED_IBUG68` in the chip, pixels."""
 
 # (channels, halves the resolution) of each residual block.
 _BLOCKS = (
@@ -68,7 +93,7 @@ class IdentityNetwork(nn.Module):
             chips_m1p1: (B, 3, 150, 150) RGB in [-1, 1], cut out as `face_chip` does.
 
         Returns:
-            (B, 128) embeddings, not of unit length; see `identity_distance`, `identity_similarity`.
+            (B, 128) embeddings, not of unit length; see `identity_distance`.
         """
         x = ((chips_m1p1 + 1) * 127.5 - self.mean_rgb) / 256
         x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
@@ -111,11 +136,11 @@ class _ResidualBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c_out h_out w_out"]:
         y = self.conv2(F.relu(self.conv1(x)))
         if self.halve:
-            x, y = _pad_alike(F.avg_pool2d(x, 2), y)
+            x, y = _pad_equal(F.avg_pool2d(x, 2), y)
         return F.relu(x + y)
 
 
-def _pad_alike(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _pad_equal(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Zeros at the right, the bottom and after the last channel until shapes agree (dlib's `add_prev`).
 
     Without padding an odd convolution gives one row less than the average: 3 against 4, then 1 against 2.
@@ -123,7 +148,7 @@ def _pad_alike(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     shape = [max(sizes) for sizes in zip(x.shape[1:], y.shape[1:], strict=True)]
 
     def pad(t: Tensor) -> Tensor:
-        c, h, w = (wanted - size for wanted, size in zip(shape, t.shape[1:], strict=True))
+        c, h, w = (target - size for target, size in zip(shape, t.shape[1:], strict=True))
         return F.pad(t, (0, w, 0, h, 0, c))
 
     return pad(x), pad(y)
@@ -146,11 +171,14 @@ def face_chip(image: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> UInt8[
         landmarks: of one face, in its pixels.
 
     Returns:
-        (150, 150, 3) RGB; black where the picture ends.
+        (150, 150, 3) RGB; black beyond the picture.
+
+    Raises:
+        ValueError: not an (H, W, 3) uint8 picture.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"face_chip needs an RGB uint8 picture (H, W, 3), got {image.dtype} {image.shape}")
-    fit = fit_similarity(aligned_points_px(), landmarks.ibug68[list(ALIGNED_IBUG68), :2])
+    fit = fit_similarity(ALIGNED_POINTS_PX, landmarks.ibug68[list(ALIGNED_IBUG68), :2])
     # dlib keeps the centre (75, 75) and the size of the fitted square, then samples it from the centre of its
     # first pixel to that of its last: half a pixel off the plain fit. The network was trained on that.
     middle = fit.apply(np.full((1, 2), CHIP_PX / 2))[0]
@@ -179,7 +207,7 @@ class IdentityEmbedder:
         self.network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def embed(self, image: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> Float32[np.ndarray, "size=128"]:
-        """Embedding of one face; `landmarks` in the pixels of `image`."""
+        """Embedding (128,) of one face in an (H, W, 3) RGB picture; `landmarks` in its pixels."""
         return self.embed_chips(face_chip(image, landmarks)[None])[0]
 
     def embed_batch(
@@ -189,14 +217,14 @@ class IdentityEmbedder:
         *,
         batch_size: int = 16,
     ) -> Float32[np.ndarray, "n 128"]:
-        """Embeddings of one face in each of n pictures (of any sizes), at half the time each of `embed`."""
+        """Embeddings (N, 128) of one face in each of N pictures of any sizes; twice as fast as N calls to `embed`."""
         chips = [face_chip(image, points) for image, points in zip(images, landmarks, strict=True)]
         return self.embed_chips(np.array(chips, np.uint8).reshape(-1, CHIP_PX, CHIP_PX, 3), batch_size=batch_size)
 
     def embed_chips(
         self, chips: UInt8[np.ndarray, "n 150 150 3"], *, batch_size: int = 16
     ) -> Float32[np.ndarray, "n 128"]:
-        """Embeddings of chips that `face_chip` made."""
+        """Embeddings (N, 128) of chips from `face_chip`."""
         device = self.network.mean_rgb.device
         embeddings = np.empty((len(chips), EMBEDDING_SIZE), np.float32)
         with torch.inference_mode():
@@ -208,24 +236,17 @@ class IdentityEmbedder:
 
 
 def identity_distance(a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n 128"]) -> Float[np.ndarray, "*n"]:
-    """Euclidean distance of embeddings (..., 128), broadcasting; one person: below `SAME_PERSON_DISTANCE`."""
+    """Euclidean distance (...) of embeddings (..., 128), broadcasting; below `SAME_PERSON_DISTANCE` for one person."""
     return np.asarray(np.linalg.norm(a - b, axis=-1))
-
-
-def identity_similarity(a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n 128"]) -> Float[np.ndarray, "*n"]:
-    """Cosine of embeddings (..., 128) after subtracting the mean over people, broadcasting.
-
-    All embeddings share a large part: without the subtraction strangers score 0.84, one person 0.98. With it,
-    on the portraits of the data pack, strangers score 0.00 +- 0.17 and two photos of one person 0.91 +- 0.07.
-    """
-    a, b = a - identity_mean(), b - identity_mean()
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.asarray((a * b).sum(axis=-1) / norms)
 
 
 @cache
 def identity_mean() -> Float32[np.ndarray, "size=128"]:
-    """Mean embedding over people, read-only; made by `tools/build_identity_mean.py`."""
+    """(128,) mean embedding over people, read-only; made by `tools/build_identity_mean.py`.
+
+    All embeddings share a large part: the cosine is 0.84 between people and 0.98 between photos of one person. After
+    subtracting the mean it is 0.00 +- 0.17 and 0.91 +- 0.07, on the portraits of the data pack.
+    """
     file = resources.files("reenactor") / "assets" / "identity_mean.npy"
     with file.open("rb") as stream:
         mean = np.load(stream, allow_pickle=False)

@@ -1,8 +1,8 @@
 """The face mesh: 478 landmarks of the one face inside a square region of a picture.
 
-MediaPipe's network (`face_landmark_with_attention`, 192 x 192 pixels in) is run on a patch that is cut here
-rather than by MediaPipe's own tracking graph. So the region is ours to choose: faces of any size, no detector
-in the loop, nothing to reset after a scene cut, and a presence score that MediaPipe keeps to itself.
+MediaPipe's network (`face_landmark_with_attention`, 192 x 192 pixels in) runs on a patch that is cut here, not by
+MediaPipe's own tracking graph. So we choose the region: faces of any size, no detector in the loop, nothing to reset
+after a scene cut, and we get the presence score that MediaPipe's API does not return.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ PATCH_PX = 192
 REGION_PER_FACE = 1.5
 """Side of the square the network looks at, per longer side of the face's box (MediaPipe's own value)."""
 NETWORK_BIAS_PX = 0.35
-"""How far the network answers right of and below the true place, in patch pixels. Half the shift between a
-mesh and its mirrored picture's, over 299 portraits (standard error 0.01); downward it cannot be seen: taken
-alike."""
+"""Offset of the network's landmarks to the right and down, in patch pixels: half the shift between a mesh and its
+mirrored picture's, over 299 portraits (standard error 0.01). Downward it cannot be measured and is assumed equal."""
 SCORE_STREAM = "facelandmarkcpu__face_presence_score"
 GRAPH = f"""
     input_stream: "image"
@@ -64,12 +63,12 @@ class Region:
 
     @staticmethod
     def of_box(box: FaceBox) -> Region:
-        """Where to look for the mesh of a detected face."""
+        """Region to run the mesh network on for a detected face."""
         return Region(box.x, box.y, REGION_PER_FACE * max(box.width, box.height), box.angle_deg)
 
     @staticmethod
     def of_mesh(mesh: Float[np.ndarray, "478 3"]) -> Region:
-        """Where to look again, knowing the mesh (pixels): upright to the eyes, around the mesh's box."""
+        """Region for the next run, from a mesh (478, 3) in pixels: upright to the eyes, around the mesh's box."""
         right, left = mesh[list(OUTER_EYE_CORNERS), :2]
         angle = math.atan2(left[1] - right[1], left[0] - right[0])
         turn = _turn(angle)
@@ -87,7 +86,7 @@ class Region:
 
 
 class FaceMesher:
-    """Runs the mesh network. Holds native state: one instance per thread, and close it."""
+    """Runs the mesh network. Holds native state: use one instance per thread, and close it."""
 
     def __init__(self) -> None:
         solutions()
@@ -101,13 +100,13 @@ class FaceMesher:
                 graph_config=GRAPH,
                 side_inputs={"with_attention": True},
                 outputs=["landmarks", SCORE_STREAM],
-                # The caller judges the score; without this the landmarks are withheld below 0.5.
+                # The caller checks the score; without this there are no landmarks below 0.5.
                 calculator_params={"facelandmarkcpu__ThresholdingCalculator.threshold": 0.0},
             )
             self._run(np.zeros((PATCH_PX, PATCH_PX, 3), dtype=np.uint8))
 
     def mesh(self, image: UInt8[np.ndarray, "h w 3"], region: Region) -> tuple[Float[np.ndarray, "478 3"], float]:
-        """The mesh in the picture's pixels (float32), and how sure the network is of a face, 0..1."""
+        """The mesh (478, 3) float32 in the picture's pixels, and the network's confidence in a face, 0..1."""
         mesh, score = self._run(cut_patch(image, region))
         M = region.to_picture()
         # MediaPipe's z is a fraction of the width like x, so it is scaled like x.
@@ -116,7 +115,7 @@ class FaceMesher:
         return np.concatenate([xy, z], axis=1).astype(np.float32), score
 
     def settled_mesh(self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox) -> tuple[Float[np.ndarray, "478 3"], float]:
-        """The mesh in a detected box, from two looks: the first one's mesh centres the second."""
+        """`mesh` in a detected box, from two runs: the first one's mesh centres the region of the second."""
         first, _ = self.mesh(image, Region.of_box(box))
         return self.mesh(image, Region.of_mesh(first))
 
@@ -130,7 +129,7 @@ class FaceMesher:
 
 
 def cut_patch(image: UInt8[np.ndarray, "h w 3"], region: Region) -> UInt8[np.ndarray, "192 192 3"]:
-    """What the network sees; the picture's border is continued outward."""
+    """The network's input for a region, RGB; the picture's edge is repeated outward."""
     M = region.to_picture()
     shrink = int(region.side_px / PATCH_PX)
     if shrink > 1:  # bilinear sampling skips pixels beyond a step of 2: average whole blocks first
@@ -142,7 +141,7 @@ def cut_patch(image: UInt8[np.ndarray, "h w 3"], region: Region) -> UInt8[np.nda
 def _shrunk(
     image: UInt8[np.ndarray, "h w 3"], M: Float[np.ndarray, "2 3"], k: int
 ) -> tuple[UInt8[np.ndarray, "h2 w2 3"], Float[np.ndarray, "2 3"]]:
-    """The part of the picture that the patch needs, in blocks of k x k pixels, and the map into it."""
+    """The part of the picture that the patch needs, averaged over k x k pixels, and the affine map into it."""
     corners = np.array([[0, 0, 1], [PATCH_PX, 0, 1], [0, PATCH_PX, 1], [PATCH_PX, PATCH_PX, 1]]) @ M.T
     height, width = image.shape[:2]
     x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - k, 0, [max(width - k, 0), max(height - k, 0)])
@@ -160,7 +159,7 @@ def _shrunk(
 def _points(landmarks: Any) -> Float[np.ndarray, "478 3"]:
     """A protobuf landmark list as an array.
 
-    Reading 478 messages in Python takes 0.4 ms, a seventh of the network's; their bytes have fixed places.
+    Reading 478 messages in Python takes 0.4 ms, a seventh of the network's time; their bytes have fixed positions.
     """
     raw = landmarks.SerializeToString()
     if len(raw) == MESH_POINTS * WIRE.itemsize:

@@ -1,8 +1,9 @@
-"""Faces in single pictures."""
+"""Faces in single pictures: detected, confirmed by the mesh, and measured."""
 
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,33 +15,76 @@ from reenactor.face.perception.landmarks import FaceMesher
 
 MIN_PRESENCE = 0.5
 MAX_MISFIT = 0.1
-"""Weighted RMS distance of a mesh to the turned mean face, in outer-eye distances, beyond which it is no
-face. 2,351 faces of photos and clips have 0.019 at the median, 0.048 at most."""
+"""Weighted RMS distance of a mesh to the fitted mean face, in outer-eye distances, beyond which it is no face. For
+2,351 faces of photos and clips it is 0.019 at the median and 0.048 at most."""
+
+_Networks = TypeVar("_Networks", bound="FaceNetworks")
 
 
-class FaceFinder:
-    """Finds and measures faces in pictures that are unrelated (for video: `FaceTracker`).
+class FaceNetworks:
+    """The detector and the mesh network, which `FaceFinder` and `FaceTracker` hold.
 
-    Holds native networks that threads cannot share: make one per thread, and close it or use `with`.
-    Processes must be spawned, not forked, once one exists.
+    Threads cannot share them: make one instance per thread, and close it or use `with`. Processes must be spawned, not
+    forked, once one exists.
     """
 
     def __init__(self) -> None:
         self._detector = FaceDetector()
         self._mesher = FaceMesher()
 
+    def observe_all(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> list[FaceObservation]:
+        """All faces, from left to right: boxes that the mesh confirms, of the first search that has any.
+
+        Args:
+            image: RGB.
+            thorough: also search for small faces if there are none at first sight (up to 0.2 s).
+
+        Raises:
+            ValueError: not an (H, W, 3) uint8 picture.
+        """
+        check_picture(image)
+        found: list[FaceObservation] = []
+        for boxes in self._detector.passes(image, thorough=thorough):
+            for box in sorted(boxes, key=lambda b: -b.score):
+                mesh, presence = self._mesher.settled_mesh(image, box)
+                size = (image.shape[1], image.shape[0])
+                face = as_observation(mesh, presence=presence, score=box.score, picture_px=size)
+                if face is not None and not any(same_face(face.landmarks, other.landmarks) for other in found):
+                    found.append(face)
+            if found:
+                break
+        return sorted(found, key=lambda face: float(face.landmarks.mesh[:, 0].mean()))
+
+    def close(self) -> None:
+        """Free the networks."""
+        self._detector.close()
+        self._mesher.close()
+
+    def __enter__(self: _Networks) -> _Networks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class FaceFinder(FaceNetworks):
+    """Finds and measures faces in unrelated pictures (for video: `FaceTracker`)."""
+
     def observe(
         self, image: UInt8[np.ndarray, "h w 3"], *, face: int | None = None, name: str = "picture"
     ) -> FaceObservation:
-        """The largest face, or the one asked for.
+        """The largest face, or a chosen one.
 
         Args:
             image: RGB.
             face: 1 for the first face from the left, 2 for the second...; None for the largest.
-            name: what to call the picture in an error.
+            name: of the picture, for errors.
 
         Raises:
-            NoFaceError: if there is no face, or fewer than `face`.
+            NoFaceError: there is no face, or no face of that number.
+            ValueError: not an (H, W, 3) uint8 picture.
         """
         found = self.observe_all(image)
         if not found:
@@ -54,50 +98,18 @@ class FaceFinder:
             )
         return found[face - 1]
 
-    def observe_all(self, image: UInt8[np.ndarray, "h w 3"], *, thorough: bool = True) -> list[FaceObservation]:
-        """All faces, from left to right.
-
-        Args:
-            image: RGB.
-            thorough: also search for small faces if there are none at first sight (up to 0.2 s).
-        """
-        check_picture(image)
-        return find_faces(image, self._detector, self._mesher, thorough=thorough)
-
-    def close(self) -> None:
-        """Free the networks."""
-        self._detector.close()
-        self._mesher.close()
-
-    def __enter__(self) -> FaceFinder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def find_faces(
-    image: UInt8[np.ndarray, "h w 3"], detector: FaceDetector, mesher: FaceMesher, *, thorough: bool
-) -> list[FaceObservation]:
-    """All faces, from left to right: boxes that the mesh confirms, of the first search that has any."""
-    found: list[FaceObservation] = []
-    for boxes in detector.passes(image, thorough=thorough):
-        for box in sorted(boxes, key=lambda b: -b.score):
-            mesh, presence = mesher.settled_mesh(image, box)
-            seen = as_observation(mesh, presence=presence, score=box.score, picture_px=(image.shape[1], image.shape[0]))
-            if seen is not None and not any(same_place(seen.landmarks, one.landmarks) for one in found):
-                found.append(seen)
-        if found:
-            break
-    return sorted(found, key=lambda one: float(one.landmarks.mesh[:, 0].mean()))
-
 
 def as_observation(
     mesh: Float[np.ndarray, "478 3"], *, presence: float, score: float, picture_px: tuple[int, int]
 ) -> FaceObservation | None:
-    """The record for a mesh in pixels; None if the network doubts it, it lies outside, or is misshapen."""
+    """The observation of a mesh; None if the network doubts it, its centre is outside the picture, or it is misshapen.
+
+    Args:
+        mesh: (478, 3) pixels of the picture.
+        presence: the mesh network's confidence, 0..1.
+        score: the detector's, for the record.
+        picture_px: width and height.
+    """
     middle = mesh[:, :2].mean(axis=0)
     inside = (middle >= 0).all() and (middle < picture_px).all()
     if presence < MIN_PRESENCE or not inside or not np.isfinite(mesh).all():
@@ -111,12 +123,12 @@ def as_observation(
 
 
 def face_side_px(mesh: Float[np.ndarray, "478 3"]) -> float:
-    """Longer side of the mesh's box in the picture."""
+    """Longer side of the bounding box of a mesh (478, 3), pixels."""
     return float(np.ptp(mesh[:, :2], axis=0).max())
 
 
-def same_place(a: Landmarks, b: Landmarks) -> bool:
-    """Whether two meshes lie on one face: their middles closer than half a face."""
+def same_face(a: Landmarks, b: Landmarks) -> bool:
+    """Whether two meshes lie on one face: their centres are closer than half a face."""
     apart = np.linalg.norm(a.mesh[:, :2].mean(axis=0) - b.mesh[:, :2].mean(axis=0))
     return bool(apart < 0.5 * min(face_side_px(a.mesh), face_side_px(b.mesh)))
 

@@ -1,25 +1,29 @@
-"""One face through a video."""
+"""One face through a video: tracking, and smoothing by the One-Euro filter.
+
+Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive
+Systems", CHI 2012, algorithm 1, with real time stamps instead of a fixed rate.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from reenactor.core import FaceObservation
-from reenactor.face.perception.detection import FaceDetector
-from reenactor.face.perception.landmarks import FaceMesher, Region
-from reenactor.face.perception.observe import as_observation, check_picture, face_side_px, find_faces
+from reenactor.core import MESH_POINTS, FaceObservation
+from reenactor.face.perception.landmarks import Region
+from reenactor.face.perception.observe import FaceNetworks, as_observation, check_picture, face_side_px
+
+Scalars: TypeAlias = "float | np.ndarray"
 
 EASE = 0.3
-"""Share of its way that the region goes toward the newest mesh per frame. Against following at once it takes
-20% off the landmarks' jitter on a still or panned noisy picture, and nothing off a moving face's own
-movement."""
+"""Fraction of its way that the region moves toward the newest mesh per frame. Compared with following at once it takes
+20% off the landmarks' jitter on a still or panned noisy picture, and nothing off a moving face's own movement."""
 EASE_GAIN = 7.0
-"""How much faster it goes for a face that moved: at a tenth of the side per frame it follows at once."""
+"""How much faster it moves for a face that moved: at a tenth of the side per frame it follows at once."""
 CUT_GREY_LEVELS = 25.0
 """Mean difference of two frames above which they are two scenes. Inside 70 clips it stays below 21, between
 clips it is more in 99% of pairs. A wrong guess costs one run of the detector."""
@@ -32,10 +36,10 @@ SAME_PERSON_FACES = 1.5
 
 @dataclass(frozen=True)
 class TrackerMemory:
-    """What a tracker knows after a frame.
+    """State of a tracker after a frame, from which another tracker can continue (`FaceTracker.resume`).
 
     Args:
-        last_seen: where the person was seen last; None before that.
+        last_seen: region where the person was seen last; None before that.
         frames_without: frames since then.
     """
 
@@ -43,22 +47,22 @@ class TrackerMemory:
     frames_without: int
 
 
-class FaceTracker:
-    """Follows one person frame by frame: 1 network run per frame, no detector while all goes well.
-
-    Holds native networks that threads cannot share: make one per thread, and close it or use `with`.
+class FaceTracker(FaceNetworks):
+    """Follows one person frame by frame: one network run per frame, and the detector only when the face is lost.
 
     Args:
         face: 1 for the first face from the left at the start (and after a cut), 2 for the second...; None for
             the largest. Frames that show fewer faces count as without a face.
+
+    Raises:
+        ValueError: `face` is less than 1.
     """
 
     def __init__(self, *, face: int | None = None) -> None:
         if face is not None and face < 1:
             raise ValueError(f"faces are counted from 1, got {face}")
+        super().__init__()
         self._face = face
-        self._detector = FaceDetector()
-        self._mesher = FaceMesher()
         self.reset()
 
     def reset(self) -> None:
@@ -70,17 +74,24 @@ class FaceTracker:
 
     @property
     def memory(self) -> TrackerMemory:
-        """What must be kept to go on later with another tracker."""
+        """State to continue from later with another tracker."""
         return TrackerMemory(self._last_seen, self._frames_without)
 
     def resume(self, memory: TrackerMemory, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Go on as if this tracker had seen all frames up to `image` itself; `memory` is another's after it."""
-        self._is_cut(image)  # keeps the picture's thumbnail, to compare the next one with
+        """Continue from another tracker's state after the frame `image`, as if this one had seen all frames so far."""
+        self._is_cut(image)  # keeps the thumbnail, to compare the next frame with
         self._last_seen, self._frames_without = memory.last_seen, memory.frames_without
         self._region = memory.last_seen if memory.frames_without == 0 else None
 
     def track(self, image: UInt8[np.ndarray, "h w 3"]) -> FaceObservation | None:
-        """The person's face in the next frame (RGB); None if unseen. `score` is the mesh's presence."""
+        """The person's face in the next frame; None if it is not seen. Its `score` is the mesh network's confidence.
+
+        Args:
+            image: (H, W, 3) RGB.
+
+        Raises:
+            ValueError: not an (H, W, 3) uint8 picture.
+        """
         check_picture(image)
         cut = self._is_cut(image)
         seen = None if cut else self._follow(image)
@@ -102,7 +113,7 @@ class FaceTracker:
 
     def _find(self, image: UInt8[np.ndarray, "h w 3"], *, after_cut: bool) -> FaceObservation | None:
         thorough = self._frames_without % THOROUGH_EVERY == 0
-        found = find_faces(image, self._detector, self._mesher, thorough=thorough)
+        found = self.observe_all(image, thorough=thorough)
         if not found:
             return None
         if self._last_seen is not None:
@@ -114,7 +125,7 @@ class FaceTracker:
         return max(found, key=lambda one: face_side_px(one.landmarks.mesh))
 
     def _faces_away(self, seen: FaceObservation) -> float:
-        """Distance from where the person was last, in sizes of the larger face; changed size counts too."""
+        """Distance from where the person was seen last, in sizes of the larger face; a changed size counts too."""
         assert self._last_seen is not None
         here, last = Region.of_mesh(seen.landmarks.mesh), self._last_seen
         shift = math.hypot(here.x - last.x, here.y - last.y) / max(here.side_px, last.side_px) * 1.5
@@ -128,29 +139,90 @@ class FaceTracker:
             return last is not None
         return float(np.abs(thumbnail - last).mean()) > CUT_GREY_LEVELS
 
-    def close(self) -> None:
-        """Free the networks."""
-        self._detector.close()
-        self._mesher.close()
-
-    def __enter__(self) -> FaceTracker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def eased(region: Region, aim: Region) -> Region:
-    """The region part of the way to its aim: slowly for small differences, which are mostly noise."""
+    """The region moved part of the way to its aim: slowly for small differences, which are mostly noise."""
     turn = (aim.angle_deg - region.angle_deg + 180) % 360 - 180
     grow = math.log(aim.side_px / region.side_px)
     moved = math.hypot(aim.x - region.x, aim.y - region.y) / region.side_px
-    share = min(1.0, EASE + EASE_GAIN * max(moved, abs(grow), abs(math.radians(turn))))
+    fraction = min(1.0, EASE + EASE_GAIN * max(moved, abs(grow), abs(math.radians(turn))))
     return Region(
-        x=region.x + share * (aim.x - region.x),
-        y=region.y + share * (aim.y - region.y),
-        side_px=region.side_px * math.exp(share * grow),
-        angle_deg=region.angle_deg + share * turn,
+        x=region.x + fraction * (aim.x - region.x),
+        y=region.y + fraction * (aim.y - region.y),
+        side_px=region.side_px * math.exp(fraction * grow),
+        angle_deg=region.angle_deg + fraction * turn,
     )
+
+
+class OneEuroFilter:
+    """Smooth when slow, prompt when fast; filters every entry of an array on its own.
+
+    Args:
+        min_cutoff_hz: cutoff at rest; lower is smoother.
+        beta: how much the cutoff rises per unit of speed (Hz per unit per second); higher lags less.
+        speed_cutoff_hz: cutoff for the speed itself.
+    """
+
+    def __init__(self, min_cutoff_hz: float = 1.0, beta: float = 0.0, *, speed_cutoff_hz: float = 1.0) -> None:
+        if min_cutoff_hz <= 0 or speed_cutoff_hz <= 0 or beta < 0:
+            raise ValueError("the filter's cutoffs must be positive and beta not negative")
+        self._min_cutoff_hz = min_cutoff_hz
+        self._beta = beta
+        self._speed_cutoff_hz = speed_cutoff_hz
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all values: the next one passes unchanged."""
+        self._time_s: float | None = None
+        self._value = np.zeros(())
+        self._speed = np.zeros(())
+
+    def __call__(self, value: Float[np.ndarray, "*shape"], time_s: float) -> Float[np.ndarray, "*shape"]:
+        """The smoothed value, float64.
+
+        Raises:
+            ValueError: times (seconds) do not increase.
+        """
+        value = np.asarray(value, dtype=np.float64)
+        if self._time_s is None:
+            self._time_s, self._value, self._speed = time_s, value, np.zeros_like(value)
+            return value.copy()
+        step_s = time_s - self._time_s
+        if step_s <= 0:
+            raise ValueError(f"time must increase: {time_s} s came after {self._time_s} s")
+        speed = (value - self._value) / step_s
+        self._speed = self._speed + _fraction(self._speed_cutoff_hz, step_s) * (speed - self._speed)
+        cutoff_hz = self._min_cutoff_hz + self._beta * np.abs(self._speed)
+        self._value = self._value + _fraction(cutoff_hz, step_s) * (value - self._value)
+        self._time_s = time_s
+        return self._value.copy()
+
+
+class MeshSmoother:
+    """One-Euro for landmarks; speeds are in face sizes per second, so that one setting fits every resolution.
+
+    Args:
+        min_cutoff_hz, beta: see `OneEuroFilter`.
+    """
+
+    def __init__(self, min_cutoff_hz: float = 4.0, beta: float = 20.0) -> None:
+        self._filter = OneEuroFilter(min_cutoff_hz, beta, speed_cutoff_hz=4.0)
+        self._unit_px = 0.0
+
+    def reset(self) -> None:
+        """Call after a gap or a cut."""
+        self._filter.reset()
+        self._unit_px = 0.0
+
+    def __call__(self, mesh: Float[np.ndarray, "478 3"], time_s: float) -> Float[np.ndarray, "478 3"]:
+        """The smoothed mesh (float32), pixels in and out."""
+        if mesh.shape != (MESH_POINTS, 3):
+            raise ValueError(f"a mesh has shape ({MESH_POINTS}, 3), got {mesh.shape}")
+        if self._unit_px == 0.0:  # fixed for the run: a unit that changed would move the filter's memory
+            self._unit_px = max(float(np.ptp(mesh[:, :2], axis=0).max()), 1.0)
+        return (self._filter(mesh / self._unit_px, time_s) * self._unit_px).astype(np.float32)
+
+
+def _fraction(cutoff_hz: Scalars, step_s: float) -> Scalars:
+    """Fraction of the way that a low-pass moves to a new value: 1 / (1 + tau / step) with tau = 1 / (2 pi cutoff)."""
+    return 1.0 / (1.0 + 1.0 / (2.0 * math.pi * cutoff_hz * step_s))

@@ -21,7 +21,7 @@ def prmse(drawn_deg: Float[np.ndarray, "n 3"], driver_deg: Float[np.ndarray, "n 
         driver_deg: (N, 3) of the driver's frames.
 
     Returns:
-        Degrees; 0 is ideal. Paper B's angles are OpenFace's; `perception.head_pose` differs from those by 4.9, 3.1 and
+        Degrees; 0 is ideal. Paper B's angles are OpenFace's; `geometry.head_angles` differs from those by 4.9, 3.1 and
         1.5 degrees (RMS), so take both sides from one estimator, and compare only numbers of one.
     """
     return prmse_compute(prmse_update(drawn_deg, driver_deg))
