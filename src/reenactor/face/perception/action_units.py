@@ -44,7 +44,8 @@ _PRESENT_FULL: dict[int, tuple[float, float]] = {
     45: (0.1294, 0.9463),
 }
 """Amount above rest from which a unit is present, and that of intensity 5, in outer-eye distances; for AU 45 the
-fraction closed. From `tools/calibrate_action_units.py`: 3 times the noise of a measurement, the 99th percentile of clips."""
+fraction closed. From `tools/calibrate_action_units.py`: 3 times the noise of a measurement, and the 99th percentile of
+training clips."""
 
 
 def measure(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 10"]:
