@@ -15,7 +15,7 @@ from PIL import Image
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.media import read_motion, write_image, write_motion
 from reenactor.server import Client, Keys, Settings, add_key, load_keys
-from reenactor.server.api.app import create_app
+from reenactor.server.app import create_app
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,6 +54,16 @@ def motion(tmp_path_factory):
     return path
 
 
+MODELS = {
+    "models": {
+        "warp": {"trained": False, "any_resolution": True},
+        "hybrid": {"trained": True, "any_resolution": True},
+    },
+    "missing": ["oneshot"],
+}
+"""What `described_models` finds, without the seconds that it takes."""
+
+
 class Here:
     """The application in this process, for two keys; its workers never begin, so that jobs stay queued."""
 
@@ -61,8 +71,8 @@ class Here:
         names = ["first", "second"]
         keys = [add_key(folder / "keys", name) for name in names]
         self.settings = Settings(data=folder / "data", keys=load_keys(folder / "keys", {}), **settings)
-        self.app = create_app(self.settings)
-        self.hub = self.app.state.hub
+        self.app = create_app(self.settings, models=MODELS)
+        self.state = self.app.state.reenactor
         self.first, self.second = (self.client(key) for key in keys)
         self.nobody = self.client(None)
 
@@ -77,9 +87,7 @@ class Here:
         return sorted(str(path.relative_to(data)) for path in found)
 
     def close(self):
-        self.hub.checking.shutdown()
-        self.hub.checker.close()
-        self.hub.store.close()
+        self.state.close()
 
 
 @pytest.fixture
@@ -191,4 +199,4 @@ def keyless(tmp_path):
     """An application that asks for no key."""
     app = create_app(Settings(data=tmp_path / "keyless", keys=Keys()))
     yield app
-    app.state.hub.store.close()
+    app.state.reenactor.close()

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from reenactor.core import Layout, ReenactError, Transfer
+from reenactor.core import Layout, ReenactError, Runtime
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import write_image
 from reenactor.server import Keys, Limits, Settings, add_key, load_keys
-from reenactor.server.api import records
-from reenactor.server.api.gate import RateLimit
-from reenactor.server.api.jobs import Janitor
-from reenactor.server.api.motions import motion_names, motion_path
-from reenactor.server.api.store import Job, State, Store
+from reenactor.server.guard import RateLimit
+from reenactor.server.jobs import ExpiryTask
+from reenactor.server.records import motion_names, motion_path
+from reenactor.server.store import Job, State, Store
+from reenactor.server.worker import options_of
 
 
 def add_target(client, *photos):
@@ -85,11 +85,30 @@ def test_job_waits(shared, photo, motion):
         ({"driver_face": "1"}, ["driver_face"]),
         ({"face": "0"}, ["face"]),
         ({"smooth": "perhaps"}, ["smooth"]),
+        ({"model": "oneshot"}, ["no model of that name here", "warp, hybrid"]),
+        ({"model": "/etc/passwd"}, ["no model of that name here"]),
+        ({"transfer": "dance"}, ["transfer", "relative"]),
+        ({"transfer": "transformer", "transformer": "../mine"}, ["no landmark transformer of that name here"]),
+        ({"background": "green"}, ["background", "moving"]),
+        ({"runtime": "quantum"}, ["runtime", "torch"]),
     ],
 )
 def test_options_that_cannot_be(shared, photo, fields, words):
     target = add_target(shared.first, photo).json()["id"]
     assert_problem(add_job(shared.first, target, **fields), 422, *words)
+
+
+def test_options_that_can_be(here, photo, tmp_path):
+    app = here(transformers={"mine": tmp_path})
+    assert app.first.get("/v1/offers").json()["transformers"] == ["mine"]
+    assert set(app.first.get("/v1/offers").json()["models"]) == {"warp", "hybrid"}
+    target = add_target(app.first, photo).json()["id"]
+    asked = {"model": "warp", "transfer": "transformer", "transformer": "mine", "background": "moving"}
+    job = add_job(app.first, target, **asked, layout="crop", runtime="auto").json()
+    stored = app.state.store.job(app.state.store.begin_next().owner, job["id"]).options
+    options = options_of(stored, app.settings)
+    assert {name: str(getattr(options, name)) for name in asked} == {**asked, "transformer": str(tmp_path)}
+    assert (options.layout, options.runtime, options.size) == (Layout.CROP, Runtime.AUTO, None)
 
 
 def test_driver_or_motion(shared, photo, motion):
@@ -208,10 +227,10 @@ def test_queue_is_bounded(here, photo, motion):
 
 
 def test_queue_is_bounded_when_two_come_at_once(here, photo):
-    """The gate let both pass; only one finds room."""
+    """The guard let both pass; only one finds room."""
     app = here(queue=1)
     target = add_target(app.first, photo).json()["id"]
-    app.hub.store.queued = lambda: 0
+    app.state.store.queued = lambda: 0
     assert add_job(app.first, target).status_code == 202
     files = app.files()
     assert_problem(add_job(app.first, target), 429, "queue is full")
@@ -301,7 +320,7 @@ def test_failures_tell_nothing_of_the_inside(here, monkeypatch):
     def broken(*_):
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(app.hub.store, "target", broken)
+    monkeypatch.setattr(app.state.store, "target", broken)
     answer = app.first.get("/v1/targets/0")
     assert_problem(answer, 500, "operator")
     assert "secret" not in answer.text
@@ -313,7 +332,7 @@ def test_full_disk(here, photo, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(app.hub.store, "new_upload", full)
+    monkeypatch.setattr(app.state.store, "new_upload", full)
     assert_problem(add_target(app.first, photo), 507, "disk is full")
 
 
@@ -321,10 +340,10 @@ def test_expired_files_are_deleted(here, photo, wait_until):
     app = here(keep_hours=1)
     target = add_target(app.first, photo).json()
     job = add_job(app.first, target["id"]).json()
-    assert app.hub.store.expire(3600) == 0
+    assert app.state.store.expire(3600) == 0
     # Waiting jobs do not expire, nor does the target that they need.
-    assert app.hub.store.expire(-1) == 0
-    store = app.hub.store
+    assert app.state.store.expire(-1) == 0
+    store = app.state.store
     begun = store.begin_next()
     result = store.job_folder(job["id"]) / "result.mp4"
     result.write_bytes(b"result")
@@ -333,10 +352,10 @@ def test_expired_files_are_deleted(here, photo, wait_until):
     assert app.first.get(f"/v1/jobs/{job['id']}").json()["result"]["bytes"] == 6
     result.rename(result.with_suffix(".gone"))
     assert_problem(app.first.get(f"/v1/jobs/{job['id']}/result"), 404)
-    janitor = Janitor(store, 0.2)
-    janitor.start()
+    task = ExpiryTask(store.expire, 0.2)
+    task.start()
     wait_until(lambda: not app.files(), 10)
-    janitor.stop()
+    task.stop()
     assert_problem(app.first.get(f"/v1/jobs/{job['id']}"), 404)
     assert_problem(app.first.get(f"/v1/targets/{target['id']}"), 404)
 
@@ -376,12 +395,8 @@ def test_store_survives_and_forgets_strays(tmp_path, photo):
         Store(tmp_path)
 
 
-def test_words_are_those_of_the_library():
+def test_motions_are_those_that_ship():
     """The server names them itself, so that it need not load PyTorch."""
-    document = records.JobRecord.model_json_schema()
-    assert set(document["$defs"]["State"]["enum"]) == {state.value for state in State}
-    assert set(records.Transfer.__args__) == {way.value for way in Transfer}
-    assert set(records.Layout.__args__) == {layout.value for layout in Layout}
     assert {name: motion_path(name) for name in motion_names()} == shipped_motions()
 
 
@@ -413,6 +428,7 @@ def test_document_names_every_call(shared):
         ("POST", "/v1/jobs/{identity}/cancel"),
         ("DELETE", "/v1/jobs/{identity}"),
         ("GET", "/v1/motions"),
+        ("GET", "/v1/offers"),
         ("GET", "/healthz"),
         ("GET", "/metrics"),
     }
@@ -426,7 +442,7 @@ def test_live_is_guarded(shared, photo):
         with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect(f"/v1/live/{target}"):
             pass
         assert_problem(denied.value, status)
-    shared.hub.places.take()
+    shared.state.live.take()
     with pytest.raises(WebSocketDenialResponse) as denied, shared.first.websocket_connect(f"/v1/live/{target}"):
         pass
-    assert_problem(denied.value, 429, "places")
+    assert_problem(denied.value, 429, "slots")

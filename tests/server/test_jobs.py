@@ -248,6 +248,30 @@ def test_live(served, photo, jpeg, face):
                     live._message()
 
 
+def test_live_recording(served, photo, jpeg, tmp_path):
+    """It is the result of a job, signed; one that is not ended leaves nothing."""
+    with served.client(served.key) as client:
+        target = client.add_target([photo])
+        with client.live(target, size=64, layout="crop") as live:
+            live.step(jpeg)
+            live.record()
+            with pytest.raises(ServerError, match="nothing was recorded"):
+                live.stop_recording()
+            live.record()
+            for _ in range(3):
+                live.step(jpeg)
+            job = live.stop_recording()
+            live.record()
+            live.step(jpeg)
+        record = client.job(job).record
+        assert (record["state"], record["result"]["frames"], record["result"]["signed"]) == ("done", 3, True)
+        out = client.download(job, tmp_path / "live.mp4")
+        assert len(frames_of(out)) == 3
+        assert read_provenance(out).valid
+        client.delete_job(job)
+        client.delete_target(target)
+
+
 def test_live_never_lags(served, photo, jpeg):
     """Pictures come several times as fast as they can be drawn: the old ones are dropped, and results stay fresh."""
     sent = {}

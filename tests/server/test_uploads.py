@@ -15,17 +15,16 @@ from PIL import Image
 
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import VideoWriter, read_motion, write_motion
-from reenactor.server import Limits
-from reenactor.server.api import uploads
-from reenactor.server.api.helpers import Helper, HelperDiedError
-from reenactor.server.api.uploads import PHOTO_SUFFIXES, Checker, UploadError, examine, photo_suffix, video_suffix
+from reenactor.server import Limits, uploads
+from reenactor.server.processes import ChildProcess, ProcessDiedError
+from reenactor.server.uploads import PHOTO_SUFFIXES, UploadChecker, UploadError, examine, photo_suffix, video_suffix
 
 LIMITS = Limits(check_memory_mib=512, check_seconds=5, seconds=20, frames=200)
 
 
 @pytest.fixture(scope="module")
 def checker():
-    one = Checker(LIMITS)
+    one = UploadChecker(LIMITS)
     yield one
     one.close()
 
@@ -191,7 +190,7 @@ def test_a_header_that_lies_about_the_length(checker, face, tmp_path):
 
 def test_memory_is_limited(face, tmp_path):
     """A picture that is allowed, for a process that is not allowed enough for it; the next upload is looked at."""
-    tight = Checker(Limits(check_memory_mib=48))
+    tight = UploadChecker(Limits(check_memory_mib=48))
     small = tmp_path / "small"
     small.write_bytes(image_bytes("PNG", face))
     try:
@@ -210,9 +209,9 @@ def never_ends(channel):
 
 
 def test_time_is_limited():
-    helper = Helper("test", never_ends)
+    helper = ChildProcess("test", never_ends)
     helper.send({})
-    with pytest.raises(HelperDiedError):
+    with pytest.raises(ProcessDiedError):
         helper.receive(60)
 
 
@@ -224,9 +223,9 @@ def leaves_rubbish(channel):
 
 
 def test_a_helper_that_was_taken_over_cannot_take_over():
-    helper = Helper("test", leaves_rubbish)
+    helper = ChildProcess("test", leaves_rubbish)
     helper.send({})
-    with pytest.raises(HelperDiedError):
+    with pytest.raises(ProcessDiedError):
         helper.receive(30)
     assert not helper.running
 
@@ -316,5 +315,5 @@ def test_mutated_uploads(count, here, photo, face, video, motion, tmp_path):
         assert app.files() == before, (number, upload[0])
     assert 0 < taken < count
     assert set(tmp_path.parent.iterdir()) == around
-    assert app.hub.checker.memory_bytes() < 2**30
+    assert app.state.checker.memory_bytes() < 2**30
     assert len([child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]) <= 2

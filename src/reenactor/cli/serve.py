@@ -1,12 +1,12 @@
-"""`reenactor serve`: the HTTP and WebSocket API."""
+"""`reenactor serve`: the HTTP and WebSocket API, and the page."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
-from reenactor.cli.animate import add_signing, add_weights, weights_folder
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
 
@@ -17,10 +17,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "serve",
         help="animate for others: an HTTP and WebSocket API",
         description="Answer requests over HTTP and WebSocket; see docs/api.md. Without keys only this computer is "
-        "answered. Keys come from --keys, or in the clear, separated by commas, from REENACTOR_API_KEYS.",
+        "answered. Keys come from --keys, or as plain text, separated by commas, from REENACTOR_API_KEYS.",
     )
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    p.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    add_server(p, port=8000, live=1)
+    p.add_argument("--page", action="store_true", help="show the page for browsers too (docs/app.md)")
     p.add_argument(
         "--data",
         type=Path,
@@ -28,16 +28,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="where uploads and results are kept (default: %(default)s)",
     )
-    p.add_argument("--keys", type=Path, metavar="FILE", help="names and hashes of the API keys")
-    p.add_argument("--add-key", metavar="NAME", help="make a key, note its hash in --keys, print the key, and end")
-    p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
-    add_weights(p)
+    p.add_argument("--add-key", metavar="NAME", help="make a key, append its hash to --keys, print the key, and end")
+    p.add_argument("--model", default=DEFAULT_MODEL, help="used where a request names none (default: %(default)s)")
     p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that animate (default: %(default)s)")
     p.add_argument("--threads", type=int, metavar="N", help="of PyTorch in each of them (default: PyTorch's choice)")
     p.add_argument("--queue", type=int, default=32, metavar="N", help="jobs that may wait (default: %(default)s)")
-    p.add_argument(
-        "--live", type=int, default=1, metavar="N", help="people who may drive live at a time (default: %(default)s)"
-    )
     p.add_argument(
         "--rate", type=int, default=600, metavar="N", help="requests a minute and key (default: %(default)s)"
     )
@@ -54,8 +49,39 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--cors", nargs="+", default=(), metavar="ORIGIN", help="web sites whose pages may use the API (default: none)"
     )
-    add_signing(p)
+    p.add_argument("--no-provenance", action="store_true", help="do not sign results as synthetic")
     p.set_defaults(run=run, stopped="the server has stopped; jobs under way continue when it starts again")
+
+
+def add_server(p: argparse.ArgumentParser, *, port: int, live: int) -> None:
+    """Add the options that `serve` and `web` share; `port` and `live` are defaults."""
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    p.add_argument("--port", type=int, default=port, help="0 takes a free one (default: %(default)s)")
+    p.add_argument(
+        "--name", action="append", default=[], metavar="NAME", help="a host name under which it is opened, too"
+    )
+    p.add_argument("--keys", type=Path, metavar="FILE", help="names and hashes of the API keys")
+    p.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="[MODEL=]DIR|ZIP|URL",
+        help="a checkpoint for a model: its folder, or a zip of it, here or on the web; repeatable",
+    )
+    p.add_argument("--sha256", metavar="HEX", help="of the only --weights, or of its config.json; a URL needs it")
+    p.add_argument(
+        "--transformer",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="a landmark transformer that requests may name; repeatable",
+    )
+    p.add_argument(
+        "--device", default="auto", help="what PyTorch computes on: auto, cpu, cuda, cuda:N or mps (default: auto)"
+    )
+    p.add_argument("--live", type=int, default=live, metavar="N", help="live sessions at a time (default: %(default)s)")
+    p.add_argument("--sign-cert", type=Path, metavar="PEM", help="certificate chain to sign with")
+    p.add_argument("--sign-key", type=Path, metavar="PEM", help="the certificate's private key")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,26 +90,28 @@ def run(args: argparse.Namespace) -> int:
 
     if args.add_key is not None:
         if args.keys is None:
-            raise ReenactError("a key's hash is noted in a file; name it with --keys FILE")
+            raise ReenactError("a key's hash is stored in a file; name it with --keys FILE")
         print(add_key(args.keys, args.add_key))
         return 0
-    if (args.sign_cert is None) != (args.sign_key is None):
-        raise ReenactError("--sign-cert and --sign-key belong together; give both")
     serve(
         Settings(
             data=args.data,
             host=args.host,
             port=args.port,
+            page=args.page,
+            names=tuple(name.lower() for name in args.name),
             keys=load_keys(args.keys, os.environ),
             workers=args.workers,
             threads=args.threads,
+            device=args.device,
             queue=args.queue,
             live=args.live,
             rate_per_minute=args.rate,
             keep_hours=args.keep_hours,
             job_minutes=args.job_minutes,
             model=args.model,
-            weights=weights_folder(args),
+            weights=weights_of(args, args.model),
+            transformers=transformers_of(args),
             sign_cert=args.sign_cert,
             sign_key=args.sign_key,
             provenance=not args.no_provenance,
@@ -97,3 +125,32 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def weights_of(args: argparse.Namespace, model: str) -> dict[str, Path]:
+    """The folders of --weights by their model, unpacked if need be; `model` where none is named."""
+    if not args.weights:
+        if args.sha256 is not None:
+            raise ReenactError("--sha256 is that of --weights; give both")
+        return {}
+    if args.sha256 is not None and len(args.weights) > 1:
+        raise ReenactError("--sha256 goes with a single --weights; download the others first")
+    from reenactor.nn.download import checkpoint_folder
+
+    found = {}
+    for given in args.weights:
+        named = re.match(r"([a-z0-9-]+)=(.+)", given)
+        name, source = named.groups() if named else (model, given)
+        found[name] = checkpoint_folder(source, args.sha256)
+    return found
+
+
+def transformers_of(args: argparse.Namespace) -> dict[str, Path]:
+    """The folders of --transformer by their names."""
+    found = {}
+    for given in args.transformer:
+        name, equals, folder = given.partition("=")
+        if not equals or not Path(folder).is_dir():
+            raise ReenactError(f"--transformer is NAME=DIR, such as mine=runs/t/best, not {given}")
+        found[name] = Path(folder)
+    return found

@@ -1,8 +1,8 @@
-"""The HTTP and WebSocket API, and the web app."""
+"""The HTTP and WebSocket API, its client, and the page for browsers."""
 
-from reenactor.server.api.keys import Keys, add_key, load_keys
-from reenactor.server.api.settings import Limits, Settings
-from reenactor.server.client import Client, Job, Live
-from reenactor.server.server import serve
+from reenactor.server.client import Client, Job, Live, ServerError
+from reenactor.server.keys import Keys, add_key, load_keys
+from reenactor.server.run import serve
+from reenactor.server.settings import Limits, Settings
 
-__all__ = ["Client", "Job", "Keys", "Limits", "Live", "Settings", "add_key", "load_keys", "serve"]
+__all__ = ["Client", "Job", "Keys", "Limits", "Live", "ServerError", "Settings", "add_key", "load_keys", "serve"]

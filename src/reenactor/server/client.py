@@ -290,6 +290,16 @@ class Live:
         """Move like a mirror image, or not."""
         self._connection.send(json.dumps({"type": "mirror", "on": on}))
 
+    def record(self) -> None:
+        """Start a recording of the results; only while no result is under way."""
+        self._connection.send(json.dumps({"type": "record", "on": True}))
+        self._message()
+
+    def stop_recording(self) -> str:
+        """End the recording; only while no result is under way. Returns the id of a job whose result it is."""
+        self._connection.send(json.dumps({"type": "record", "on": False}))
+        return self._message()["job"]
+
     def statistics(self) -> dict[str, Any]:
         """The server's counts; only while no result is under way."""
         self._connection.send(json.dumps({"type": "statistics"}))

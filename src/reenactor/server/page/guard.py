@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from reenactor.server.api.settings import is_loopback
 from reenactor.server.page.settings import WebSettings
+from reenactor.server.settings import is_loopback
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

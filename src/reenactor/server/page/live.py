@@ -22,8 +22,8 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from reenactor.core import ReenactError
 from reenactor.engine import LiveSession, Reenactor
 from reenactor.media import SourceFile
-from reenactor.server.api.animating import decode_jpeg, encode_jpeg
 from reenactor.server.page.desk import LIVE_SIDE_PX, Desk, Person
+from reenactor.server.worker import decode_jpeg, encode_jpeg
 
 _CLOCK = struct.Struct("<d")
 _ANSWER = struct.Struct("<d?")

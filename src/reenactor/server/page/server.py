@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from reenactor.core import ReenactError
-from reenactor.server.listening import listening_socket, url_of, uvicorn_server
 from reenactor.server.page.settings import WebSettings
+from reenactor.server.run import listening_socket, url_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -35,7 +35,7 @@ def serve_web(settings: WebSettings) -> None:
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
     try:
         import gradio  # noqa: F401
-        import uvicorn  # noqa: F401
+        import uvicorn
 
         from reenactor.server.page.live import LARGEST_MESSAGE
     except ModuleNotFoundError as error:
@@ -51,7 +51,15 @@ def serve_web(settings: WebSettings) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     with closing(listening_socket(settings.host, settings.port)) as listening, closing(Desk(settings)) as desk:
         os.environ["GRADIO_TEMP_DIR"] = str(desk.folder / "uploads")
-        server = uvicorn_server(create_app(desk), largest_message=LARGEST_MESSAGE, shutdown_s=_SHUTDOWN_S)
+        config = uvicorn.Config(
+            create_app(desk),
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_MESSAGE,
+            server_header=False,
+            log_level="warning",
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+        )
+        server = uvicorn.Server(config)
         print(f"reenactor's page: {url_of(listening)}", flush=True)
         # Pages that are open when it is stopped are cut off, which is not worth a traceback each.
         logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)

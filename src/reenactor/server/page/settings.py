@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reenactor.core.errors import ReenactError
-from reenactor.server.api.settings import is_loopback
+from reenactor.server.settings import is_loopback
 
 
 @dataclass(frozen=True)

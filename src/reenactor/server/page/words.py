@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from reenactor.core import ReenactError
-from reenactor.server.api.animating import encode_jpeg
 from reenactor.server.page.work import CancelledError, Work
+from reenactor.server.worker import encode_jpeg
 
 _Result = TypeVar("_Result")
 

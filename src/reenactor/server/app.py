@@ -1,4 +1,4 @@
-"""The API as an ASGI application."""
+"""The server as an ASGI application: the API, and the page if it is wanted, behind one guard."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
@@ -15,51 +16,53 @@ from starlette.exceptions import HTTPException
 
 from reenactor import __version__
 from reenactor.core.errors import ReenactError
-from reenactor.server.api.gate import Gate, RefusalError
-from reenactor.server.api.hub import Hub
-from reenactor.server.api.routes import job_routes, live_routes, open_routes, target_routes
-from reenactor.server.api.settings import Settings
+from reenactor.server.guard import RefusalError, RequestGuard
+from reenactor.server.routes import job_routes, live_routes, server_routes, target_routes
+from reenactor.server.settings import Settings
+from reenactor.server.state import AppState
 
-_SUMMARY = "Photos of a person move like a driver. Everything is kept for a while only, and seen by its key alone."
+_SUMMARY = "Photos of a person move like a driver. Files are deleted after a while, and belong to their API key."
 _PLAIN = {
     "Not Found": "there is nothing at this address; see /openapi.json for what there is",
     "Method Not Allowed": "this address does not take that method; see /openapi.json for those it takes",
 }
-"""Starlette's own words."""
+"""Starlette's messages in our words."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The API as an ASGI application; its processes run from its start-up to its shutdown.
+def create_app(settings: Settings, *, models: dict[str, Any] | None = None) -> FastAPI:
+    """The ASGI application; its processes run from its start-up to its shutdown.
+
+    Args:
+        settings: of the server.
+        models: what `state.described_models` found; None to find it when it is needed.
 
     Raises:
-        ReenactError: the settings are not safe, or the data folder cannot be used.
+        ReenactError: the settings are unsafe, or the data folder cannot be used.
     """
     settings.check()
-    hub = Hub(settings)
+    state = AppState(settings, models)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        hub.start()
+        state.start()
         try:
             yield
         finally:
-            await asyncio.to_thread(hub.stop)
+            await asyncio.to_thread(state.stop)
 
     # Swagger's page would load its scripts from the network.
     app = FastAPI(
         title="reenactor", version=__version__, summary=_SUMMARY, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.state.hub = hub
-    app.include_router(open_routes(hub))
-    app.include_router(target_routes(hub))
-    app.include_router(job_routes(hub))
-    app.include_router(live_routes(hub))
+    app.state.reenactor = state
+    for routes in (server_routes, target_routes, job_routes, live_routes):
+        app.include_router(routes(state))
     app.add_middleware(
-        Gate,
+        RequestGuard,
         settings=settings,
-        store=hub.store,
-        measures=hub.measures,
-        retry_s=lambda: hub.workers.wait_s(1),
+        store=state.store,
+        metrics=state.metrics,
+        retry_s=lambda: state.workers.wait_s(1),
     )
     if settings.cors:
         app.add_middleware(
@@ -69,20 +72,24 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key"],
             expose_headers=["Location", "Retry-After"],
         )
-    _say_errors(app)
+    _answer_errors(app)
     return app
 
 
-def _say_errors(app: FastAPI) -> None:
-    """Every error is JSON with one sentence."""
+def _answer_errors(app: FastAPI) -> None:
+    """Answer every error in JSON with one sentence."""
 
     @app.exception_handler(RefusalError)
     def refused(request: Request, error: RefusalError) -> Response:
         return JSONResponse({"error": error.sentence}, error.status, error.headers)
 
     @app.exception_handler(ReenactError)
-    def wrong(request: Request, error: ReenactError) -> Response:
-        return JSONResponse({"error": str(error)}, 422)
+    async def wrong(request: Request | WebSocket, error: ReenactError) -> Response | None:
+        answer = JSONResponse({"error": str(error)}, 422)
+        if isinstance(request, WebSocket):
+            await request.send_denial_response(answer)
+            return None
+        return answer
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Prometheus metrics of one server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from reenactor.server.api.store import State
+from reenactor.server.store import State
 
 
-class Measures:
-    """Counters and gauges of one server, in a registry of their own."""
+class Metrics:
+    """Counters and gauges of one server, in a registry of its own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -26,23 +26,23 @@ class Measures:
                 self._jobs.labels(state.value)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A value that is asked for when Prometheus asks."""
+        """Add a gauge whose value is computed when Prometheus asks."""
         Gauge(f"reenactor_{name}", text, registry=self._registry).set_function(value)
 
     def request(self, method: str, route: str, status: int) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         self._requests.labels(method, route, str(status)).inc()
 
     def job_ended(self, state: State, seconds: float | None) -> None:
-        """A job is over; `seconds` if it was done."""
+        """Count a job that is over; `seconds` is the time it took if it is done."""
         self._jobs.labels(state.value).inc()
         if seconds is not None:
             self._job_seconds.observe(seconds)
 
     def live_frame(self, fate: str) -> None:
-        """A picture was "drawn", "dropped" for a newer one, or "refused"."""
+        """Count a picture of a live driver: "drawn", "dropped" for a newer one, or "refused"."""
         self._frames.labels(fate).inc()
 
     def text(self) -> bytes:
-        """In Prometheus's format."""
+        """All values in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,23 +1,25 @@
-"""What an upload is, told by its content: run in a process of its own, for files can be made to harm who reads them."""
+"""Checks uploads by their content, in a process of its own, as files can be made to harm whoever reads them."""
 
 from __future__ import annotations
 
+import importlib
 import math
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from reenactor.core.errors import ReenactError
-from reenactor.server.api.helpers import Channel, Helper, HelperDiedError
-from reenactor.server.api.settings import Limits
+from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
+from reenactor.server.settings import Limits
 
 _PHOTOS = "a PNG, JPEG, WebP, BMP or TIFF file"
 _DRIVERS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, a photo, or a .motion file"
 PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif")
-"""What `photo_suffix` gives."""
+"""The values of `photo_suffix`."""
 _START_S = 60
-"""To start the process that looks at uploads."""
+"""To start the process."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Upload:
     """What a checked file is.
 
     Args:
-        suffix: the name it may have.
+        suffix: for its name.
         width, height: of its pictures.
         frames: 1 for a photo.
         seconds: 0 for a photo.
@@ -42,53 +44,72 @@ class UploadError(ReenactError):
     """An upload is refused."""
 
 
-class Checker:
-    """Looks at uploads in a process of its own, one after the other."""
+class UploadChecker:
+    """Checks uploads in a process with limited memory and time, one after the other. For one thread at a time.
+
+    Args:
+        limits: on uploads.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._helper = Helper("reenactor-checker", check_uploads, limits)
+        self._process = ChildProcess("reenactor-checker", check_uploads, limits)
 
     def check(self, path: Path, *, what: str, driver: bool) -> Upload:
-        """Look at a file.
+        """Decode a file from beginning to end.
 
         Args:
-            path: where it is.
-            what: what to call it: "photo 1".
-            driver: it may be a video or a motion as well.
+            path: of the file.
+            what: its name in messages: "photo 1".
+            driver: it may be a video or a motion file as well as a photo.
 
         Raises:
-            UploadError: it is not what is wanted, damaged, or exceeds a limit.
+            UploadError: it is of another kind, damaged, or exceeds a limit.
         """
+        return Upload(**self._ask({"path": str(path), "driver": driver}, path, what))
+
+    def inspect(self, path: Path, *, what: str) -> tuple[str, bool]:
+        """What a picture or video says about its origin: a text of some lines, and whether it was tampered with.
+
+        Raises:
+            UploadError: it cannot be read.
+        """
+        answer = self._ask({"path": str(path), "inspect": True}, path, what)
+        return answer["text"], answer["tampered"]
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process."""
+        return self._process.memory_bytes()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+    def _ask(self, request: dict[str, Any], path: Path, what: str) -> dict[str, Any]:
         try:
-            self._helper.send({"path": str(path), "driver": driver})
-            # Twice the processor's time: others need the processor too.
-            answer = self._helper.receive(2 * self._limits.check_seconds + _START_S)
-        except (HelperDiedError, TimeoutError):
-            self._helper.kill()
+            self._process.send(request)
+            # Twice the processor's time, as other processes need the processor, too.
+            answer = self._process.receive(2 * self._limits.check_seconds + _START_S)
+        except (ProcessDiedError, TimeoutError):
+            self._process.kill()
             raise UploadError(
-                f"{what} takes more memory or time to decode than is allowed; save it anew in a common format, "
+                f"{what} takes more memory or time to decode than is allowed; save it again in a common format, "
                 "smaller or shorter"
             ) from None
         if "refused" in answer:
             raise UploadError(answer["refused"].replace(str(path), what))
-        return Upload(**answer)
-
-    def memory_bytes(self) -> int:
-        """Of the process."""
-        return self._helper.memory_bytes()
-
-    def close(self) -> None:
-        """End the process."""
-        self._helper.close()
+        return answer
 
 
 def check_uploads(channel: Channel, limits: Limits) -> None:
-    """The process: answers `{"path", "driver"}` with an `Upload`, or `{"refused"}`."""
+    """Process that answers `{"path", "driver"}` with an `Upload`, `{"path", "inspect"}` with `{"text", "tampered"}`.
+
+    A file that is refused is answered with `{"refused"}`, a sentence.
+    """
     import av  # noqa: F401  # loaded before the limit on memory counts
     from PIL import Image
 
-    from reenactor import media  # noqa: F401
+    from reenactor.media import read_provenance, render_provenance
 
     Image.init()
     _limit_memory(limits.check_memory_mib * 2**20)
@@ -97,23 +118,35 @@ def check_uploads(channel: Channel, limits: Limits) -> None:
         _limit_time(limits.check_seconds)
         path = Path(request["path"])
         try:
-            channel.send(asdict(examine(path, limits, driver=request["driver"])))
+            if "inspect" in request:
+                report = read_provenance(path)
+                channel.send({"text": render_provenance(report), "tampered": report.tampered})
+            else:
+                channel.send(asdict(examine(path, limits, driver=request["driver"])))
         except MemoryError:
-            # What is left of this process's memory may be in pieces; the next upload gets a new one.
+            # What is left of this process's memory may be fragmented; the next upload gets a new process.
             return
         except ReenactError as error:
             if isinstance(error.__cause__, MemoryError):
                 return
             channel.send({"refused": str(error)})
-        except Exception:  # decoders raise almost anything for what was made to break them
+        except Exception:  # decoders raise almost anything for files made to break them
             channel.send({"refused": f"{path} is damaged and cannot be decoded; save or download it again"})
 
 
-def _limit_memory(extra_bytes: int) -> None:
-    if sys.platform == "win32":
-        return
-    import resource
+def _resource() -> ModuleType | None:
+    """The module for limits on this process; None on Windows, where there are no such limits."""
+    try:
+        return importlib.import_module("resource")
+    except ModuleNotFoundError:
+        return None
 
+
+def _limit_memory(extra_bytes: int) -> None:
+    """Allow so much more memory than is used now, and no writing of files."""
+    resource = _resource()
+    if resource is None:
+        return
     import psutil
 
     most = psutil.Process().memory_info().vms + extra_bytes
@@ -123,10 +156,10 @@ def _limit_memory(extra_bytes: int) -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    if sys.platform == "win32":
+    """Allow so many more seconds of processor time."""
+    resource = _resource()
+    if resource is None:
         return
-    import resource
-
     used = math.ceil(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, resource.RLIM_INFINITY))
 
@@ -153,7 +186,7 @@ def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
 
 
 def photo_suffix(start: bytes) -> str | None:
-    """The kind of a still picture by its first bytes."""
+    """The suffix of a still picture from its first 512 bytes; None if it is none."""
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return ".webp"
     signatures = {
@@ -167,7 +200,7 @@ def photo_suffix(start: bytes) -> str | None:
 
 
 def video_suffix(start: bytes) -> str | None:
-    """The kind of a video by its first bytes.
+    """The suffix of a video from its first 512 bytes; None if it is none.
 
     Playlists (HLS, DASH, concat), which FFmpeg would follow to other files of the server, are none of these.
     """

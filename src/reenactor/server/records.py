@@ -1,28 +1,40 @@
-"""What the API says: the shapes of its answers and of a job's options."""
+"""What the API receives and answers, and the drivers that ship."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from reenactor.server.api.store import Job, State, Target
+from reenactor.server.store import Job, State, Target
 
 Format = Literal["mp4", "mov", "gif", "webp", "png", "jpg"]
-Transfer = Literal["relative", "absolute", "transformer"]
-Layout = Literal["photo", "crop", "grid"]
 STILLS = ("png", "jpg")
+_MOTIONS = Path(str(resources.files("reenactor") / "assets" / "motions"))
+
+
+def motion_names() -> list[str]:
+    """Names of the motions that ship; without `engine.shipped`, which loads PyTorch."""
+    return sorted(path.stem for path in _MOTIONS.glob("*.motion"))
+
+
+def motion_path(name: str) -> Path:
+    """File of a motion that ships; only for names from `motion_names`."""
+    assert name in motion_names()
+    return _MOTIONS / f"{name}.motion"
 
 
 class Problem(BaseModel):
-    """Every error."""
+    """The body of every error."""
 
     error: str = Field(description="One sentence that says what is wrong and what to do.")
 
 
 class Photo(BaseModel):
-    """A photo of a target."""
+    """Size of a target's photo."""
 
     width: int
     height: int
@@ -38,13 +50,13 @@ class TargetRecord(BaseModel):
 
     @classmethod
     def of(cls, target: Target, keep_s: float) -> TargetRecord:
-        """From the store's."""
+        """The answer for a stored target that is deleted `keep_s` after its last use."""
         photos = [Photo(width=photo["width"], height=photo["height"]) for photo in target.photos]
         return cls(id=target.id, photos=photos, created=_time(target.created), expires=_time(target.used + keep_s))
 
 
 class Result(BaseModel):
-    """What a job made."""
+    """The result of a job."""
 
     url: str
     bytes: int
@@ -57,7 +69,7 @@ class Result(BaseModel):
 
 
 class JobRecord(BaseModel):
-    """An animation."""
+    """A job."""
 
     id: str
     target: str
@@ -66,7 +78,7 @@ class JobRecord(BaseModel):
     progress: float = Field(ge=0, le=1)
     frames_done: int | None = Field(description="Of the stage.")
     frames_total: int | None
-    eta_s: float | None = Field(description="Seconds until the result, as far as can be told.")
+    eta_s: float | None = Field(description="Estimated seconds until the result.")
     jobs_before: int | None = Field(description="How many jobs come first, while it is queued.")
     created: datetime
     finished: datetime | None
@@ -76,7 +88,7 @@ class JobRecord(BaseModel):
 
     @classmethod
     def of(cls, job: Job, keep_s: float, size: int) -> JobRecord:
-        """From the store's, as far as that knows; `size` of its result in bytes."""
+        """The answer for a stored job, without progress; `size` is that of its result in bytes."""
         result = None
         if job.state is State.DONE:
             result = Result(url=f"/v1/jobs/{job.id}/result", bytes=size, **job.facts)
@@ -104,8 +116,16 @@ class Motions(BaseModel):
     motions: list[str]
 
 
+class Offers(BaseModel):
+    """Names that a job's options may have."""
+
+    models: list[str]
+    transformers: list[str] = Field(description="Landmark transformers besides the one that ships.")
+    runtimes: list[str]
+
+
 class Health(BaseModel):
-    """The server answers."""
+    """The server is up."""
 
     status: Literal["ok"] = "ok"
     version: str

@@ -1,4 +1,4 @@
-"""Processes that work for the server: spawned, spoken to over a pipe, ended when they hang or the server ends.
+"""Child processes of the server: started on demand, spoken to over a pipe, killed when they hang or the server ends.
 
 What comes back is JSON or plain bytes, never a pickle: a process that a malicious upload took over must not be able to
 take over the server as well.
@@ -22,16 +22,16 @@ _LARGEST_MESSAGE = 64 * 2**20
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-class HelperDiedError(Exception):
+class ProcessDiedError(Exception):
     """The process ended before it answered."""
 
 
-class Helper:
-    """One process, started when it is first spoken to, and anew after it ended. For one thread at a time.
+class ChildProcess:
+    """A child process that starts at the first message, and again after it ended. For one thread at a time.
 
     Args:
-        name: for listings of processes.
-        work: what it runs: `work(channel, *arguments)`, a function of a module.
+        name: of the process.
+        work: what it runs, as `work(channel, *arguments)`; a function of a module.
         arguments: must be picklable.
     """
 
@@ -41,40 +41,40 @@ class Helper:
         self._channel: Channel | None = None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Hand over a message.
+        """Send JSON.
 
         Raises:
-            HelperDiedError: it ended meanwhile.
+            ProcessDiedError: the process ended.
         """
         try:
             self._open().send(message)
         except OSError as error:
             self.kill()
-            raise HelperDiedError from error
+            raise ProcessDiedError from error
 
     def send_bytes(self, data: bytes) -> None:
-        """Hand over bytes; otherwise as `send`."""
+        """Send bytes; otherwise as `send`."""
         try:
             self._open().send_bytes(data)
         except OSError as error:
             self.kill()
-            raise HelperDiedError from error
+            raise ProcessDiedError from error
 
     def receive(self, timeout_s: float) -> dict[str, Any]:
-        """The next message.
+        """Wait for JSON.
 
         Raises:
-            TimeoutError: none came in time.
-            HelperDiedError: it ended.
+            TimeoutError: nothing came in time.
+            ProcessDiedError: the process ended.
         """
         try:
             return json.loads(self.receive_bytes(timeout_s))
         except ValueError as error:
             self.kill()
-            raise HelperDiedError from error
+            raise ProcessDiedError from error
 
     def receive_bytes(self, timeout_s: float) -> bytes:
-        """The next bytes; otherwise as `receive`."""
+        """Wait for bytes; otherwise as `receive`."""
         channel = self._open()
         try:
             if not channel.waiting(timeout_s):
@@ -82,15 +82,15 @@ class Helper:
             return channel.receive_bytes()
         except (EOFError, ConnectionError, BrokenPipeError) as error:
             self.kill()
-            raise HelperDiedError from error
+            raise ProcessDiedError from error
 
     @property
     def running(self) -> bool:
-        """Whether there is a process."""
+        """Whether the process exists."""
         return self._process is not None
 
     def memory_bytes(self) -> int:
-        """Resident size; 0 while there is no process."""
+        """Resident memory; 0 while there is no process."""
         process = self._process
         try:
             return psutil.Process(process.pid).memory_info().rss if process is not None else 0
@@ -98,7 +98,7 @@ class Helper:
             return 0
 
     def kill(self) -> None:
-        """End the process at once; the next message starts another."""
+        """Kill the process; the next message starts another."""
         process, channel = self._process, self._channel
         self._process = self._channel = None
         if process is not None:
@@ -109,7 +109,7 @@ class Helper:
             channel.close()
 
     def close(self, patience_s: float = 5.0) -> None:
-        """Let the process end by itself, and end it if it does not."""
+        """Let the process end by itself within `patience_s`, else kill it."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -129,7 +129,7 @@ class Helper:
 
 
 class Channel:
-    """One end of the pipe."""
+    """The child's end of the pipe, or the server's."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -155,21 +155,21 @@ class Channel:
         return self._connection.poll(timeout_s)
 
     def close(self) -> None:
-        """Nothing more will be said."""
+        """Close this end."""
         self._connection.close()
 
 
 def _run(work: Callable[..., None], connection: Connection, *arguments: object) -> None:
-    """The process's first function."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server says what is to end
+    """First function of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides what ends
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
         work(Channel(connection), *arguments)
 
 
-def _end_with(sentinel: int) -> None:
-    """A server that is killed leaves nobody at work behind."""
+def _exit_with(sentinel: int) -> None:
+    """Exit when the server is killed."""
     wait([sentinel])
     os._exit(1)

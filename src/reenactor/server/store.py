@@ -1,4 +1,4 @@
-"""What the server knows of targets and jobs: SQLite, so that a server that is killed knows it still."""
+"""Targets and jobs in SQLite with their files in folders, so that they survive a killed server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CREATE INDEX jobs_by_state ON jobs (state, created);
 
 
 class State(str, Enum):
-    """Of a job."""
+    """State of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,13 +42,20 @@ class State(str, Enum):
 
     @property
     def over(self) -> bool:
-        """Nothing more will happen."""
+        """Whether the job has ended."""
         return self not in (State.QUEUED, State.RUNNING)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Photos of one person. `photos` holds of each its file's name, width and height; times are Unix times."""
+    """Photos of one person.
+
+    Args:
+        id: 32 hexadecimal digits.
+        owner: from the API key.
+        created, used: Unix times, `used` of the last use.
+        photos: {"name" (of the file), "width", "height"} of each.
+    """
 
     id: str
     owner: str
@@ -59,12 +66,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Job:
-    """One animation.
+    """One animation, or a finished recording of a live session.
 
     Args:
-        driver: a file in the job's folder, or "motion:NAME" for a motion that ships.
-        attempts: how often work on it began without the server's ending it in order.
-        facts: about the result.
+        driver: name of a file in the job's folder, "motion:NAME" for a motion that ships, or "live".
+        options: as `records.JobOptions` has them.
+        attempts: how often work on it was started and not stopped in order.
+        created, started, finished: Unix times.
+        facts: about the result, see `records.Result`.
     """
 
     id: str
@@ -82,19 +91,19 @@ class Job:
 
     @property
     def result_name(self) -> str:
-        """The name of its result in its folder."""
+        """File name of the result in the job's folder."""
         return f"result.{self.options['format']}"
 
 
 class QueueFullError(ReenactError):
-    """No further job is taken for now."""
+    """The queue is full."""
 
 
 class Store:
-    """Targets and jobs with their folders; for any number of threads.
+    """Targets and jobs with their folders; thread-safe.
 
     Args:
-        folder: made if missing, readable by its owner alone.
+        folder: created if missing, readable by its owner alone.
 
     Raises:
         ReenactError: the folder cannot be written, or was made by another release.
@@ -112,10 +121,10 @@ class Store:
             self.incoming.mkdir()
             self._db = sqlite3.connect(folder / "reenactor.sqlite", check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            # Survives a killed server; after a power failure the last moments may be forgotten, never half-known.
+            # Survives a killed server; after a power failure the last changes may be lost, never half-written.
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            # Nothing of what was deleted stays in the file.
+            # Deleted rows are overwritten in the file.
             self._db.execute("PRAGMA secure_delete=ON")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
@@ -129,50 +138,55 @@ class Store:
 
     @property
     def incoming(self) -> Path:
-        """Where uploads lie until they are checked."""
+        """Folder of uploads that are not checked yet; emptied at the start."""
         return self.folder / "incoming"
 
     def new_upload(self) -> Path:
-        """A place for an upload."""
-        return self.incoming / secrets.token_hex(16)
+        """A free path in `incoming`."""
+        return self.incoming / new_id()
 
     def target_folder(self, target: str) -> Path:
-        """Where a target's photos are."""
+        """Folder of a target's photos."""
         return self.folder / "targets" / target
 
     def job_folder(self, job: str) -> Path:
-        """Where a job's driver and result are."""
+        """Folder of a job's driver and result."""
         return self.folder / "jobs" / job
 
+    def new_result(self, job: Job) -> Path:
+        """Create the folder of a job that is not stored yet and return the path of its result."""
+        self.job_folder(job.id).mkdir()
+        return self.job_folder(job.id) / job.result_name
+
     def add_target(self, owner: str, photos: list[tuple[Path, str, int, int]]) -> Target:
-        """Keep checked photos: (file, suffix, width, height) each; the files are moved."""
+        """Store checked photos, given as (file, suffix, width, height); the files are moved."""
         now = time.time()
-        target = Target(secrets.token_hex(16), owner, now, now, [])
+        target = Target(new_id(), owner, now, now, [])
         folder = self.target_folder(target.id)
         folder.mkdir()
         for number, (path, suffix, width, height) in enumerate(photos, start=1):
             name = f"photo{number}{suffix}"
             path.replace(folder / name)
             target.photos.append({"name": name, "width": width, "height": height})
-        with self._changing() as db:
+        with self._transaction() as db:
             row = (target.id, owner, now, now, json.dumps(target.photos))
             db.execute("INSERT INTO targets VALUES (?, ?, ?, ?, ?)", row)
         return target
 
     def target(self, owner: str, identity: str) -> Target | None:
-        """The owner's target of that id."""
-        with self._changing() as db:
+        """The owner's target of that id; None if there is none."""
+        with self._transaction() as db:
             row = db.execute("SELECT * FROM targets WHERE id = ? AND owner = ?", (identity, owner)).fetchone()
         return None if row is None else Target(**{**dict(row), "photos": json.loads(row["photos"])})
 
     def use_target(self, identity: str) -> None:
-        """Its time until deletion begins anew."""
-        with self._changing() as db:
+        """Restart the time until a target is deleted."""
+        with self._transaction() as db:
             db.execute("UPDATE targets SET used = ? WHERE id = ?", (time.time(), identity))
 
     def remove_target(self, identity: str) -> bool:
-        """Delete a target and its photos, unless jobs still need them; tells whether."""
-        with self._changing() as db:
+        """Delete a target and its photos; False if unfinished jobs still need them."""
+        with self._transaction() as db:
             unfinished = "SELECT 1 FROM jobs WHERE target = ? AND state IN ('queued', 'running')"
             if db.execute(unfinished, (identity,)).fetchone():
                 return False
@@ -181,19 +195,24 @@ class Store:
         return True
 
     def add_job(self, job: Job, driver: Path | None, most_queued: int) -> None:
-        """Queue a job; the driver's file is moved.
+        """Queue a job, or store a finished one; the driver's file is moved.
+
+        Args:
+            job: without a row yet.
+            driver: becomes the file `job.driver`; None if there is none.
+            most_queued: limit on queued jobs.
 
         Raises:
-            QueueFullError: so many wait already.
+            QueueFullError: so many are queued already.
             KeyError: its target was deleted meanwhile.
         """
         folder = self.job_folder(job.id)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         try:
             if driver is not None:
                 driver.replace(folder / job.driver)
-            with self._changing() as db:
-                if _queued(db) >= most_queued:
+            with self._transaction() as db:
+                if job.state is State.QUEUED and _queued(db) >= most_queued:
                     raise QueueFullError
                 if not db.execute("SELECT 1 FROM targets WHERE id = ?", (job.target,)).fetchone():
                     raise KeyError(job.target)
@@ -204,31 +223,31 @@ class Store:
             raise
 
     def job(self, owner: str, identity: str) -> Job | None:
-        """The owner's job of that id."""
-        with self._changing() as db:
+        """The owner's job of that id; None if there is none."""
+        with self._transaction() as db:
             row = db.execute("SELECT * FROM jobs WHERE id = ? AND owner = ?", (identity, owner)).fetchone()
         return None if row is None else _job(row)
 
     def photos_of(self, job: Job) -> list[Path]:
-        """The photos a job needs."""
-        with self._changing() as db:
+        """The photos of a job's target."""
+        with self._transaction() as db:
             row = db.execute("SELECT photos FROM targets WHERE id = ?", (job.target,)).fetchone()
         return [self.target_folder(job.target) / photo["name"] for photo in json.loads(row["photos"])]
 
     def queued(self) -> int:
-        """How many jobs wait."""
-        with self._changing() as db:
+        """Number of queued jobs."""
+        with self._transaction() as db:
             return _queued(db)
 
     def waiting_before(self, job: Job) -> int:
-        """How many jobs come first."""
-        with self._changing() as db:
+        """Number of queued jobs before this one."""
+        with self._transaction() as db:
             query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND created < ?"
             return db.execute(query, (job.created,)).fetchone()[0]
 
     def begin_next(self) -> Job | None:
-        """Take the job that has waited longest."""
-        with self._changing() as db:
+        """Take the oldest queued job; None if none is queued."""
+        with self._transaction() as db:
             row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
             if row is None:
                 return None
@@ -237,8 +256,8 @@ class Store:
             return _job(db.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
 
     def end(self, job: Job, state: State, *, error: str | None = None, facts: dict[str, Any] | None = None) -> None:
-        """Note how a job ended, and keep of its files the result alone."""
-        with self._changing() as db:
+        """Store how a job ended; of its files only the result stays."""
+        with self._transaction() as db:
             change = "UPDATE jobs SET state = ?, finished = ?, error = ?, facts = ? WHERE id = ?"
             db.execute(change, (state.value, time.time(), error, json.dumps(facts or {}), job.id))
             db.execute("UPDATE targets SET used = ? WHERE id = ?", (time.time(), job.target))
@@ -248,8 +267,8 @@ class Store:
             (self.job_folder(job.id) / job.driver).unlink(missing_ok=True)
 
     def cancel_queued(self, identity: str) -> bool:
-        """Cancel a job that has not begun; tells whether."""
-        with self._changing() as db:
+        """Cancel a job that is queued; False if it is not."""
+        with self._transaction() as db:
             cancel = "UPDATE jobs SET state = 'cancelled', finished = ? WHERE id = ? AND state = 'queued'"
             done = db.execute(cancel, (time.time(), identity)).rowcount == 1
         if done:
@@ -257,26 +276,26 @@ class Store:
         return done
 
     def queue_again(self, job: Job, *, in_order: bool) -> None:
-        """Let a job that was stopped wait at its old place; `in_order` if nothing went wrong with it."""
-        with self._changing() as db:
+        """Queue a job that was stopped at its old position; `in_order` if it was not the job's fault."""
+        with self._transaction() as db:
             again = "UPDATE jobs SET state = 'queued', attempts = attempts - ? WHERE id = ?"
             db.execute(again, (int(in_order), job.id))
 
     def remove_job(self, identity: str) -> None:
-        """Forget a job that is over, and delete its files."""
-        with self._changing() as db:
+        """Delete a job that is over, and its files."""
+        with self._transaction() as db:
             db.execute("DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (identity,))
         shutil.rmtree(self.job_folder(identity), ignore_errors=True)
 
     def queue_unfinished(self) -> int:
-        """At the start: what a killed server had begun waits again. Tells how many."""
-        with self._changing() as db:
+        """At the start: queue the jobs a killed server was running. Returns their number."""
+        with self._transaction() as db:
             return db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'").rowcount
 
     def expire(self, keep_s: float) -> int:
-        """Delete what is older than that; tells how many targets and jobs."""
+        """Delete targets and jobs that were last used or ended longer ago; returns their number."""
         before = time.time() - keep_s
-        with self._changing() as db:
+        with self._transaction() as db:
             jobs = [row[0] for row in db.execute("SELECT id FROM jobs WHERE finished < ?", (before,))]
             targets = [row[0] for row in db.execute("SELECT id FROM targets WHERE used < ?", (before,))]
         for job in jobs:
@@ -284,12 +303,12 @@ class Store:
         return len(jobs) + sum(self.remove_target(target) for target in targets)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         with self._lock:
             self._db.close()
 
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One transaction."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
@@ -301,13 +320,18 @@ class Store:
             self._db.execute("COMMIT")
 
     def _remove_strays(self) -> None:
-        """Folders of which nothing is known: the server was killed between making a folder and noting it."""
+        """Delete folders without a row: the server was killed between making a folder and its row."""
         for table in ("targets", "jobs"):
-            with self._changing() as db:
+            with self._transaction() as db:
                 known = {row[0] for row in db.execute(f"SELECT id FROM {table}")}
             for folder in (self.folder / table).iterdir():
                 if folder.name not in known:
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_id() -> str:
+    """An identifier that cannot be guessed: 32 hexadecimal digits."""
+    return secrets.token_hex(16)
 
 
 def _queued(db: sqlite3.Connection) -> int:

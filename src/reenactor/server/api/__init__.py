@@ -1,1 +1,0 @@
-"""The API's server: who may ask, what comes in, jobs, live driving, and the routes on top."""

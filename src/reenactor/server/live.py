@@ -1,0 +1,300 @@
+"""Live driving over a WebSocket: pictures in, pictures out, always the newest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from reenactor.server.metrics import Metrics
+from reenactor.server.processes import ChildProcess, ProcessDiedError
+from reenactor.server.settings import Settings
+from reenactor.server.store import Job, State, Store, Target, new_id
+from reenactor.server.worker import drive_live
+
+LARGEST_MESSAGE = 4 * 2**20
+_IDLE_S = 60.0
+"""A session without a picture ends after this, as others may wait for its slot."""
+_BEGIN_S = 120.0
+_PICTURE_S = 30.0
+_RECORD_S = 120.0
+"""To finish and sign a recording."""
+_MAX_COMMANDS = 16
+"""Commands that wait for the next picture; more are refused."""
+_COMMANDS = "set-neutral, mirror, record and statistics"
+
+
+class LiveSlots:
+    """A fixed number of processes for live driving, each for one session at a time.
+
+    Args:
+        settings: of the server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._free = [ChildProcess("reenactor-live", drive_live, settings) for _ in range(settings.live)]
+        self._all = tuple(self._free)
+        self._lock = threading.Lock()
+
+    def take(self) -> ChildProcess | None:
+        """A free process, the one used last first; None if there is none."""
+        with self._lock:
+            return self._free.pop() if self._free else None
+
+    def give_back(self, process: ChildProcess) -> None:
+        """End the session of a process and free its slot."""
+        if process.running:
+            with suppress(ProcessDiedError):
+                process.send({"end": True})
+        with self._lock:
+            self._free.append(process)
+
+    def taken(self) -> int:
+        """Number of sessions."""
+        return len(self._all) - len(self._free)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the processes."""
+        return sum(process.memory_bytes() for process in self._all)
+
+    def close(self) -> None:
+        """Kill the processes."""
+        for process in self._all:
+            process.kill()
+
+
+@dataclass
+class _Statistics:
+    began: float = field(default_factory=time.monotonic)
+    received: int = 0
+    drawn: int = 0
+    dropped: int = 0
+    refused: int = 0
+    latency_s: float = 0.0
+    face: bool = False
+
+    def message(self) -> dict[str, Any]:
+        seconds = time.monotonic() - self.began
+        return {
+            "type": "statistics",
+            "seconds": round(seconds, 3),
+            "received": self.received,
+            "drawn": self.drawn,
+            "dropped": self.dropped,
+            "refused": self.refused,
+            "frames_per_second": round(self.drawn / max(seconds, 1e-3), 2),
+            "latency_ms": round(1000 * self.latency_s, 1),
+            "face": self.face,
+        }
+
+
+class LiveSession:
+    """One driver's pictures through one process.
+
+    While a picture is drawn the next ones come in, and only the newest of them is drawn after it: what is shown is
+    never older than two drawings. A recording becomes a finished job of the target's owner.
+
+    Args:
+        socket: accepted.
+        process: taken from the slots.
+        target: to drive.
+        options: for the process, see `worker.drive_live`.
+        store: of the target and of recordings.
+        settings: of the server.
+        metrics: counts pictures.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        process: ChildProcess,
+        target: Target,
+        options: dict[str, Any],
+        *,
+        store: Store,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        self._socket, self._process, self._target, self._options = socket, process, target, options
+        self._store, self._settings, self._metrics = store, settings, metrics
+        self._statistics = _Statistics()
+        self._newest: tuple[int, float, bytes] | None = None
+        self._commands: list[dict[str, Any]] = []
+        self._recording: Job | None = None
+        self._news = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._closed = False
+
+    async def run(self) -> None:
+        """Run from the target's photos to the session's end."""
+        try:
+            answer = await asyncio.to_thread(self._begin)
+            if "error" in answer:
+                await self._socket.send_json({"type": "error", "error": answer["error"]})
+                await self._socket.close(1008, "the target cannot be driven")
+                return
+            width, height = answer["size"]
+            await self._socket.send_json({"type": "ready", "width": width, "height": height})
+            await self._exchange_all()
+        except (ProcessDiedError, TimeoutError):
+            self._process.kill()
+            with suppress(RuntimeError):
+                await self._socket.close(1011, "drawing broke off; connect again")
+        except (WebSocketDisconnect, RuntimeError):
+            pass  # the client left while something was being sent
+        finally:
+            if self._recording is not None:
+                await asyncio.to_thread(self._store.remove_job, self._recording.id)
+
+    def _begin(self) -> dict[str, Any]:
+        photos = [str(self._store.target_folder(self._target.id) / photo["name"]) for photo in self._target.photos]
+        self._process.send({"photos": photos, "options": self._options})
+        return self._process.receive(_BEGIN_S)
+
+    async def _exchange_all(self) -> None:
+        """Receive and draw until the client leaves, or sends no picture for a minute."""
+        drawing = asyncio.create_task(self._draw())
+        receiving = asyncio.create_task(self._receive())
+        try:
+            done, _ = await asyncio.wait((drawing, receiving), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            receiving.cancel()
+            # A picture under way is waited for: its answer would be taken for that of the next session's first.
+            self._news.set()
+            self._newest, self._closed = None, True
+            await asyncio.gather(drawing, receiving, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        last_picture_s = time.monotonic()
+        while True:
+            left_s = last_picture_s + _IDLE_S - time.monotonic()
+            try:
+                message = await asyncio.wait_for(self._socket.receive(), max(0.0, left_s))
+            except (TimeoutError, asyncio.TimeoutError):
+                await self._socket.close(1001, f"no picture came for {_IDLE_S:g} s; connect again")
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("bytes") is not None:
+                last_picture_s = time.monotonic()
+                self._take(message["bytes"])
+            else:
+                await self._command(message.get("text") or "")
+
+    def _take(self, picture: bytes) -> None:
+        if self._newest is not None:
+            self._statistics.dropped += 1
+            self._metrics.live_frame("dropped")
+        self._statistics.received += 1
+        self._newest = self._statistics.received, time.monotonic(), picture
+        self._news.set()
+
+    async def _command(self, text: str) -> None:
+        try:
+            command = json.loads(text)
+            kind = command["type"]
+            if kind == "statistics":
+                await self._send(self._statistics.message())
+                return
+            if kind == "set-neutral":
+                found = {"neutral": True}
+            elif kind in ("mirror", "record"):
+                found = {kind: _flag(command["on"])}
+            else:
+                raise ValueError(kind)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            sentence = f'text messages are JSON like {{"type": "mirror", "on": true}}; the types are {_COMMANDS}'
+            await self._send({"type": "error", "error": sentence})
+            return
+        if len(self._commands) >= _MAX_COMMANDS:
+            await self._send({"type": "error", "error": "too many messages before a picture; send pictures, too"})
+            return
+        self._commands.append(found)
+        self._news.set()
+
+    async def _draw(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._closed:
+                return
+            commands, self._commands = self._commands, []
+            for command in commands:
+                if "record" in command:
+                    await self._record(command["record"])
+                else:
+                    self._process.send(command)
+            if self._newest is None:
+                continue
+            (number, came, picture), self._newest = self._newest, None
+            answer, drawn = await asyncio.to_thread(self._exchange, came, picture)
+            if drawn is None:
+                self._statistics.refused += 1
+                self._metrics.live_frame("refused")
+                await self._send({"type": "error", "error": answer["error"], "number": number})
+                continue
+            self._statistics.drawn += 1
+            self._statistics.face = answer["face"]
+            self._metrics.live_frame("drawn")
+            async with self._sending:
+                await self._socket.send_json({"type": "frame", "number": number, "face": answer["face"]})
+                await self._socket.send_bytes(drawn)
+            self._statistics.latency_s = time.monotonic() - came
+            if self._recording is not None and time.time() > self._recording.created + 60 * self._settings.job_minutes:
+                await self._record(False)
+
+    def _exchange(self, came: float, picture: bytes) -> tuple[dict[str, Any], bytes | None]:
+        self._process.send({"time_s": came})
+        self._process.send_bytes(picture)
+        answer = self._process.receive(_PICTURE_S)
+        return answer, None if "error" in answer else self._process.receive_bytes(_PICTURE_S)
+
+    async def _record(self, on: bool) -> None:
+        """Start a recording, or end it and tell where it is."""
+        if on and self._recording is None:
+            job = Job(new_id(), self._target.owner, self._target.id, "live", {"format": "mp4"}, State.DONE)
+            path = await asyncio.to_thread(self._store.new_result, job)
+            self._recording = job
+            error = (await asyncio.to_thread(self._ask, {"record": str(path)}))["error"]
+            message = {"type": "recording"}
+        elif not on and self._recording is not None:
+            job = self._recording
+            answer = await asyncio.to_thread(self._ask, {"record": None})
+            error = answer.get("error")
+            if error is None:
+                finished = replace(job, finished=time.time(), facts=answer["facts"])
+                try:
+                    await asyncio.to_thread(self._store.add_job, finished, None, 0)
+                    self._recording = None
+                except KeyError:
+                    error = "the target was deleted, and its recording with it"
+            message = {"type": "recorded", "job": job.id, "url": f"/v1/jobs/{job.id}/result"}
+        else:
+            return
+        if error is not None:
+            self._recording = None
+            await asyncio.to_thread(self._store.remove_job, job.id)
+            message = {"type": "error", "error": error}
+        await self._send(message)
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._process.send(message)
+        return self._process.receive(_RECORD_S)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        async with self._sending:
+            await self._socket.send_json(message)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value

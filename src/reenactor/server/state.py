@@ -1,0 +1,314 @@
+"""The app state: everything one server holds, and how uploads become targets and jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from reenactor.core.errors import ReenactError
+from reenactor.core.options import Transfer
+from reenactor.server.guard import RefusalError, queue_full
+from reenactor.server.jobs import ExpiryTask, Workers
+from reenactor.server.live import LiveSlots
+from reenactor.server.metrics import Metrics
+from reenactor.server.processes import ChildProcess
+from reenactor.server.records import STILLS, JobRecord, Offers, motion_names
+from reenactor.server.settings import Settings, runtimes
+from reenactor.server.store import Job, QueueFullError, State, Store, Target, new_id
+from reenactor.server.uploads import PHOTO_SUFFIXES, Upload, UploadChecker
+from reenactor.server.worker import describe_models
+
+MAX_PHOTOS = 8
+NO_TARGET = "there is no target of that id; send photos to /v1/targets first"
+NO_JOB = "there is no job of that id; it may have been deleted by now"
+_CHUNK = 2**20
+_DESCRIBE_S = 120
+
+
+class AppState:
+    """Everything one server holds.
+
+    Args:
+        settings: checked.
+        models: what `described_models` found; None to find it when it is needed.
+
+    Raises:
+        ReenactError: the data folder cannot be used.
+    """
+
+    def __init__(self, settings: Settings, models: dict[str, Any] | None = None) -> None:
+        self.settings = settings
+        self.store = Store(settings.data)
+        self.metrics = Metrics()
+        self.workers = Workers(self.store, settings, self.metrics)
+        self.expiry = ExpiryTask(self.store.expire, settings.keep_s)
+        self.live = LiveSlots(settings)
+        self.checker = UploadChecker(settings.limits)
+        # One thread, one process: a flood of uploads waits here, while everything else is answered.
+        self._checking = ThreadPoolExecutor(1, "reenactor-checks")
+        self._models = models
+        self._models_lock = threading.Lock()
+        for name, text, value in (
+            ("jobs_waiting", "Jobs in the queue", self.store.queued),
+            ("live_sessions", "Live sessions", self.live.taken),
+            ("worker_memory_bytes", "Memory of the processes that run jobs", self.workers.memory_bytes),
+            ("live_memory_bytes", "Memory of the processes for live driving", self.live.memory_bytes),
+            ("checker_memory_bytes", "Memory of the process that checks uploads", self.checker.memory_bytes),
+        ):
+            self.metrics.gauge(name, text, value)
+
+    def start(self) -> None:
+        """Start the workers and the expiry task."""
+        self.workers.start()
+        self.expiry.start()
+
+    def stop(self) -> None:
+        """Stop what `start` started, in order."""
+        self.expiry.stop()
+        self.workers.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Close processes and files of a state that was not started."""
+        self.live.close()
+        self._checking.shutdown(cancel_futures=True)
+        self.checker.close()
+        self.store.close()
+
+    def models(self) -> dict[str, Any]:
+        """The models whose weights are there, see `worker.describe_models`.
+
+        Raises:
+            ReenactError: a model or certificate in the settings cannot be used.
+        """
+        with self._models_lock:
+            if self._models is None:
+                self._models = described_models(self.settings)
+            return self._models
+
+    def offers(self) -> Offers:
+        """The names that options may have."""
+        names = list(self.models()["models"])
+        return Offers(models=names, transformers=list(self.settings.transformers), runtimes=runtimes())
+
+    async def take(self, upload: BinaryIO, what: str, most_mib: int, *, driver: bool) -> tuple[Path, Upload]:
+        """Copy an upload into the incoming folder and check it; a refused one is deleted.
+
+        Its file name is never used: what it is, its content says.
+
+        Args:
+            upload: open for reading.
+            what: its name in messages: "photo 1".
+            most_mib: limit on its size.
+            driver: it may be a video or a motion file as well as a photo.
+
+        Raises:
+            RefusalError: it is too large.
+            UploadError: it is refused, see `UploadChecker.check`.
+        """
+        path = self.store.new_upload()
+        try:
+            await asyncio.to_thread(_copy, upload, path, what, most_mib)
+            checked = await self.checked(path, what, driver=driver)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path, checked
+
+    async def checked(self, path: Path, what: str, *, driver: bool) -> Upload:
+        """Check a file, after those that wait already; see `UploadChecker.check`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._checking, lambda: self.checker.check(path, what=what, driver=driver))
+
+    async def inspect(self, path: Path, what: str) -> tuple[str, bool]:
+        """What a file says about its origin, see `UploadChecker.inspect`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._checking, lambda: self.checker.inspect(path, what=what))
+
+    async def add_target(self, owner: str, photos: Sequence[tuple[BinaryIO, str]]) -> Target:
+        """Check and store the photos of a person, each given as an open file and its name in messages.
+
+        Raises:
+            RefusalError: too many or too large photos.
+            UploadError: one is refused.
+        """
+        if not 1 <= len(photos) <= MAX_PHOTOS:
+            raise RefusalError(422, f"{len(photos)} photos were sent; send one to {MAX_PHOTOS}, all of one person")
+        taken: list[tuple[Path, str, int, int]] = []
+        try:
+            for photo, what in photos:
+                path, checked = await self.take(photo, what, self.settings.limits.photo_mib, driver=False)
+                taken.append((path, checked.suffix, checked.width, checked.height))
+            return await asyncio.to_thread(self.store.add_target, owner, taken)
+        finally:
+            for path, *_ in taken:
+                path.unlink(missing_ok=True)
+
+    async def add_job(
+        self, owner: str, target: str, options: dict[str, Any], *, motion: str | None, driver: BinaryIO | None
+    ) -> Job:
+        """Queue an animation.
+
+        Args:
+            owner: of the target.
+            target: id.
+            options: `format` and fields of `Options`, with names instead of folders.
+            motion: name of a motion that ships, or None.
+            driver: otherwise an open file.
+
+        Raises:
+            RefusalError: there is no such target or motion, no room, or the options do not fit.
+            UploadError: the driver is refused.
+        """
+        self.target(owner, target)
+        if (driver is None) == (motion is None):
+            raise RefusalError(422, "send either a driver or the name of a motion")
+        if motion is not None and motion not in motion_names():
+            raise RefusalError(422, f"there is no motion of that name; choose one of {', '.join(motion_names())}")
+        await self.check_names(options)
+        path, name, still = None, f"motion:{motion}", False
+        if driver is not None:
+            path, checked = await self.take(driver, "the driver", self.settings.limits.driver_mib, driver=True)
+            name, still = (
+                f"driver{checked.suffix}",
+                checked.suffix in (*PHOTO_SUFFIXES, ".motion") and checked.frames == 1,
+            )
+        try:
+            _check_fit(name, options, still=still)
+            job = Job(new_id(), owner, target, name, options)
+            await asyncio.to_thread(self.store.add_job, job, path, self.settings.queue)
+        except QueueFullError:
+            raise queue_full(self.workers.wait_s(1)) from None
+        except KeyError:
+            raise RefusalError(404, NO_TARGET) from None
+        finally:
+            if path is not None:
+                path.unlink(missing_ok=True)
+        self.workers.wake()
+        return job
+
+    async def check_names(self, options: dict[str, Any]) -> None:
+        """Refuse names of models, transformers and runtimes that this server does not offer.
+
+        Raises:
+            RefusalError: says what there is.
+        """
+        transformer, model = options.get("transformer"), options.get("model")
+        if transformer is not None:
+            _check_name("landmark transformer", transformer, list(self.settings.transformers))
+            if options.get("transfer") != Transfer.TRANSFORMER:
+                raise RefusalError(422, "a landmark transformer goes with the transfer 'transformer'; choose that")
+        if model is not None and model != self.settings.model:
+            _check_name("model", model, list((await asyncio.to_thread(self.models))["models"]))
+        _check_name("runtime", str(options["runtime"]), runtimes())
+
+    def target(self, owner: str, identity: str) -> Target:
+        """The owner's target of that id.
+
+        Raises:
+            RefusalError: there is none.
+        """
+        target = self.store.target(owner, identity)
+        if target is None:
+            raise RefusalError(404, NO_TARGET)
+        return target
+
+    def job(self, owner: str, identity: str) -> Job:
+        """The owner's job of that id.
+
+        Raises:
+            RefusalError: there is none.
+        """
+        job = self.store.job(owner, identity)
+        if job is None:
+            raise RefusalError(404, NO_JOB)
+        return job
+
+    def result(self, job: Job) -> Path:
+        """File of a job's result.
+
+        Raises:
+            RefusalError: there is none (yet).
+        """
+        if job.state is not State.DONE:
+            reason = f": {job.error}" if job.error else ""
+            more = "" if job.state.over else "; ask again when its state is done"
+            raise RefusalError(409, f"the job is {job.state.value}{reason}{more}")
+        path = self.store.job_folder(job.id) / job.result_name
+        if not path.exists():
+            raise RefusalError(404, NO_JOB)
+        return path
+
+    def record(self, job: Job) -> JobRecord:
+        """The API's answer about a job, with its progress."""
+        result = self.store.job_folder(job.id) / job.result_name
+        size = result.stat().st_size if job.state is State.DONE and result.exists() else 0
+        record = JobRecord.of(job, self.settings.keep_s, size)
+        running = self.workers.running(job.id) if job.state is State.RUNNING else None
+        if running is not None:
+            eta_s = running.eta_s()
+            return record.model_copy(
+                update={
+                    "stage": running.stage,
+                    "progress": round(running.fraction, 4),
+                    "frames_done": running.done,
+                    "frames_total": running.total,
+                    "eta_s": None if eta_s is None else round(eta_s, 1),
+                }
+            )
+        if job.state is State.QUEUED:
+            before = self.store.waiting_before(job)
+            return record.model_copy(update={"jobs_before": before, "eta_s": round(self.workers.wait_s(before + 1), 1)})
+        return record
+
+    def delete_job(self, owner: str, identity: str) -> None:
+        """Stop a job if it is not over, and delete its files.
+
+        Raises:
+            RefusalError: there is none.
+        """
+        self.workers.cancel(self.job(owner, identity))
+        self.store.remove_job(identity)
+
+
+def described_models(settings: Settings) -> dict[str, Any]:
+    """Describe the models in a process of its own, which loads PyTorch.
+
+    Raises:
+        ReenactError: a model or certificate in the settings cannot be used.
+    """
+    with closing(ChildProcess("reenactor-models", describe_models, settings)) as process:
+        process.send({})
+        answer = process.receive(_DESCRIBE_S)
+    if error := answer.get("error"):
+        raise ReenactError(error)
+    return answer
+
+
+def _copy(upload: BinaryIO, path: Path, what: str, most_mib: int) -> None:
+    left = most_mib * 2**20
+    with path.open("xb") as out:
+        while piece := upload.read(_CHUNK):
+            left -= len(piece)
+            if left < 0:
+                raise RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
+            out.write(piece)
+
+
+def _check_name(what: str, name: str, offered: Sequence[str]) -> None:
+    if name not in offered:
+        choice = f"choose one of {', '.join(offered)}" if offered else "this server offers none"
+        raise RefusalError(422, f"there is no {what} of that name here; {choice}")
+
+
+def _check_fit(driver: str, options: dict[str, Any], *, still: bool) -> None:
+    """Refuse at once what the job would refuse."""
+    if options["format"] in STILLS and not still:
+        raise RefusalError(422, f"{options['format']} needs a photo as driver; ask for mp4, mov, gif or webp")
+    if options["driver_face"] is not None and (driver.startswith("motion:") or driver.endswith(".motion")):
+        raise RefusalError(422, "a motion holds one face, so that there is none to choose; leave out driver_face")
