@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Export, and print how near it is."""
     from reenactor.engine.runtimes import Format, Precision, export_model
     from reenactor.engine.runtimes.shape_encoder import NAME, export_shape_encoder, read_shape_encoder
+    from reenactor.engine.shipped import demo_examples
     from reenactor.models import create_model
     from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=_of_pack(model, args.data, "train", _CALIBRATION) if precision is Precision.INT8 else (),
             examples=_of_pack(model, args.data, "val", _COMPARED)
             if _validates(args.data)
-            else _shipped(model, _COMPARED),
+            else demo_examples(model, _COMPARED),
         )
     print(f"{args.model} as {kind.value}, {precision.value}: {args.out}")
     if near is not None:
@@ -110,32 +111,3 @@ def _faces(folder: Path, size: int, count: int) -> Iterator[Tensor]:
 
     for pair in islice(PairStream(folder, PairData(size=size, targets=1), split=Split.TRAIN, seed=0), count):
         yield torch.as_tensor(pair["truth"]).float() / 127.5 - 1
-
-
-def _shipped(model: ReenactmentModel, count: int) -> Iterator:
-    """The shipped photo, moved by the shipped motions."""
-    import numpy as np
-    import torch
-
-    from reenactor.core import DriverFrame, TargetSet
-    from reenactor.engine.shipped import demo_photo, shipped_motions
-    from reenactor.face.geometry import face_crop
-    from reenactor.face.maps import draw_maps
-    from reenactor.face.perception import FaceFinder
-    from reenactor.face.retarget import Retargeter, neutral_frame
-    from reenactor.media import read_motion
-    from reenactor.research.evaluation.pairs import crop_size
-
-    size, photo = crop_size(model), demo_photo()
-    with FaceFinder() as finder:
-        seen = finder.observe(photo).landmarks.mesh
-    crop = face_crop(seen, size=size, scale=model.needs.crop_scale)
-    mesh = crop.to_crop(seen)[None].astype(np.float32)
-    image = torch.from_numpy(crop.cut(photo)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    targets = TargetSet(image, mesh, draw_maps(model.needs.maps, torch.from_numpy(mesh), size))
-    motions = [read_motion(path).mesh_px for path in shipped_motions().values()]
-    for motion in motions:
-        retarget = Retargeter(mesh[0], motion[neutral_frame(motion)])
-        for i in np.linspace(0, len(motion) - 1, max(1, count // len(motions))).astype(int):
-            wanted = retarget(motion[i])[None].astype(np.float32)
-            yield targets, DriverFrame(wanted, draw_maps(model.needs.maps, torch.from_numpy(wanted), size))

@@ -10,24 +10,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch.utils.flop_counter import FlopCounterMode
 
-from reenactor.core import DriverFrame, Layout, Options, Runtime, TargetSet
+from reenactor.core import Layout, Options, Runtime
 from reenactor.engine.composite import Compositor
 from reenactor.engine.job import animate
-from reenactor.engine.reenactor import STANDARD_SIZE, load_model, load_transformer, track_neutral
+from reenactor.engine.portrait import STANDARD_SIZE, driver_frame, target_set
+from reenactor.engine.reenactor import load_model, load_transformer, track_neutral
 from reenactor.engine.report import peak_memory_mib
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.timing import Spread, Times, interleaved
 from reenactor.engine.track import Track
 from reenactor.face.geometry import face_crop
 from reenactor.face.geometry.mesh_flow import mesh_flow
-from reenactor.face.maps import draw_maps
 from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.face.perception.detection import FaceDetector
 from reenactor.face.retarget import Retargeter
@@ -249,16 +248,15 @@ class _Subject:
         self.variant = variant
         self._model = model = variant.model.to(device)
         self._size = size = model.resolution or STANDARD_SIZE
-        self._device = device
         crop = face_crop(scene.mesh_px, size=size, scale=model.needs.crop_scale)
         mesh = crop.to_crop(scene.mesh_px)
-        image = torch.from_numpy(crop.cut(scene.photo)).permute(2, 0, 1)[None].float().to(device) / 127.5 - 1
+        cut = crop.cut(scene.photo)
         self._wanted = Retargeter(mesh, track_neutral(scene.track))(next(_over_and_over(scene.track)))[None]
         self._photos = {}
         for k in (1, min(MANY, model.needs.max_targets or MANY)):
             meshes = np.repeat(mesh[None], k, 0)
-            self._photos[k] = TargetSet(image.expand(k, -1, -1, -1).contiguous(), meshes, self._maps(meshes))
-        self._frame = DriverFrame(self._wanted, self._maps(self._wanted))
+            self._photos[k] = target_set(model, np.repeat(cut[None], k, 0), meshes)
+        self._frame = driver_frame(model, self._wanted, size)
         with torch.inference_mode():
             self._codes = {k: model.encode_target(photos) for k, photos in self._photos.items()}
 
@@ -272,7 +270,7 @@ class _Subject:
             self._key("draw many"): lambda: model.synthesize(self._codes[many], self._frame),
         }
         if model.needs.maps:
-            works[self._key("maps")] = lambda: self._maps(self._wanted)
+            works[self._key("maps")] = lambda: driver_frame(model, self._wanted, self._size)
         return works
 
     def network(self, times: Mapping[str, Times], peaks: Mapping[str, float]) -> Network:
@@ -297,9 +295,6 @@ class _Subject:
 
     def _key(self, work: str) -> str:
         return f"{self.variant.label}: {work}"
-
-    def _maps(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> dict[Any, torch.Tensor]:
-        return draw_maps(self._model.needs.maps, torch.from_numpy(mesh_px).to(self._device), self._size)
 
 
 def _over_and_over(track: Track) -> Iterator[Float[np.ndarray, "478 3"]]:

@@ -13,23 +13,18 @@ from typing import Union
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from reenactor.core import (
     DEFAULT_MODEL,
     Background,
     CheckpointError,
-    DriverFrame,
     Landmarks,
-    MapKind,
     Motion,
     NoFaceError,
     Options,
     ReenactError,
     Runtime,
-    TargetCode,
-    TargetSet,
     Transfer,
     check_face_number,
 )
@@ -37,11 +32,11 @@ from reenactor.engine.background import StillBackground
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor
 from reenactor.engine.live import LiveDriver
+from reenactor.engine.portrait import STANDARD_SIZE, Portrait
 from reenactor.engine.runtimes import fast_model
 from reenactor.engine.systems import system
 from reenactor.engine.track import Track, TrackFolder
 from reenactor.face.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
-from reenactor.face.maps import draw_maps
 from reenactor.face.perception import FaceFinder, MeshSmoother
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
@@ -58,7 +53,6 @@ Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
 
 MAX_TARGETS = 8
-STANDARD_SIZE = 256
 _LARGEST_CROP = 1024
 _NEUTRAL_SAMPLE = 600
 
@@ -71,14 +65,14 @@ class Target:
         photo: (H, W, 3) the first photo, in the size of the result.
         crop: the square of it that moves.
         all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
-        code: what the model keeps of all photos.
+        portrait: the person, encoded.
         other_people: numbers, from 1, of the photos that look like someone else than the first.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
     crop: Crop
     all_mesh_px: Float[np.ndarray, "k 478 3"]
-    code: TargetCode
+    portrait: Portrait
     other_people: tuple[int, ...] = ()
 
     @property
@@ -212,12 +206,10 @@ class Reenactor:
                 crops.append(crop)
                 meshes.append(crop.to_crop(mesh))
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
-        images = torch.from_numpy(cuts).permute(0, 3, 1, 2).float() / 127.5 - 1
         mesh_px = np.stack(meshes)
-        with torch.inference_mode():
-            code = self.model.encode_target(TargetSet(images, mesh_px, self._maps(mesh_px, crops[0].size)))
+        portrait = Portrait(self.model, cuts, mesh_px)
         others = _other_people(pictures, faces) if len(pictures) > 1 else ()
-        self._target = Target(pictures[0], crops[0], mesh_px, code, others)
+        self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
         self._compositor = Compositor(pictures[0], crops[0])
         self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
         return self._target
@@ -232,13 +224,14 @@ class Reenactor:
 
     def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """The target's face crop with the given landmarks (crop pixels)."""
-        wanted = mesh_px[None]
-        with torch.inference_mode():
-            frame = DriverFrame(wanted, self._maps(wanted, self.target.crop.size))
-            image = self.model.synthesize(self.target.code, frame)[0]
-        pixels = np.rint((image.cpu().numpy() + 1) * np.float32(127.5))
-        drawn = np.ascontiguousarray(np.clip(pixels, 0, 255).astype(np.uint8).transpose(1, 2, 0))
-        return drawn if self._still is None else self._still.kept(drawn, mesh_px)
+        return self.draw_many(mesh_px[None])[0]
+
+    def draw_many(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> list[UInt8[np.ndarray, "s s 3"]]:
+        """Face crops with the landmarks of each of B frames, drawn together: what a GPU needs to be fast."""
+        drawn = self.target.portrait.draw(mesh_px)
+        if self._still is None:
+            return list(drawn)
+        return [self._still.kept(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
 
     def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """The whole photo with a drawn face crop in it."""
@@ -343,9 +336,6 @@ class Reenactor:
                 yield live.step(picture, number / fps)
             if not live.ready:
                 raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
-
-    def _maps(self, mesh_px: Float[np.ndarray, "b 478 3"], size: int) -> dict[MapKind, torch.Tensor]:
-        return draw_maps(self.model.needs.maps, torch.from_numpy(mesh_px), size)
 
     def _crop(
         self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None

@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 
-from conftest import SMALL, people, small
 from reenactor.core import CheckpointError, ReenactError, Runtime
 from reenactor.core.files import sha256
 from reenactor.engine.runtimes import Format, Precision, export_model, load_exported
@@ -14,6 +13,7 @@ from reenactor.engine.runtimes.export import parity
 from reenactor.engine.runtimes.shape_encoder import export_shape_encoder, load_shape_encoder, read_shape_encoder
 from reenactor.models import create_model
 from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
+from small_models import SMALL, people, small
 
 pytest.importorskip("openvino")
 ONNX = pytest.param(Format.ONNX, marks=pytest.mark.slow)

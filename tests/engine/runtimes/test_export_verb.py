@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from conftest import small
 from reenactor.cli.main import BAD_INPUT, main
 from reenactor.models.oneshot import SHAPE_ENCODER, ShapeEncoder, ShapeEncoderConfig
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from small_models import small
 
 
 def checkpoint_of(model, kind, folder):

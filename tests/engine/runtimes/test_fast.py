@@ -5,10 +5,10 @@ import importlib.util
 import pytest
 import torch
 
-from conftest import people, small
 from reenactor.core import ReenactError, Runtime
 from reenactor.engine.runtimes import fast, fast_model
 from reenactor.engine.runtimes.runtimes import OnnxRunner, Precision, onnx_providers
+from small_models import people, small
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from conftest import SMALL, fresh, people, small
 from reenactor.engine.runtimes.export import in_torch, parity
 from reenactor.engine.runtimes.simplify import Ask, DoublingBlock, Offer, doubling_conv, simplified
 from reenactor.models import ZOO
 from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
 from reenactor.nn import ImageAttentionBlock, Norm, Resample, ResidualBlock, add_spectral_norm, conv_norm
+from small_models import SMALL, fresh, people, small
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
 

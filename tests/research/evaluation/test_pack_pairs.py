@@ -7,29 +7,15 @@ import pytest
 import torch
 
 from reenactor.face.maps import draw_maps
-from reenactor.models import create_model
-from reenactor.models.hybrid import Hybrid, HybridConfig
+from reenactor.models.hybrid import HybridConfig
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 from reenactor.research.data import Split
 from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.evaluation.pairs import crop_size, pairs_of_pack
+from reenactor.research.evaluation.pairs import pairs_of_pack
 
 HYBRID = HybridConfig(resolution=64, base_width=8, attention_width=8)
 MARIONETTE = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
-
-
-@pytest.mark.parametrize(
-    ("model", "size"),
-    [
-        (create_model("warp"), 256),
-        (MarioNETte(MARIONETTE), 64),
-        (Hybrid(HYBRID), 256),
-        (Hybrid(HYBRID.model_copy(update={"resolution": 512})), 512),
-    ],
-)
-def test_crops(model, size):
-    assert crop_size(model) == size
 
 
 @pytest.mark.parametrize("mix", [None, {PairKind.CLIP: 1.0}])

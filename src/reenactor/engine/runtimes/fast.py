@@ -12,24 +12,23 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import cache_folder, write_atomically
+from reenactor.engine.portrait import driver_frame, target_set, usual_size
 from reenactor.engine.runtimes.adapters import ADAPTERS
 from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
 from reenactor.engine.runtimes.formats import Format
 from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed, need
 from reenactor.face.geometry import mean_face
-from reenactor.face.maps import draw_maps
 from reenactor.models import ReenactmentModel, create_model
 
 _LEAST_PSNR = 40.0
 """dB; where bf16 is further from fp32, it is not chosen."""
 _FRAMES, _WARM_UP = 5, 2
-_SIZE = 256
 
 
 def fast_model(
@@ -87,18 +86,15 @@ def fast_model(
 def examples(
     model: ReenactmentModel, *, photos: int = 1, size: int | None = None, seed: int = 0
 ) -> Iterator[tuple[TargetSet, DriverFrame]]:
-    """A made-up person, for timing: the mean face, and pictures of soft spots, of the size that is mostly used."""
-    if size is None:
-        size = max(_SIZE, model.resolution or _SIZE) if model.needs.any_resolution else model.resolution or _SIZE
+    """A made-up person, for timing: the mean face, and pictures of soft spots; of `usual_size` if no size is given."""
+    size = usual_size(model) if size is None else size
     rng = np.random.default_rng(seed)
     face = mean_face().points * (size * 0.3) + [size / 2, size / 2, 0]
     meshes = np.stack([face * [1, 1 + 0.02 * i, 1] + rng.normal(0, size / 256, 3) for i in range(photos + 1)])
-    spots = torch.from_numpy(rng.uniform(-1, 1, (photos, 3, 16, 16)).astype(np.float32))
-    images = F.interpolate(spots, (size, size), mode="bicubic").clamp(-1, 1)
     meshes = meshes.astype(np.float32)
-    drawn = draw_maps(model.needs.maps, torch.from_numpy(meshes), size)
-    targets = TargetSet(images, meshes[1:], {kind: one[1:] for kind, one in drawn.items()})
-    yield targets, DriverFrame(meshes[:1], {kind: one[:1] for kind, one in drawn.items()})
+    spots = rng.integers(0, 256, (photos, 16, 16, 3), np.uint8)
+    crops = np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_CUBIC) for one in spots])
+    yield target_set(model, crops, meshes[1:]), driver_frame(model, meshes[:1], size)
 
 
 def _candidates() -> list[Runtime]:

@@ -9,15 +9,13 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
-from reenactor.core import Background, DriverFrame, MapKind, ReenactError, TargetSet
+from reenactor.core import Background, ReenactError
 from reenactor.core.files import sha256
 from reenactor.engine.background import StillBackground
+from reenactor.engine.portrait import Portrait
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
-from reenactor.face.maps import draw_maps
 from reenactor.media import write_image
 from reenactor.models import ReenactmentModel, create_model
 from reenactor.nn.checkpoint import CONFIG, shipped_checkpoint
@@ -135,18 +133,16 @@ def draw(
     packs: Packs,
     wanted: Wanted,
     size: int,
-    device: str = "cpu",
     background: Background = Background.MOVING,
 ) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
     """Pictures for some sets by their ids, those with the same targets from one encoding.
 
     Args:
-        model: on `device`.
+        model: on its device.
         sets: neighbours share what they have in common.
         packs: where the sets' pictures are.
         wanted: made for `drawn_at(model, size)`.
         size: side of the results, pixels.
-        device: where the model is.
         background: as the model draws it, or put back where it is in the first photo.
     """
     at = drawn_at(model, size)
@@ -158,14 +154,12 @@ def draw(
         some = list(group)
         images = np.stack([pictures[frame] for frame in targets[:most]])
         meshes = np.stack([packs.target.mesh(frame, at) for frame in targets[:most]])
-        shown = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         still = StillBackground(images[0], meshes[0]) if background == "still" else None
-        code = model.encode_target(TargetSet(shown, meshes, _maps(model, meshes, at, device)))
+        portrait = Portrait(model, images, meshes, exact=True)
         for first in range(0, len(some), _AT_ONCE):
             part = some[first : first + _AT_ONCE]
             mesh = np.stack([wanted(one, pictures.__getitem__, drivers.__getitem__) for one in part])
-            result = model.synthesize(code, DriverFrame(mesh, _maps(model, mesh, at, device)))
-            for one, picture, own in zip(part, _pixels(result), mesh, strict=True):
+            for one, picture, own in zip(part, portrait.draw(mesh), mesh, strict=True):
                 drawn[one.id] = resize(picture if still is None else still.kept(picture, own), size)
     return drawn
 
@@ -186,10 +180,9 @@ class _Export:
 
     def __call__(self, sets: Sequence[Case]) -> None:
         packs, model, wanted = _tools(self.folders, self.entry, self.way, self.size, self.device)
-        with torch.inference_mode():
-            drawn = draw(model, sets, packs, wanted, self.size, self.device, self.entry.background)
-            for name, picture in drawn.items():
-                write_prediction(self.out / f"{name}.webp", picture)
+        drawn = draw(model, sets, packs, wanted, self.size, self.entry.background)
+        for name, picture in drawn.items():
+            write_prediction(self.out / f"{name}.webp", picture)
 
 
 @lru_cache(maxsize=1)
@@ -235,14 +228,3 @@ def _packs(folders: tuple[Path, Path | None]) -> Packs:
 def _ordered(sets: Sequence[Case]) -> list[Case]:
     """Those together that share clips."""
     return sorted(sets, key=lambda one: ([(f.key, f.number) for f in one.targets], one.driver.key, one.driver.number))
-
-
-def _maps(
-    model: ReenactmentModel, mesh_px: Float[np.ndarray, "b 478 3"], size: int, device: str
-) -> dict[MapKind, Tensor]:
-    return draw_maps(model.needs.maps, torch.from_numpy(mesh_px).to(device), size)
-
-
-def _pixels(images_m1p1: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
-    scaled = images_m1p1.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())

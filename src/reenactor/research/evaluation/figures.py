@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
-from reenactor.core import DriverFrame, TargetSet
 from reenactor.engine.attention import has_attention, heat_over, photo_maps
+from reenactor.engine.portrait import Portrait, driver_frame
 from reenactor.face.geometry import head_angles
-from reenactor.face.maps import draw_maps
 from reenactor.models import ReenactmentModel
 from reenactor.research.evaluation.drawing import Curve, Picture, contact_sheet, plot
 from reenactor.research.evaluation.packs import Packs
@@ -152,18 +150,12 @@ def attention_figure(
         images = [targets[frame] for frame in one.targets]
         meshes = np.stack([packs.target.mesh(frame, size) for frame in one.targets])
         mesh = wanted(one, targets.__getitem__, drivers.__getitem__)[None]
-        shown = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.inference_mode():
-            maps = draw_maps(model.needs.maps, torch.from_numpy(meshes), size)
-            code = model.encode_target(TargetSet(shown, meshes, maps))
-            driver = DriverFrame(mesh, draw_maps(model.needs.maps, torch.from_numpy(mesh), size))
-            result = model.synthesize(code, driver)[0]
-        received = photo_maps(model, code, driver)[-1]
+        portrait = Portrait(model, np.stack(images), meshes, exact=True)
+        received = photo_maps(model, portrait.code, driver_frame(model, mesh, size))[-1]
         pairs = zip(images, received.shares, strict=True)
         # One scale for all targets: their shares are what the figure is about.
         overlaid = [p for image, heat in pairs for p in (image, heat_over(image, heat, received.brightest))]
-        drawn = result.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        rows.append([*overlaid, drivers[one.driver], np.ascontiguousarray(drawn)])
+        rows.append([*overlaid, drivers[one.driver], portrait.draw(mesh)[0]])
     k = len(sets[0].targets)
     heads = [name for i in range(1, k + 1) for name in (f"target {i}", "attention")] + ["driver", "result"]
     return contact_sheet(rows, heads, [one.id for one in sets])

@@ -12,14 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reenactor.core import DriverFrame, TargetSet
-from reenactor.face.maps import draw_maps
+from reenactor.engine.portrait import driver_frame, target_set, usual_size
 from reenactor.models import ReenactmentModel
 from reenactor.research.data import Split
 from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-
-_SIZE = 256
-"""Of crops for models that take any, pixels."""
 
 
 class PackPair(NamedTuple):
@@ -33,7 +30,7 @@ class PackPair(NamedTuple):
 def pairs_of_pack(
     model: ReenactmentModel, folder: Path, split: Split, *, mix: Mapping[PairKind, float] | None = None
 ) -> Iterator[PackPair]:
-    """Without end and repeatable, with the model's maps, in crops of `crop_size`.
+    """Without end and repeatable, with the model's maps, in crops of `usual_size`.
 
     Args:
         model: who shall draw them.
@@ -41,16 +38,10 @@ def pairs_of_pack(
         split: which part of it.
         mix: weights of the kinds of pairs; None for those of `PairData`.
     """
-    size = crop_size(model)
+    size = usual_size(model)
     data = PairData(size=size, targets=1) if mix is None else PairData(size=size, targets=1, mix=dict(mix))
     for pair in PairStream(folder, data, split=split, seed=0):
-        images, truth = (torch.as_tensor(one).float() / 127.5 - 1 for one in (pair["targets"], pair["truth"][None]))
         seen, wanted = (np.asarray(one, np.float32) for one in (pair["target_mesh"], pair["driver_mesh"][None]))
-        drawn = [draw_maps(model.needs.maps, torch.from_numpy(one), size) for one in (seen, wanted)]
-        yield PackPair(TargetSet(images, seen, drawn[0]), DriverFrame(wanted, drawn[1]), truth)
-
-
-def crop_size(model: ReenactmentModel) -> int:
-    """Side of the crops that a model mostly draws, pixels."""
-    own = model.resolution or _SIZE
-    return max(own, _SIZE) if model.needs.any_resolution else own
+        targets = target_set(model, np.moveaxis(np.asarray(pair["targets"]), 1, -1), seen)
+        truth = torch.as_tensor(pair["truth"][None]).float() / 127.5 - 1
+        yield PackPair(targets, driver_frame(model, wanted, size), truth)

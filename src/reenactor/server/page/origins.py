@@ -8,15 +8,13 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
-from reenactor.core import DriverFrame
 from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, Track, TrackFolder
 from reenactor.engine.attention import PhotoMap, Use, has_photo_maps, heat_over, photo_maps
+from reenactor.engine.portrait import driver_frame
 from reenactor.engine.reenactor import track_neutral, track_of_file
-from reenactor.face.maps import draw_maps
 from reenactor.media import is_video
 from reenactor.server.page.words import picture
 
@@ -53,10 +51,8 @@ class Origins:
     def _section(self, way: str, reenactor: Reenactor, frame: int) -> str:
         target = reenactor.target
         mesh = next(reenactor.wanted(self.track, start=frame, neutral_mesh=self.rest))
-        driver = DriverFrame(
-            mesh[None], draw_maps(reenactor.model.needs.maps, torch.from_numpy(mesh[None]), target.crop.size)
-        )
-        maps = photo_maps(reenactor.model, target.code, driver)
+        driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
+        maps = photo_maps(reenactor.model, target.portrait.code, driver)
         groups = [_group("the picture", picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
         groups += [_group(_heading(one), self._heats(one)) for one in maps]
         return f'<section class="re-origin"><h3>{escape(way)}</h3><div>{"".join(groups)}</div></section>'

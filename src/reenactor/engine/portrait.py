@@ -1,0 +1,160 @@
+"""Photos into a person's code and landmarks into pixels: the one place where models are given their inputs.
+
+`Portrait` encodes a person once and then draws any number of frames. It keeps everything on the model's device; callers
+see NumPy arrays only.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from reenactor.core import DriverFrame, MapKind, ReenactError, TargetSet
+from reenactor.core.options import check_device
+from reenactor.face.maps import draw_maps
+from reenactor.models import ReenactmentModel
+
+STANDARD_SIZE = 256
+"""Side of the face crop, pixels, for models that prefer none."""
+GPU_BATCH = 8
+"""Frames drawn together on a GPU."""
+
+
+def torch_device(name: str = "auto") -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Args:
+        name: "auto" for a CUDA GPU if there is one, else the CPU; "cpu", "cuda", "cuda:1", "mps". Apple's GPUs are used
+            only when asked for, since PyTorch computes bicubic sampling there only with PYTORCH_ENABLE_MPS_FALLBACK=1.
+
+    Raises:
+        ReenactError: no such name, or no such device here.
+    """
+    check_device(name)
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ReenactError(f"there is no GPU for the device {name} that PyTorch can use; choose cpu, or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ReenactError(f"there is no device {name}, the GPUs are 0 to {torch.cuda.device_count() - 1}; choose one")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ReenactError("there is no Apple GPU for the device mps that PyTorch can use; choose cpu, or auto")
+    return device
+
+
+def device_of(model: ReenactmentModel) -> torch.device:
+    """Where a model computes: where its weights are; the CPU for a model without weights, or in another runtime."""
+    weights = next(model.parameters(), None)
+    return torch.device("cpu") if weights is None else weights.device
+
+
+def placed(model: ReenactmentModel, device: torch.device) -> ReenactmentModel:
+    """The model itself, moved to a device; on a GPU its weights are laid out channels last."""
+    model = model.to(device)
+    return model if device.type == "cpu" else channels_last(model)
+
+
+def channels_last(model: ReenactmentModel) -> ReenactmentModel:
+    """The model itself, its convolutions' weights laid out as GPUs compute them fastest."""
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def half_precision(device: torch.device) -> AbstractContextManager:
+    """Autocast to bfloat16 on a GPU, or to float16 where it has no bfloat16; nothing on the CPU."""
+    if device.type == "cpu":
+        return nullcontext()
+    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16 if bfloat16 else torch.float16)
+
+
+def usual_size(model: ReenactmentModel) -> int:
+    """Side of the face crops that a model mostly draws, pixels: what it was trained at, but at least 256 if any."""
+    size = model.resolution or STANDARD_SIZE
+    return max(size, STANDARD_SIZE) if model.needs.any_resolution else size
+
+
+def target_set(
+    model: ReenactmentModel, crops: UInt8[np.ndarray, "k s s 3"], mesh_px: Float[np.ndarray, "k 478 3"]
+) -> TargetSet:
+    """What a model is given of a person, on its device.
+
+    Args:
+        model: decides which maps are drawn.
+        crops: RGB face crops, the one that is animated first.
+        mesh_px: float32, their landmarks in crop pixels.
+    """
+    device = device_of(model)
+    images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return TargetSet(images, mesh_px, _maps(model, mesh_px, crops.shape[1], device))
+
+
+def driver_frame(model: ReenactmentModel, mesh_px: Float[np.ndarray, "b 478 3"], size: int) -> DriverFrame:
+    """What a model is given of B frames, on its device.
+
+    Args:
+        model: decides which maps are drawn.
+        mesh_px: float32, the target landmarks of each frame in crop pixels.
+        size: side of the crop, pixels.
+    """
+    return DriverFrame(mesh_px, _maps(model, mesh_px, size, device_of(model)))
+
+
+def pixels(images_m1p1: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
+    """Images in [-1, 1] as 8-bit RGB."""
+    scaled = images_m1p1.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+class Portrait:
+    """One person as one model draws them.
+
+    Args:
+        model: in evaluation mode, on its device.
+        crops: (K, S, S, 3) RGB face crops, cut as the model needs them; the first one is animated.
+        mesh_px: (K, 478, 3) float32, their landmarks in crop pixels.
+        exact: compute in float32 on a GPU too. The CPU always does.
+
+    Attributes:
+        model: as given.
+        size: S.
+        code: what the model keeps of the photos.
+    """
+
+    def __init__(
+        self,
+        model: ReenactmentModel,
+        crops: UInt8[np.ndarray, "k s s 3"],
+        mesh_px: Float[np.ndarray, "k 478 3"],
+        *,
+        exact: bool = False,
+    ) -> None:
+        self.model = model
+        self.size = crops.shape[1]
+        self._exact = exact
+        with torch.inference_mode():
+            targets = target_set(model, crops, mesh_px)
+            with self._precision():
+                self.code = model.encode_target(targets)
+
+    def draw(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> UInt8[np.ndarray, "b s s 3"]:
+        """The person's face crop with the landmarks of each of B frames (crop pixels, float32)."""
+        with torch.inference_mode():
+            driver = driver_frame(self.model, mesh_px, self.size)
+            with self._precision():
+                images = self.model.synthesize(self.code, driver)
+            return pixels(images)
+
+    def _precision(self) -> AbstractContextManager:
+        # Around the networks alone: maps drawn with coordinates in half precision would be off by pixels.
+        return nullcontext() if self._exact else half_precision(device_of(self.model))
+
+
+def _maps(
+    model: ReenactmentModel, mesh_px: Float[np.ndarray, "b 478 3"], size: int, device: torch.device
+) -> dict[MapKind, Tensor]:
+    return draw_maps(model.needs.maps, torch.from_numpy(mesh_px).to(device), size)
