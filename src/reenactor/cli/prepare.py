@@ -1,4 +1,4 @@
-"""`reenactor prepare`: a data set in, shards to train from out."""
+"""`reenactor prepare`: turns a data set into shards to train from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from reenactor.core.system import available_cores
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
-    """Describe the verb."""
+    """Add the verb `prepare` to the command line."""
     p = verbs.add_parser(
         "prepare",
         help="turn a data set into shards to train from",
         description="Find the faces in a data set's clips and photos, crop them steadily, and pack them into shards.",
-        epilog="A run that was stopped, in whatever way, goes on when the same command is given again.",
+        epilog="A run that was stopped continues when the same command is given again.",
     )
     p.add_argument("source", type=Path, help="the data set's folder (or its manifest.csv)")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the shards")
@@ -41,10 +41,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare."""
+    """Prepare the data set and print what was made; returns the exit code."""
     from reenactor.research.data.packing import Plan
     from reenactor.research.data.prepare import prepare
-    from reenactor.research.data.settings import Settings
+    from reenactor.research.data.samples import Settings
 
     workers = available_cores() if args.workers is None else args.workers
     if workers < 0:

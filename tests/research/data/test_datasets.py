@@ -18,18 +18,17 @@ from reenactor.core import ReenactError
 from reenactor.media.video_writer import VideoWriter
 from reenactor.research.data.datasets import (
     DATASETS,
-    _listing,
     celeba_hq,
     celebv,
     ffhq,
-    folder,
-    manifest,
+    listing,
     mpiigaze,
+    own,
     raf_db,
     voxceleb1,
     wflw,
 )
-from reenactor.research.data.items import Item, Kind, Marks, Split
+from reenactor.research.data.items import AnnotationKind, Item, Kind, Split
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 VIDEO = "5r0dWxy17C8"
@@ -82,10 +81,10 @@ def make_celebv(root: Path) -> None:
 def make_celeba_hq(root: Path) -> None:
     put(root, *(f"CelebA-HQ-img/{number}.jpg" for number in range(12)))
     rows = "".join(f"{n}  {n + 100}  {n + 101:06d}.jpg  abc  def\n" for n in range(12))
-    put(root, celeba_hq._MAPPING, text="idx         orig_idx    orig_file   proc_md5  final_md5\n" + rows)
-    put(root, celeba_hq._IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n // 3}\n" for n in range(-50, 50)))
+    put(root, celeba_hq.MAPPING, text="idx         orig_idx    orig_file   proc_md5  final_md5\n" + rows)
+    put(root, celeba_hq.IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n // 3}\n" for n in range(-50, 50)))
     split = lambda n: (0, 0, 1, 2)[n // 3 % 4]  # noqa: E731
-    put(root, celeba_hq._SPLITS, text="".join(f"{n + 101:06d}.jpg {split(n)}\n" for n in range(-50, 50)))
+    put(root, celeba_hq.PARTITION, text="".join(f"{n + 101:06d}.jpg {split(n)}\n" for n in range(-50, 50)))
 
 
 def ffhq_record(number: int) -> dict[str, object]:
@@ -119,8 +118,8 @@ def wflw_line(photo: str, first: float = 0.5) -> str:
 def make_wflw(root: Path) -> None:
     photos = [f"{n}--Parade/{n}_Parade_{n}_{n}.jpg" for n in range(5)]
     put(root, *(f"WFLW_images/{name}" for name in photos))
-    put(root, f"{WFLW_LISTS}/{wflw._TRAINING}", text="".join(map(wflw_line, [*photos[:3], photos[2]])))
-    put(root, f"{WFLW_LISTS}/{wflw._TEST}", text="".join(map(wflw_line, photos[3:])))
+    put(root, f"{WFLW_LISTS}/{wflw.TRAIN_LIST}", text="".join(map(wflw_line, [*photos[:3], photos[2]])))
+    put(root, f"{WFLW_LISTS}/{wflw.TEST_LIST}", text="".join(map(wflw_line, photos[3:])))
 
 
 def make_mpiigaze(root: Path) -> None:
@@ -204,7 +203,7 @@ class TestEvery:
 
             def __exit__(self, *_: object) -> None: ...
 
-        monkeypatch.setattr(_listing.os, "scandir", Backwards)
+        monkeypatch.setattr(listing.os, "scandir", Backwards)
         second = facts(list(DATASETS[name](tmp_path / "b")))
         strip = lambda rows, root: [(*row[:2], row[2].relative_to(root), *row[3:]) for row in rows]  # noqa: E731
         assert strip(first, tmp_path / "a") == strip(second, tmp_path / "b")
@@ -222,8 +221,8 @@ def test_lists_no_folder_before_it_is_needed(tmp_path: Path, monkeypatch: pytest
         put(tmp_path, f"p{person:03d}/1.jpg", f"p{person:03d}/2.jpg")
     listed: list[str] = []
     real = os.scandir
-    monkeypatch.setattr(_listing.os, "scandir", lambda path: (listed.append(Path(path).name), real(path))[1])
-    items = folder.items(tmp_path)
+    monkeypatch.setattr(listing.os, "scandir", lambda path: (listed.append(Path(path).name), real(path))[1])
+    items = own.folder_items(tmp_path)
     assert listed == []
     assert next(items).path == tmp_path / "p000" / "1.jpg"
     assert set(listed) == {tmp_path.name, "p000"}
@@ -237,7 +236,7 @@ def test_lists_no_folder_before_it_is_needed(tmp_path: Path, monkeypatch: pytest
 class TestFolder:
     def test_items(self, tmp_path: Path) -> None:
         make_folder(tmp_path)
-        items = list(folder.items(tmp_path))
+        items = list(own.folder_items(tmp_path))
         assert [(i.path.relative_to(tmp_path).as_posix(), i.identity, i.kind) for i in items] == [
             ("anna/2.jpg", "anna", Kind.PHOTO),
             ("anna/10.jpg", "anna", Kind.PHOTO),
@@ -248,7 +247,7 @@ class TestFolder:
 
     def test_split_folders(self, tmp_path: Path) -> None:
         put(tmp_path, "train/anna/1.jpg", "train/x.jpg", "val/x.jpg", "test/bo/1.mp4", "README.txt")
-        assert [(i.identity, i.split) for i in folder.items(tmp_path)] == [
+        assert [(i.identity, i.split) for i in own.folder_items(tmp_path)] == [
             ("anna", Split.TRAIN),
             ("train/x.jpg", Split.TRAIN),
             ("val/x.jpg", Split.VAL),
@@ -258,25 +257,25 @@ class TestFolder:
     def test_a_person_in_two_split_folders_is_refused(self, tmp_path: Path) -> None:
         put(tmp_path, "train/anna/1.jpg", "test/anna/2.jpg")
         with pytest.raises(ReenactError, match="anna is in both train and test"):
-            next(folder.items(tmp_path))
+            next(own.folder_items(tmp_path))
 
     @pytest.mark.parametrize("beside", ["cleo/1.jpg", "1.jpg"])
     def test_files_beside_split_folders_are_refused(self, tmp_path: Path, beside: str) -> None:
         put(tmp_path, "train/anna/1.jpg", beside)
         with pytest.raises(ReenactError, match=beside.split("/")[0]):
-            next(folder.items(tmp_path))
+            next(own.folder_items(tmp_path))
 
     def test_the_hash_holds_out_one_in_twenty_and_moves_nobody(self, tmp_path: Path) -> None:
         put(tmp_path, *(f"person{n}/1.jpg" for n in range(400)))
-        before = {i.identity: i.split for i in folder.items(tmp_path)}
+        before = {i.identity: i.split for i in own.folder_items(tmp_path)}
         assert 8 <= Counter(before.values())[Split.VAL] <= 32  # 20, and 4.4 is the standard deviation
         put(tmp_path, "zoe/1.jpg", "aaron/1.jpg", "person7/2.jpg")
-        after = {i.identity: i.split for i in folder.items(tmp_path)}
+        after = {i.identity: i.split for i in own.folder_items(tmp_path)}
         assert before.items() <= after.items()
 
     def test_the_hash_is_the_same_in_every_release(self) -> None:
         # sha256(name)[:8] / 2**64 is 0.333, 0.238 and 0.034; another rule would move people between splits.
-        draws = [_listing.split_of(name) for name in ("anna", "bo", "person17")]
+        draws = [listing.split_of(name) for name in ("anna", "bo", "person17")]
         assert draws == [Split.TRAIN, Split.TRAIN, Split.VAL]
 
     def test_links(self, tmp_path: Path) -> None:
@@ -286,7 +285,10 @@ class TestFolder:
         (tmp_path / "anna" / "broken.jpg").symlink_to("nowhere.jpg")
         (tmp_path / "twin").symlink_to(tmp_path / "anna")
         (tmp_path / "linked.jpg").symlink_to(tmp_path / "anna" / "1.jpg")
-        assert [i.path.relative_to(tmp_path).as_posix() for i in folder.items(tmp_path)] == ["anna/1.jpg", "linked.jpg"]
+        assert [i.path.relative_to(tmp_path).as_posix() for i in own.folder_items(tmp_path)] == [
+            "anna/1.jpg",
+            "linked.jpg",
+        ]
 
     def test_names_that_keys_cannot_hold(self, tmp_path: Path) -> None:
         put(tmp_path, "Zoë/ü 1.jpg", "Zoë/ä 1.jpg", "Zoë/ü 1.png", f"{'l' * 200}/1.jpg")
@@ -294,7 +296,7 @@ class TestFolder:
             put(tmp_path, "Zoë/" + os.fsdecode(b"\xff.jpg"))
         except OSError:
             pytest.skip("this file system takes UTF-8 names only")
-        items = list(folder.items(tmp_path))
+        items = list(own.folder_items(tmp_path))
         assert len({i.key for i in items}) == len(items) == 5
         assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,100}", i.key) for i in items)
         assert all(i.identity.encode() for i in items)
@@ -306,19 +308,19 @@ class TestFolder:
 class TestManifest:
     def test_items(self, tmp_path: Path) -> None:
         make_manifest(tmp_path)
-        items = list(manifest.items(tmp_path))
+        items = list(own.manifest_items(tmp_path))
         assert [(i.identity, i.kind, i.split, i.about) for i in items] == [
             ("anna", Kind.CLIP, Split.TRAIN, {"licence": "CC BY, 4.0"}),
             ("bo", Kind.PHOTO, Split.VAL, {}),
             ("portraits/c.jpg", Kind.PHOTO, Split.TRAIN, {"licence": "CC0"}),
         ]
-        assert facts(list(manifest.items(tmp_path / "manifest.csv"))) == facts(items)
+        assert facts(list(own.manifest_items(tmp_path / "manifest.csv"))) == facts(items)
 
     def test_cuts(self, tmp_path: Path) -> None:
         put(tmp_path, "a.mp4")
         rows = "file,kind,split,identity,start_s,end_s\na.mp4,clip,val,a,,1.5\na.mp4,clip,val,a,1.5,\n"
         put(tmp_path, "manifest.csv", text="\ufeff" + rows.replace("\n", "\r\n"))
-        items = list(manifest.items(tmp_path))
+        items = list(own.manifest_items(tmp_path))
         assert [(i.start_s, i.end_s, i.about) for i in items] == [(None, 1.5, {}), (1.5, None, {})]
         assert items[0].key != items[1].key
 
@@ -348,7 +350,7 @@ class TestManifest:
         put(tmp_path, "a.jpg")
         put(tmp_path, "manifest.csv", text=f"file,kind,split,identity\na.jpg,photo,train,anna\n{row}\n")
         with pytest.raises(ReenactError, match=complaint):
-            next(manifest.items(tmp_path))
+            next(own.manifest_items(tmp_path))
 
     @pytest.mark.parametrize(
         ("text", "complaint"),
@@ -364,16 +366,16 @@ class TestManifest:
     def test_wrong_tables(self, tmp_path: Path, text: str, complaint: str) -> None:
         put(tmp_path, "manifest.csv", text=text)
         with pytest.raises(ReenactError, match=complaint):
-            next(manifest.items(tmp_path))
+            next(own.manifest_items(tmp_path))
 
     def test_not_utf8(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.csv").write_bytes(b"file,kind,split,identity\n\xff\xfe,photo,val,a\n")
         with pytest.raises(ReenactError, match="UTF-8"):
-            next(manifest.items(tmp_path))
+            next(own.manifest_items(tmp_path))
 
     @pytest.mark.skipif(not (DATA / "manifest.csv").is_file(), reason="the data pack is not part of the repository")
     def test_the_data_pack(self) -> None:
-        items = list(manifest.items(DATA))
+        items = list(own.manifest_items(DATA))
         assert Counter(item.kind for item in items) == {Kind.PHOTO: 1095, Kind.CLIP: 70}
         assert all(len(splits) == 1 for splits in splits_of(items).values())
 
@@ -520,9 +522,9 @@ class TestCelebV:
         assert facts(list(celebv.items(tmp_path / "CelebV"))) == facts(items)
 
     def test_other_names(self) -> None:
-        assert celebv._numbers("0000120") == {"frame": "120"}
-        assert celebv._numbers("clip2_frame7x") == {"frame": "7"}
-        assert celebv._numbers("face") == {}
+        assert celebv.frame_numbers("0000120") == {"frame": "120"}
+        assert celebv.frame_numbers("clip2_frame7x") == {"frame": "7"}
+        assert celebv.frame_numbers("face") == {}
 
     def test_a_missing_person(self, tmp_path: Path) -> None:
         make_celebv(tmp_path)
@@ -545,18 +547,18 @@ class TestCelebAHQ:
 
     def test_a_person_on_two_sides_is_held_out(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        put(tmp_path, celeba_hq._IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n % 2}\n" for n in range(12)))
+        put(tmp_path, celeba_hq.IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n % 2}\n" for n in range(12)))
         assert {i.split for i in celeba_hq.items(tmp_path)} == {Split.TEST}
 
     def test_identities_alone(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        (tmp_path / celeba_hq._SPLITS).unlink()
+        (tmp_path / celeba_hq.PARTITION).unlink()
         items = list(celeba_hq.items(tmp_path))
-        assert [i.split for i in items] == [_listing.split_of(i.identity) for i in items]
+        assert [i.split for i in items] == [listing.split_of(i.identity) for i in items]
 
     def test_partition_alone(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        (tmp_path / celeba_hq._IDENTITIES).unlink()
+        (tmp_path / celeba_hq.IDENTITIES).unlink()
         items = list(celeba_hq.items(tmp_path))
         assert len({i.identity for i in items}) == 12
         assert Counter(i.split for i in items) == {Split.TRAIN: 6, Split.VAL: 3, Split.TEST: 3}
@@ -564,7 +566,7 @@ class TestCelebAHQ:
     @pytest.mark.parametrize("with_mapping", [True, False])
     def test_photos_alone_are_all_train(self, tmp_path: Path, with_mapping: bool) -> None:
         make_celeba_hq(tmp_path)
-        for name in (celeba_hq._IDENTITIES, celeba_hq._SPLITS, *([] if with_mapping else [celeba_hq._MAPPING])):
+        for name in (celeba_hq.IDENTITIES, celeba_hq.PARTITION, *([] if with_mapping else [celeba_hq.MAPPING])):
             (tmp_path / name).unlink()
         items = list(celeba_hq.items(tmp_path))
         assert {i.split for i in items} == {Split.TRAIN}
@@ -572,21 +574,21 @@ class TestCelebAHQ:
 
     def test_other_places(self, tmp_path: Path) -> None:
         put(tmp_path, "CelebAMask-HQ/CelebA-HQ-img/0.jpg", "CelebAMask-HQ/CelebA-HQ-img/0_mask.txt")
-        put(tmp_path, f"CelebAMask-HQ/{celeba_hq._MAPPING}", text="idx orig_idx orig_file\n0 5 000006.jpg\n")
-        put(tmp_path, celeba_hq._IDENTITIES, text="000006.jpg 77\n")
+        put(tmp_path, f"CelebAMask-HQ/{celeba_hq.MAPPING}", text="idx orig_idx orig_file\n0 5 000006.jpg\n")
+        put(tmp_path, celeba_hq.IDENTITIES, text="000006.jpg 77\n")
         assert [i.identity for i in celeba_hq.items(tmp_path)] == ["celeba-77"]
         put(tmp_path, "flat/00007.png")
         assert [i.key for i in celeba_hq.items(tmp_path / "flat")] == ["00007"]
 
     def test_incomplete_lists(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        put(tmp_path, celeba_hq._SPLITS, text="000101.jpg 0\n")
+        put(tmp_path, celeba_hq.PARTITION, text="000101.jpg 0\n")
         with pytest.raises(ReenactError, match=r"000104.jpg is not in list_eval_partition.txt"):
             list(celeba_hq.items(tmp_path))
-        put(tmp_path, celeba_hq._SPLITS, text="000101.jpg 7\n")
+        put(tmp_path, celeba_hq.PARTITION, text="000101.jpg 7\n")
         with pytest.raises(ReenactError, match="expected 0, 1 or 2"):
             next(celeba_hq.items(tmp_path))
-        (tmp_path / celeba_hq._MAPPING).unlink()
+        (tmp_path / celeba_hq.MAPPING).unlink()
         with pytest.raises(ReenactError, match=r"no CelebA-HQ-to-CelebA-mapping.txt in"):
             next(celeba_hq.items(tmp_path))
 
@@ -618,7 +620,7 @@ class TestFFHQ:
         expected = {number: ffhq_record(number) for number in range(3)}
         text = json.dumps({str(n): record for n, record in expected.items()}, indent=indent, ensure_ascii=False)
         put(tmp_path, "f.json", text=text)
-        assert dict(ffhq._records(tmp_path / "f.json")) == expected
+        assert dict(ffhq.read_records(tmp_path / "f.json")) == expected
 
     @pytest.mark.parametrize("text", ["", "[1]", '{"0": {"metadata": {', '{"x": {}}', '{"0": 5}', '{"0": {}'])
     def test_damaged_json(self, tmp_path: Path, text: str) -> None:
@@ -685,15 +687,15 @@ class TestWFLW:
             "blur": "0",
         }
         assert items[0].annotation is not None
-        assert items[0].annotation.marks is Marks.WFLW
+        assert items[0].annotation.kind is AnnotationKind.WFLW
         assert items[0].annotation.points_px.shape == (98, 2)
         assert items[0].annotation.points_px[[0, 97]].tolist() == [[0.5, 1.5], [194.5, 195.5]]
 
     def test_val_is_taken_from_the_training_list_photo_by_photo(self, tmp_path: Path) -> None:
         photos = [f"0--Parade/{n}.jpg" for n in range(400)]
         put(tmp_path, *(f"WFLW_images/{name}" for name in photos))
-        put(tmp_path, wflw._TRAINING, text="".join(wflw_line(name) * 2 for name in photos))
-        put(tmp_path, wflw._TEST, text=wflw_line(photos[0]))
+        put(tmp_path, wflw.TRAIN_LIST, text="".join(wflw_line(name) * 2 for name in photos))
+        put(tmp_path, wflw.TEST_LIST, text=wflw_line(photos[0]))
         items = list(wflw.items(tmp_path))[:-1]
         assert [i.split for i in items[::2]] == [i.split for i in items[1::2]]
         assert 8 <= Counter(i.split for i in items[::2])[Split.VAL] <= 32  # 20 expected, standard deviation 4.4
@@ -708,7 +710,7 @@ class TestWFLW:
     )
     def test_damaged_lines(self, tmp_path: Path, line: str) -> None:
         put(tmp_path, "WFLW_images/a.jpg")
-        put(tmp_path, wflw._TRAINING, wflw._TEST, text=line)
+        put(tmp_path, wflw.TRAIN_LIST, wflw.TEST_LIST, text=line)
         with pytest.raises(ReenactError, match="line 1 is not 196 coordinates"):
             next(wflw.items(tmp_path))
 
@@ -717,7 +719,7 @@ class TestWFLW:
         (tmp_path / "WFLW_images" / "1--Parade" / "1_Parade_1_1.jpg").unlink()
         with pytest.raises(ReenactError, match=r"1_Parade_1_1.jpg is missing in .*; expected every photo"):
             list(wflw.items(tmp_path))
-        (tmp_path / WFLW_LISTS / wflw._TEST).unlink()
+        (tmp_path / WFLW_LISTS / wflw.TEST_LIST).unlink()
         with pytest.raises(ReenactError, match="expected WFLW's annotations, unpacked"):
             next(wflw.items(tmp_path))
 
@@ -742,7 +744,7 @@ class TestMPIIGaze:
         assert [i.path for i in items] == [photos / i.identity / "day13" / "0203.jpg" for i in items]
         assert [i.split for i in items] == [Split.TRAIN, Split.TRAIN, Split.VAL]
         assert items[0].annotation is not None
-        assert items[0].annotation.marks is Marks.PUPILS
+        assert items[0].annotation.kind is AnnotationKind.PUPILS
         assert items[0].annotation.points_px.tolist() == [[640, 356], [803, 375]]
 
     def test_what_is_missing(self, tmp_path: Path) -> None:
@@ -765,7 +767,7 @@ class TestTogether:
     def test_items(self, tmp_path: Path) -> None:
         make_together(tmp_path)
         items = list(DATASETS["together"](tmp_path))
-        first, last = next(folder.items(tmp_path / "folder")), list(wflw.items(tmp_path / "wflw"))[-1]
+        first, last = next(own.folder_items(tmp_path / "folder")), list(wflw.items(tmp_path / "wflw"))[-1]
         assert (items[0].key, items[0].identity, items[0].split) == (f"folder-{first.key}", "folder/anna", first.split)
         assert (items[-1].key, items[-1].identity, items[-1].split) == (
             "wflw-test-00002",

@@ -15,11 +15,9 @@ import pytest
 
 from reenactor.core import ReenactError
 from reenactor.core.progress import Silent
-from reenactor.research.data import packing
 from reenactor.research.data.frames import encode_photo
-from reenactor.research.data.items import Item, Kind, Split
+from reenactor.research.data.items import Item, Kind, PackedSample, ProcessedItem, Split
 from reenactor.research.data.packing import Plan
-from reenactor.research.data.parcel import PackedSample, Parcel
 from reenactor.research.data.prepare import prepare
 from reenactor.research.data.process import fingerprint
 from reenactor.research.data.shards import ShardReader
@@ -41,19 +39,19 @@ def many(root: Path):
 def make(item, root, settings):
     """Two samples an item, of a size and content that follow from the key; every seventh item is skipped."""
     number = int(item.key[4:])
-    parcel = Parcel(item.key, f"{number}.jpg", fingerprint(item, settings))
+    processed = ProcessedItem(item.key, f"{number}.jpg", fingerprint(item, settings))
     if number % 7 == 3:
-        return Parcel(item.key, f"{number}.jpg", parcel.fingerprint, skipped=f"{number}.jpg shows no face")
+        return ProcessedItem(item.key, f"{number}.jpg", processed.fingerprint, skipped=f"{number}.jpg shows no face")
     noise = np.random.default_rng(number)
     for part in range(2):
         row = {"key": f"{item.key}-{part:02d}", "item": item.key, "kind": "photo", "identity": item.identity}
-        row |= {"split": "train", "source": parcel.source, "frames": 1, "fps": 0.0, "duration_s": 0.0, "licence": ""}
+        row |= {"split": "train", "source": processed.source, "frames": 1, "fps": 0.0, "duration_s": 0.0, "licence": ""}
         row |= {f"{axis}_{name}": 0.5 for axis in ("yaw", "pitch", "roll") for name in ("mean", "min", "max")}
         row |= {"origin": "", "face_px": 100.0, "faces": 1, "face_share": 1.0, "score": 0.9}
         row |= {"sharpness": 0.1, "padding": 0.0, "embedding": noise.normal(size=128).tolist()}
         members = {"jpg": TINY_JPEG, "landmarks": noise.bytes(3000), "json": json.dumps({"key": row["key"]}).encode()}
-        parcel.samples.append(PackedSample(row, members))
-    return parcel
+        processed.samples.append(PackedSample(row, members))
+    return processed
 
 
 def make_slowly(item, root, settings):
@@ -78,7 +76,7 @@ def make_or_die(item, root, settings):
 
 
 def plan(root, out, **changes):
-    return Plan(**{"source": root, "out": out, "work": make, "items": listing, "shard_mb": 0.05} | changes)
+    return Plan(**{"source": root, "out": out, "process": make, "items": listing, "shard_mb": 0.05} | changes)
 
 
 def content(folder):
@@ -134,7 +132,7 @@ class TestPack:
     def test_finished_is_finished(self, finished):
         root, out = finished
         before = content(out)
-        result = prepare(plan(root, out, work=None))
+        result = prepare(plan(root, out, process=None))
         assert result.done_before == COUNT
         assert content(out) == before
 
@@ -178,7 +176,7 @@ class TestKills:
 
             return call
 
-        for owner, name in ((os, "replace"), (packing, "sync"), (Path, "unlink"), (Path, "write_bytes")):
+        for owner, name in ((os, "replace"), (os, "fsync"), (Path, "unlink"), (Path, "write_bytes")):
             monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
         out, deadline = tmp_path / "out", 0
         for run in range(1000):
@@ -207,7 +205,7 @@ class TestKills:
         while True:
             runs += 1
             try:
-                prepare(plan(root, out, work=make_and_count), Impatient())
+                prepare(plan(root, out, process=make_and_count), Impatient())
                 break
             except _Killed:
                 pass
@@ -224,15 +222,15 @@ class TestKills:
         code = (
             "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_prepare_pool as t\n"
             "if __name__ == '__main__':\n"
-            "    t.prepare(t.plan(Path(sys.argv[2]), Path(sys.argv[3]), work=t.make_slowly, workers=2))"
+            "    t.prepare(t.plan(Path(sys.argv[2]), Path(sys.argv[3]), process=t.make_slowly, workers=2))"
         )
         script = tmp_path / "run.py"
         script.write_text(code)
         command = [sys.executable, str(script), str(Path(__file__).parent), str(root), str(out)]
         for _ in range(8):
             process = subprocess.Popen(command)
-            before = _parcels(out)
-            while process.poll() is None and _parcels(out) < before + 4:
+            before = _processeds(out)
+            while process.poll() is None and _processeds(out) < before + 4:
                 time.sleep(0.01)
             process.kill()
             if process.wait() == 0:
@@ -241,9 +239,9 @@ class TestKills:
         assert content(out) == content(clean)
 
 
-def _parcels(out):
-    """How far a run has come: parcels and finished shards."""
-    return len(list(out.glob(".work/*.parcel"))) + 5 * len(list(out.glob("shard*.tar")))
+def _processeds(out):
+    """How far a run has come: processeds and finished shards."""
+    return len(list(out.glob(".work/*.item"))) + 5 * len(list(out.glob("shard*.tar")))
 
 
 class TestProcesses:
@@ -255,7 +253,7 @@ class TestProcesses:
     def test_a_crash_loses_one_item(self, tmp_path):
         root, out = tmp_path / "root", tmp_path / "out"
         root.mkdir()
-        prepare(plan(root, out, workers=2, work=make_or_die))
+        prepare(plan(root, out, workers=2, process=make_or_die))
         items = {sample.row["item"] for sample in ShardReader(out)}
         assert items == {item.key for i, item in enumerate(listing(root)) if i % 7 != 3 and i != 5}
         skipped = [json.loads(line)["reason"] for line in (out / "skipped.jsonl").read_text().splitlines()]

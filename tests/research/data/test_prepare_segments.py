@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from reenactor.face.geometry import FACE_CROP_SCALE, face_crop, mean_face
-from reenactor.research.data.clips import box_at, thinned
+from reenactor.face.perception.tracking import CutDetector
+from reenactor.research.data.clips import MAX_FRAMES, SegmentCutter, box_at, thinned
 from reenactor.research.data.items import FaceBoxes
-from reenactor.research.data.segments import MAX_FRAMES, CutFinder, SegmentCutter
 
 FACE = 100.0
 
@@ -112,8 +112,8 @@ class TestSquare:
         assert -35 <= crop.left <= 0
 
 
-def test_cut_finder():
-    finder, scene = CutFinder(), np.full((90, 160, 3), 90, np.uint8)
+def test_cut_detector():
+    finder, scene = CutDetector(), np.full((90, 160, 3), 90, np.uint8)
     assert [finder.is_cut(image) for image in (scene, scene, scene + 20, scene + 120)] == [False, False, False, True]
 
 

@@ -14,9 +14,8 @@ from skimage.data import astronaut
 from reenactor.core import ReenactError
 from reenactor.face.perception.identity import EMBEDDING_SIZE
 from reenactor.research.data.frames import KEYFRAME_EVERY, ClipEncoder, decode_frames, decode_photo, encode_photo
-from reenactor.research.data.index import SCHEMA
-from reenactor.research.data.parcel import PackedSample, Parcel
-from reenactor.research.data.shards import ShardReader, ShardWriter
+from reenactor.research.data.items import PackedSample, ProcessedItem
+from reenactor.research.data.shards import SCHEMA, ShardReader, ShardWriter
 
 SIZE = 64
 
@@ -158,18 +157,18 @@ class TestPhotos:
             decode_photo(b"no picture")
 
 
-class TestParcel:
+class TestProcessedItem:
     def test_round_trip(self):
-        parcel = Parcel(
+        processed = ProcessedItem(
             "key", "a/b.mp4", "f", [PackedSample({"key": "key-00", "x": [1.5]}, {"mp4": b"12", "json": b"3"})]
         )
-        assert Parcel.from_bytes(parcel.to_bytes()) == parcel
+        assert ProcessedItem.from_bytes(processed.to_bytes()) == processed
 
     def test_damage_is_noticed(self):
-        data = Parcel("key", "a/b.mp4", "f", skipped="why").to_bytes()
+        data = ProcessedItem("key", "a/b.mp4", "f", skipped="why").to_bytes()
         for spoilt in (b"", data[:-1], data[:-1] + b"x", data[:6]):
-            with pytest.raises(ValueError, match="parcel"):
-                Parcel.from_bytes(spoilt)
+            with pytest.raises(ValueError, match="processed item"):
+                ProcessedItem.from_bytes(spoilt)
 
 
 def test_no_pack_no_reader(tmp_path):

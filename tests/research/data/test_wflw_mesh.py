@@ -16,14 +16,13 @@ from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, ShapeEncoderCon
 from reenactor.models.oneshot.shape_objective import ShapeEncoderObjective, ShapeEncoderObjectiveConfig
 from reenactor.research.data import ShardReader
 from reenactor.research.data.datasets import wflw
-from reenactor.research.data.items import Annotation, Item, Kind, Marks, Split
+from reenactor.research.data.datasets.wflw import mesh_of_wflw
+from reenactor.research.data.items import Annotation, AnnotationKind, Item, Kind, Split
 from reenactor.research.data.packing import Plan
-from reenactor.research.data.photos import with_pupils
 from reenactor.research.data.prepare import prepare
-from reenactor.research.data.process import fingerprint, process_item
-from reenactor.research.data.settings import Settings
+from reenactor.research.data.process import fingerprint, move_irises, process_item
+from reenactor.research.data.samples import Settings
 from reenactor.research.data.streams import FrameData, FrameStream, batch_loader
-from reenactor.research.data.wflw_mesh import mesh_of_wflw
 
 JAW = BOUNDARIES["contour"]
 EVENLY = [
@@ -121,8 +120,8 @@ def wflw_root(photos, tmp_path_factory):
             rows.append(" ".join(f"{x:.6f}" for x in points.ravel()) + f" {box} 0 0 0 0 0 0 {name}\n")
     lists = root / "WFLW_annotations" / "list_98pt_rect_attr_train_test"
     lists.mkdir(parents=True)
-    (lists / wflw._TRAINING).write_text("".join(rows))
-    (lists / wflw._TEST).write_text(rows[0])
+    (lists / wflw.TRAIN_LIST).write_text("".join(rows))
+    (lists / wflw.TEST_LIST).write_text(rows[0])
     return root
 
 
@@ -201,15 +200,15 @@ class TestPack:
 
     def test_a_face_that_no_finder_sees(self, tmp_path):
         write_image(tmp_path / "dark.png", np.full((500, 600, 3), 20, np.uint8))
-        marks = Annotation(Marks.WFLW, annotated(head()).astype(np.float32))
+        marks = Annotation(AnnotationKind.WFLW, annotated(head()).astype(np.float32))
         item = Item("a", Kind.PHOTO, tmp_path / "dark.png", "a", Split.TRAIN, annotation=marks)
         assert len(process_item(item, tmp_path, Settings()).samples) == 1
-        parcel = process_item(Item("a", Kind.PHOTO, item.path, "a", Split.TRAIN), tmp_path, Settings())
-        assert parcel.skipped is not None
+        processed = process_item(Item("a", Kind.PHOTO, item.path, "a", Split.TRAIN), tmp_path, Settings())
+        assert processed.skipped is not None
 
     def test_other_points_make_another_fingerprint(self, tmp_path):
         def of(points):
-            marks = None if points is None else Annotation(Marks.WFLW, points)
+            marks = None if points is None else Annotation(AnnotationKind.WFLW, points)
             return fingerprint(Item("a", Kind.PHOTO, tmp_path, "a", Split.TRAIN, annotation=marks), Settings())
 
         points = np.zeros((98, 2), np.float32)
@@ -231,7 +230,7 @@ class TestPupils:
     def test_irises_move_and_nothing_else(self, photos):
         (_, (mesh,)) = photos["0--Parade/whole.jpg"]
         pupils = mesh[[468, 473], :2] + np.array([[3, -2], [-1, 4]])
-        moved = with_pupils(mesh, pupils)
+        moved = move_irises(mesh, pupils)
         np.testing.assert_array_equal(moved[:468], mesh[:468])
         np.testing.assert_allclose(moved[468:473] - mesh[468:473], np.tile([3, -2, 0], (5, 1)), atol=1e-3)
         np.testing.assert_allclose(moved[473:] - mesh[473:], np.tile([-1, 4, 0], (5, 1)), atol=1e-3)

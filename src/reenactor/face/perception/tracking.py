@@ -47,6 +47,22 @@ class TrackerMemory:
     frames_without: int
 
 
+class CutDetector:
+    """Finds scene cuts by the mean difference of consecutive frames."""
+
+    def __init__(self) -> None:
+        self._thumbnail: np.ndarray | None = None
+
+    def is_cut(self, image: UInt8[np.ndarray, "h w 3"]) -> bool:
+        """Whether a scene begins with this frame (RGB). The first frame of all is no cut, a new size is one."""
+        every_y, every_x = (max(1, n // CUT_GRID) for n in image.shape[:2])
+        thumbnail = image[::every_y, ::every_x].astype(np.int16)
+        last, self._thumbnail = self._thumbnail, thumbnail
+        if last is None or last.shape != thumbnail.shape:
+            return last is not None
+        return float(np.abs(thumbnail - last).mean()) > CUT_GREY_LEVELS
+
+
 class FaceTracker(FaceNetworks):
     """Follows one person frame by frame: one network run per frame, and the detector only when the face is lost.
 
@@ -69,7 +85,7 @@ class FaceTracker(FaceNetworks):
         """Forget the person: the next frame begins another video."""
         self._region: Region | None = None
         self._last_seen: Region | None = None
-        self._thumbnail: np.ndarray | None = None
+        self._cuts = CutDetector()
         self._frames_without = 0
 
     @property
@@ -79,7 +95,7 @@ class FaceTracker(FaceNetworks):
 
     def resume(self, memory: TrackerMemory, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Continue from another tracker's state after the frame `image`, as if this one had seen all frames so far."""
-        self._is_cut(image)  # keeps the thumbnail, to compare the next frame with
+        self._cuts.is_cut(image)  # keeps the thumbnail, to compare the next frame with
         self._last_seen, self._frames_without = memory.last_seen, memory.frames_without
         self._region = memory.last_seen if memory.frames_without == 0 else None
 
@@ -93,7 +109,7 @@ class FaceTracker(FaceNetworks):
             ValueError: not an (H, W, 3) uint8 picture.
         """
         check_picture(image)
-        cut = self._is_cut(image)
+        cut = self._cuts.is_cut(image)
         seen = None if cut else self._follow(image)
         if seen is None:
             self._region = None
@@ -130,14 +146,6 @@ class FaceTracker(FaceNetworks):
         here, last = Region.of_mesh(seen.landmarks.mesh), self._last_seen
         shift = math.hypot(here.x - last.x, here.y - last.y) / max(here.side_px, last.side_px) * 1.5
         return math.hypot(shift, math.log2(here.side_px / last.side_px))
-
-    def _is_cut(self, image: UInt8[np.ndarray, "h w 3"]) -> bool:
-        every_y, every_x = (max(1, n // CUT_GRID) for n in image.shape[:2])
-        thumbnail = image[::every_y, ::every_x].astype(np.int16)
-        last, self._thumbnail = self._thumbnail, thumbnail
-        if last is None or last.shape != thumbnail.shape:
-            return last is not None
-        return float(np.abs(thumbnail - last).mean()) > CUT_GREY_LEVELS
 
 
 def eased(region: Region, aim: Region) -> Region:

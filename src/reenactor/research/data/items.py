@@ -1,25 +1,29 @@
-"""What a data set is made of, before anything is read: one record a clip or photo."""
+"""One clip or photo of a data set: as an adapter lists it, and what processing makes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 
 class Kind(str, Enum):
-    """A moving or a still picture."""
+    """A video clip or a photo."""
 
     CLIP = "clip"
     PHOTO = "photo"
 
 
 class Split(str, Enum):
-    """What an item may be used for; no identity is in two splits."""
+    """What a sample may be used for. No identity is in two splits."""
 
     TRAIN = "train"
     VAL = "val"
@@ -28,12 +32,12 @@ class Split(str, Enum):
 
 @dataclass(frozen=True)
 class FaceBoxes:
-    """Where a data set says the face is.
+    """Face boxes that come with a data set.
 
     Args:
-        frames: (n,) frame numbers of the video, at `fps`; increasing.
+        frames: (n,) frame numbers of the video, counted at `fps`, increasing.
         boxes: (n, 4) left, top, width, height as fractions of the picture.
-        fps: the rate that the frame numbers count in.
+        fps: frame rate of the frame numbers.
     """
 
     frames: Int[np.ndarray, " n"]
@@ -41,42 +45,43 @@ class FaceBoxes:
     fps: float
 
 
-class Marks(str, Enum):
-    """What annotators have marked in a photo."""
+class AnnotationKind(str, Enum):
+    """Which landmarks of a photo were set by hand."""
 
     WFLW = "98 points"
-    """The whole face, (98, 2) in WFLW's order: the face finder is not asked."""
+    """The whole face, (98, 2) in WFLW's order; no face finder is used."""
     PUPILS = "pupils"
-    """(2, 2): of the face found, the irises are moved there, image left first."""
+    """(2, 2), image left first: the irises of the face found are moved there."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """Points that a data set says are right.
+    """Landmarks set by hand that come with a data set.
 
     Args:
-        marks: what they are.
+        kind: which landmarks.
         points_px: (n, 2) pixels of the photo.
     """
 
-    marks: Marks
+    kind: AnnotationKind
     points_px: Float[np.ndarray, "n 2"]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One clip or photo of a data set.
+    """One clip or photo of a data set, before anything is read.
 
     Args:
-        key: unique in the data set, stable between runs; letters, digits, `_` and `-` only.
+        key: unique in the data set and stable between runs; letters, digits, `_` and `-`.
         kind: clip or photo.
         path: its file.
-        identity: who it shows; unknown people get one of their own.
+        identity: the person; somebody unknown gets an identity of their own.
         split: what it may be used for.
-        start_s, end_s: the part of the video that counts; None for its beginning or end.
-        boxes: where the face is, if the data set tells.
-        annotation: of a photo, if the data set has landmarks of its own.
-        about: further facts worth keeping (licence, source, labels), as text.
+        start_s: where the part of the video to use begins, seconds; None for the video's beginning.
+        end_s: where it ends; None for the video's end.
+        boxes: face boxes of the data set, if it has any.
+        annotation: landmarks of the data set, if it has any; photos only.
+        about: further facts to keep (licence, source, labels), as text.
     """
 
     key: str
@@ -92,7 +97,80 @@ class Item:
 
 
 Adapter = Callable[[Path], Iterator[Item]]
-"""Lists a data set's items, lazily and in a stable order, from its root folder (or file).
+"""Lists the items of a data set lazily and in a stable order, given its root folder (or file).
 
-Raises `ReenactError` with one sentence if the folder is not laid out as the data set is.
+Raises `ReenactError` with one sentence if the folder does not have the data set's layout.
 """
+
+
+@dataclass(frozen=True)
+class PackedSample:
+    """One sample, ready for a shard.
+
+    Args:
+        row: its row of the index, without the positions of its members.
+        members: file suffix -> content, in the order of the shard.
+    """
+
+    row: dict[str, Any]
+    members: Mapping[str, bytes]
+
+
+_HEADER = struct.Struct("<4sII")
+"""Magic, bytes of the description, CRC-32 of all that follows."""
+_MAGIC = b"RPC1"
+
+
+@dataclass(frozen=True)
+class ProcessedItem:
+    """What became of an item: its samples, or the reason why there are none.
+
+    Args:
+        item: the item's key.
+        source: the item's file, relative to the data set's root.
+        fingerprint: `process.fingerprint` of the item; a result with another fingerprint is out of date.
+        samples: one of a photo; of a clip one of each segment.
+        skipped: one sentence why there is no sample, else None.
+        lost_s: seconds of the clip that no sample shows.
+    """
+
+    item: str
+    source: str
+    fingerprint: str
+    samples: list[PackedSample] = field(default_factory=list)
+    skipped: str | None = None
+    lost_s: float = 0.0
+
+    def to_bytes(self) -> bytes:
+        """Serialize, with a checksum."""
+        about = {one.name: getattr(self, one.name) for one in fields(self)}
+        about["samples"] = [
+            {"row": sample.row, "sizes": {suffix: len(data) for suffix, data in sample.members.items()}}
+            for sample in self.samples
+        ]
+        text = json.dumps(about).encode()
+        payload = b"".join(data for sample in self.samples for data in sample.members.values())
+        return _HEADER.pack(_MAGIC, len(text), zlib.crc32(payload, zlib.crc32(text))) + text + payload
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ProcessedItem:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: the data are damaged.
+        """
+        if len(data) < _HEADER.size:
+            raise ValueError("a processed item was cut short")
+        magic, length, check = _HEADER.unpack_from(data)
+        if magic != _MAGIC or zlib.crc32(memoryview(data)[_HEADER.size :]) != check:
+            raise ValueError("a processed item is damaged")
+        position = _HEADER.size + length
+        about = json.loads(data[_HEADER.size : position])
+        samples = []
+        for entry in about.pop("samples"):
+            members = {}
+            for suffix, size in entry["sizes"].items():
+                members[suffix] = data[position : position + size]
+                position += size
+            samples.append(PackedSample(entry["row"], members))
+        return cls(**about, samples=samples)

@@ -1,7 +1,7 @@
-"""A data set -> a pack of shards: resumable, never half-written, the same bytes however it was made.
+"""A data set to a pack of shards: can be stopped and continued, and gives the same bytes however it was made.
 
-Workers turn items into parcels, in any order (`pool`, `cluster`); the parent packs them (`packing`) and at the end
-writes the index, the list of skipped files, the report and, last, the manifest, which makes the pack a whole one.
+Workers process items in any order (`pool`), the parent packs them (`packing`) and at the end writes the index, the
+list of skipped files, the report and, last, the manifest, which marks the pack as finished.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from reenactor.core import ReenactError
+from reenactor.core.files import sync, write_atomically
 from reenactor.core.landmark_codec import PARENTS
 from reenactor.core.progress import Progress, Silent
 from reenactor.core.system import locked
 from reenactor.research.data.datasets import DATASETS
-from reenactor.research.data.index import IndexWriter
-from reenactor.research.data.packing import Packer, Plan, sync, write_whole
+from reenactor.research.data.packing import Packer, Plan
 from reenactor.research.data.process import fingerprint
 from reenactor.research.data.report import Summary, report_page
-from reenactor.research.data.shards import FORMAT, INDEX, MANIFEST, VERSION, read_manifest
+from reenactor.research.data.shards import FORMAT, INDEX, MANIFEST, SCHEMA, VERSION, read_manifest
 
 WORK = ".work"
 SKIPPED = "skipped.jsonl"
@@ -35,12 +38,13 @@ REPORT = "report.html"
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was made.
+class PreparedPack:
+    """A finished pack.
 
     Args:
-        manifest: of the pack.
-        seconds: this run took.
+        out: its folder.
+        manifest: its manifest.
+        seconds: duration of this run.
         done_before: items that an earlier run had finished.
     """
 
@@ -50,7 +54,7 @@ class Result:
     done_before: int
 
     def text(self) -> str:
-        """For the terminal."""
+        """A summary for the terminal."""
         counts = self.manifest["counts"]
         size_mb = counts["bytes"] / 1e6
         lines = [
@@ -66,11 +70,16 @@ class Result:
         return "\n".join(lines)
 
 
-def prepare(plan: Plan, progress: Progress | None = None) -> Result:
-    """Make a pack, or go on with one that was begun.
+def prepare(plan: Plan, progress: Progress | None = None) -> PreparedPack:
+    """Make a pack, or continue one that was begun.
+
+    Args:
+        plan: what to prepare, and how.
+        progress: reported in items.
 
     Raises:
-        ReenactError: the data set is not laid out as its adapter expects, the folder holds another pack...
+        ReenactError: the data set does not have its adapter's layout, the folder holds another pack, or a setting is
+            not allowed.
     """
     if plan.items is None and plan.dataset not in DATASETS:
         raise ReenactError(f"there is no data set {plan.dataset}; choose from {', '.join(DATASETS)}")
@@ -85,19 +94,19 @@ def prepare(plan: Plan, progress: Progress | None = None) -> Result:
     facts = plan.facts() | {"items_sha256": digest}
     if (plan.out / MANIFEST).exists():
         manifest = read_manifest(plan.out)
-        _refuse_other(plan.out, {name: manifest.get(name) for name in facts}, facts)
+        _check_same(plan.out, {name: manifest.get(name) for name in facts}, facts)
         shutil.rmtree(plan.out / WORK, ignore_errors=True)
-        return Result(plan.out, manifest, time.monotonic() - started, total)
+        return PreparedPack(plan.out, manifest, time.monotonic() - started, total)
     with _work_folder(plan.out, facts) as work:
         packer = Packer(plan, work)
         done_before = packer.pack(total, progress or Silent())
         manifest = _finish(plan, work, packer, facts)
     shutil.rmtree(work, ignore_errors=True)
-    return Result(plan.out, manifest, time.monotonic() - started, done_before)
+    return PreparedPack(plan.out, manifest, time.monotonic() - started, done_before)
 
 
 def _survey(plan: Plan) -> tuple[int, str]:
-    """How many items there are, and a hash that changes when any of them does."""
+    """The number of items, and a hash that changes when any of them does."""
     total, digest = 0, hashlib.sha256()
     for item in plan.listing():
         total += 1
@@ -107,18 +116,18 @@ def _survey(plan: Plan) -> tuple[int, str]:
     return total, digest.hexdigest()
 
 
-def _refuse_other(out: Path, there: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Raise unless what is in the folder comes from the same items, made in the same way."""
-    if there == facts:
+def _check_same(out: Path, found: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Raise if the folder holds a pack of other items or settings."""
+    if found == facts:
         return
-    changed = sorted(name for name in facts if there.get(name) != facts[name])
+    changed = sorted(name for name in facts if found.get(name) != facts[name])
     what = "files" if changed == ["items_sha256"] else "settings"
     raise ReenactError(f"{out} holds a pack made from other {what}; choose another folder or delete it")
 
 
 @contextmanager
 def _work_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
-    """The folder for what is under way, locked against a second run."""
+    """The folder for unfinished work, locked against a second run."""
     work = out / WORK
     if out.exists() and not work.exists() and any(out.iterdir()):
         raise ReenactError(f"{out} is not empty and holds no pack; choose another folder")
@@ -126,29 +135,33 @@ def _work_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     with locked(work / "lock", taken=f"another run is working in {out}; wait for it, or choose another folder"):
         note = work / "job.json"
         if note.exists():
-            _refuse_other(out, json.loads(note.read_text()), facts)
+            _check_same(out, json.loads(note.read_text()), facts)
         else:
-            write_whole(note, json.dumps(facts).encode())
+            write_atomically(note, json.dumps(facts), durable=True)
         yield work
 
 
 def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write index, list of what was skipped, report and, last, the manifest."""
+    """Write index, list of skipped files, report and manifest; return the manifest."""
     shards: list[dict[str, Any]] = []
     counts: dict[str, int] = dict.fromkeys(("samples", "clips", "photos", "frames", "skipped"), 0)
     splits: Counter[str] = Counter()
     lost_s = seconds = 0.0
     items = 0
     summary = Summary()
-    index = IndexWriter(work / "index.tmp")
-    with (work / "skipped.tmp").open("w", encoding="utf-8") as skipped:
+    # The index gets a row group for each shard, so memory does not grow with the data set.
+    with (
+        pq.ParquetWriter(work / "index.tmp", SCHEMA, compression="zstd") as index,
+        (work / "skipped.tmp").open("w", encoding="utf-8", newline="\n") as skipped,
+    ):
         for part in packer.parts:
             note = json.loads(part.read_text())
             items = note["next_item"]
             lost_s += note["lost_s"]
             if note["shard"]:
                 shards.append(note["shard"])
-            index.add(note["rows"])
+            if note["rows"]:
+                index.write_table(pa.Table.from_pylist(note["rows"], schema=SCHEMA))
             for row in note["rows"]:
                 summary.add(row)
                 counts["samples"] += 1
@@ -160,7 +173,6 @@ def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> di
                 counts["skipped"] += 1
                 summary.add_skipped(entry)
                 skipped.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    index.close()
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -177,9 +189,11 @@ def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> di
         "shards": shards,
         "landmark_parents": list(PARENTS),
     }
-    (work / "report.tmp").write_text(report_page(plan.out, manifest, summary), encoding="utf-8")
-    for draft, name in (("index.tmp", INDEX), ("skipped.tmp", SKIPPED), ("report.tmp", REPORT)):
-        sync(work / draft)
-        os.replace(work / draft, plan.out / name)
-    write_whole(plan.out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode(), draft_in=work)
+    (work / "report.tmp").write_bytes(report_page(plan.out, manifest, summary).encode())
+    (work / "manifest.tmp").write_bytes(json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+    for name in (INDEX, SKIPPED, REPORT, MANIFEST):
+        draft = work / f"{Path(name).stem}.tmp"
+        sync(draft)
+        os.replace(draft, plan.out / name)
+    sync(plan.out)
     return manifest

@@ -1,54 +1,100 @@
-"""What photos and clips share on their way to samples: networks, measures, what is told of each."""
+"""What photos and clips share on the way to samples: settings, networks, measurements, metadata."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from reenactor.core import NoFaceError
+from reenactor.core import NoFaceError, ReenactError
 from reenactor.face.geometry import Crop, head_angles
-from reenactor.face.perception import FaceFinder, FaceMesher, FaceTracker
+from reenactor.face.perception import FaceMesher, FaceTracker
 from reenactor.face.perception.identity import IdentityEmbedder
-from reenactor.research.data.items import Item
-from reenactor.research.data.parcel import PackedSample
+from reenactor.research.data.items import Item, PackedSample
 
 MIN_FACE_PX = 32
-"""Longer side of the mesh's box in the source; below, landmarks and pixels are guesswork."""
+"""Longer side of the mesh's box in the source; landmarks and pixels of smaller faces are guesswork."""
+_SOFTWARE = version("reenactor")
+_STATISTICS = {"mean": np.mean, "min": np.min, "max": np.max}
 
 
-class Tools:
-    """The networks; loading takes seconds, so a process keeps them."""
+@dataclass(frozen=True)
+class Settings:
+    """How samples are made: everything that decides their bytes.
+
+    Args:
+        size: side of the crops in pixels, a multiple of 32 from 64 to 1024.
+        compact: smaller files: fewer frames a second and stronger compression.
+
+    Raises:
+        ReenactError: a size that is not allowed.
+    """
+
+    size: int = 256
+    compact: bool = False
+
+    def __post_init__(self) -> None:
+        if not 64 <= self.size <= 1024 or self.size % 32:
+            raise ReenactError(f"the size of the crops must be a multiple of 32 from 64 to 1024, not {self.size}")
+
+    @property
+    def max_fps(self) -> float | None:
+        """Largest frame rate of clips; None for any."""
+        return 12.5 if self.compact else None
+
+    @property
+    def crf(self) -> float:
+        """Quality of x264; 18 gives 42 dB and 22 gives 40 dB PSNR on crops of 256 px of the project's data pack."""
+        return 22 if self.compact else 18
+
+    @property
+    def jpeg_quality(self) -> int:
+        """JPEG quality of photos."""
+        return 90 if self.compact else 93
+
+    @property
+    def steps_per_px(self) -> int:
+        """Resolution of landmarks; the largest error is 0.031 px at 16 steps and 0.045 px at 11."""
+        return 11 if self.compact else 16
+
+    def facts(self) -> dict[str, Any]:
+        """The settings as the manifest records them; packs with different facts are different packs."""
+        derived = {name: getattr(self, name) for name in ("max_fps", "crf", "jpeg_quality", "steps_per_px")}
+        return asdict(self) | derived | {"software": _SOFTWARE}
+
+
+class Networks:
+    """The face networks. They take seconds to load."""
 
     def __init__(self) -> None:
-        self.finder = FaceFinder()
         self.tracker = FaceTracker()
         self.mesher = FaceMesher()
         self.embedder = IdentityEmbedder()
 
 
 @cache
-def tools() -> Tools:
-    """This process' own."""
-    return Tools()
+def networks() -> Networks:
+    """The networks of this process, loaded on the first call."""
+    return Networks()
 
 
 @dataclass(frozen=True)
-class Measures:
+class Measurements:
     """How good a sample is.
 
     Args:
-        faces: the most that were seen in one of the frames looked at.
-        score: mean confidence of detector (photos) or mesh network (clips).
-        face_share: of the frames, where the face was found.
+        faces: largest number of faces seen in one of the frames looked at.
+        score: mean confidence of the detector (photos) or of the mesh network (clips), 0 to 1.
+        face_share: share of frames in which the face was found, 0 to 1.
         sharpness: see `sharpness`.
-        embedding: of who it is; the mean over the frames looked at.
+        embedding: identity embedding, mean of the frames looked at.
     """
 
     faces: int
@@ -59,7 +105,7 @@ class Measures:
 
 
 def sharpness(image: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> float:
-    """Variance of the Laplacian over the variance of the brightness, inside the face: contrast cancels out."""
+    """Variance of the Laplacian over variance of brightness inside the face, so that contrast cancels out."""
     inside = np.zeros(image.shape[:2], np.uint8)
     hull = cv2.convexHull(np.round(mesh_px[:, :2]).astype(np.int32))
     cv2.fillConvexPoly(inside, hull, (1,))
@@ -69,15 +115,24 @@ def sharpness(image: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478
     return float(values.var()) / spread if spread > 1 else 0.0
 
 
-def meta_of(
+def metadata(
     item: Item,
     source: str,
     crop: Crop,
     picture_px: tuple[int, int],
     mesh_px: Float[np.ndarray, "t 478 3"],
-    measures: Measures,
+    measured: Measurements,
 ) -> dict[str, Any]:
-    """What KEY.json tells; clips add times."""
+    """The content of KEY.json (see docs/data.md) without key and, for clips, times.
+
+    Args:
+        item: the clip or photo.
+        source: its file, relative to the data set's root.
+        crop: the square cut out.
+        picture_px: width and height of the source.
+        mesh_px: landmarks in pixels of the crop.
+        measured: the sample's quality.
+    """
     poses = head_angles(mesh_px).reshape(-1, 3)
     rows, columns = crop.inside(*picture_px)
     real = max(0, rows.stop - rows.start) * max(0, columns.stop - columns.start)
@@ -95,16 +150,16 @@ def meta_of(
         "picture_px": list(picture_px),
         "face_px": round(float(np.median(boxes)) / crop.scale, 1),
         "padding": round(1 - real / crop.side**2, 4),
-        "sharpness": round(measures.sharpness, 4),
-        "faces": measures.faces,
-        "face_share": round(measures.face_share, 4),
-        "score": round(measures.score, 4),
+        "sharpness": round(measured.sharpness, 4),
+        "faces": measured.faces,
+        "face_share": round(measured.face_share, 4),
+        "score": round(measured.score, 4),
         "pose_deg": np.round(poses.astype(np.float64), 1).tolist(),
     }
 
 
-def packed_sample(key: str, meta: dict[str, Any], members: dict[str, bytes], measures: Measures) -> PackedSample:
-    """Members in the order they have in the tar file, and the index row."""
+def packed_sample(key: str, meta: dict[str, Any], members: dict[str, bytes], measured: Measurements) -> PackedSample:
+    """A sample with its index row, and with KEY.json added to its members."""
     meta = {"key": key} | meta
     poses = np.array(meta["pose_deg"])
     seconds = float(meta["end_pts"] * Fraction(meta["time_base"])) if "pts" in meta else 0.0
@@ -118,39 +173,31 @@ def packed_sample(key: str, meta: dict[str, Any], members: dict[str, bytes], mea
     }
     for axis, angles in zip(("yaw", "pitch", "roll"), poses.T, strict=True):
         row |= {f"{axis}_{name}": round(float(f(angles)), 2) for name, f in _STATISTICS.items()}
-    row["embedding"] = [float(x) for x in measures.embedding]
+    row["embedding"] = [float(x) for x in measured.embedding]
     return PackedSample(row, {**members, "json": json_bytes(meta)})
 
 
-_STATISTICS = {"mean": np.mean, "min": np.min, "max": np.max}
-
-
 def json_bytes(meta: dict[str, Any]) -> bytes:
-    """KEY.json."""
+    """KEY.json as bytes."""
     return json.dumps(meta, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def check_size(face_px: float, source: str) -> None:
-    """Raise NoFaceError for a face too small to learn from."""
+def check_face_size(face_px: float, source: str) -> None:
+    """Raise `NoFaceError` if a face is too small to learn from."""
     if face_px < MIN_FACE_PX:
         raise NoFaceError(f"the face in {source} is only {face_px:.0f} pixels large; use one of {MIN_FACE_PX} or more")
 
 
-def face_px_of(mesh: Float[np.ndarray, "478 3"]) -> float:
-    """Longer side of the mesh's box."""
-    return float(np.ptp(mesh[:, :2], axis=0).max())
-
-
-def box_px(
+def box_corners_px(
     box: Float[np.ndarray, "4"], picture: UInt8[np.ndarray, "h w 3"]
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """Fractions of the picture -> left top and right bottom in pixels."""
+    """Left top and right bottom in pixels of a box given as fractions of the picture."""
     size = np.array([picture.shape[1], picture.shape[0]])
     return box[:2] * size - 0.5, (box[:2] + box[2:]) * size - 0.5
 
 
 def in_box(mesh: Float[np.ndarray, "478 3"], low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether the face's middle lies in the box, a quarter larger: boxes of data sets are rough."""
-    room = (high - low) / 8
+    """Whether the middle of the face lies in the box enlarged by a quarter: boxes of data sets are rough."""
+    margin = (high - low) / 8
     middle = mesh[:, :2].mean(axis=0)
-    return bool((middle > low - room).all() and (middle < high + room).all())
+    return bool((middle > low - margin).all() and (middle < high + margin).all())

@@ -1,6 +1,6 @@
-"""Shards: plain tar files that the webdataset library reads, and a reader that seeks instead.
+"""Shards: plain tar files that the webdataset library reads, their index, and a reader that seeks.
 
-The format is described in docs/data.md.
+docs/data.md describes the format.
 """
 
 from __future__ import annotations
@@ -16,38 +16,72 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from reenactor.core import ReenactError
 from reenactor.core.files import read_json
 from reenactor.core.landmark_codec import decode_landmarks
+from reenactor.face.perception.identity import EMBEDDING_SIZE
 from reenactor.research.data.frames import decode_frames, decode_photo
-from reenactor.research.data.index import MEDIA_SUFFIXES
-from reenactor.research.data.items import Kind, Split
-from reenactor.research.data.parcel import PackedSample
+from reenactor.research.data.items import Kind, PackedSample, Split
 
 INDEX = "index.parquet"
 MANIFEST = "manifest.json"
 FORMAT = "reenactor-shards"
 VERSION = 1
+MEDIA_SUFFIXES = ("mp4", "jpg")
+"""The member that holds the pixels; the index calls it `media`."""
+_MEMBERS = ("media", "landmarks", "json")
 _END = b"\0" * (2 * tarfile.BLOCKSIZE)
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.string()),
+        *((f"{member}_{what}", pa.int64()) for member in _MEMBERS for what in ("offset", "size")),
+        ("item", pa.string()),
+        ("kind", pa.string()),
+        ("identity", pa.string()),
+        ("split", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("origin", pa.string()),
+        ("frames", pa.int32()),
+        ("fps", pa.float32()),
+        ("duration_s", pa.float32()),
+        *((f"{axis}_{name}", pa.float32()) for axis in ("yaw", "pitch", "roll") for name in ("mean", "min", "max")),
+        ("face_px", pa.float32()),
+        ("faces", pa.int16()),
+        ("face_share", pa.float32()),
+        ("score", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("padding", pa.float32()),
+        ("embedding", pa.list_(pa.float32(), EMBEDDING_SIZE)),
+    ]
+)
+"""The columns of the index, one row a sample. docs/data.md explains them."""
 
 
 def shard_name(number: int) -> str:
-    """As webdataset's brace notation expects: shard-{000000..000041}.tar."""
+    """File name of a shard, for webdataset's brace notation: shard-{000000..000041}.tar."""
     return f"shard-{number:06d}.tar"
 
 
 class ShardWriter:
-    """One shard in the making. The same samples give the same bytes: no times, no owners.
+    """Writes one shard. The same samples give the same bytes: no times, no owners.
 
     Args:
-        path: the file, overwritten.
+        path: the file; overwritten.
+
+    Attributes:
+        size: bytes written so far.
+        samples: number of samples so far.
     """
 
     END = len(_END)
-    """Bytes that close the file."""
+    """Bytes that `close` adds."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -58,30 +92,26 @@ class ShardWriter:
     @staticmethod
     def size_of(sample: PackedSample) -> int:
         """How many bytes the sample takes."""
-        return sum(len(_header(name, data)) + _padded(len(data)) for name, data in _members(sample))
+        return sum(len(_header(name, data)) + _padded(len(data)) for name, data in _named_members(sample))
 
     def add(self, sample: PackedSample) -> dict[str, int]:
         """Append a sample.
 
         Returns:
-            where its members' bytes are: offset and size of media, landmarks and json.
+            where its members lie in the file: `media_offset`, `media_size` and so on, as in the index.
         """
-        places = {}
-        for name, data in _members(sample):
+        positions = {}
+        for name, data in _named_members(sample):
             header = _header(name, data)
             suffix = name.rpartition(".")[2]
             member = "media" if suffix in MEDIA_SUFFIXES else suffix
-            places |= {f"{member}_offset": self.size + len(header), f"{member}_size": len(data)}
+            positions |= {f"{member}_offset": self.size + len(header), f"{member}_size": len(data)}
             self._write(header + data + b"\0" * (_padded(len(data)) - len(data)))
         self.samples += 1
-        return places
+        return positions
 
     def close(self) -> str:
-        """Finish the file and force it to the disk.
-
-        Returns:
-            the SHA-256 of its bytes.
-        """
+        """Finish the file, force it to the disk and return the SHA-256 of its bytes."""
         self._write(_END)
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -89,7 +119,7 @@ class ShardWriter:
         return self._hash.hexdigest()
 
     def discard(self) -> None:
-        """Give up; the file stays as it is."""
+        """Close the file without finishing it."""
         self._file.close()
 
     def _write(self, data: bytes) -> None:
@@ -98,7 +128,7 @@ class ShardWriter:
         self.size += len(data)
 
 
-def _members(sample: PackedSample) -> Iterator[tuple[str, bytes]]:
+def _named_members(sample: PackedSample) -> Iterator[tuple[str, bytes]]:
     for suffix, data in sample.members.items():
         yield f"{sample.row['key']}.{suffix}", data
 
@@ -117,11 +147,12 @@ def _padded(size: int) -> int:
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip's segment or a photo, undecoded.
+    """A clip's segment or a photo, not yet decoded. Its length is the number of frames.
 
     Args:
-        row: its line in the index.
+        row: its row of the index.
         media: MP4 or JPEG.
+        landmark_bytes: KEY.landmarks.
         meta: KEY.json.
     """
 
@@ -142,16 +173,15 @@ class Sample:
 
     @property
     def identity(self) -> str:
-        """Who it shows."""
+        """The person."""
         return self.row["identity"]
 
     @property
     def split(self) -> Split:
-        """What it may be used for."""
+        """What the sample may be used for."""
         return Split(self.row["split"])
 
     def __len__(self) -> int:
-        """How many frames."""
         return self.row["frames"]
 
     @cached_property
@@ -160,7 +190,7 @@ class Sample:
         return decode_landmarks(self.landmark_bytes)
 
     def landmarks_at(self, size: int) -> Float[np.ndarray, "t 478 3"]:
-        """The landmarks in the pixels of the crop resampled to `size`."""
+        """The landmarks in pixels of the crop resampled to `size`."""
         scale = np.float32(size / self.meta["size"])
         half = np.array([0.5, 0.5, 0.0], np.float32)
         return (self.landmarks + half) * scale - half
@@ -172,7 +202,7 @@ class Sample:
 
     @property
     def times_s(self) -> Float[np.ndarray, " t"]:
-        """(T,) when each frame is shown; a photo's is 0."""
+        """(T,) time of each frame from the sample's beginning; 0 for a photo."""
         if self.kind is Kind.PHOTO:
             return np.zeros(1)
         numerator, _, denominator = self.meta["time_base"].partition("/")
@@ -180,31 +210,31 @@ class Sample:
 
     @property
     def seen(self) -> Bool[np.ndarray, " t"]:
-        """(T,) whether the face was found; where not, the landmarks are interpolated."""
+        """(T,) whether the face was found; if not, the landmarks are interpolated."""
         mask = np.ones(len(self), bool)
         mask[self.meta.get("unseen", [])] = False
         return mask
 
-    def frames(self, wanted: list[int] | None = None, *, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:
-        """Decode frames by number (a photo has only number 0); None for all. See `decode_frames`."""
+    def frames(self, numbers: list[int] | None = None, *, size: int | None = None) -> UInt8[np.ndarray, "n s s 3"]:
+        """Decode frames by number, None for all (a photo has only frame 0). See `decode_frames`."""
         if self.kind is Kind.CLIP:
-            return decode_frames(self.media, wanted, size=size)
-        if wanted and set(wanted) != {0}:
-            raise ValueError(f"a photo has only frame 0, not {wanted}")
+            return decode_frames(self.media, numbers, size=size)
+        if numbers and set(numbers) != {0}:
+            raise ValueError(f"a photo has only frame 0, not {numbers}")
         photo = decode_photo(self.media, size=size)[None]
-        return photo if wanted is None else np.repeat(photo, len(wanted), axis=0)
+        return photo if numbers is None else np.repeat(photo, len(numbers), axis=0)
 
 
 class ShardReader:
-    """A pack: `reader[i]` fetches the sample of the index' row i with three reads, iteration goes through all.
+    """Reads a pack: `reader[i]` is the sample of row i of the index; iterating gives all samples.
 
-    Can be pickled and used after a fork: files are opened when needed, and read without a shared position.
+    It can be pickled and sent to other processes: files are opened only while a sample is read.
 
     Args:
-        folder: what `reenactor prepare` wrote.
+        folder: a pack, as `reenactor prepare` wrote it.
 
     Raises:
-        ReenactError: no pack, an unfinished one, or of a version this release does not know.
+        ReenactError: no pack, an unfinished one, or one of a version this release does not read.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -221,40 +251,38 @@ class ShardReader:
     def __getitem__(self, row: int) -> Sample:
         if not 0 <= row < len(self):
             raise IndexError(f"the pack has rows 0 to {len(self) - 1}, not {row}")
-        return self._load(self.index.slice(row, 1).to_pylist()[0])
+        return load_sample(self.folder, self.index.slice(row, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Sample]:
         for batch in self.index.to_batches(max_chunksize=256):
             for row in batch.to_pylist():
-                yield self._load(row)
+                yield load_sample(self.folder, row)
 
     def column(self, name: str) -> np.ndarray:
-        """A column of the index."""
+        """A column of the index, one value a row."""
         return self.index[name].to_numpy(zero_copy_only=False)
 
     @property
     def embeddings(self) -> Float32[np.ndarray, "n 128"]:
-        """Identity embeddings of all rows; see `perception.identity` for how to compare them."""
+        """Identity embeddings of all rows; `face.perception.identity` says how to compare them."""
         column = self.index["embedding"].combine_chunks()
         return column.flatten().to_numpy().reshape(len(self), -1)
 
-    def _load(self, row: dict[str, Any]) -> Sample:
-        return load_sample(self.folder, row)
-
 
 def load_sample(folder: Path, row: dict[str, Any]) -> Sample:
-    """One sample by its row of the index.
+    """Read one sample, given the pack's folder and the sample's row of the index.
 
     Raises:
         ReenactError: the shard is missing or damaged.
     """
     path = folder / row["shard"]
+    members = []
     try:
         with path.open("rb", buffering=0) as file:
-            media, landmarks, meta = (
-                os.pread(file.fileno(), row[f"{member}_size"], row[f"{member}_offset"])
-                for member in ("media", "landmarks", "json")
-            )
+            for member in _MEMBERS:
+                file.seek(row[f"{member}_offset"])
+                members.append(file.read(row[f"{member}_size"]))
+        media, landmarks, meta = members
         return Sample(row, media, landmarks, json.loads(meta))
     except (OSError, ValueError) as error:
         raise ReenactError(f"cannot read {row['key']} from {path}: {error}; copy or prepare it again") from error
@@ -264,7 +292,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a finished pack.
 
     Raises:
-        ReenactError: there is none, or of a version this release does not know.
+        ReenactError: there is none, or one of a version this release does not read.
     """
     return read_json(
         folder / MANIFEST,

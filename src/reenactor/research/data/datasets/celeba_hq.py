@@ -1,4 +1,4 @@
-"""CelebA-HQ (Karras et al. 2018): 30,000 photos; who and which split comes from CelebA's own lists.
+"""CelebA-HQ (Karras et al. 2018): 30,000 photos; identities and split come from the lists of CelebA.
 
 Layout, as CelebAMask-HQ distributes it; the root may also hold `CelebAMask-HQ`, or be the folder of photos::
 
@@ -7,8 +7,8 @@ Layout, as CelebAMask-HQ distributes it; the root may also hold `CelebAMask-HQ`,
     root/identity_CelebA.txt                         from CelebA: "000001.jpg 2880"
     root/list_eval_partition.txt                     from CelebA: "000001.jpg 0", 0 train, 1 val, 2 test
 
-Split: CelebA's, person by person; with the identities alone, 5 % of the people are val. Without CelebA's lists the
-photos are all train, each a person of its own, for nothing else would keep a person out of two splits.
+Split: CelebA's, by identity; with the list of identities alone, 5 % of them are val. Without CelebA's lists all photos
+are train, each an identity of its own, because nothing else would keep a person out of two splits.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.media import is_image
-from reenactor.research.data.datasets._listing import at_least_one, entries, lines, require_folder, split_of, table
+from reenactor.research.data.datasets.listing import (
+    at_least_one,
+    first_folder,
+    images,
+    lines,
+    require_folder,
+    split_of,
+    table,
+)
 from reenactor.research.data.items import Item, Kind, Split
 
+MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+IDENTITIES = "identity_CelebA.txt"
+PARTITION = "list_eval_partition.txt"
 _COUNT = 30_000
-_PARTITION = {"0": Split.TRAIN, "1": Split.VAL, "2": Split.TEST}
-_MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
-_IDENTITIES = "identity_CelebA.txt"
-_SPLITS = "list_eval_partition.txt"
+_SPLITS = {"0": Split.TRAIN, "1": Split.VAL, "2": Split.TEST}
 
 
 def items(root: Path) -> Iterator[Item]:
@@ -35,81 +42,80 @@ def items(root: Path) -> Iterator[Item]:
         ReenactError: no photos, or lists that are incomplete.
     """
     require_folder(root, "the folder CelebA-HQ-img in it")
-    home = root / "CelebAMask-HQ" if (root / "CelebAMask-HQ").is_dir() else root
-    pictures = home / "CelebA-HQ-img" if (home / "CelebA-HQ-img").is_dir() else home
-    people = _People(home, root)
-    yield from at_least_one(
-        _items(pictures, people), f"no photos in {pictures}; expected CelebA-HQ-img/0.jpg to 29999.jpg"
-    )
+    home = first_folder(root, ("CelebAMask-HQ",)) or root
+    pictures = first_folder(home, ("CelebA-HQ-img",)) or home
+    found = _items(pictures, _CelebALists(home, root))
+    yield from at_least_one(found, f"no photos in {pictures}; expected CelebA-HQ-img/0.jpg to 29999.jpg")
 
 
-def _items(pictures: Path, people: _People) -> Iterator[Item]:
-    for entry in entries(pictures):
-        stem = Path(entry.name).stem
-        if not (is_image(entry.name) and stem.isascii() and stem.isdigit() and entry.is_file()):
+def _items(pictures: Path, lists: _CelebALists) -> Iterator[Item]:
+    for path in images(pictures):
+        if not (path.stem.isascii() and path.stem.isdigit()):
             continue
-        if int(stem) >= _COUNT:
+        number = int(path.stem)
+        if number >= _COUNT:
             raise ReenactError(
-                f"{entry.name} in {pictures} is no number of CelebA-HQ; expected 0 to {_COUNT - 1}, "
+                f"{path.name} in {pictures} is no number of CelebA-HQ; expected 0 to {_COUNT - 1}, "
                 "not the names of CelebA"
             )
-        identity, split, about = people.of(int(stem))
-        yield Item(f"{int(stem):05d}", Kind.PHOTO, pictures / entry.name, identity, split, about=about)
+        identity, split, about = lists.of(number)
+        yield Item(f"{number:05d}", Kind.PHOTO, path, identity, split, about=about)
 
 
-class _People:
-    """Who is in a photo and what it may be used for, as far as the lists tell."""
+class _CelebALists:
+    """Identity and split of each photo, as far as CelebA's lists are there."""
 
-    def __init__(self, *places: Path) -> None:
-        self._home = places[0]
-        mapping, identities, partition = (_find(name, places) for name in (_MAPPING, _IDENTITIES, _SPLITS))
+    def __init__(self, *folders: Path) -> None:
+        self._home = folders[0]
+        mapping, identities, partition = (_find(name, folders) for name in (MAPPING, IDENTITIES, PARTITION))
         if not mapping and (identities or partition):
-            raise ReenactError(f"no {_MAPPING} in {self._home}; expected it beside {_IDENTITIES} and {_SPLITS}")
-        self._files = _originals(mapping) if mapping else {}
-        wanted = set(self._files.values())
-        self._names = {file: name for file, name in table(identities) if file in wanted} if identities else {}
-        self._has_names = identities is not None
-        self._splits: dict[str, Split] = {}
-        if partition:
-            self._read_partition(partition, wanted)
-        self._has_splits = partition is not None
+            raise ReenactError(f"no {MAPPING} in {self._home}; expected it beside {IDENTITIES} and {PARTITION}")
+        self._files = _celeba_files(mapping) if mapping else {}
+        files = set(self._files.values())
+        self._names = {file: name for file, name in table(identities) if file in files} if identities else None
+        self._splits = self._splits_of(partition, files) if partition else None
 
     def of(self, number: int) -> tuple[str, Split, dict[str, str]]:
+        """Identity, split and further facts of a photo of CelebA-HQ."""
         file = self._files.get(number)
         if file is None:
             if self._files:
-                raise ReenactError(f"photo {number} is not in {_MAPPING} in {self._home}; download the list again")
+                raise ReenactError(f"photo {number} is not in {MAPPING} in {self._home}; download the list again")
             return f"photo-{number:05d}", Split.TRAIN, {}
         identity = self._identity(file)
-        split = self._splits.get(identity)
-        if self._has_splits and split is None:
-            raise ReenactError(f"{file} is not in {_SPLITS} in {self._home}; download the list again")
-        unsplit = split_of(identity) if self._has_names else Split.TRAIN
-        return identity, split or unsplit, {"celeba_file": file}
+        if self._splits is None:
+            split = Split.TRAIN if self._names is None else split_of(identity)
+        elif identity in self._splits:
+            split = self._splits[identity]
+        else:
+            raise ReenactError(f"{file} is not in {PARTITION} in {self._home}; download the list again")
+        return identity, split, {"celeba_file": file}
 
     def _identity(self, file: str) -> str:
-        if not self._has_names:
+        if self._names is None:
             return f"celeba-file-{Path(file).stem}"
         if file not in self._names:
-            raise ReenactError(f"{file} is not in {_IDENTITIES} in {self._home}; download the list again")
+            raise ReenactError(f"{file} is not in {IDENTITIES} in {self._home}; download the list again")
         return f"celeba-{self._names[file]}"
 
-    def _read_partition(self, path: Path, wanted: set[str]) -> None:
+    def _splits_of(self, path: Path, files: set[str]) -> dict[str, Split]:
+        splits: dict[str, Split] = {}
         for file, number in table(path):
-            if number not in _PARTITION:
+            if number not in _SPLITS:
                 raise ReenactError(f"{path} puts {file} into {number!r}; expected 0, 1 or 2")
-            if file in wanted:
+            if file in files:
                 identity = self._identity(file)
-                # A person's most held-out photo decides for all: nobody is in two splits, whatever the list says.
-                split = max(_PARTITION[number], self._splits.get(identity, Split.TRAIN), key=list(Split).index)
-                self._splits[identity] = split
+                # A person with photos in several splits gets the most held-out one, so that nobody is in two.
+                splits[identity] = max(_SPLITS[number], splits.get(identity, Split.TRAIN), key=list(Split).index)
+        return splits
 
 
-def _find(name: str, places: tuple[Path, ...]) -> Path | None:
-    return next((place / name for place in places if (place / name).is_file()), None)
+def _find(name: str, folders: tuple[Path, ...]) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def _originals(path: Path) -> dict[int, str]:
+def _celeba_files(path: Path) -> dict[int, str]:
+    """The file in CelebA of each photo of CelebA-HQ."""
     found: dict[int, str] = {}
     for number, line in lines(path):
         columns = line.split()

@@ -6,8 +6,8 @@ Layout, as `download_ffhq.py` leaves it; the largest `images...` folder is read,
     root/thumbnails128x128/...
     root/ffhq-dataset-v2.json                                    optional: author and licence of each photo
 
-Split: the official one, the first 60,000 photos train, the last 10,000 val. Nobody is named, so each photo is a person
-of its own: somebody who is in two photos may be on both sides.
+Split: the official one, the first 60,000 photos train, the last 10,000 val. The data set has no identities, so each
+photo is an identity of its own, and a person in two photos may be in both splits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from reenactor.core import ReenactError
 from reenactor.media import is_image
-from reenactor.research.data.datasets._listing import at_least_one, folders, media, require_folder
+from reenactor.research.data.datasets.listing import at_least_one, folders, media, require_folder
 from reenactor.research.data.items import Item, Kind, Split
 
 _IMAGES = re.compile(r"images(\d+)x\1")
@@ -29,7 +29,7 @@ _TRAINING = 60_000
 _KEPT = ("author", "license", "license_url", "photo_url")
 _CHUNK = 1 << 20
 _LONGEST_RECORD = 1 << 24
-"""An official record has 3,600 characters; one that does not end is damaged."""
+"""Characters; an official record has 3,600, so a longer one is damaged."""
 
 
 def items(root: Path) -> Iterator[Item]:
@@ -40,19 +40,17 @@ def items(root: Path) -> Iterator[Item]:
     """
     require_folder(root, "images1024x1024 or thumbnails128x128 in it")
     pictures = _pictures(root)
-    yield from at_least_one(
-        _items(pictures, root / "ffhq-dataset-v2.json"),
-        f"no photos in {pictures}; expected 00000/00000.png and so on",
-    )
+    found = _items(pictures, root / "ffhq-dataset-v2.json")
+    yield from at_least_one(found, f"no photos in {pictures}; expected 00000/00000.png and so on")
 
 
 def _items(pictures: Path, metadata: Path) -> Iterator[Item]:
-    records = _records(metadata) if metadata.is_file() else iter(())
+    records = read_records(metadata) if metadata.is_file() else iter(())
     number, record = -1, {}
     for path in media(pictures):
         if not (is_image(path) and re.fullmatch(r"[0-9]{5}", path.stem)):
             continue
-        # Both are in the order of the numbers, so 255 MB of JSON pass by without being kept.
+        # Both are in the order of the numbers, so the 255 MB of JSON need not stay in memory.
         while number < int(path.stem):
             number, record = next(records, (1 << 60, {}))
         facts = record.get("metadata", {}) if number == int(path.stem) else {}
@@ -75,8 +73,12 @@ def _pictures(root: Path) -> Path:
     raise ReenactError(f"no photos of FFHQ in {root}; expected the folder images1024x1024 or thumbnails128x128")
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The entries of one large JSON object `{"0": {...}, "1": {...}, ...}`, one at a time."""
+def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and content of each entry of a large JSON object `{"0": {...}, "1": {...}, ...}`, one at a time.
+
+    Raises:
+        ReenactError: the file is damaged.
+    """
     decoder = json.JSONDecoder()
     try:
         with open(path, encoding="utf-8") as file:

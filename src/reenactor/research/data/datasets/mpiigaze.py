@@ -1,4 +1,4 @@
-"""MPIIGaze (Zhang et al. 2015, 2019): people at their laptops, looking at places on the screen; pupils set by hand.
+"""MPIIGaze (Zhang et al. 2015, 2019): people at their laptops who look at the screen; pupils set by hand.
 
 Layout: the annotation subset of MPIIGaze, and photos that show the face, from MPIIFaceGaze or MPIIGaze itself::
 
@@ -6,8 +6,8 @@ Layout: the annotation subset of MPIIGaze, and photos that show the face, from M
                                                    4 eye corners, 2 mouth corners, 2 pupils
     root/MPIIFaceGaze/p00/day13/0203.jpg           (or root/p00/..., or root/Data/Original/p00/...)
 
-Only pupils are taken from the annotation; everything else of a face is what the face finder says. Lines whose photo is
-not there are passed over. Split: there is no official one; p14, the last person, is val, the others train.
+Only the pupils are taken from the annotation; the rest of the face comes from the face finder. Lines whose photo is
+missing are passed over. Split: there is no official one; p14, the last person, is val, the others are train.
 """
 
 from __future__ import annotations
@@ -15,17 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-
 from reenactor.core import ReenactError
-from reenactor.research.data.datasets._listing import at_least_one, entries, lines, require_folder, slug
-from reenactor.research.data.items import Annotation, Item, Kind, Marks, Split
+from reenactor.research.data.datasets.listing import at_least_one, entries, lines, numbers, require_folder, slug
+from reenactor.research.data.items import Annotation, AnnotationKind, Item, Kind, Split
 
 _SUBSET = "Annotation Subset"
-_PLACES = ("MPIIFaceGaze", ".", "Data/Original")
-_HELD_OUT = "p14"
-_POINTS = 8
+_PHOTO_FOLDERS = ("MPIIFaceGaze", ".", "Data/Original")
+_VAL_PERSON = "p14"
 
 
 def items(root: Path) -> Iterator[Item]:
@@ -38,7 +34,8 @@ def items(root: Path) -> Iterator[Item]:
     if not (root / _SUBSET).is_dir():
         raise ReenactError(f"no '{_SUBSET}' in {root}; expected MPIIGaze's folder of p00.txt to p14.txt")
     people = [Path(entry.name).stem for entry in entries(root / _SUBSET) if entry.name.endswith(".txt")]
-    photos = next((root / place for place in _PLACES if any((root / place / name).is_dir() for name in people)), None)
+    homes = (root / name for name in _PHOTO_FOLDERS)
+    photos = next((home for home in homes if any((home / person).is_dir() for person in people)), None)
     if photos is None:
         raise ReenactError(f"no photos in {root}; expected MPIIFaceGaze/p00/day01/0005.jpg and so on, unpacked")
     found = (item for name in people for item in _items(root / _SUBSET / f"{name}.txt", photos / name))
@@ -47,25 +44,15 @@ def items(root: Path) -> Iterator[Item]:
 
 def _items(path: Path, photos: Path) -> Iterator[Item]:
     for number, line in lines(path):
-        photo, points_px = _row(line, f"{path} line {number}")
+        photo, *columns = line.split()
+        complaint = f"{path} line {number} is not a photo and 16 coordinates; download it again"
+        points_px = numbers(columns, 16, complaint).reshape(8, 2)
         if (photos / photo).is_file():
             yield Item(
                 key=f"{slug(path.stem)}-{slug(photo.rpartition('.')[0])}",
                 kind=Kind.PHOTO,
                 path=photos / photo,
                 identity=path.stem,
-                split=Split.VAL if path.stem == _HELD_OUT else Split.TRAIN,
-                annotation=Annotation(Marks.PUPILS, points_px[-2:]),
+                split=Split.VAL if path.stem == _VAL_PERSON else Split.TRAIN,
+                annotation=Annotation(AnnotationKind.PUPILS, points_px[-2:]),
             )
-
-
-def _row(line: str, where: str) -> tuple[str, Float[np.ndarray, "8 2"]]:
-    """Photo, points."""
-    photo, *numbers = line.split()
-    try:
-        points = np.array(numbers, np.float32)
-    except ValueError:
-        points = np.zeros(0)
-    if points.size != 2 * _POINTS or not np.isfinite(points).all():
-        raise ReenactError(f"{where} is not a photo and 16 coordinates; download it again")
-    return photo, points.reshape(_POINTS, 2)

@@ -1,13 +1,13 @@
 """RAF-DB, the basic expressions (Li et al. 2017): 15,339 photos.
 
-Layout; the root is RAF-DB's folder or `basic` itself; `original` is preferred, for `aligned` has 100x100 pixels::
+Layout; the root is RAF-DB's folder or `basic` itself. `original` is preferred, because `aligned` has 100x100 pixels::
 
     root/basic/EmoLabel/list_patition_label.txt       (sic) lines "train_00001.jpg 5"
     root/basic/Image/original/train_00001.jpg
     root/basic/Image/aligned/train_00001_aligned.jpg
 
-Split: the official one, train (12,271) and test (3,068). Nobody is named, so each photo is a person of its own:
-somebody who is in two photos may be on both sides.
+Split: the official one, train (12,271) and test (3,068). The data set has no identities, so each photo is an identity
+of its own, and a person in two photos may be in both splits.
 """
 
 from __future__ import annotations
@@ -16,18 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.research.data.datasets._listing import at_least_one, require_folder, slug, table
+from reenactor.research.data.datasets.listing import at_least_one, first_folder, require_folder, slug, table
 from reenactor.research.data.items import Item, Kind, Split
 
-_EXPRESSIONS = {
-    "1": "surprise",
-    "2": "fear",
-    "3": "disgust",
-    "4": "happiness",
-    "5": "sadness",
-    "6": "anger",
-    "7": "neutral",
-}
+_EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+_LABELS = {str(number): name for number, name in enumerate(_EXPRESSIONS, start=1)}
 _SPLITS = {"train": Split.TRAIN, "test": Split.TEST}
 
 
@@ -38,11 +31,14 @@ def items(root: Path) -> Iterator[Item]:
         ReenactError: the list or the photos are missing, or do not fit each other.
     """
     require_folder(root, "RAF-DB's folder basic in it")
-    basic = root / "basic" if (root / "basic").is_dir() else root
+    basic = first_folder(root, ("basic",)) or root
     labels = basic / "EmoLabel" / "list_patition_label.txt"
     if not labels.is_file():
         raise ReenactError(f"no EmoLabel/list_patition_label.txt in {basic}; expected RAF-DB's folder basic, unpacked")
-    yield from at_least_one(_items(labels, _pictures(basic)), f"{labels} is empty; download it again")
+    pictures = first_folder(basic / "Image", ("original", "aligned"))
+    if pictures is None:
+        raise ReenactError(f"no photos in {basic}; expected Image/original or Image/aligned, unpacked")
+    yield from at_least_one(_items(labels, pictures), f"{labels} is empty; download it again")
 
 
 def _items(labels: Path, pictures: Path) -> Iterator[Item]:
@@ -50,7 +46,7 @@ def _items(labels: Path, pictures: Path) -> Iterator[Item]:
     for name, label in table(labels):
         stem = Path(name).stem
         split = _SPLITS.get(stem.partition("_")[0])
-        if split is None or label not in _EXPRESSIONS:
+        if split is None or label not in _LABELS:
             raise ReenactError(f"{labels} has {name!r} {label!r}; expected names train_... or test_..., labels 1 to 7")
         path = pictures / f"{stem}{ending}.jpg"
         if not path.is_file():
@@ -61,12 +57,5 @@ def _items(labels: Path, pictures: Path) -> Iterator[Item]:
             path=path,
             identity=stem,
             split=split,
-            about={"expression": _EXPRESSIONS[label], "expression_label": label, "version": pictures.name},
+            about={"expression": _LABELS[label], "expression_label": label, "version": pictures.name},
         )
-
-
-def _pictures(basic: Path) -> Path:
-    for name in ("original", "aligned"):
-        if (basic / "Image" / name).is_dir():
-            return basic / "Image" / name
-    raise ReenactError(f"no photos in {basic}; expected Image/original or Image/aligned, unpacked")

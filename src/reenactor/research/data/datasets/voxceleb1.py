@@ -1,8 +1,8 @@
 """VoxCeleb1 (Nagrani et al. 2017): interviews of 1,251 people on YouTube.
 
-The authors never published its videos, so there are several layouts. The first one that is there is read:
+The authors never published its videos, so there are several layouts. The first one found is read:
 
-1. the authors' frame lists beside whole videos; a video that is not there is passed over::
+1. the authors' frame lists beside whole videos; missing videos are passed over::
 
     root/txt/id10270/5r0dWxy17C8/00001.txt       (also below vox1_dev_txt and vox1_test_txt)
     root/videos/5r0dWxy17C8.mp4
@@ -19,29 +19,30 @@ The authors never published its videos, so there are several layouts. The first 
 
     root/unzippedFaces/Eartha_Kitt/1.6/5r0dWxy17C8/*.jpg
 
-Frame lists: header lines (`Identity`, `Reference`, `Offset`, `FV Conf`, `ASD Conf`), then `FRAME X Y W H` and rows.
+Frame lists have header lines (`Identity`, `Reference`, `Offset`, `FV Conf`, `ASD Conf`), then `FRAME X Y W H` and rows.
 Frames count at 25 a second from the video's beginning, boxes are pixels of the video scaled to 360 lines. To turn these
 into fractions the video's shape must be known, so layout 1 opens each video once; if it cannot, items have no boxes.
 
 Official lists, each optional, in the root: `vox1_meta.csv` (names), `veri_test.txt`, `iden_split.txt`.
 
-Split: the verification split, in which people are disjoint: id10270 to id10309, whose names start with E, and whoever
-else `veri_test.txt` names, are test; all others are train, and nobody is val. The identification split of
-`iden_split.txt` has everybody on every side; it is kept in `about` only.
+Split: the verification split, in which people are disjoint. id10270 to id10309, whose names start with E, and others
+that `veri_test.txt` names are test; all others are train, and nobody is val. The identification split of
+`iden_split.txt` has every person in train, val and test; it is only kept in `about`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from reenactor.core import MediaError, ReenactError
 from reenactor.media import VIDEO_SUFFIXES, is_image, is_video
 from reenactor.media.video_reader import VideoReader
-from reenactor.research.data.datasets._frame_list import FPS, FrameList
-from reenactor.research.data.datasets._listing import (
+from reenactor.research.data.datasets.listing import (
     at_least_one,
     entries,
     folders,
@@ -53,13 +54,18 @@ from reenactor.research.data.datasets._listing import (
     table,
     text_of,
 )
-from reenactor.research.data.items import Item, Kind, Split
+from reenactor.research.data.items import FaceBoxes, Item, Kind, Split
 
 _TEST = frozenset(f"id{number}" for number in range(10270, 10310))
 _PERSON = re.compile(r"id1[01][0-9]{3}")
 _TEXTS = ("txt", "vox1_dev_txt/txt", "vox1_test_txt/txt")
 _FACES = ("unzippedFaces", "unzippedIntervalFaces/data")
 _IDEN = {"1": "train", "2": "val", "3": "test"}
+_HEADERS = {"Offset": "offset", "FV Conf": "face_verification", "ASD Conf": "active_speaker"}
+_FPS = 25.0
+"""Rate of the frame numbers, whatever the video's own rate."""
+_LINES = 360
+"""Height of the picture that the boxes are pixels of (`REF_FRAME_SIZE` of video-preprocessing's crop_vox.py)."""
 _EXPECTED = "txt and videos, or mp4, or train and test with crops, or unzippedFaces"
 
 
@@ -91,7 +97,7 @@ def items(root: Path) -> Iterator[Item]:
 
 @dataclass(frozen=True)
 class _Lists:
-    """The official lists."""
+    """The official lists: facts about people, ids by name, people in test, number of the identification split."""
 
     people: dict[str, dict[str, str]]
     ids: dict[str, str]
@@ -105,7 +111,7 @@ class _Lists:
         test = {name for _, line in lines(veri) for name in _PERSON.findall(line)} if veri.is_file() else set()
         return _Lists(
             people=people,
-            ids={_plain(facts["name"]): person for person, facts in people.items()},
+            ids={_folder_name(facts["name"]): person for person, facts in people.items()},
             test=_TEST | test,
             iden={path.removesuffix(".wav"): number for number, path in table(iden)} if iden.is_file() else {},
         )
@@ -121,70 +127,49 @@ class _Lists:
             about["iden_split"] = _IDEN.get(number, number)
         return about
 
+    def clip(self, path: Path, parts: Sequence[str], *, utterance: str = "") -> Item:
+        """A clip whose name consists of a person, a video, and what tells its clips apart."""
+        person, video, *_ = parts
+        about = self.about(person, video, utterance)
+        return Item("-".join(map(slug, parts)), Kind.CLIP, path, person, self.split(person), about=about)
+
 
 def _whole_videos(texts: list[Path], videos: Path, lists: _Lists) -> Iterator[Item]:
-    for person in _people_folders(texts):
-        for folder in folders(person):
-            path = next((p for s in VIDEO_SUFFIXES if (p := videos / f"{folder.name}{s}").is_file()), None)
-            if path is None:
-                continue
-            aspect = _aspect(path)
-            for entry in entries(folder):
-                if not entry.name.endswith(".txt"):
-                    continue
+    for folder in _video_folders(texts):
+        path = next((p for s in VIDEO_SUFFIXES if (p := videos / f"{folder.name}{s}").is_file()), None)
+        if path is None:
+            continue
+        aspect = _aspect(path)
+        for entry in entries(folder):
+            if entry.name.endswith(".txt"):
                 utterance = entry.name.removesuffix(".txt")
-                frames = FrameList.read(folder / entry.name)
-                yield Item(
-                    key="-".join(map(slug, (person.name, folder.name, utterance))),
-                    kind=Kind.CLIP,
-                    path=path,
-                    identity=person.name,
-                    split=lists.split(person.name),
-                    start_s=float(frames.numbers[0] / FPS),
-                    end_s=float((frames.numbers[-1] + 1) / FPS),
-                    boxes=frames.boxes(aspect),
-                    about=lists.about(person.name, folder.name, utterance) | frames.about,
-                )
+                clip = lists.clip(path, (folder.parent.name, folder.name, utterance), utterance=utterance)
+                yield _cut(clip, folder / entry.name, aspect)
 
 
 def _utterances(root: Path, lists: _Lists) -> Iterator[Item]:
-    for person in _people_folders([root]):
-        for folder in folders(person):
-            for entry in entries(folder):
-                if is_video(entry.name) and entry.is_file():
-                    utterance = Path(entry.name).stem
-                    yield Item(
-                        key="-".join(map(slug, (person.name, folder.name, utterance))),
-                        kind=Kind.CLIP,
-                        path=folder / entry.name,
-                        identity=person.name,
-                        split=lists.split(person.name),
-                        about=lists.about(person.name, folder.name, utterance),
-                    )
+    for folder in _video_folders([root]):
+        for entry in entries(folder):
+            if is_video(entry.name) and entry.is_file():
+                utterance = Path(entry.name).stem
+                parts = (folder.parent.name, folder.name, utterance)
+                yield lists.clip(folder / entry.name, parts, utterance=utterance)
 
 
 def _crops(roots: list[Path], lists: _Lists) -> Iterator[Item]:
     for root in roots:
         for entry in entries(root):
             parts = Path(entry.name).stem.split("#")
-            if len(parts) < 3 or not is_video(entry.name) or not entry.is_file():
-                continue
-            person = _checked(parts[0], root)
-            yield Item(
-                key="-".join(map(slug, parts)),
-                kind=Kind.CLIP,
-                path=root / entry.name,
-                identity=person,
-                split=lists.split(person),
-                about=lists.about(person, parts[1]),
-            )
+            if len(parts) >= 3 and is_video(entry.name) and entry.is_file():
+                _check_person(parts[0], root)
+                yield lists.clip(root / entry.name, parts)
 
 
 def _faces(root: Path, lists: _Lists) -> Iterator[Item]:
     for named in folders(root):
         name = text_of(named.name)
-        person = lists.ids.get(_plain(name))
-        # Without vox1_meta.csv the letter decides, as it did for the authors.
+        person = lists.ids.get(_folder_name(name))
+        # Without vox1_meta.csv the first letter decides, as it did for the authors.
         unlisted = Split.TEST if name.startswith("E") else Split.TRAIN
         for folder in folders(named / "1.6") if (named / "1.6").is_dir() else ():
             for path in media(folder):
@@ -199,40 +184,78 @@ def _faces(root: Path, lists: _Lists) -> Iterator[Item]:
                     )
 
 
-def _people_folders(roots: list[Path]) -> Iterator[Path]:
+def _video_folders(roots: list[Path]) -> Iterator[Path]:
+    """The folders root/person/video."""
     for root in roots:
-        for folder in folders(root):
-            _checked(folder.name, root)
-            yield folder
+        for person in folders(root):
+            _check_person(person.name, root)
+            yield from folders(person)
 
 
-def _checked(person: str, place: Path) -> str:
+def _check_person(person: str, folder: Path) -> None:
     if not _PERSON.fullmatch(person):
-        raise ReenactError(f"{person} in {place} is nobody of VoxCeleb1; expected id10001 to id11251")
-    return person
+        raise ReenactError(f"{person} in {folder} is nobody of VoxCeleb1; expected id10001 to id11251")
 
 
 def _people(path: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for number, line in lines(path):
-        cells = [cell.strip() for cell in line.split("\t")]
+        columns = [column.strip() for column in line.split("\t")]
         if number == 1:
             continue
-        if len(cells) < 4 or not _PERSON.fullmatch(cells[0]):
+        if len(columns) < 4 or not _PERSON.fullmatch(columns[0]):
             raise ReenactError(f"{path} line {number} is not 'id1.... name gender nationality set'; download it again")
-        found[cells[0]] = {"name": text_of(cells[1]), "gender": cells[2], "nationality": cells[3]}
+        found[columns[0]] = {"name": text_of(columns[1]), "gender": columns[2], "nationality": columns[3]}
     return found
 
 
-def _plain(name: str) -> str:
-    """A name as a folder may have it: VGG's folders lack the full stop of "Jr."."""
+def _folder_name(name: str) -> str:
+    """A name as VGG's folders have it: without the full stop of "Jr."."""
     return text_of(name).rstrip(".")
 
 
 def _aspect(path: Path) -> float | None:
-    """Width over height; None of a video that cannot be opened, which whoever reads it will report."""
+    """Width over height; None for a video that cannot be opened (processing it will report why)."""
     try:
         width, height = VideoReader(path, precise=False).size
     except MediaError:
         return None
     return width / height
+
+
+def _cut(clip: Item, path: Path, aspect: float | None) -> Item:
+    """The part of a video that a frame list describes, with the list's boxes if the video's shape is known."""
+    about: dict[str, str] = {}
+    rows: list[list[float]] = []
+    in_frames = False
+    for number, line in lines(path):
+        if line.split()[0] == "FRAME":
+            in_frames = True
+        elif not in_frames:
+            name, _, value = (part.strip() for part in line.partition(":"))
+            if name in _HEADERS and value:
+                about[_HEADERS[name]] = value.split()[0]
+        else:
+            rows.append(_frame_row(line, f"{path} line {number}"))
+    if not rows:
+        raise ReenactError(f"{path} lists no frames; expected lines of FRAME X Y W H, so unpack it again")
+    values = np.array(rows)
+    frames = values[:, 0].astype(np.int64)
+    if (np.diff(frames) <= 0).any():
+        raise ReenactError(f"the frame numbers of {path} do not increase; unpack it again")
+    boxes = None
+    if aspect is not None:
+        width, height = np.float32(_LINES * aspect), np.float32(_LINES)
+        boxes = FaceBoxes(frames, values[:, 1:].astype(np.float32) / np.array([width, height, width, height]), _FPS)
+    start_s, end_s = float(frames[0] / _FPS), float((frames[-1] + 1) / _FPS)
+    return replace(clip, start_s=start_s, end_s=end_s, boxes=boxes, about=clip.about | about)
+
+
+def _frame_row(line: str, where: str) -> list[float]:
+    try:
+        row = [float(column) for column in line.split()]
+    except ValueError:
+        row = []
+    if len(row) != 5 or not row[0].is_integer() or row[0] < 0:
+        raise ReenactError(f"{where} is not FRAME X Y W H in numbers; unpack the file again")
+    return row
