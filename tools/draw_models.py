@@ -19,7 +19,7 @@ from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER, LEFT_EYE, RIGHT_EYE
 from reenactor.media import read_image, read_motion
-from reenactor.models import ZOO
+from reenactor.models import METHODS
 
 OUT = Path(__file__).parents[1] / "docs/assets/models.webp"
 TURN_DEG = 20.0
@@ -37,7 +37,7 @@ def main() -> None:
     rows = [
         (name, moments(Reenactor(name, weights=folder or None), photo))
         for photo in photos
-        for name, _, folder in (given.partition("=") for given in options.model or ZOO)
+        for name, _, folder in (given.partition("=") for given in options.model or METHODS)
     ]
     sheet = contact_sheet([(name, list(row)) for name, row in rows], options.tile)
     options.out.parent.mkdir(parents=True, exist_ok=True)

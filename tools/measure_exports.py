@@ -23,7 +23,7 @@ from reenactor.core import DriverFrame, Landmarks, MapKind, TargetSet
 from reenactor.engine.runtimes import Format, Precision, export_model, load_exported
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception.identity import IdentityEmbedder, identity_mean
-from reenactor.models import ZOO, ReenactmentModel, create_model
+from reenactor.models import METHODS, ReenactmentModel, create_model
 from reenactor.research.data import Split
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.evaluation.pairs import PackPair, pairs_of_pack
@@ -52,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     if args.fresh:
-        kind = ZOO[args.model]
+        kind = METHODS[args.model].model
         # The hybrid's defaults are small.
         config = getattr(kind.config_type, "lite", kind.config_type)()
         model = kind(config).eval()  # pyright: ignore[reportCallIssue]

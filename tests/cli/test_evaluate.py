@@ -127,12 +127,12 @@ def write_weights(folder, name, **settings):
     """Untrained."""
     import torch
 
-    from reenactor.models import ZOO
+    from reenactor.models import METHODS
     from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
 
     torch.manual_seed(0)
-    config = ZOO[name].config_type(resolution=64, base_width=8, **settings)
-    write_checkpoint(folder, Checkpoint(name, config.model_dump(mode="json"), ZOO[name](config).state_dict()))
+    config = METHODS[name].model.config_type(resolution=64, base_width=8, **settings)
+    write_checkpoint(folder, Checkpoint(name, config.model_dump(mode="json"), METHODS[name].model(config).state_dict()))
 
 
 def test_not_all_have_attention(call, pack, tmp_path):

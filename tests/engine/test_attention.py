@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from reenactor.engine.attention import Use, has_attention, has_photo_maps, heat_over, photo_maps
 
 from reenactor.core import DriverFrame, TargetSet
-from reenactor.engine.attention import Use, has_attention, has_photo_maps, heat_over, photo_maps
 from reenactor.face.geometry import mean_face
 from reenactor.face.maps import draw_maps
 from reenactor.models import create_model

@@ -8,14 +8,14 @@ from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.systems import SYSTEMS, system
 from reenactor.media import read_motion
-from reenactor.models import ZOO
+from reenactor.models import METHODS
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
-TRAINED = [name for name, kind in ZOO.items() if kind.trained]
+TRAINED = [name for name, method in METHODS.items() if method.model.trained]
 
 
 def test_marionette_lt_is_marionette_with_the_landmark_transformer():
-    assert set(SYSTEMS) == {*ZOO, "marionette-lt"}
+    assert set(SYSTEMS) == {*METHODS, "marionette-lt"}
     reenactor = Reenactor("marionette-lt")
     assert (reenactor.model.name, reenactor.transfer) == ("marionette", Transfer.TRANSFORMER)
     assert Reenactor("marionette-lt", transfer=Transfer.ABSOLUTE).transfer is Transfer.ABSOLUTE

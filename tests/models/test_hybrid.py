@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reenactor.models.hybrid.growth import grown
 
 from reenactor.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry import draw_face_mesh, face_mesh, mean_face
@@ -24,7 +25,6 @@ from reenactor.models.hybrid import (
 )
 from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
 from reenactor.models.hybrid.discriminator import PartsDiscriminator, part_crops
-from reenactor.models.hybrid.growth import grown
 from reenactor.models.sizes import model_size
 from reenactor.nn import warp
 from reenactor.nn.checkpoint import Checkpoint, write_checkpoint

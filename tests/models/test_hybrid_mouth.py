@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from reenactor.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
 from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.contours import INNER_LIPS, OUTER_LIPS
+from reenactor.face.geometry.mouth import draw_mouth, mouth_inside
 from reenactor.face.maps import draw_maps
 from reenactor.models.hybrid import (
     Hybrid,
@@ -25,9 +26,8 @@ from reenactor.models.hybrid import (
 )
 from reenactor.models.hybrid.mouth import mouth_crop, mouth_layers, mouth_pasted, mouth_place, own_mouth
 from reenactor.models.hybrid.objective import hybrid_checkpoint
+from reenactor.models.registry import model_of
 from reenactor.models.warp.model import to_uint8
-from reenactor.models.warp.mouth import draw_mouth, mouth_inside
-from reenactor.models.zoo import model_of
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from reenactor.nn.losses import RandomVgg, feature_matching, hinge_generator, perceptual_loss
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
 
 from reenactor.core import DriverFrame, MapKind, TargetSet
 from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, photo_weights
-from reenactor.models import ZOO
+from reenactor.models import METHODS
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig, MarioNETteGenerator
-from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
 from reenactor.models.sizes import model_size
 
 SIZE = 64
@@ -177,7 +177,7 @@ def test_the_contract():
 
 def test_lite_costs_little_more():
     with_prior, without = (
-        model_size(ZOO["marionette"], MarioNETteConfig.lite().model_copy(update={"mesh_prior": prior}))
+        model_size(METHODS["marionette"].model, MarioNETteConfig.lite().model_copy(update={"mesh_prior": prior}))
         for prior in (True, False)
     )
     assert with_prior.parameters < without.parameters

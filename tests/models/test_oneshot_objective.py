@@ -15,7 +15,6 @@ from reenactor.models.oneshot import (
     SHAPE_ENCODER,
     VERIFICATION,
     Augmentation,
-    OneShot,
     OneShotConfig,
     OneShotObjective,
     OneShotObjectiveConfig,
@@ -27,7 +26,7 @@ from reenactor.models.oneshot import (
     augmented,
 )
 from reenactor.models.oneshot.objective import masked_psnr, parsing_picture
-from reenactor.models.zoo import ZOO, model_of
+from reenactor.models.registry import model_of
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from reenactor.nn.losses import RandomVgg, TrainedFeatures, build_features
 
@@ -321,11 +320,10 @@ def test_measures():
 
 
 @pytest.mark.parametrize("fusion", ["none", "learned", "handmade"])
-def test_checkpoint_draws_the_same(tmp_path, monkeypatch, fusion):
+def test_checkpoint_draws_the_same(tmp_path, fusion):
     objective, batch = made(model=tiny(fusion=fusion)), pairs(1)
     average = copy.deepcopy(objective.generator).eval()
     write_checkpoint(tmp_path / "weights", objective.checkpoint(average))
-    monkeypatch.setitem(ZOO, "oneshot", OneShot)
     model = model_of(read_checkpoint(tmp_path / "weights"))
     parsing = batch.driver_maps[MapKind.PARSING]
     with torch.no_grad():

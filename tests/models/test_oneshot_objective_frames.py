@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reenactor.models.oneshot.verification_objective import area_under_curve
 from scipy.stats import mannwhitneyu
 
 from reenactor.core import FrameBatch, ReenactError
@@ -29,7 +30,6 @@ from reenactor.models.oneshot import (
     face_centre,
 )
 from reenactor.models.oneshot.shape_objective import rescaled, wing_loss
-from reenactor.models.oneshot.verification_objective import area_under_curve
 from reenactor.nn.checkpoint import write_checkpoint
 from reenactor.nn.losses import TrainedFeatures, build_features
 

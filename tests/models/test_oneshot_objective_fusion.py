@@ -16,7 +16,6 @@ from reenactor.models.oneshot import (
     FusionNet,
     FusionObjective,
     FusionObjectiveConfig,
-    OneShot,
     OneShotConfig,
     OneShotGenerator,
     warped_m1p1,
@@ -25,7 +24,7 @@ from reenactor.models.oneshot import (
 from reenactor.models.oneshot.fusion import share_of, toned
 from reenactor.models.oneshot.fusion_objective import lost_db, told_loss, total_variation
 from reenactor.models.oneshot.objective import model_checkpoint
-from reenactor.models.zoo import ZOO, model_of
+from reenactor.models.registry import model_of
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from reenactor.nn.losses import RandomVgg, build_features
 
@@ -291,11 +290,10 @@ def test_pictures_and_measures(decoder):
     torch.testing.assert_close(measured["warped_share"], share.mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_trained_is_what_the_model_draws(decoder, tmp_path, monkeypatch):
+def test_what_is_trained_is_what_the_model_draws(decoder, tmp_path):
     _, folder = decoder
     objective, batch = made(folder), pairs()
     write_checkpoint(tmp_path / "fused", objective.checkpoint(objective.N.eval()))
-    monkeypatch.setitem(ZOO, "oneshot", OneShot)
     model = model_of(read_checkpoint(tmp_path / "fused"))
     assert model.config.fusion == "learned"
     photos = {MapKind.PARSING: batch.target_maps[MapKind.PARSING][0]}

@@ -10,11 +10,11 @@ from model_helpers import as_targets
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetCode, TargetSet
 from reenactor.face.maps import draw_maps
 from reenactor.face.retarget import Retargeter
-from reenactor.models import ZOO, Needs, ReenactmentModel, create_model
+from reenactor.models import METHODS, Needs, ReenactmentModel, create_model
 from reenactor.models.hybrid import HybridConfig
 from reenactor.models.marionette import MarioNETteConfig
 from reenactor.models.oneshot import OneShotConfig
-from reenactor.models.zoo import model_of
+from reenactor.models.registry import model_of
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 STANDARD_SIZE = 256
@@ -30,10 +30,10 @@ SMALL = {
 
 def fresh(name):
     torch.manual_seed(0)
-    return ZOO[name](SMALL[name]).eval() if name in SMALL else create_model(name)
+    return METHODS[name].model(SMALL[name]).eval() if name in SMALL else create_model(name)
 
 
-@pytest.fixture(scope="module", params=list(ZOO))
+@pytest.fixture(scope="module", params=list(METHODS))
 def model(request):
     return fresh(request.param)
 
@@ -64,7 +64,7 @@ def draw(model, code, meshes, size=STANDARD_SIZE):
 
 
 def test_says_what_it_is(model):
-    assert ZOO[model.name] is type(model)
+    assert METHODS[model.name].model is type(model)
     assert model.version
     assert isinstance(model.needs, Needs)
     assert model.needs.crop_scale > 1

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _configs(args: argparse.Namespace) -> dict[str, RunConfig]:
     """Of all recipes, before the first of them is trained for hours."""
-    from reenactor.models.zoo import ZOO
+    from reenactor.models import METHODS
     from reenactor.research.recipes import recipe
     from reenactor.research.training import changed
 
@@ -89,7 +89,7 @@ def _configs(args: argparse.Namespace) -> dict[str, RunConfig]:
     changes = [*args.set, *([] if args.steps is None else [f"steps={args.steps}"])]
     configs = {name: changed(recipe(name), changes) for name in args.recipes}
     for name, config in configs.items():
-        if config.objective.kind not in ZOO:
+        if config.objective.kind not in METHODS:
             raise ReenactError(f"the recipe '{name}' makes no model that draws by itself; leave it out")
     return configs
 

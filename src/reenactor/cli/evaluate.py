@@ -314,13 +314,12 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
 
 
 def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: CaseList) -> None:
-    from reenactor.engine.attention import has_attention
     from reenactor.media import write_image
-    from reenactor.models import create_model
+    from reenactor.models import PhotoUse, create_model
     from reenactor.research.evaluation.figures import attention_figure
 
     model = create_model(entry.model, entry.weights)
-    if not has_attention(model):
+    if PhotoUse.ATTENDED not in model.photo_uses:
         raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
     args.out.mkdir(parents=True, exist_ok=True)
     figure = attention_figure(model, sets.sets[: args.attention], packs, entry.way(sets.protocol), entry.transformer)

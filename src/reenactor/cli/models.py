@@ -20,13 +20,13 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """List."""
     from reenactor.engine.systems import SYSTEMS
-    from reenactor.models.zoo import ZOO
+    from reenactor.models import METHODS
     from reenactor.nn.checkpoint import shipped_checkpoint
     from reenactor.research.recipes import RECIPES
 
     print("models (reenactor animate --model NAME):")
     for name, system in SYSTEMS.items():
-        kind = ZOO[system.model]
+        kind = METHODS[system.model].model
         weights = "needs none" if not kind.trained else "ship" if shipped_checkpoint(system.model) else "to be trained"
         print(f"  {name:<14} weights: {weights:<14} {system.about or _summary(kind)}")
     print("\nrecipes (reenactor train NAME --data DIR --out RUN):")
@@ -37,15 +37,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _size(config: RunConfig, *, verbose: bool) -> str:
     """Of the model, for one photo and one frame; a multiply-add is two operations. Empty for what does not draw."""
+    from reenactor.models import METHODS
     from reenactor.models.sizes import count_parameters, model_size
-    from reenactor.models.zoo import ZOO
 
-    kind, trained = ZOO.get(config.objective.kind), getattr(config.objective, "model", None)
-    if kind is None or trained is None:
+    method, trained = METHODS.get(config.objective.kind), getattr(config.objective, "model", None)
+    if method is None or trained is None:
         return ""
     if not verbose:
-        return f"{count_parameters(kind, trained) / 1e6:.1f} M"
-    size = model_size(kind, trained)
+        return f"{count_parameters(method.model, trained) / 1e6:.1f} M"
+    size = model_size(method.model, trained)
     return (
         f"{size.parameters / 1e6:.1f} M parameters; {size.encode_flop / 1e9:.1f} GFLOP a photo and "
         f"{size.frame_flop / 1e9:.1f} a frame at {size.resolution} px. "

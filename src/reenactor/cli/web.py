@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _weights(given: str) -> tuple[str, Path]:
-    from reenactor.models.zoo import create_model
+    from reenactor.models import create_model
     from reenactor.nn.download import checkpoint_folder
 
     name, equals, where = given.partition("=")

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from reenactor.face.geometry.layers import fill_outside
 from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.geometry.mesh_flow import FLAGS
 from reenactor.face.geometry.mesh_flow_numpy import mesh_flow_numpy
 from reenactor.face.perception.detection import person_mask
-from reenactor.models.warp.layers import fill_outside
 
 _MAP = 64
 """Side of the maps that say what stays; the edge between person and background is soft."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reenactor.core import Transfer
-from reenactor.models.zoo import ZOO
+from reenactor.models import METHODS
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class System:
     """What draws, and from which landmarks.
 
     Args:
-        model: of the zoo.
+        model: one of `models.METHODS`.
         transfer: used where no other is asked for.
         about: in a line.
     """
@@ -23,7 +23,7 @@ class System:
     about: str = ""
 
 
-SYSTEMS: dict[str, System] = {name: System(name) for name in ZOO} | {
+SYSTEMS: dict[str, System] = {name: System(name) for name in METHODS} | {
     "marionette-lt": System("marionette", Transfer.TRANSFORMER, "MarioNETte+LT (2020): with the landmark transformer."),
 }
 """Every model is one by itself."""

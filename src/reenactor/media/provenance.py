@@ -88,7 +88,7 @@ class Claim:
 
     Args:
         title: the output's file name.
-        model: name of the model, as in `models.ZOO`.
+        model: name of the model, as in `models.METHODS`.
         model_version: version of the method, or the SHA-256 of its weights.
         inputs: the targets, then the driver.
         synthesis: whether a trained model drew the face.

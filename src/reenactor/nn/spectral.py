@@ -7,12 +7,23 @@ from typing import TypeVar, cast
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+from reenactor.nn.precision import outside_autocast
 
 M = TypeVar("M", bound=nn.Module)
 
 LAYERS = (nn.Conv2d, nn.Linear, nn.Embedding)
 """Layers with a weight matrix. A norm layer's gains are not one."""
+
+
+class SpectralNorm(_SpectralNorm):
+    """PyTorch's parametrization, in the weight's own precision: autocast on CUDA would iterate in bfloat16."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight divided by its largest singular value."""
+        with outside_autocast(weight):
+            return super().forward(weight)
 
 
 def add_spectral_norm(module: M) -> M:
@@ -23,7 +34,7 @@ def add_spectral_norm(module: M) -> M:
     """
     for layer in module.modules():
         if isinstance(layer, LAYERS) and not parametrize.is_parametrized(layer, "weight"):
-            spectral_norm(layer)
+            parametrize.register_parametrization(layer, "weight", SpectralNorm(cast(Tensor, layer.weight)))
     return module
 
 

@@ -1,4 +1,4 @@
-"""Moving feature maps along flows."""
+"""Moving feature maps along flows, and resizing them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def warp(features: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
-    """Bilinear sampling, the warping function T of paper B (its equation 8); places outside repeat the border.
+    """Bilinear sampling, the warping function T of paper B (its equation 8); positions outside repeat the border.
 
-    The result at a place p is the features' value at p + flow(p). Places are computed in float32 at least: bfloat16
+    The result at position p is the features' value at p + flow(p). Positions are computed in float32 at least: bfloat16
     knows only every half pixel of a map of 256.
 
     Args:
@@ -22,7 +22,7 @@ def warp(features: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 h w"])
     kind = torch.promote_types(features.dtype, torch.float32)
     x = (2 * torch.arange(width, dtype=kind, device=features.device) + 1) / width - 1
     y = (2 * torch.arange(height, dtype=kind, device=features.device) + 1) / height - 1
-    # On a CPU, `grid_sample`'s gradient of a place that is NaN crashes the process.
+    # On a CPU, `grid_sample`'s gradient at a position that is NaN crashes the process.
     grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]], dim=-1).nan_to_num()
     moved = F.grid_sample(features.to(kind), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return moved.to(features.dtype)
@@ -33,9 +33,23 @@ def pool_flow(flow_ndc: Float[Tensor, "b 2 h w"], size: tuple[int, int]) -> Floa
 
     Args:
         flow_ndc: the flow of the largest map.
-        size: height and width wanted; they divide the flow's.
+        size: height and width of the result; they divide the flow's.
     """
     height, width = flow_ndc.shape[-2:]
     if height % size[0] or width % size[1]:
         raise ValueError(f"a flow of {height} x {width} does not pool evenly to {size[0]} x {size[1]}")
     return F.avg_pool2d(flow_ndc, (height // size[0], width // size[1]))
+
+
+def resized(maps: Float[Tensor, "b c h w"], size: int, *, antialias: bool | None = None) -> Float[Tensor, "b c s s"]:
+    """Bilinearly to `size` pixels a side; as they are if they have it.
+
+    Args:
+        maps: any values, square if `antialias` is None.
+        size: of the result.
+        antialias: average over all pixels that one covers; None for only where maps shrink.
+    """
+    if maps.shape[-2:] == (size, size):
+        return maps
+    averaged = maps.shape[-1] > size if antialias is None else antialias
+    return F.interpolate(maps, (size, size), mode="bilinear", align_corners=False, antialias=averaged)

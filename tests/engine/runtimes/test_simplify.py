@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from reenactor.engine.runtimes.simplify import Ask, DoublingBlock, Offer, doubling_conv, simplified
 from torch import nn
 
 from reenactor.engine.runtimes.export import in_torch, parity
-from reenactor.engine.runtimes.simplify import Ask, DoublingBlock, Offer, doubling_conv, simplified
-from reenactor.models import ZOO
+from reenactor.models import METHODS
 from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
 from reenactor.nn import ImageAttentionBlock, Norm, Resample, ResidualBlock, add_spectral_norm, conv_norm
 from small_models import SMALL, fresh, people, small
@@ -75,7 +75,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize(("name", "change"), [(name, change) for name in VARIANTS for change in VARIANTS[name]])
 def test_whole_models(name, change):
-    model = fresh(ZOO[name], SMALL[name].model_copy(update=change))
+    model = fresh(METHODS[name].model, SMALL[name].model_copy(update=change))
     near = parity(model, in_torch(model, torch.device("cpu")), people(model, 1, 3))
     assert near.max_error < 2e-4
     assert near.frames == 2

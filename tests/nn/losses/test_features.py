@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
+from reenactor.nn.losses.features.vgg import IMAGENET, VGG16, VGG19
 from safetensors.torch import save_file
 from skimage import data
 from torch import nn
@@ -26,7 +27,6 @@ from reenactor.nn.losses import (
     perceptual_loss,
 )
 from reenactor.nn.losses.features import VggFeatures
-from reenactor.nn.losses.features.vgg import IMAGENET, VGG16, VGG19
 
 STACKS = {
     "vgg16": [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512],

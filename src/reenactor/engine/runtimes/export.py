@@ -22,13 +22,12 @@ from torch import Tensor
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import read_json, sha256
-from reenactor.engine.runtimes.adapter import ENCODE, Adapter
-from reenactor.engine.runtimes.adapters import ADAPTERS, adapter_of
 from reenactor.engine.runtimes.formats import Format, write_graph
-from reenactor.engine.runtimes.graph import Graph
 from reenactor.engine.runtimes.model import ExportedModel, How
 from reenactor.engine.runtimes.runtimes import OnnxRunner, OpenVinoRunner, Precision, Runner, TorchRunner
-from reenactor.models import ZOO, ReenactmentModel
+from reenactor.models import METHODS, ReenactmentModel
+from reenactor.models.graphs import ENCODE, Graph, GraphAdapter
+from reenactor.models.registry import graph_adapter
 from reenactor.nn.checkpoint import replace_folder
 
 DESCRIPTION, PARITY = "export.json", "parity.json"
@@ -81,7 +80,7 @@ def export_model(
     Raises:
         ReenactError: the model has no network, an extra is missing, or the precision cannot be.
     """
-    adapter = adapter_of(model.name, model.config)
+    adapter = graph_adapter(model.name, model.config)
     graphs = adapter.graphs(model)
     calibration = list(calibration)
     feed = (lambda: _frame_inputs(adapter, graphs, calibration)) if calibration else None
@@ -111,15 +110,15 @@ def load_exported(
     """
     description = read_description(folder)
     name = description["model"]
-    if name not in ZOO:
+    if name not in METHODS:
         raise CheckpointError(f"{folder} holds '{name}', which draws no pictures; choose the export of another model")
-    if name not in ADAPTERS:
+    if METHODS[name].graphs is None:
         raise CheckpointError(f"{folder} holds '{name}', which has no network; export again")
     try:
-        config = ZOO[name].config_type.model_validate(description["config"])
+        config = METHODS[name].model.config_type.model_validate(description["config"])
     except ValidationError as error:
         raise CheckpointError(f"{folder} has settings of another release; export again") from error
-    adapter = adapter_of(name, config)
+    adapter = graph_adapter(name, config)
     runners, used = graph_runners(folder, description, runtime=runtime, threads=threads)
     how = How(used.value, description["precision"])
     return ExportedModel(adapter, runners, version=description["model_version"], how=how)
@@ -246,14 +245,16 @@ def graph_runners(
 
 def in_torch(model: ReenactmentModel, device: torch.device, precision: Precision = Precision.FP32) -> ExportedModel:
     """The simplified graphs in PyTorch, without any file."""
-    adapter = adapter_of(model.name, model.config)
+    adapter = graph_adapter(model.name, model.config)
     runners = {
         name: TorchRunner(graph, device=device, precision=precision) for name, graph in adapter.graphs(model).items()
     }
     return ExportedModel(adapter, runners, version=model.version, how=How(Runtime.TORCH.value, precision.value))
 
 
-def _frame_inputs(adapter: Adapter, graphs: Mapping[str, Graph], examples: Examples) -> Iterable[Mapping[str, Tensor]]:
+def _frame_inputs(
+    adapter: GraphAdapter, graphs: Mapping[str, Graph], examples: Examples
+) -> Iterable[Mapping[str, Tensor]]:
     """Inputs of `SYNTHESIZE` for each example."""
     runners = {name: TorchRunner(graph, device=torch.device("cpu")) for name, graph in graphs.items()}
     plain = ExportedModel(adapter, runners, version="", how=How("", ""))

@@ -19,12 +19,11 @@ import torch
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import cache_folder, write_atomically
 from reenactor.engine.portrait import driver_frame, target_set, usual_size
-from reenactor.engine.runtimes.adapters import ADAPTERS
 from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
 from reenactor.engine.runtimes.formats import Format
 from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed, need
 from reenactor.face.geometry import mean_face
-from reenactor.models import ReenactmentModel, create_model
+from reenactor.models import METHODS, ReenactmentModel, create_model
 
 _LEAST_PSNR = 40.0
 """dB; where bf16 is further from fp32, it is not chosen."""
@@ -58,7 +57,7 @@ def fast_model(
     """
     runtime = Runtime(runtime)
     model = create_model(name, weights)
-    if name not in ADAPTERS:
+    if METHODS[name].graphs is None:
         return model
     wanted = None if precision is None else Precision(precision)
     if wanted is Precision.FP16 or wanted is Precision.INT8:

@@ -6,18 +6,21 @@ import contextlib
 import inspect
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from reenactor.core import ReenactError
-from reenactor.engine.runtimes.graph import MAX_PHOTOS, PHOTOS, SIDE, Graph, converting
 from reenactor.engine.runtimes.runtimes import Precision, need
+from reenactor.models.graphs import MAX_PHOTOS, PHOTOS, SIDE, Graph
 
 _OPSET = 20
 """The first with bicubic sampling under its present name."""
@@ -76,7 +79,7 @@ def _write_onnx(graph: Graph, path: Path, precision: Precision, calibration: Cal
         need(package, "export", "exporting to ONNX")
     import onnx
 
-    with converting(), _quiet():
+    with _converting(), _quiet():
         program = torch.onnx.export(
             graph.module.eval(),
             tuple(graph.inputs.values()),
@@ -131,7 +134,7 @@ def _write_openvino(graph: Graph, path: Path, precision: Precision, calibration:
         openvino.PartialShape([-1 if isinstance(size, str) else size for size in shape])
         for shape in graph.shapes().values()
     ]
-    with converting(), _quiet():
+    with _converting(), _quiet():
         model = openvino.convert_model(graph.module.eval(), example_input=tuple(graph.inputs.values()), input=shapes)
     for port, name in zip(model.inputs, graph.inputs, strict=True):
         port.get_tensor().set_names({name})
@@ -227,3 +230,28 @@ def _quiet() -> Iterator[None]:
     finally:
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
+
+
+class _Convertible(TorchFunctionMode):
+    """Leaves out what no converter knows: a trained network's flows are numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.nan_to_num:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def _converting() -> Iterator[None]:
+    """Around a converter's work: no gradients, no warnings about branches on sizes that are fixed.
+
+    Nor are shape annotations checked, which tests do: for converters, sizes are symbols.
+    """
+    unchecked = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), _Convertible():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", unchecked)

@@ -1,4 +1,4 @@
-"""A model of the zoo whose networks run elsewhere."""
+"""A model whose networks run elsewhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from reenactor.core import DriverFrame, TargetCode, TargetSet
-from reenactor.engine.runtimes.adapter import ENCODE, SYNTHESIZE, Adapter, ExportedCode
 from reenactor.engine.runtimes.runtimes import Runner
 from reenactor.models.contract import ReenactmentModel
+from reenactor.models.graphs import ENCODE, SYNTHESIZE, ExportedCode, GraphAdapter
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class ExportedModel(ReenactmentModel):
     """As the contract says; pictures and landmarks are taken and given on the CPU.
 
     Args:
-        adapter: of the zoo entry.
+        adapter: of the model.
         runners: of its graphs, by name.
-        version: of the zoo entry.
+        version: of the model.
         how: appended to the version, for results differ in the last digits.
     """
 
     config_type: ClassVar[type[BaseModel]] = BaseModel
 
-    def __init__(self, adapter: Adapter, runners: Mapping[str, Runner], *, version: str, how: How) -> None:
+    def __init__(self, adapter: GraphAdapter, runners: Mapping[str, Runner], *, version: str, how: How) -> None:
         super().__init__()
         self.name = adapter.name  # pyright: ignore[reportAttributeAccessIssue]
         self.config = adapter.config
@@ -60,8 +60,8 @@ class ExportedModel(ReenactmentModel):
             ReenactError: the graphs do not take so many photos, or of that size.
         """
         self._adapter.check(targets)
-        given = with_layout(self._adapter.photos(targets))
-        kept = self._adapter.person(targets, given, self._runners[ENCODE](given))
+        given = with_layout(self._adapter.target_inputs(targets))
+        kept = self._adapter.code(targets, given, self._runners[ENCODE](given))
         return ExportedCode(with_layout(kept.tensors), kept.geometry, kept.side)
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
@@ -72,7 +72,7 @@ class ExportedModel(ReenactmentModel):
 
     def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """Of `SYNTHESIZE`, for one frame."""
-        return with_layout(self._adapter.frame(code, driver)) | dict(code.tensors)
+        return with_layout(self._adapter.frame_inputs(code, driver)) | dict(code.tensors)
 
 
 def _each(driver: DriverFrame) -> list[DriverFrame]:

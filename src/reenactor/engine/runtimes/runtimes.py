@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reenactor.core import ReenactError, Runtime
-from reenactor.engine.runtimes.graph import Graph
+from reenactor.models.graphs import Graph
 
 _COMPILED = 4
 """Sets of shapes that a runner keeps ready: a server draws for a few people at a time."""

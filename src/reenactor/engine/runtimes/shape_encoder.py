@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from reenactor.core import CheckpointError, Runtime
 from reenactor.engine.runtimes.export import Parity, graph_runners, read_description, write_export
 from reenactor.engine.runtimes.formats import Format
-from reenactor.engine.runtimes.graph import Graph
 from reenactor.engine.runtimes.runtimes import Precision
-from reenactor.engine.runtimes.simplify import simplified
+from reenactor.models.graphs import Graph, simplified
 from reenactor.models.oneshot import SHAPE_ENCODER, Shape, ShapeEncoder, ShapeEncoderConfig
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 

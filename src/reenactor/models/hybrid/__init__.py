@@ -1,6 +1,5 @@
 """The hybrid: geometry moves the photo's own pixels, a small network fills what geometry cannot."""
 
-from reenactor.models.hybrid.attention import PhotoUse, photo_use
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.discriminator import PartsDiscriminator
 from reenactor.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator
@@ -18,6 +17,4 @@ __all__ = [
     "MouthObjective",
     "MouthObjectiveConfig",
     "PartsDiscriminator",
-    "PhotoUse",
-    "photo_use",
 ]

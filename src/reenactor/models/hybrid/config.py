@@ -1,37 +1,48 @@
-"""Size of the network, and the ablations."""
+"""Size of the hybrid's network, its ablations, and the constants that shape its pictures."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from reenactor.models.contract import ANY, ModelConfig
+
+PATCH = 2
+"""Pixels a side of one position of the network's largest feature maps."""
 
 
-class HybridConfig(BaseModel):
+class HybridConfig(ModelConfig):
     """The defaults train on a CPU; any number of photos of any size works with any config."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    removed: ClassVar[dict[str, Any]] = {"cell": PATCH, "attention": False, "attention_width": ANY}
 
     resolution: int = Field(default=128, ge=64, multiple_of=32)
     """Pixels a side that the network sees; photos keep their own, and so does the result."""
-    cell: Literal[2, 4] = 2
-    """Pixels a side that the network's largest maps have one place for. With 4, a network of twice the resolution has
-    maps of the same sizes, and a branch for the detail within a cell; `grown` turns the one's weights into the other's.
-    """
     base_width: int = Field(default=32, ge=8, multiple_of=8)
-    """Channels at one place a cell; twice, three and four times as many where maps are halved once, twice, thrice."""
-    attention_width: int = Field(default=64, ge=1)
-    """Channels of queries and keys."""
+    """Channels at half the resolution; twice, three and four times as many at a quarter, an eighth, a sixteenth."""
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
-    attention: bool = False
-    """The driver's features ask those of all places of all photos; measured, it earns nothing."""
-    soft_paint: bool = False
-    """But for holes and what is right beside them, painting has no more detail than one colour a cell."""
-    mouth: int = Field(default=0, ge=0, multiple_of=32)
-    """Side of an upright crop of the mouth, pixels, in which a second network draws once more; 0: there is none."""
     fusion: bool = True
     """A mask keeps the warped photo where it is right; without, every pixel is painted."""
+    soft_paint: bool = False
+    """Except in and right beside holes, the painting has no more detail than one colour a patch of 2 x 2 pixels."""
+    hole_colour: tuple[float, float, float] = (-0.55, -0.75, -0.75)
+    """RGB in [-1, 1] that fills a hole before the network paints it: the inside of a mouth."""
+    hole_margin: int = Field(default=5, ge=1)
+    """Side of the square, in patches, that counts as beside a hole; odd."""
+    mouth: int = Field(default=0, ge=0, multiple_of=32)
+    """Side of the upright crop of the mouth, pixels, that a second network refines; 0: no mouth refiner."""
+    mouth_margin: float = Field(default=1.3, ge=1)
+    """Side of that crop, in the lips' width or height, whichever is larger."""
+    mouth_window: float = Field(default=0.75, ge=0, lt=1)
+    """Changes count fully up to this distance from the crop's centre (border: 1) and fade to 0 at the border."""
+    mouth_learned: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the learned mouth. The rest is the classical one: always teeth or dark, never a mean of both."""
+    mouth_common: float = Field(default=0.55, ge=0)
+    """Height over width of an opening up to which mouths are common in training clips; above, the weight falls ..."""
+    mouth_shout: float = Field(default=0.85, gt=0)
+    """... to 0 here: a mouth that shouts is drawn classically."""
 
     @property
     def reach_ndc(self) -> float:
@@ -39,10 +50,10 @@ class HybridConfig(BaseModel):
         return 0.1 if self.mesh_prior else 0.5
 
     @property
-    def places(self) -> int:
-        """Places a side of the network's largest maps."""
-        return self.resolution // self.cell
+    def feature_size(self) -> int:
+        """Side of the network's largest feature maps."""
+        return self.resolution // PATCH
 
     def width(self, level: int) -> int:
-        """Channels of maps that are `places`, a half, a quarter or an eighth of it a side: level 1, 2, 3, 4."""
+        """Channels of maps at a half, a quarter, an eighth and a sixteenth of the resolution: level 1, 2, 3, 4."""
         return self.base_width * level

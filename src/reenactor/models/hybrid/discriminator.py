@@ -1,4 +1,4 @@
-"""Crops of mouth and eyes, and who judges them."""
+"""The discriminator of mouths and eyes, and the crops that it sees."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def part_crops(
         centre = mesh_px[:, list(vertices), :2].mean(1)
         half = (side * eyes.norm(dim=-1))[:, None, None, None]
         offset = steps[:, None] * across[:, None, None] + steps[:, None, None] * down[:, None, None]
-        place = centre[:, None, None] + half * offset
-        grid = (place + 0.5) * (2 / side_px) - 1
+        position = centre[:, None, None] + half * offset
+        grid = (position + 0.5) * (2 / side_px) - 1
         crops.append(F.grid_sample(pictures, grid.to(pictures.dtype), padding_mode="border", align_corners=False))
     return torch.stack(crops, 1)
 
 
 class PartsDiscriminator(nn.Module):
-    """One patch discriminator for mouths and eyes, told which part it sees and which landmarks were wanted.
+    """One patch discriminator for mouths and eyes; it also sees the driver's raster and which part it is.
 
     Args:
         size: side of the crops, pixels.

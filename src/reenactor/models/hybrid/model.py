@@ -1,8 +1,7 @@
-"""The hybrid's generator, and the zoo entry around it."""
+"""The hybrid's generator, and the model around it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
@@ -13,17 +12,29 @@ from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights, upsample_flow
-from reenactor.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
-from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic, weighted
-from reenactor.models.hybrid.config import HybridConfig
-from reenactor.models.hybrid.mouth import MouthRefiner, OwnMouth, mouth_crop, mouth_layers, mouth_place, own_mouth
+from reenactor.models.contract import (
+    Needs,
+    PhotoMap,
+    PhotoUse,
+    ReenactmentModel,
+    check_targets,
+    mesh_tensor,
+    needed_map,
+)
+from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, warp_cubic, weighted
+from reenactor.models.hybrid.config import PATCH, HybridConfig
+from reenactor.models.hybrid.mouth import (
+    MouthRefiner,
+    ReferenceMouth,
+    mouth_box,
+    mouth_crop,
+    mouth_layers,
+    reference_mouth,
+)
+from reenactor.nn import resized, warp
 
 RASTER = MapKind.IRIS_RASTER
-_DARK = (-0.55, -0.75, -0.75)
-"""What a hole is filled with before the network paints it: the inside of a mouth."""
-_NEAR = 5
-"""Places a side that belong to a hole's surroundings."""
-_HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
+HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
 
 
 @dataclass(frozen=True)
@@ -34,17 +45,17 @@ class HybridCode(TargetCode):
         photos: the K photos, as they are.
         mesh_px: their landmarks, in their pixels.
         small, rasters: photos and rasters at the network's resolution.
-        fine, coarse: their features at half of `HybridConfig.places` and, for attention, a quarter.
-        own_mouths, mouth: of each person, and features of that; none where no mouth is drawn once more.
+        features: of the photos, at a quarter of the network's resolution.
+        mouths: each person's reference mouth; empty if the model has no mouth refiner.
+        mouth: features of the reference mouths; None if the model has no mouth refiner.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
     mesh_px: Float[Tensor, "b k 478 3"]
     small: Float[Tensor, "b k 3 h w"]
     rasters: Float[Tensor, "b k 3 h w"]
-    fine: Float[Tensor, "b k _ _ _"]
-    coarse: Float[Tensor, "b k _ _ _"] | None
-    own_mouths: tuple[OwnMouth, ...] = ()
+    features: Float[Tensor, "b k _ _ _"]
+    mouths: tuple[ReferenceMouth, ...] = ()
     mouth: Float[Tensor, "b _ _ _"] | None = None
 
 
@@ -52,8 +63,8 @@ class HybridCode(TargetCode):
 class Drawing:
     """A result and what it is made of: `mask * warped + (1 - mask) * paint`.
 
-    All are of the photos' size, but for `logit` and `mesh_warped` (the network's) and `flow_ndc` and `weights` (its
-    `places`).
+    All are of the photos' size, except `logit` and `mesh_warped` (the network's resolution), `flow_ndc` and `weights`
+    (its `feature_size`).
 
     Args:
         image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
@@ -80,7 +91,7 @@ class Drawing:
 
     @property
     def pictures(self) -> Float[Tensor, "b 7 s s"]:
-        """What the mouth's network reads: image, warped photo, holes."""
+        """What the mouth refiner reads: image, warped photo, holes."""
         return torch.cat([self.image, self.warped, self.holes], dim=1)
 
 
@@ -100,8 +111,8 @@ class HybridGenerator(nn.Module):
         self.photo_encoder = PhotoEncoder(config)
         self.warp_encoder = WarpEncoder(config)
         self.trunk = Trunk(config)
-        self.mouth = MouthRefiner(config.mouth) if config.mouth else None
-        self.register_buffer("dark", torch.tensor(_DARK)[:, None, None], persistent=False)
+        self.mouth = MouthRefiner(config) if config.mouth else None
+        self.register_buffer("dark", torch.tensor(config.hole_colour)[:, None, None], persistent=False)
 
     def forward(
         self,
@@ -131,32 +142,32 @@ class HybridGenerator(nn.Module):
         axes, size = targets.shape[:2], self.config.resolution
         mouths, mouth = (), None
         if self.mouth is not None:
-            mouths = tuple(own_mouth(*one, self.mouth.side) for one in zip(targets, rasters, mesh_px, strict=True))
+            people = zip(targets, rasters, mesh_px, strict=True)
+            mouths = tuple(reference_mouth(*one, self.config) for one in people)
             mouth = self.mouth.encode(torch.stack([m.photo for m in mouths]), torch.stack([m.raster for m in mouths]))
         small = resized(targets.flatten(0, 1), size)
         rasters = resized(rasters.flatten(0, 1), size)
-        fine, coarse = self.photo_encoder(small, rasters)
-        small, rasters, fine = (part.unflatten(0, axes) for part in (small, rasters, fine))
-        coarse = coarse.unflatten(0, axes) if coarse is not None else None
-        return HybridCode(targets, mesh_px, small, rasters, fine, coarse, mouths, mouth)
+        features = self.photo_encoder(small, rasters)
+        small, rasters, features = (part.unflatten(0, axes) for part in (small, rasters, features))
+        return HybridCode(targets, mesh_px, small, rasters, features, mouths, mouth)
 
     def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
-        """Draw: `place`, then `draw`, then the mouth once more. The code of one person serves any number of frames."""
-        drawing = self.draw(code, raster_x, self.place(code, mesh_x, raster_x.device))
+        """Draw: `mesh_flows`, `draw`, and the mouth refiner. The code of one person serves any number of frames."""
+        drawing = self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device))
         if self.mouth is None or code.mouth is None:
             return drawing
         side = code.photos.shape[-1]
-        place = mouth_place(mesh_x, side).to(raster_x.device)
-        layer = mouth_layers(code.own_mouths, mesh_x, place, side, self.mouth.side).to(drawing.image)
-        raster = mouth_crop(raster_x, place, self.mouth.side)
-        return replace(drawing, image=self.mouth.refined(drawing.pictures, layer, raster, place, code.mouth))
+        box = mouth_box(mesh_x, side, self.config).to(raster_x.device)
+        layer = mouth_layers(code.mouths, mesh_x, box, side, self.config.mouth).to(drawing.image)
+        raster = mouth_crop(raster_x, box, self.config.mouth)
+        return replace(drawing, image=self.mouth.refine(drawing.pictures, layer, raster, box, code.mouth))
 
-    def place(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
+    def mesh_flows(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
         """The mesh flows of the K photos for each of B frames: B x K of them, photos of a frame beside each other."""
         batch, k = len(mesh_x), code.photos.shape[1]
         if len(code.photos) not in (1, batch):
             raise ValueError(f"{batch} driver frames for the codes of {len(code.photos)} people: give one each")
-        size = self.config.places
+        size = self.config.feature_size
         if not self.config.mesh_prior:
             nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
             return MeshFlow(nothing[:, :2], nothing[:, 2:])
@@ -168,13 +179,13 @@ class HybridGenerator(nn.Module):
         Args:
             code: of the person, or of each.
             raster_x: the driver's, with irises.
-            mesh: from `place`.
+            mesh: from `mesh_flows`.
         """
         batch, k = len(raster_x), code.photos.shape[1]
         size, full = self.config.resolution, code.photos.shape[-1]
         small = _each(code.small, batch)
         moved = warp_cubic(small, upsample_flow(mesh.flow_ndc, size))
-        holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
+        holes = F.avg_pool2d(mesh.flags[:, HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         filled = self._filled(moved, resized(holes, size))
         features, scores = self.warp_encoder(
             filled,
@@ -185,24 +196,23 @@ class HybridGenerator(nn.Module):
         weights = photo_weights(mesh.flags, k, scores)
         flow, difference, logit = self.trunk(
             weighted(features.unflatten(0, (batch, k)), weights),
-            _weighted_up(filled.unflatten(0, (batch, k)), weights),
             mesh.flow_ndc.unflatten(0, (batch, k)),
             weights,
-            code.fine.expand(batch, *code.fine.shape[1:]),
-            code.coarse,
+            code.features.expand(batch, *code.features.shape[1:]),
         )
         total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
         def warped_at(photos: Tensor, side: int) -> Tensor:
-            places = warp_cubic(photos, upsample_flow(total, side)).unflatten(0, (batch, k))
-            return self._filled(_weighted_up(places, weights), resized(hole, side))
+            each = warp_cubic(photos, upsample_flow(total, side)).unflatten(0, (batch, k))
+            return self._filled(_weighted_up(each, weights), resized(hole, side))
 
         under = warped_at(small, size)
         paint = under + difference
         if self.config.soft_paint:
-            near = F.max_pool2d(hole, _NEAR, 1, _NEAR // 2)
-            paint = _soft_elsewhere(paint, resized(near, size), self.config.cell)
+            margin = self.config.hole_margin
+            near = F.max_pool2d(hole, margin, 1, margin // 2)
+            paint = _soft_elsewhere(paint, resized(near, size))
         paint = resized(paint, full)
         warped = under if full == size else warped_at(_each(code.photos, batch), full)
         holes = resized(hole, full)
@@ -218,6 +228,21 @@ class HybridGenerator(nn.Module):
             weights=weights,
             mesh_warped=_weighted_up(moved.unflatten(0, (batch, k)), weights),
         )
+
+    def taken(
+        self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
+    ) -> Float[Tensor, "b k h2 w2"]:
+        """How much of the frames that `decode` draws was moved there from each position of each photo; no gradients.
+
+        The sum over all positions is `Drawing.mask`'s mean; the rest of the picture is painted.
+        """
+        mesh = self.mesh_flows(code, mesh_x, raster_x.device)
+        with torch.no_grad():
+            drawing = self.draw(code, raster_x, mesh)
+        k, size = drawing.weights.shape[1:3]
+        flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
+        kept = drawing.weights * resized(drawing.mask, size) / size**2
+        return _unwarped(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
 
     def _filled(self, pictures: Tensor, holes: Tensor) -> Tensor:
         return pictures + holes * (self.dark - pictures)
@@ -235,16 +260,22 @@ def _weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b
     return (pictures * resized(weights, pictures.shape[-1])[:, :, None]).sum(1)
 
 
-def _soft_elsewhere(
-    paint: Float[Tensor, "b 3 s s"], parts: Float[Tensor, "b 1 s s"], cell: int
-) -> Float[Tensor, "b 3 s s"]:
-    """The painting, but for some parts of it with no more detail than one colour a cell.
+def _soft_elsewhere(paint: Float[Tensor, "b 3 s s"], sharp: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 3 s s"]:
+    """The painting with no more detail than one colour a patch, except where `sharp` is 1.
 
-    Detail belongs into mouths and eyes that open. What is painted elsewhere are outlines, hair and background whose
-    places are not certain: drawn sharply beside the true ones they are further from the truth.
+    Detail belongs into mouths and eyes that open. Elsewhere outlines, hair and background are painted whose positions
+    are not certain: drawn sharply beside the true ones they are further from the truth.
     """
-    soft = resized(F.avg_pool2d(paint, cell), paint.shape[-1])
-    return soft + parts * (paint - soft)
+    soft = resized(F.avg_pool2d(paint, PATCH), paint.shape[-1])
+    return soft + sharp * (paint - soft)
+
+
+def _unwarped(flow_ndc: Float[Tensor, "n 2 h w"], amounts: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
+    """What each position gives if each position p takes `amounts(p)` from p + flow(p): the transpose of `warp`."""
+    # A caller's inference mode would not let the gradient be asked for; its tensors must be copied out of it.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        given = torch.zeros(amounts.shape, dtype=amounts.dtype, device=amounts.device, requires_grad=True)
+        return torch.autograd.grad(warp(given, flow_ndc.clone()), given, amounts.clone())[0]
 
 
 @final
@@ -254,7 +285,9 @@ class Hybrid(ReenactmentModel):
     name: ClassVar[str] = "hybrid"
     version = "1"
     config_type: ClassVar[type[HybridConfig]] = HybridConfig
+    config: HybridConfig
     needs = Needs(any_resolution=True, maps=(RASTER,))
+    photo_uses = (PhotoUse.TAKEN,)
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
@@ -265,19 +298,22 @@ class Hybrid(ReenactmentModel):
     def encode_target(self, targets: TargetSet) -> HybridCode:
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
-        rasters = raster_of(targets.maps, "target photos")
-        return self.generator.encode(targets.images[None], rasters[None], mesh_beside(targets.mesh_px, rasters)[None])
+        rasters = needed_map(targets.maps, RASTER, "the hybrid", "target photos")
+        return self.generator.encode(targets.images[None], rasters[None], mesh_tensor(targets.mesh_px, rasters)[None])
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames; see `ReenactmentModel.synthesize`."""
+        return self.generator.decode(*self._given(code, driver)).image.clamp(-1, 1)
+
+    def photo_maps(self, code: TargetCode, driver: DriverFrame) -> list[PhotoMap]:
+        """What is moved into a frame; see `ReenactmentModel.photo_maps`."""
+        taken = self.generator.taken(*self._given(code, driver))[0].cpu().numpy()
+        # Brightest is a position that is used once; where the frame is magnified, one pixel is used several times.
+        return [PhotoMap(PhotoUse.TAKEN, taken, 1 / taken[0].size)]
+
+    @staticmethod
+    def _given(code: TargetCode, driver: DriverFrame) -> tuple[HybridCode, Tensor, Tensor]:
         if not isinstance(code, HybridCode):
             raise TypeError(f"the hybrid draws a HybridCode, got {type(code).__name__}")
-        raster = raster_of(driver.maps, "driver frames")
-        return self.generator.decode(code, raster, mesh_beside(driver.mesh_px, raster)).image.clamp(-1, 1)
-
-
-def raster_of(maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
-    """What the network reads of `whose` maps."""
-    if RASTER not in maps:
-        raise ValueError(f"the hybrid reads the {RASTER.value} of the {whose}: put it into their maps")
-    return maps[RASTER]
+        raster = needed_map(driver.maps, RASTER, "the hybrid", "driver frames")
+        return code, raster, mesh_tensor(driver.mesh_px, raster)

@@ -1,4 +1,4 @@
-"""How the mouth's network learns, after all else of the hybrid, which stays as it is."""
+"""How the mouth refiner is trained, on top of a trained hybrid that stays fixed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Literal, final
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from reenactor.core import PairBatch
-from reenactor.models.hybrid.growth import without_mouth
-from reenactor.models.hybrid.model import RASTER, HybridGenerator
-from reenactor.models.hybrid.mouth import MouthRefiner, mouth_crop, mouth_layers, mouth_place, own_mouth
-from reenactor.models.hybrid.objective import charbonnier, drawn_pair, hybrid_checkpoint, opening_parts
+from reenactor.core import CheckpointError, PairBatch
+from reenactor.models.contract import ModelConfig
+from reenactor.models.hybrid.config import HybridConfig
+from reenactor.models.hybrid.model import RASTER, Hybrid, HybridGenerator
+from reenactor.models.hybrid.mouth import MouthRefiner, mouth_box, mouth_crop, mouth_layers, reference_mouth
+from reenactor.models.hybrid.objective import PREFIX, charbonnier, drawn_pair, hybrid_checkpoint, opening_parts
 from reenactor.nn import PatchGAN
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.losses import (
@@ -44,14 +45,12 @@ _MOUTH = 0
 """Of `discriminator.PARTS`."""
 
 
-class MouthObjectiveConfig(BaseModel):
+class MouthObjectiveConfig(ModelConfig):
     """Weights of the losses, all of crops of the mouth."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["hybrid-mouth"] = "hybrid-mouth"
     hybrid: Path
-    """Folder of the trained hybrid that gets a network for mouths; one that it has already is replaced."""
+    """Folder of the trained hybrid that gets a mouth refiner; one that it has already is replaced."""
     side: int = Field(default=96, ge=32, multiple_of=32)
     """Of the crops, pixels."""
     pixel: float = Field(default=6, ge=0)
@@ -66,7 +65,7 @@ class MouthObjectiveConfig(BaseModel):
 
 @final
 class MouthObjective(Objective[PairBatch]):
-    """The mouth's network and a discriminator, on what the frozen hybrid draws.
+    """The mouth refiner and a discriminator, on what the frozen hybrid draws.
 
     Args:
         config: the hybrid and the weights.
@@ -78,10 +77,11 @@ class MouthObjective(Objective[PairBatch]):
     def __init__(self, config: MouthObjectiveConfig, readers: Mapping[str, FeatureReader] | None = None) -> None:
         super().__init__()
         self.config = config
-        self.M = MouthRefiner(config.side)
+        trained, weights = _without_mouth(read_checkpoint(config.hybrid))
+        self._model = trained.model_copy(update={"mouth": config.side})
+        self.M = MouthRefiner(self._model)
         self.D = PatchGAN(3 + 3, width=32, max_width=128)
-        # In tuples: what stays as it is is no part of a training checkpoint.
-        trained, weights = without_mouth(read_checkpoint(config.hybrid))
+        # In tuples: what stays fixed is no part of a training checkpoint.
         hybrid = HybridGenerator(trained).requires_grad_(False).eval()
         hybrid.load_state_dict(weights)
         self._hybrid = (hybrid,)
@@ -89,7 +89,7 @@ class MouthObjective(Objective[PairBatch]):
 
     @property
     def generator(self) -> nn.Module:
-        """The mouth's network."""
+        """The mouth refiner."""
         return self.M
 
     @property
@@ -125,8 +125,8 @@ class MouthObjective(Objective[PairBatch]):
             drawn: crops of true and drawn mouths, and their rasters.
         """
         truth, image, raster = drawn.chunk(3, dim=1)
-        told = self.D(torch.cat([torch.cat([picture, raster], dim=1) for picture in (truth, image)]))
-        real, fake = told.scores.chunk(2)
+        judged = self.D(torch.cat([torch.cat([picture, raster], dim=1) for picture in (truth, image)]))
+        real, fake = judged.scores.chunk(2)
         loss = hinge_discriminator(real, fake)
         means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
         return Step(loss, {"discriminator": loss.detach(), **means})
@@ -136,7 +136,7 @@ class MouthObjective(Objective[PairBatch]):
         """A row a pair: the mouths of a photo, of its warp, of what the hybrid draws, of the result, of the truth."""
         seen = self._crops(batch)
         drawn, warped, _ = seen.pictures.split([3, 3, 1], dim=1)
-        row = [seen.own, warped, drawn, seen.refined(generator), seen.truth]
+        row = [seen.reference, warped, drawn, seen.refined(generator), seen.truth]
         return torch.cat([picture.float().clamp(-1, 1) for picture in row], dim=3)
 
     @torch.no_grad()
@@ -147,10 +147,10 @@ class MouthObjective(Objective[PairBatch]):
         return {n: masked_psnr(one.float().clamp(-1, 1), seen.truth, seen.mask) for n, one in shown.items()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `Hybrid` loads: the hybrid as it was, with this network for mouths."""
+        """What `Hybrid` loads: the hybrid as it was, with this mouth refiner."""
         (hybrid,) = self._hybrid
         weights = hybrid.state_dict() | {f"mouth.{name}": tensor for name, tensor in generator.state_dict().items()}
-        return hybrid_checkpoint(hybrid.config.model_copy(update={"mouth": self.config.side}), weights)
+        return hybrid_checkpoint(self._model, weights)
 
     @torch.no_grad()
     def _crops(self, batch: PairBatch, *, photos: int | None = None) -> _Mouths:
@@ -159,24 +159,24 @@ class MouthObjective(Objective[PairBatch]):
         hybrid.to(batch.truth.device)
         drawing = drawn_pair(hybrid, batch, photos=photos)
         side, size = self.config.side, batch.truth.shape[-1]
-        of_people = zip(batch.targets, batch.target_maps[RASTER], batch.target_mesh, strict=True)
-        own = [own_mouth(seen[:photos], rasters[:photos], mesh[:photos], side) for seen, rasters, mesh in of_people]
-        place = mouth_place(batch.driver_mesh, size)
+        people = zip(batch.targets, batch.target_maps[RASTER], batch.target_mesh, strict=True)
+        references = [reference_mouth(*(part[:photos] for part in person), self._model) for person in people]
+        box = mouth_box(batch.driver_mesh, size, self._model)
         whole = (drawing.pictures, batch.driver_maps[RASTER], batch.truth, batch.mask)
         return _Mouths(
-            torch.stack([one.photo for one in own]),
-            torch.stack([one.raster for one in own]),
-            mouth_layers(own, batch.driver_mesh, place, size, side).to(place),
-            *(mouth_crop(one, place, side) for one in whole),
+            torch.stack([one.photo for one in references]),
+            torch.stack([one.raster for one in references]),
+            mouth_layers(references, batch.driver_mesh, box, size, side).to(box),
+            *(mouth_crop(one, box, side) for one in whole),
         )
 
 
 @dataclass(frozen=True)
 class _Mouths:
-    """Crops of B mouths: what `MouthRefiner` reads of a person and of a frame, what is true, and where."""
+    """Crops of B mouths: what `MouthRefiner` reads of a person and of a frame, the truth, and where it is true."""
 
-    own: Float[Tensor, "b 3 n n"]
-    own_raster: Float[Tensor, "b 3 n n"]
+    reference: Float[Tensor, "b 3 n n"]
+    reference_raster: Float[Tensor, "b 3 n n"]
     layer: Float[Tensor, "b 4 n n"]
     pictures: Float[Tensor, "b 7 n n"]
     raster: Float[Tensor, "b 3 n n"]
@@ -185,8 +185,22 @@ class _Mouths:
 
     def refined(self, network: nn.Module) -> Float[Tensor, "b 3 n n"]:
         assert isinstance(network, MouthRefiner)
-        learned = network(self.pictures, self.layer, self.raster, network.encode(self.own, self.own_raster))
+        reference = network.encode(self.reference, self.reference_raster)
+        learned = network(self.pictures, self.layer, self.raster, reference)
         return self.pictures[:, :3] + network.classical(self.pictures, self.layer) + learned
+
+
+def _without_mouth(checkpoint: Checkpoint) -> tuple[HybridConfig, dict[str, Tensor]]:
+    """A trained generator's config and weights, without the mouth refiner that it may have.
+
+    Raises:
+        CheckpointError: the checkpoint holds another model.
+    """
+    if checkpoint.kind != Hybrid.name:
+        raise CheckpointError(f"a hybrid is needed to start from; the checkpoint holds '{checkpoint.kind}'")
+    config = HybridConfig.model_validate({**checkpoint.config, "mouth": 0})
+    weights = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
+    return config, {name: tensor for name, tensor in weights.items() if not name.startswith("mouth.")}
 
 
 def _judged(batch: PairBatch, mask: Float[Tensor, "b 1 n n"]) -> Bool[Tensor, " b"]:

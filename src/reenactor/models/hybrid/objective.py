@@ -1,26 +1,25 @@
-"""What the hybrid is trained by."""
+"""The hybrid's losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reenactor.core import MapKind, PairBatch
 from reenactor.face.geometry.contours import LEFT_EYE, OPENINGS, OUTER_LIPS, RIGHT_EYE
 from reenactor.face.geometry.openings import OPENS_MORE, opening
-from reenactor.models.hybrid.blocks import resized
+from reenactor.models.contract import ModelConfig
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.discriminator import PartsDiscriminator
-from reenactor.models.hybrid.growth import grown_from
 from reenactor.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
-from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
+from reenactor.nn import resized
+from reenactor.nn.checkpoint import Checkpoint
 from reenactor.nn.losses import (
     FeatureNetwork,
     FeatureNetworkConfig,
@@ -41,37 +40,39 @@ from reenactor.nn.losses import (
 
 _BAND = 16
 """The band along the silhouette is this many times narrower than the picture."""
-_SURELY = 0.01
-"""How sharply painting is preferred from `HybridObjectiveConfig.better` on."""
-_SLIGHT = 0.1
-"""Below this an error counts by its square. Most of the warp is nearly right: with L1, the many places that want no
-difference hold back the few that want a large one."""
+_MASK_SHARPNESS = 0.01
+"""Width of the sigmoid that makes the mask's target of the difference between the two errors."""
+_QUADRATIC_BELOW = 0.1
+"""Below this an error counts by its square. Most of the warp is nearly right: with L1, the many pixels that need no
+change hold back the few that need a large one."""
 _REGION = 5
-"""Errors are compared as means over squares of this many pixels a side, patterns over as many cells."""
+"""Errors are compared as means over squares of this many pixels a side."""
+PREFIX = "generator."
+"""Of the generator's tensors in the model's checkpoint."""
 
 
-class HybridObjectiveConfig(BaseModel):
+class HybridObjectiveConfig(ModelConfig):
     """Weights of the losses. Where `gan` and `feature_matching` are 0, there is no discriminator."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    removed: ClassVar[dict[str, Any]] = {
+        "perceptual_holes": 1,
+        "better_mouth": 0.02,
+        "grid": 0,
+        "init": None,
+        "detail_only": False,
+    }
 
     kind: Literal["hybrid"] = "hybrid"
     model: HybridConfig = HybridConfig()
     pixel: float = Field(default=4, ge=0)
     """Charbonnier distance of the result."""
     perceptual: float = Field(default=1, ge=0)
-    perceptual_holes: float = Field(default=1, ge=0)
-    """What mouths and eyes that the photos do not show open count for in it, beside the rest."""
     paint: float = Field(default=2, ge=0)
-    """The same of the painting alone, so that it learns where the mask hides it, too."""
+    """Charbonnier distance of the painting alone, so that it learns where the mask covers it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
     better: float = Field(default=0.02, ge=0)
-    """By so much (of 2: 2.5 grey levels) painting must be nearer to be preferred ..."""
-    better_mouth: float = Field(default=0.02, ge=0)
-    """... and in mouths, where teeth that the photo shows are worth more than their mean with whatever may be there."""
-    grid: float = Field(default=0, ge=0)
-    """Of a pattern that repeats from cell to cell, in holes; a discriminator alone leaves one."""
+    """By so much (of 2: 2.5 grey levels) the painting must be nearer to be preferred."""
     temporal: float = Field(default=2, ge=0)
     """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
     smooth: float = Field(default=0.1, ge=0)
@@ -85,10 +86,6 @@ class HybridObjectiveConfig(BaseModel):
     """... and a band along the face's outline this."""
     features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
     """For the perceptual loss; None where it weighs nothing."""
-    init: Path | None = None
-    """Folder of a trained hybrid to start from, `grown` where this one has larger cells; None: fresh weights."""
-    detail_only: bool = False
-    """Only the branch for the detail within cells of 4 learns; all else stays as `init` has it."""
 
     @model_validator(mode="after")
     def _complete(self) -> HybridObjectiveConfig:
@@ -97,9 +94,7 @@ class HybridObjectiveConfig(BaseModel):
         if not (self.pixel or self.perceptual):
             raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
         if self.model.mouth:
-            raise ValueError("the mouth's network is trained on its own, with kind hybrid-mouth: leave model.mouth 0")
-        if self.detail_only and (self.init is None or self.model.cell == 2):
-            raise ValueError("detail_only needs init, which all else comes from, and model.cell = 4, which has detail")
+            raise ValueError("the mouth refiner is trained on its own, with kind hybrid-mouth: leave model.mouth 0")
         return self
 
 
@@ -120,12 +115,6 @@ class HybridObjective(Objective[PairBatch]):
         super().__init__()
         self.config = config
         self.G = HybridGenerator(config.model)
-        if config.init is not None:
-            self.G.load_state_dict(grown_from(read_checkpoint(config.init), config.model, self.G.state_dict()))
-        if config.detail_only:
-            detail = self.G.requires_grad_(False).trunk.heads.detail
-            assert detail is not None
-            detail.requires_grad_(True)
         judged = config.gan or config.feature_matching
         self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
         # In a plain tuple: what is frozen is no part of a training checkpoint.
@@ -145,19 +134,17 @@ class HybridObjective(Objective[PairBatch]):
 
     def generator_step(self, batch: PairBatch) -> Step:
         """The weighted sum of the config's terms; README.md. The discriminator is left as it was."""
-        # Of K photos the first one, two, ... or all, so that it learns to do with fewer; of four, one every other time.
+        # The first one, two, ... or all of the K photos, so that it learns to do with fewer.
         most = batch.targets.shape[1]
         drawing = drawn_pair(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
         image = truth_outside(drawing.image, batch.truth, batch.mask)
-        weights = batch.mask * self.place_weights(batch)
+        weights = batch.mask * self.pixel_weights(batch)
         parts = {
             "pixel": charbonnier(image, batch.truth, weights),
             "paint": charbonnier(truth_outside(drawing.paint, batch.truth, batch.mask), batch.truth, weights),
             "mask": self._mask_loss(drawing, batch),
-            "smooth": _roughness(drawing.flow_ndc) * self.config.model.places,
+            "smooth": _roughness(drawing.flow_ndc) * self.config.model.feature_size,
         }
-        if self.config.grid:
-            parts["grid"] = _grid(drawing, self.config.model.cell)
         if self.config.temporal and batch.follows is not None and batch.follows[1:].any():
             later = batch.follows.nonzero()[:, 0]
             later = later[later > 0]
@@ -165,10 +152,7 @@ class HybridObjective(Objective[PairBatch]):
             parts["temporal"] = charbonnier(*changes, weights[later])
         for network in self._features:
             network.to(image.device)
-            looked_at = weights
-            if self.config.perceptual_holes != 1:
-                looked_at = weights * (1 + (self.config.perceptual_holes - 1) * _around_holes(drawing))
-            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=looked_at)
+            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=weights)
         if self.D is not None:
             raster = batch.driver_maps[RASTER]
             with frozen(self.D):
@@ -179,25 +163,25 @@ class HybridObjective(Objective[PairBatch]):
             parts["gan"] = hinge_generator(fake.scores)
             parts["feature_matching"] = feature_matching(fake.features, real.features)
         loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
-        told = {name: part.detach() for name, part in parts.items()}
-        return Step(loss, told | {"mask_mean": drawing.mask.detach().mean()}, image.detach())
+        terms = {name: part.detach() for name, part in parts.items()}
+        return Step(loss, terms | {"mask_mean": drawing.mask.detach().mean()}, image.detach())
 
     def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
         """The hinge loss, and the mean scores of true and drawn parts."""
         assert self.D is not None
         raster, mesh = batch.driver_maps[RASTER], batch.driver_mesh
         parts = opening_parts(batch).repeat(2)
-        told = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]), parts)
-        real, fake = told.scores.chunk(2)
+        judged = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]), parts)
+        real, fake = judged.scores.chunk(2)
         loss = hinge_discriminator(real, fake)
         means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
         return Step(loss, {"discriminator": loss.detach(), **means})
 
-    def place_weights(self, batch: PairBatch) -> Float[Tensor, "b 1 h w"]:
-        """How much each place counts: mouth and eyes most, then the outline, then the rest (1)."""
+    def pixel_weights(self, batch: PairBatch) -> Float[Tensor, "b 1 h w"]:
+        """Weight of each pixel: mouth and eyes most, then the silhouette, then the rest (1)."""
         size = batch.truth.shape[-1]
         parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1)
-        reach = _reach(size)
+        reach = size // _BAND // 2 * 2 + 1
         near = batch.driver_maps[MapKind.FACE_MASK]
         for window in ((reach, 1), (1, reach)):
             near = F.avg_pool2d(near, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
@@ -208,18 +192,16 @@ class HybridObjective(Objective[PairBatch]):
     def _mask_loss(self, drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
         """Cross entropy with `sigmoid(((paint's error - warp's error) + better) / 0.01)`; holes do not count.
 
-        The mask is told, not left to find out: minimizing the result's error closes it while all painting is still
-        bad, and a sigmoid that has closed hardly learns.
+        The mask is supervised: minimizing the result's error alone closes it while all painting is still bad, and a
+        sigmoid that has closed hardly learns.
         """
         with torch.no_grad():
-            mouth = around(batch.driver_mesh, OUTER_LIPS, batch.truth.shape[-1])
-            better = self.config.better + (self.config.better_mouth - self.config.better) * mouth
             errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
             worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
-            wanted = resized(((worse + better) / _SURELY).sigmoid(), drawing.logit.shape[-1])
+            target = resized(((worse + self.config.better) / _MASK_SHARPNESS).sigmoid(), drawing.logit.shape[-1])
             counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
-        found = F.binary_cross_entropy_with_logits(drawing.logit.float(), wanted, reduction="none")
-        return (counts * found).mean()
+        loss = F.binary_cross_entropy_with_logits(drawing.logit.float(), target, reduction="none")
+        return (counts * loss).mean()
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
@@ -234,10 +216,10 @@ class HybridObjective(Objective[PairBatch]):
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
         """`psnr` of the picture, `face_psnr` in the hull of the landmarks, `mouth_psnr` around the lips: means in dB.
 
-        The same of the plain mesh warp (`warp_psnr`, ...), and what sort of mask there is (`mask_mean`).
+        Also the same of the plain mesh warp (`warp_psnr`, ...), and the mask's mean (`mask_mean`).
         """
         drawing, size = drawn_pair(generator, batch), batch.truth.shape[-1]
-        places = {
+        regions = {
             "psnr": batch.mask,
             "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
             "mouth_psnr": batch.mask * (around(batch.driver_mesh, OUTER_LIPS, size) > 0.5),
@@ -246,7 +228,7 @@ class HybridObjective(Objective[PairBatch]):
         warped = F.interpolate(drawing.mesh_warped, (size, size), mode="bilinear", align_corners=False)
         for prefix, picture in (("", drawing.image), ("warp_", warped)):
             shown = picture.float().clamp(-1, 1)
-            measured |= {prefix + name: masked_psnr(shown, batch.truth, place) for name, place in places.items()}
+            measured |= {prefix + name: masked_psnr(shown, batch.truth, region) for name, region in regions.items()}
         return measured
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
@@ -256,7 +238,7 @@ class HybridObjective(Objective[PairBatch]):
 
 def hybrid_checkpoint(config: HybridConfig, weights: Mapping[str, Tensor]) -> Checkpoint:
     """What `Hybrid` loads, from a generator's config and weights."""
-    tensors = {f"generator.{name}": tensor for name, tensor in weights.items()}
+    tensors = {f"{PREFIX}{name}": tensor for name, tensor in weights.items()}
     return Checkpoint(kind=Hybrid.name, config=config.model_dump(mode="json"), tensors=tensors)
 
 
@@ -280,13 +262,13 @@ def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: i
 
 
 def opening_parts(batch: PairBatch) -> Bool[Tensor, " b3"]:
-    """Mouths and eyes, `PARTS` of each pair, that open further than the first photo's: there all must be painted.
+    """Which of the `PARTS` of each pair open further than the first photo's, so that all of them is painted.
 
-    The rest is nearly right from the first step on, and a discriminator that is shown it learns nothing. All, if none
-    opens.
+    The others are nearly right from the first step on, and a discriminator that sees them learns nothing. All parts if
+    none opens.
     """
-    seen, wanted = batch.target_mesh[:, 0], batch.driver_mesh
-    more = torch.stack([opening(wanted, *edges) - opening(seen, *edges) for edges in OPENINGS], dim=1) > OPENS_MORE[1]
+    photo, driver = batch.target_mesh[:, 0], batch.driver_mesh
+    more = torch.stack([opening(driver, *edges) - opening(photo, *edges) for edges in OPENINGS], dim=1) > OPENS_MORE[1]
     return more.flatten() if more.any() else torch.ones_like(more).flatten()
 
 
@@ -298,37 +280,9 @@ def drawn_pair(generator: nn.Module, batch: PairBatch, *, photos: int | None = N
 
 def charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
     """Weighted mean of `sqrt(d^2 + 0.1^2) - 0.1` in each picture, and the mean of that."""
-    distance = ((ours.float() - theirs).square() + _SLIGHT**2).sqrt() - _SLIGHT
+    distance = ((ours.float() - theirs).square() + _QUADRATIC_BELOW**2).sqrt() - _QUADRATIC_BELOW
     whole = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
     return ((weights * distance.mean(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / whole).mean()
-
-
-def _reach(size: int) -> int:
-    """Side of the windows that widen outlines and holes, odd, for pictures of `size` pixels a side."""
-    return size // _BAND // 2 * 2 + 1
-
-
-def _around_holes(drawing: Drawing) -> Float[Tensor, "b 1 s s"]:
-    """1 in holes and right beside them."""
-    reach = _reach(drawing.holes.shape[-1])
-    return F.max_pool2d(drawing.holes.detach(), reach, 1, reach // 2)
-
-
-def _grid(drawing: Drawing, cell: int) -> Float[Tensor, ""]:
-    """How far the pixels of a cell differ in the mean of the cells around, less what is coarser; in and beside holes.
-
-    Args:
-        drawing: what was drawn.
-        cell: pixels a side of what the network writes at once, at its own resolution.
-    """
-    size = drawing.logit.shape[-1]
-    paint, holes = resized(drawing.paint.float(), size), resized(_around_holes(drawing), size)
-    fine = paint - F.avg_pool2d(paint, cell + 1, 1, cell // 2, count_include_pad=False)
-    pixels = F.pixel_unshuffle(fine, cell).unflatten(1, (paint.shape[1], cell**2)).flatten(0, 1)
-    means = F.avg_pool2d(pixels, _REGION, 1, _REGION // 2, count_include_pad=False)
-    deviation = (means.var(dim=1, correction=0) + 1e-6).sqrt().unflatten(0, (len(paint), -1)).mean(1)
-    weights = F.avg_pool2d(holes, cell)[:, 0]
-    return (weights * deviation).sum() / weights.sum().clamp_min(1)
 
 
 def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:

@@ -2,7 +2,7 @@
 
 from reenactor.models.marionette.config import MarioNETteConfig
 from reenactor.models.marionette.discriminator import Judgement, MarioNETteDiscriminator
-from reenactor.models.marionette.model import MarioNETte, MarioNETteCode, MarioNETteGenerator, attention_received
+from reenactor.models.marionette.model import MarioNETte, MarioNETteCode, MarioNETteGenerator
 from reenactor.models.marionette.objective import MarioNETteObjective, MarioNETteObjectiveConfig
 
 __all__ = [
@@ -14,5 +14,4 @@ __all__ = [
     "MarioNETteGenerator",
     "MarioNETteObjective",
     "MarioNETteObjectiveConfig",
-    "attention_received",
 ]

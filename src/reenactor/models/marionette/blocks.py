@@ -1,4 +1,4 @@
-"""The four parts of the generator (paper B, figure 2 and appendix A1)."""
+"""The four parts of the generator (paper B, figure 2 and appendix A1), and the mesh prior (ours, not the paper's)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.marionette.config import MarioNETteConfig
-from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed
 from reenactor.nn import (
     AdaINResidualBlock,
     ImageAttentionBlock,
@@ -23,9 +23,11 @@ from reenactor.nn import (
     warp,
 )
 
+_OPENINGS = [FLAGS.index("mouth"), FLAGS.index("eyes")]
+
 
 def down_blocks(config: MarioNETteConfig, count: int, norm: Norm) -> nn.ModuleList:
-    """Residual blocks that halve the map `count` times, beginning at full size."""
+    """Residual blocks that halve the map `count` times, starting at full size."""
     return nn.ModuleList(
         ResidualBlock(config.width(j), config.width(j + 1), resample=Resample.DOWN, norm=norm, wide=config.wide)
         for j in range(count)
@@ -33,7 +35,7 @@ def down_blocks(config: MarioNETteConfig, count: int, norm: Norm) -> nn.ModuleLi
 
 
 class DriverEncoder(nn.Module):
-    """E_x: where the face shall be and what it shall do."""
+    """E_x: the driver's pose and expression."""
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class TargetFeatures:
 
 
 class TargetEncoder(nn.Module):
-    """E_y: a U-Net without normalization layers. Its upper half makes the flow; it is left out where none is made."""
+    """E_y: a U-Net without normalization layers. Its upper half makes the flow, and is left out without a flow."""
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
@@ -141,7 +143,7 @@ class AttentionBlender(nn.Module):
 
 
 class AdaINBlender(nn.Module):
-    """The ablations' blender: the targets become one style vector, the mean over photos and places."""
+    """The ablations' blender: the targets become one style vector, the mean over photos and positions."""
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
@@ -158,13 +160,57 @@ class AdaINBlender(nn.Module):
         return z_x, ()
 
 
-class WarpAlignment(nn.Module):
-    """Moves the target's features to where the driver wants them, and lays them beside the driver's."""
+def mesh_flows(
+    mesh_y: Float[Tensor, "#b k 478 3"], mesh_x: Float[Tensor, "b 478 3"], side: int, device: torch.device
+) -> MeshFlow:
+    """`frame_flows` at half of the photos' size."""
+    return frame_flows(mesh_y, mesh_x, side, side // 2, device)
 
-    def __init__(self, channels: int, flow_scale: float) -> None:
+
+@dataclass(frozen=True)
+class MeshWarp:
+    """For the mesh prior: a feature map of each of K photos, and how each of B frames moves it.
+
+    Args:
+        s: S_j, before it is moved.
+        flow_ndc, flags: `MeshFlow`'s.
+        weights: of the photos; they sum to 1.
+    """
+
+    s: Float[Tensor, "b k c h w"]
+    flow_ndc: Float[Tensor, "bk 2 h w"]
+    flags: Float[Tensor, "bk 5 h w"]
+    weights: Float[Tensor, "b k h w"]
+
+
+def mesh_warps(s: tuple[Float[Tensor, "#b k _ _ _"], ...], mesh: MeshFlow) -> tuple[MeshWarp, ...]:
+    """Each feature map with the flow of its size."""
+    k = s[0].shape[1]
+    batch = mesh.flags.shape[0] // k
+    weights = photo_weights(mesh.flags, k)
+    cues = torch.cat([mesh.flow_ndc, mesh.flags, weights.flatten(0, 1)[:, None]], dim=1)
+    levels = []
+    for s_j in s:
+        flow_ndc, flags, weights = _sized(cues, s_j.shape[-1]).split([2, len(FLAGS), 1], dim=1)
+        weights = weights[:, 0].unflatten(0, (-1, k))
+        levels.append(MeshWarp(s_j.expand(batch, *s_j.shape[1:]), flow_ndc, flags, weights))
+    return tuple(levels)
+
+
+def _sized(maps: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n c s s"]:
+    """Averages where it shrinks, bilinear where it grows."""
+    if maps.shape[-1] > size:
+        return F.avg_pool2d(maps, maps.shape[-1] // size)
+    return F.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
+
+
+class WarpAlignment(nn.Module):
+    """Warps the target's features to the driver's pose and concatenates them with the driver's."""
+
+    def __init__(self, channels: int, config: MarioNETteConfig) -> None:
         super().__init__()
         self.flow = nn.Conv2d(channels, 2, 1)
-        self.flow_scale = flow_scale
+        self.flow_scale = config.flow_scale
 
     def forward(self, u: Float[Tensor, "b c h w"], s_hat: Float[Tensor, "b cs h w"]) -> Float[Tensor, "b c2 h w"]:
         """`concat(u, T(S^_j; f_u))`, f_u a 1x1 convolution of u, times the config's `flow_scale`.
@@ -178,6 +224,32 @@ class WarpAlignment(nn.Module):
         return torch.cat([u, warp(s_hat, self.flow_scale * self.flow(u))], dim=1)
 
 
+class MeshAlignment(nn.Module):
+    """`WarpAlignment` with the mesh prior: the mesh's flow plus a learned one, and marks where the mesh's is wrong."""
+
+    def __init__(self, channels: int, config: MarioNETteConfig) -> None:
+        super().__init__()
+        self.flow = nn.Conv2d(channels, 2, 1)
+        self.mark = nn.Conv2d(len(FLAGS), channels, 1, bias=False)
+        self.flow_scale = config.mesh_correction * config.flow_scale
+
+    def forward(self, u: Float[Tensor, "b c h w"], photos: MeshWarp) -> Float[Tensor, "b c2 h w"]:
+        """`concat(u, sum_k w_k (T(S_j; mesh flow + f_u) + mark))`; what would fill mouth or eyes with skin is cut out.
+
+        | | shape |
+        |---|---|
+        | u | (B, c, h, w), output of the decoder's block before |
+        | photos | S_j of K photos, c channels |
+        | result | (B, 2 c, h, w) |
+        """
+        k = photos.s.shape[1]
+        learned = (self.flow_scale * self.flow(u)).repeat_interleave(k, dim=0)
+        moved = warp(photos.s.flatten(0, 1), photos.flow_ndc + learned)
+        unseen = photos.flags[:, _OPENINGS].amax(1, keepdim=True)
+        marked = ((1 - unseen) * moved + self.mark(photos.flags.to(u.dtype))).unflatten(0, (-1, k))
+        return torch.cat([u, (marked * photos.weights[:, :, None]).sum(1).to(u.dtype)], dim=1)
+
+
 class Decoder(nn.Module):
     """Q: from the mixed features to the picture."""
 
@@ -189,20 +261,20 @@ class Decoder(nn.Module):
             channels = config.width(j)
             if config.alignment:
                 align = MeshAlignment if config.mesh_prior else WarpAlignment
-                self.align.append(align(channels, config.flow_scale))
+                self.align.append(align(channels, config))
                 channels *= 2
             self.up.append(ResidualBlock(channels, config.width(j - 1), resample=Resample.UP, norm=Norm.INSTANCE))
         channels = config.width(0)
         self.norm = norm_layer(Norm.INSTANCE, channels)
         if config.mesh_prior:
-            self.align.append(MeshAlignment(channels, config.flow_scale))
+            self.align.append(MeshAlignment(channels, config))
             self.up.append(ResidualBlock(2 * channels, channels, resample=Resample.SAME, norm=Norm.INSTANCE))
             # Instance normalization would take off how bright each picture is, which s_0 brings.
             self.norm = nn.GroupNorm(1, channels)
         self.to_rgb = conv3x3(config.width(0), 3)
 
     def forward(
-        self, z_xy: Float[Tensor, "b c hx wx"], s_hat: tuple[Float[Tensor, "b _ _ _"] | Placed, ...]
+        self, z_xy: Float[Tensor, "b c hx wx"], s_hat: tuple[Float[Tensor, "b _ _ _"] | MeshWarp, ...]
     ) -> Float[Tensor, "b 3 h w"]:
         """Input, output; sizes of the `paper` config.
 

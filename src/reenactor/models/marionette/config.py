@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from reenactor.core import MapKind
+from reenactor.models.contract import ModelConfig
 
 
-class MarioNETteConfig(BaseModel):
+class MarioNETteConfig(ModelConfig):
     """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resolution: int = Field(default=256, ge=32, multiple_of=32)
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
@@ -34,17 +33,19 @@ class MarioNETteConfig(BaseModel):
     alignment: bool = True
     """Target feature alignment (normalization flow and warp-alignment blocks)."""
     mesh_prior: bool = False
-    """Ours, not the paper's: alignment starts from the flow between the meshes, in place of the normalization flow, and
+    """Ours, not the paper's: alignment starts from the flow between the meshes, not from the normalization flow, and
     reaches full size."""
     flow_scale: float = Field(default=1.0, gt=0)
-    """Factor on the driver's flows; with the mesh prior, ten times smaller. A fresh network's flows are random and,
-    under spectral normalization, cannot begin at zero; with a tenth they do less harm."""
+    """Factor on the driver's flows. A fresh network's flows are random and, under spectral normalization, cannot begin
+    at zero; with a tenth they do less harm."""
+    mesh_correction: float = Field(default=0.1, gt=0)
+    """With the mesh prior, another factor on them: the mesh's flow is right to a pixel or two."""
     discriminator_blocks: int = Field(default=5, ge=1, le=5)
 
     @model_validator(mode="after")
-    def _has_what_to_move(self) -> MarioNETteConfig:
+    def _mesh_prior_has_alignment(self) -> MarioNETteConfig:
         if self.mesh_prior and not self.alignment:
-            raise ValueError("mesh_prior says where aligned features begin: it needs alignment")
+            raise ValueError("mesh_prior is where alignment starts from: it needs alignment")
         return self
 
     @property

@@ -1,22 +1,35 @@
-"""MarioNETte's generator, and the zoo entry around it."""
+"""MarioNETte's generator, and the model around it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.core import DriverFrame, TargetCode, TargetSet
 from reenactor.face.geometry.mesh_flow import MeshFlow
-from reenactor.models.contract import Needs, ReenactmentModel, check_targets, mesh_beside
-from reenactor.models.marionette.blocks import AdaINBlender, AttentionBlender, Decoder, DriverEncoder, TargetEncoder
+from reenactor.models.contract import (
+    Needs,
+    PhotoMap,
+    PhotoUse,
+    ReenactmentModel,
+    check_targets,
+    mesh_tensor,
+    needed_map,
+)
+from reenactor.models.marionette.blocks import (
+    AdaINBlender,
+    AttentionBlender,
+    Decoder,
+    DriverEncoder,
+    TargetEncoder,
+    mesh_flows,
+    mesh_warps,
+)
 from reenactor.models.marionette.config import MarioNETteConfig
-from reenactor.models.marionette.mesh_prior import place, placed
 from reenactor.nn import add_spectral_norm
 
 SIZE_STEP = 32
@@ -106,24 +119,24 @@ class MarioNETteGenerator(nn.Module):
             return self.draw(code, raster_x)
         if mesh_x is None or code.mesh_px is None:
             raise ValueError("the mesh prior needs the landmarks of photos and driver frames")
-        return self.draw(code, raster_x, place(code.mesh_px, mesh_x, code.s[0].shape[-1], raster_x.device))
+        return self.draw(code, raster_x, mesh_flows(code.mesh_px, mesh_x, code.s[0].shape[-1], raster_x.device))
 
     def draw(
         self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"], mesh: MeshFlow | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """All of `decode` that is a network; `mesh` is from `place`, for the mesh prior alone."""
+        """All of `decode` that is a network; `mesh` is from `mesh_flows`, for the mesh prior alone."""
         z_xy, _ = self._blend(code, raster_x)
         if mesh is not None:
-            return self.decoder(z_xy, placed(code.s, mesh))
+            return self.decoder(z_xy, mesh_warps(code.s, mesh))
         return self.decoder(z_xy, tuple(s.expand(len(raster_x), -1, -1, -1) for s in code.s_hat))
 
     def attention_maps(
         self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"]
     ) -> Float[Tensor, "b n hx wx k hy wy"]:
-        """Where each place of the driver's map looks, for each of the blender's n blocks (paper B, figure 7).
+        """Attention of each position of the driver's map, for each of the blender's n blocks (paper B, figure 7).
 
-        Sums to 1 over the last three axes, that is over all places of all K targets. `attention_received` turns it
-        into pictures to lay over the target photos.
+        Sums to 1 over the last three axes, that is over all positions of all K targets; the mean over the others is
+        how much attention each position of each target gets (figure 7a).
         """
         if self.config.blender != "attention":
             raise ValueError("this network blends with AdaIN: it has no attention to show")
@@ -136,27 +149,6 @@ class MarioNETteGenerator(nn.Module):
         return self.blender(self.driver_encoder(raster_x), code.z_y)
 
 
-def attention_received(
-    attention: Float[Tensor, "b n hx wx k hy wy"], driver_mask: Float[Tensor, "b hm wm"] | None = None
-) -> Float[Tensor, "b k hy wy"]:
-    """How much of the driver's attention each place of each target gets; mean of the blocks (paper B, figure 7a).
-
-    Args:
-        attention: from `MarioNETteGenerator.attention_maps`.
-        driver_mask: weights of the driver's places, in a multiple of the map's size (a mask of the picture, say);
-            None for all alike.
-
-    Returns:
-        Sums to 1 over all places of all K targets.
-    """
-    if driver_mask is None:
-        return attention.mean(dim=(1, 2, 3))
-    height, width = attention.shape[2:4]
-    weights = F.adaptive_avg_pool2d(driver_mask[:, None], (height, width))[:, 0]
-    weights = weights / weights.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    return torch.einsum("bij,bijkuv->bkuv", weights, attention.mean(dim=1))
-
-
 @final
 class MarioNETte(ReenactmentModel):
     """MarioNETte (2020): attention and aligned features carry looks to landmarks; weights as after spectral norm."""
@@ -164,32 +156,40 @@ class MarioNETte(ReenactmentModel):
     name: ClassVar[str] = "marionette"
     version = "1"
     config_type: ClassVar[type[MarioNETteConfig]] = MarioNETteConfig
+    config: MarioNETteConfig
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
         self.config = config
         self.resolution = config.resolution
         self.needs = Needs(maps=(config.raster,))
+        self.photo_uses = (PhotoUse.ATTENDED,) if config.blender == "attention" else ()
         self.generator = MarioNETteGenerator(config, spectral=False)
 
     def encode_target(self, targets: TargetSet) -> MarioNETteCode:
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
-        rasters = self._raster(targets.maps, "target photos")
-        return self.generator.encode(targets.images[None], rasters[None], mesh_beside(targets.mesh_px, rasters)[None])
+        rasters = needed_map(targets.maps, self.config.raster, "MarioNETte", "target photos")
+        return self.generator.encode(targets.images[None], rasters[None], mesh_tensor(targets.mesh_px, rasters)[None])
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames; see `ReenactmentModel.synthesize`."""
+        code, raster = self._given(code, driver)
+        return self.generator.decode(code, raster, mesh_tensor(driver.mesh_px, raster))
+
+    def photo_maps(self, code: TargetCode, driver: DriverFrame) -> list[PhotoMap]:
+        """The attention that a frame pays; see `ReenactmentModel.photo_maps`."""
+        if not self.photo_uses:
+            return []
+        with torch.no_grad():
+            attention = self.generator.attention_maps(*self._given(code, driver))
+        weights = attention.mean(dim=(1, 2, 3))[0].cpu().numpy()
+        return [PhotoMap(PhotoUse.ATTENDED, weights, float(weights.max()))]
+
+    def _given(self, code: TargetCode, driver: DriverFrame) -> tuple[MarioNETteCode, Tensor]:
         if not isinstance(code, MarioNETteCode):
             raise TypeError(f"MarioNETte draws a MarioNETteCode, got {type(code).__name__}")
-        raster = self._raster(driver.maps, "driver frames")
-        return self.generator.decode(code, raster, mesh_beside(driver.mesh_px, raster))
-
-    def _raster(self, maps: Mapping[MapKind, Tensor], whose: str) -> Float[Tensor, "n 3 h w"]:
-        kind = self.generator.config.raster
-        if kind not in maps:
-            raise ValueError(f"MarioNETte reads the {kind.value} of the {whose}: put it into their maps")
-        return maps[kind]
+        return code, needed_map(driver.maps, self.config.raster, "MarioNETte", "driver frames")
 
 
 def _check_size(images: Tensor) -> None:

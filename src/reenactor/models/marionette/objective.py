@@ -1,4 +1,4 @@
-"""What MarioNETte is trained by (paper B, equations 10 to 12)."""
+"""MarioNETte's losses (paper B, equations 10 to 12)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Literal, final
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from reenactor.core import MapKind, PairBatch
+from reenactor.models.contract import ModelConfig
 from reenactor.models.marionette.config import MarioNETteConfig
 from reenactor.models.marionette.discriminator import MarioNETteDiscriminator
 from reenactor.models.marionette.model import MarioNETte, MarioNETteGenerator
@@ -39,10 +40,8 @@ HULL_WEIGHT = 3.0
 """Of the landmarks' convex hull in the perceptual losses; the rest of the picture weighs 1 (paper B, appendix)."""
 
 
-class MarioNETteObjectiveConfig(BaseModel):
+class MarioNETteObjectiveConfig(ModelConfig):
     """The defaults are the paper's weights; its feature networks must be named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["marionette"] = "marionette"
     model: MarioNETteConfig = MarioNETteConfig()
@@ -125,7 +124,7 @@ class MarioNETteObjective(Objective[PairBatch]):
             parts[name] = perceptual_loss(network, drawn, batch.truth, pixel_weights=weights)
         if self.D is not None:
             raster = batch.driver_maps[self.config.model.raster]
-            with _as_it_is(self.D):
+            with _unchanged(self.D):
                 fake = self.D(drawn, raster, batch.identity)
                 with torch.no_grad():
                     real = self.D(batch.truth, raster, batch.identity)
@@ -169,8 +168,8 @@ class MarioNETteObjective(Objective[PairBatch]):
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
         """`psnr` of the whole picture, and `face_psnr` inside the landmarks' hull, dB; means over the pairs."""
         drawn, hull = self._draw(generator, batch), batch.driver_maps[MapKind.HULL_MASK] * batch.mask
-        places = {"psnr": batch.mask, "face_psnr": hull}
-        return {name: masked_psnr(drawn, batch.truth, place) for name, place in places.items()}
+        regions = {"psnr": batch.mask, "face_psnr": hull}
+        return {name: masked_psnr(drawn, batch.truth, region) for name, region in regions.items()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `MarioNETte` loads: the weights divided by their spectral norms."""
@@ -189,8 +188,8 @@ class MarioNETteObjective(Objective[PairBatch]):
 
 
 @contextmanager
-def _as_it_is(network: nn.Module) -> Iterator[None]:
-    """While a network's input learns from it, it does not: no gradients, no power iterations."""
+def _unchanged(network: nn.Module) -> Iterator[None]:
+    """The network takes part in a loss but does not learn: no gradients, no power iterations."""
     training = network.training
     network.eval()
     try:

@@ -4,29 +4,32 @@ from reenactor.models.oneshot.augment import Augmentation, augmented
 from reenactor.models.oneshot.classical import WarpedPhoto, draw_warped, warped_m1p1, warped_photo
 from reenactor.models.oneshot.config import OneShotConfig
 from reenactor.models.oneshot.discriminator import oneshot_discriminator
-from reenactor.models.oneshot.features import (
-    FEATURE_READERS,
-    SHAPE_ENCODER,
-    VERIFICATION,
-    IdentityFeatures,
-    ShapeFeatures,
-    face_centre,
-    identity_features,
-    shape_features,
-)
 from reenactor.models.oneshot.fusion import FusionNet, handmade_fusion
 from reenactor.models.oneshot.fusion_objective import FusionObjective, FusionObjectiveConfig
 from reenactor.models.oneshot.model import Appearance, Drawn, OneShot, OneShotCode, OneShotGenerator
-from reenactor.models.oneshot.objective import OneShotObjective, OneShotObjectiveConfig, PartWeights
-from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
+from reenactor.models.oneshot.objective import FEATURE_READERS, OneShotObjective, OneShotObjectiveConfig, PartWeights
+from reenactor.models.oneshot.shape_encoder import (
+    CURVE_POINTS,
+    SHAPE_ENCODER,
+    Shape,
+    ShapeEncoder,
+    ShapeEncoderConfig,
+    ShapeFeatures,
+    shape_features,
+)
 from reenactor.models.oneshot.shape_objective import ShapeEncoderObjective, ShapeEncoderObjectiveConfig
 from reenactor.models.oneshot.verification import (
+    VERIFICATION,
     AngularMargin,
+    IdentityFeatures,
     VerificationConfig,
     VerificationNet,
+    VerificationObjective,
+    VerificationObjectiveConfig,
     angular_margin_logits,
+    face_centre,
+    identity_features,
 )
-from reenactor.models.oneshot.verification_objective import VerificationObjective, VerificationObjectiveConfig
 
 __all__ = [
     "CURVE_POINTS",

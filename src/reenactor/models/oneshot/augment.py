@@ -9,24 +9,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.contours import FACE_OVAL
+from reenactor.models.contract import ModelConfig
 
 _BLUR_REACH = 4
 """Pixels: three deviations of the widest blur at 128 pixels; at 256 the bell's ends are cut off."""
 _BRIDGE = 168
 """The nose's, between the eyes."""
 _SOFT_GRAIN = 8
-"""Noise of this many places a side, enlarged, fills occluders; finer noise is added to it."""
+"""Side of the coarse noise that, enlarged, fills occluders; finer noise is added to it."""
 
 
-class Augmentation(BaseModel):
+class Augmentation(ModelConfig):
     """How far pictures are changed. The defaults change nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rotation_deg: float = Field(default=0, ge=0, le=180)
     """At most, either way."""
@@ -55,7 +54,7 @@ class Augmentation(BaseModel):
 
     @classmethod
     def strong(cls) -> Augmentation:
-        """For the shape encoder, which shall bear whatever photos bring."""
+        """For the shape encoder, which must cope with any photo."""
         return cls(
             rotation_deg=30,
             zoom=0.2,
@@ -150,7 +149,7 @@ def moved(
     flat = (scale[:, None, None] * (mesh_px[..., :2] - middle)) @ turn.mT + middle + shift_px[:, None]
     points = torch.cat([flat, scale[:, None, None] * mesh_px[..., 2:]], dim=-1)
     back = turn.mT / scale[:, None, None]
-    # The result's place p shows the picture's back (p - shift); normalized, a side is 2.
+    # The result's position p shows the picture's back (p - shift); normalized, a side is 2.
     theta = torch.cat([back, -(back @ (shift_px * (2 / side))[..., None])], dim=-1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False), points
@@ -169,36 +168,36 @@ def mirrored(
     )
 
 
-def with_hidden_cheek(
+def with_occluded_cheek(
     mesh_px: Float[np.ndarray, "478 3"], *, left: bool, begins: float, beyond: float, squeezed: float
 ) -> Float[np.ndarray, "478 3"]:
-    """Landmarks as a photo has them that hides a cheek: there they lie on hair and background, close together.
+    """Landmarks as in a photo in which a cheek is occluded: they lie on hair and background, close together.
 
-    Lengths are shares of the way from the nose's bridge to the face's outline, along the line of the eyes.
+    Lengths are fractions of the distance from the nose's bridge to the face's outline, along the line of the eyes.
 
     Args:
         mesh_px: of a photo that shows both cheeks.
-        left: whether the one at the image's right is hidden, the subject's left.
-        begins: where the hidden part does.
-        beyond: how far outside of the outline that comes to lie.
-        squeezed: how wide it is there, of its own width.
+        left: whether the subject's left cheek (at the image's right) is occluded.
+        begins: distance at which the occluded part begins.
+        beyond: how far outside the outline that part is moved.
+        squeezed: its width there, as a fraction of its own.
     """
     across = (mesh_px[263, :2] - mesh_px[33, :2]) * (1 if left else -1)
     across = across / max(float(np.linalg.norm(across)), 1e-6)
     along = (mesh_px[:, :2] - mesh_px[_BRIDGE, :2]) @ across
     edge = max(float(along[list(FACE_OVAL)].max()), 1e-6)
-    place = along / edge
-    hidden = place > begins
+    distance = along / edge
+    occluded = distance > begins
     changed = mesh_px.copy()
-    changed[hidden, :2] += ((beyond + (1 - squeezed) * (1 - place[hidden])) * edge)[:, None] * across
+    changed[occluded, :2] += ((beyond + (1 - squeezed) * (1 - distance[occluded])) * edge)[:, None] * across
     return changed
 
 
 def blurred(images: Float[Tensor, "b c h w"], deviation_px: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
     """Each picture blurred by its own Gaussian, cut off at four pixels; the border is repeated."""
     batch, channels = images.shape[:2]
-    place = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=images.device, dtype=images.dtype)
-    bell = torch.exp(-place.square() / (2 * deviation_px[:, None].square()))
+    offset = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, device=images.device, dtype=images.dtype)
+    bell = torch.exp(-offset.square() / (2 * deviation_px[:, None].square()))
     bell = (bell / bell.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)[:, None, None]
     flat = F.pad(images.flatten(0, 1)[None], (_BLUR_REACH,) * 4, mode="replicate")
     flat = F.conv2d(flat, bell, groups=batch * channels)
@@ -234,11 +233,11 @@ class _Draws:
     def between(self, low: float, high: float) -> Float[Tensor, "b 1"]:
         return low + (high - low) * torch.rand(self._batch, 1, generator=self._rng, **self._like)
 
-    def chance(self, share: float) -> Bool[Tensor, " b"]:
-        return self.between(0, 1)[:, 0] < share
+    def chance(self, probability: float) -> Bool[Tensor, " b"]:
+        return self.between(0, 1)[:, 0] < probability
 
-    def some(self, share: float, changed: Tensor, images: Tensor) -> Tensor:
-        return torch.where(self.chance(share)[:, None, None, None], changed, images)
+    def some(self, probability: float, changed: Tensor, images: Tensor) -> Tensor:
+        return torch.where(self.chance(probability)[:, None, None, None], changed, images)
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self._rng, **self._like)

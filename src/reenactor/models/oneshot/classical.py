@@ -1,4 +1,4 @@
-"""The classical warp of the target photo that fusion takes: the face mesh, and irises that look where they shall."""
+"""The classical warp of the target photo that fusion takes: the face mesh, and irises that follow the gaze."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from reenactor.core import MESH_POINTS
 from reenactor.face.geometry import FaceMesh, draw_face_mesh, face_mesh
 from reenactor.face.geometry.contours import LEFT_IRIS, RIGHT_IRIS
 from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
+from reenactor.models.contract import to_uint8
 
 WARPED_WIDTH = 3 + len(FLAGS)
 """Channels that `warped_m1p1` gives."""
@@ -28,12 +29,12 @@ class WarpedPhoto:
 
     Args:
         picture: (s, s, 3) the crop.
-        sheet: its triangulated surface.
+        surface: its triangulated surface.
         gaze: (s, s) in [0, 1], where the photo shows irises.
     """
 
     picture: UInt8[np.ndarray, "s s 3"]
-    sheet: FaceMesh
+    surface: FaceMesh
     gaze: Float[np.ndarray, "s s"]
 
 
@@ -47,8 +48,7 @@ def warped_photo(
         mesh_px: its landmarks, in pixels of the crop.
         gaze: the channel `gaze` of its parsing map.
     """
-    pixels = ((_numbers(image_m1p1) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-    picture = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    picture = to_uint8(image_m1p1)
     return WarpedPhoto(picture, face_mesh(mesh_px, len(picture)), _numbers(gaze))
 
 
@@ -61,13 +61,13 @@ def draw_warped(
 
     Args:
         photo: what `warped_photo` gave.
-        mesh_px: where the landmarks shall be, in pixels of the crop.
+        mesh_px: target landmarks, in pixels of the crop.
         gaze: the channel `gaze` of the parsing map of these landmarks.
     """
-    picture = draw_face_mesh(photo.picture, photo.sheet, mesh_px)
-    wanted = _numbers(gaze)
+    picture = draw_face_mesh(photo.picture, photo.surface, mesh_px)
+    target_gaze = _numbers(gaze)
     for iris in (RIGHT_IRIS, LEFT_IRIS):
-        _move_iris(picture, photo, mesh_px[list(iris), :2], photo.sheet.points[list(iris), :2], wanted)
+        _move_iris(picture, photo, mesh_px[list(iris), :2], photo.surface.points[list(iris), :2], target_gaze)
     return picture
 
 
@@ -81,9 +81,9 @@ def warped_m1p1(
     """
     frames = [draw_warped(photo, mesh, one) for mesh, one in zip(mesh_px, gaze, strict=True)]
     pictures = torch.from_numpy(np.stack(frames)).to(gaze).permute(0, 3, 1, 2) / 127.5 - 1
-    seen, wanted = (torch.from_numpy(np.asarray(mesh)) for mesh in (photo.sheet.points[:MESH_POINTS], mesh_px))
+    seen, target = (torch.from_numpy(np.asarray(mesh)) for mesh in (photo.surface.points[:MESH_POINTS], mesh_px))
     side = len(photo.picture)
-    flags = mesh_flow(seen.expand_as(wanted), wanted, side, side // 2).flags
+    flags = mesh_flow(seen.expand_as(target), target, side, side // 2).flags
     return torch.cat([pictures, F.interpolate(flags.to(gaze), scale_factor=2.0, mode="nearest")], dim=1)
 
 
@@ -96,12 +96,12 @@ def _numbers(values: Float[Tensor, "*s"]) -> Float[np.ndarray, "*s"]:
 def _move_iris(
     picture: UInt8[np.ndarray, "s s 3"],
     photo: WarpedPhoto,
-    wanted_px: Float[np.ndarray, "5 2"],
+    target_px: Float[np.ndarray, "5 2"],
     seen_px: Float[np.ndarray, "5 2"],
-    wanted_gaze: Float[np.ndarray, "s s"],
+    target_gaze: Float[np.ndarray, "s s"],
 ) -> None:
     """Lay one of the photo's irises, moved and scaled, on the picture."""
-    (centre, radius), (seen_centre, seen_radius) = _disc(wanted_px), _disc(seen_px)
+    (centre, radius), (seen_centre, seen_radius) = _disc(target_px), _disc(seen_px)
     low = np.clip(np.floor(centre - _IRIS_REACH * radius), 0, len(picture)).astype(int)
     high = np.clip(np.ceil(centre + _IRIS_REACH * radius) + 1, 0, len(picture)).astype(int)
     if (high <= low).any():
@@ -113,12 +113,12 @@ def _move_iris(
     size, flags = tuple((high - low).tolist()), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved = cv2.warpAffine(photo.picture, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     square = slice(low[1], high[1]), slice(low[0], high[0])
-    share = (cv2.warpAffine(photo.gaze, back, size, flags=flags) * wanted_gaze[square])[..., None]
-    picture[square] = np.rint(picture[square] * (1 - share) + moved * share).astype(np.uint8)
+    alpha = (cv2.warpAffine(photo.gaze, back, size, flags=flags) * target_gaze[square])[..., None]
+    picture[square] = np.rint(picture[square] * (1 - alpha) + moved * alpha).astype(np.uint8)
 
 
 def _disc(iris_px: Float[np.ndarray, "5 2"]) -> tuple[Float[np.ndarray, "2"], float]:
-    """Centre and mean radius of an iris, from its rim."""
-    rim = iris_px[1:].astype(np.float64)
-    centre = rim.mean(axis=0)
-    return centre, float(np.linalg.norm(rim - centre, axis=1).mean())
+    """Centre and mean radius of an iris, from its border."""
+    border = iris_px[1:].astype(np.float64)
+    centre = border.mean(axis=0)
+    return centre, float(np.linalg.norm(border - centre, axis=1).mean())

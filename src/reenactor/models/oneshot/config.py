@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from reenactor.models.contract import ModelConfig
 
 Fusion = Literal["learned", "handmade", "none"]
 
@@ -12,10 +14,8 @@ CONCATENATED = 4
 """The decoder's last modules, which read the appearance decoder's maps (paper A, "Network Architecture")."""
 
 
-class OneShotConfig(BaseModel):
+class OneShotConfig(ModelConfig):
     """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resolution: Literal[64, 128, 256, 512] = 256
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
@@ -34,6 +34,21 @@ class OneShotConfig(BaseModel):
     fusion: Fusion = "learned"
     """How the warped photo comes in: FusionNet's mask, the authors' hand-made masks, or not at all."""
     fusion_width: int = Field(default=32, ge=4, multiple_of=4)
+    """Channels of FusionNet at half the picture's size."""
+    fusion_least: float = Field(default=0.01, ge=0, lt=0.5)
+    """Either picture keeps at least this much of each pixel, so that both get gradients."""
+    fusion_first_logit: float = 2.0
+    """Of a fresh mask: 88 % of the skin from the warp, and 88 % of eyes, nose and mouth from the drawn face."""
+    tone_step: int = Field(default=8, ge=1)
+    """Pixels between the positions at which the tones of the two pictures are compared."""
+    tone_least: float = Field(default=0.01, gt=0)
+    """Fraction of trusted skin below which a position takes the whole face's correction."""
+    handmade_weight: float = Field(default=0.9, ge=0, le=1)
+    """The warped photo's weight on skin and irises in hand-made fusion (authors' code, as the next two)."""
+    handmade_skin_px: float = Field(default=7, ge=1)
+    """Side of the square that the skin's mask is eroded and blurred with, pixels of 256."""
+    handmade_iris_px: float = Field(default=5, ge=1)
+    """The same for the irises' mask."""
     discriminator_width: int = Field(default=64, ge=4)
     """Channels of the patch discriminators' first maps."""
 

@@ -13,24 +13,14 @@ from torch import Tensor, nn
 from reenactor.face.geometry.mesh_flow import FLAGS
 from reenactor.models.oneshot.blocks import PARSING_WIDTH
 from reenactor.models.oneshot.classical import WARPED_WIDTH
+from reenactor.models.oneshot.config import OneShotConfig
 from reenactor.nn import conv3x3
 
 _FACE, _GAZE = 0, 3
 _DRAWN_PARTS = slice(2, PARSING_WIDTH)
 """Eyes, gaze, nose, lips, teeth: all parts but the face itself and the brows."""
-_SKIN_AT_256, _IRIS_AT_256 = 7, 5
-"""Sides of the squares that masks are eroded and blurred with, pixels; from the authors' code."""
-_WARPED_SHARE = 0.9
-_TONE_STEP = 8
-"""Pixels between the places at which colours are compared."""
-_FEW = 0.01
-"""Share of trusted skin below which a place takes the whole face's correction."""
 _UNSURE = [3 + FLAGS.index(name) for name in ("occluded", "stretched")]
 """Channels of the warp: what it shows that may be no skin."""
-LEAST_SHARE = 0.01
-"""Either picture keeps at least this much of each pixel, so both go on getting gradients."""
-_FIRST_LOGIT = 2.0
-"""A fresh FusionNet takes 88% of the skin from the warp, and 88% of eyes, nose and mouth from the drawn face."""
 
 
 def blend(
@@ -40,16 +30,17 @@ def blend(
     return drawn + mask * (warped - drawn)
 
 
-def part_share(parsing: Float[Tensor, "b 9 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Where eyes, nose or mouth are, in [0, 1]: what is drawn better than warped."""
+def drawn_parts(parsing: Float[Tensor, "b 9 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Mask of eyes, nose and mouth, in [0, 1]: what is drawn better than warped."""
     return parsing[:, _DRAWN_PARTS].amax(dim=1, keepdim=True)
 
 
 class FusionNet(nn.Module):
-    """A small U-Net that says, pixel by pixel, how much of the warped photo to take."""
+    """A small U-Net that predicts the warped photo's weight of each pixel."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: OneShotConfig) -> None:
         super().__init__()
+        self.config, width = config, config.fusion_width
 
         def down(channels_in: int, channels_out: int) -> nn.Sequential:
             conv = nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
@@ -75,14 +66,14 @@ class FusionNet(nn.Module):
         warped: Float[Tensor, "b 8 h w"],
         parsing: Float[Tensor, "b 9 h w"],
     ) -> Float[Tensor, "b 1 h w"]:
-        """The logit of the warped photo's share of each pixel; made at half the pictures' size and enlarged.
+        """The logit of the warped photo's weight of each pixel; made at half the pictures' size and enlarged.
 
         | | shape |
         |---|---|
         | drawn | (B, 3, H, W) in [-1, 1], the decoder's result, `toned` |
         | warped | (B, 8, H, W), the photo at the same landmarks and flags, `warped_m1p1` |
         | parsing | (B, 9, H, W) in [0, 1], of the same landmarks |
-        | result | (B, 1, H, W), for `share_of` |
+        | result | (B, 1, H, W), for `mask_of` |
         """
         half = self.down1(torch.cat([drawn, warped, parsing], dim=1))
         quarter = self.down2(half)
@@ -90,31 +81,36 @@ class FusionNet(nn.Module):
         quarter = self.mix2(torch.cat([_doubled(eighth), quarter], dim=1))
         half = self.mix1(torch.cat([_doubled(quarter), half], dim=1))
         change = F.interpolate(self.logit(half), scale_factor=2.0, mode="bilinear", align_corners=False)
-        return change + _FIRST_LOGIT * (1 - 2 * part_share(parsing))
+        return change + self.config.fusion_first_logit * (1 - 2 * drawn_parts(parsing))
 
 
-def share_of(logit: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """The mask, in [0.01, 0.99]."""
-    return LEAST_SHARE + (1 - 2 * LEAST_SHARE) * torch.sigmoid(logit)
+def mask_of(logit: Float[Tensor, "b 1 h w"], least: float) -> Float[Tensor, "b 1 h w"]:
+    """The mask, in [least, 1 - least]."""
+    return least + (1 - 2 * least) * torch.sigmoid(logit)
 
 
 def toned(
-    drawn: Float[Tensor, "b 3 h w"], warped: Float[Tensor, "b 8 h w"], parsing: Float[Tensor, "b 9 h w"]
+    drawn: Float[Tensor, "b 3 h w"],
+    warped: Float[Tensor, "b 8 h w"],
+    parsing: Float[Tensor, "b 9 h w"],
+    config: OneShotConfig,
 ) -> Float[Tensor, "b 3 h w"]:
-    """The drawn face in the photo's tones: each place gets the mean difference on skin nearby that the warp shows well.
+    """The drawn face in the photo's tones: corrected by the mean difference on nearby skin that the warp shows well.
 
-    What is drawn of an unknown person has a stranger's skin. Without trusted skin nearby, the whole face's difference.
+    The decoder draws an unknown person with somebody else's skin. Without trusted skin nearby, the correction is the
+    whole face's.
     """
+    step, least = config.tone_step, config.tone_least
     unsure = warped[:, _UNSURE].amax(dim=1, keepdim=True)
-    trust = (parsing[:, _FACE : _FACE + 1] - part_share(parsing)).clamp_min(0) * (1 - unsure).square()
-    found = F.avg_pool2d(torch.cat([trust * (warped[:, :3] - drawn), trust], dim=1), _TONE_STEP)
+    trust = (parsing[:, _FACE : _FACE + 1] - drawn_parts(parsing)).clamp_min(0) * (1 - unsure).square()
+    found = F.avg_pool2d(torch.cat([trust * (warped[:, :3] - drawn), trust], dim=1), step)
     change, weight = found.split([3, 1], dim=1)
-    mean = change.sum(dim=(2, 3), keepdim=True) / (weight.sum(dim=(2, 3), keepdim=True) + _FEW)
+    mean = change.sum(dim=(2, 3), keepdim=True) / (weight.sum(dim=(2, 3), keepdim=True) + least)
     for _ in range(2):
         found = F.avg_pool2d(found, 3, stride=1, padding=1)
     change, weight = found.split([3, 1], dim=1)
-    change = (change + _FEW * mean) / (weight + _FEW)
-    change = F.interpolate(change, scale_factor=float(_TONE_STEP), mode="bilinear", align_corners=False)
+    change = (change + least * mean) / (weight + least)
+    change = F.interpolate(change, scale_factor=float(step), mode="bilinear", align_corners=False)
     return (drawn + change).clamp(-1, 1)
 
 
@@ -129,12 +125,12 @@ class Fused(NamedTuple):
 
 
 def fused(
-    network: nn.Module,
+    network: FusionNet,
     face: Float[Tensor, "b 3 h w"],
     warped: Float[Tensor, "b 8 h w"],
     parsing: Float[Tensor, "b 9 h w"],
 ) -> Fused:
-    """Tone, ask FusionNet, blend.
+    """Correct the tones, predict the mask, blend.
 
     Args:
         network: FusionNet.
@@ -142,30 +138,35 @@ def fused(
         warped: of `warped_m1p1`.
         parsing: of the same landmarks.
     """
-    drawn = toned(face, warped, parsing)
+    drawn = toned(face, warped, parsing, network.config)
     logit = network(drawn, warped, parsing)
-    mask = share_of(logit)
+    mask = mask_of(logit, network.config.fusion_least)
     return Fused(drawn, logit, mask, blend(mask, warped[:, :3], drawn))
 
 
 def handmade_fusion(
-    drawn: Float[Tensor, "b 3 h w"], warped: Float[Tensor, "b 3 h w"], parsing: Float[Tensor, "b 9 h w"]
+    drawn: Float[Tensor, "b 3 h w"],
+    warped: Float[Tensor, "b 3 h w"],
+    parsing: Float[Tensor, "b 9 h w"],
+    config: OneShotConfig,
 ) -> Float[Tensor, "b 3 h w"]:
     """The blend of the authors' released code: skin, then irises, are 0.9 warped and 0.1 drawn; the rest is drawn.
 
     Skin is the face without its parts (brows count as skin), eroded, blurred, and multiplied with the same mask of the
-    warped photo; here that one is equal, for the warp takes all landmarks to where they are wanted.
+    warped photo; here that one is equal, for the warp moves all landmarks to their targets.
 
     Args:
         drawn: in [-1, 1], the decoder's result.
         warped: in [-1, 1], the photo at the same landmarks.
         parsing: in [0, 1], of the same landmarks.
+        config: weight and sizes of the masks.
     """
     scale = min(parsing.shape[-2:]) / 256
-    skin = (parsing[:, _FACE : _FACE + 1] - part_share(parsing)).clamp_min(0)
-    skin = eroded_and_blurred(skin, _odd(_SKIN_AT_256 * scale)).square()
-    irises = eroded_and_blurred(parsing[:, _GAZE : _GAZE + 1], _odd(_IRIS_AT_256 * scale))
-    return blend(_WARPED_SHARE * irises, warped, blend(_WARPED_SHARE * skin, warped, drawn))
+    skin = (parsing[:, _FACE : _FACE + 1] - drawn_parts(parsing)).clamp_min(0)
+    skin = eroded_and_blurred(skin, _odd(config.handmade_skin_px * scale)).square()
+    irises = eroded_and_blurred(parsing[:, _GAZE : _GAZE + 1], _odd(config.handmade_iris_px * scale))
+    weight = config.handmade_weight
+    return blend(weight * irises, warped, blend(weight * skin, warped, drawn))
 
 
 def eroded_and_blurred(mask: Float[Tensor, "b 1 h w"], side: int) -> Float[Tensor, "b 1 h w"]:
@@ -177,8 +178,8 @@ def eroded_and_blurred(mask: Float[Tensor, "b 1 h w"], side: int) -> Float[Tenso
     """
     half = side // 2
     eroded = -F.max_pool2d(-mask, side, stride=1, padding=half)
-    place = torch.arange(-half, half + 1, device=mask.device, dtype=mask.dtype)
-    bell = torch.exp(-place.square() / (2 * math.sqrt(side) ** 2))
+    offset = torch.arange(-half, half + 1, device=mask.device, dtype=mask.dtype)
+    bell = torch.exp(-offset.square() / (2 * math.sqrt(side) ** 2))
     bell = (bell / bell.sum())[None, None, None]
     padded = F.pad(eroded, (half, half, half, half), mode="reflect")
     return F.conv2d(F.conv2d(padded, bell), bell.mT)

@@ -1,86 +1,60 @@
-"""How FusionNet learns, after F and D, which stay as they are."""
+"""How FusionNet is trained, on top of trained F and D, which stay fixed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from reenactor.core import MapKind, PairBatch
-from reenactor.models.oneshot.augment import with_hidden_cheek
+from reenactor.models.contract import ANY, ModelConfig
+from reenactor.models.oneshot.augment import with_occluded_cheek
 from reenactor.models.oneshot.classical import warped_m1p1, warped_photo
-from reenactor.models.oneshot.features import FEATURE_READERS
 from reenactor.models.oneshot.fusion import FusionNet, fused
 from reenactor.models.oneshot.model import GAZE
-from reenactor.models.oneshot.objective import PartWeights, model_checkpoint, trained_generator
+from reenactor.models.oneshot.objective import model_checkpoint, trained_generator
 from reenactor.nn.checkpoint import Checkpoint
-from reenactor.nn.losses import (
-    FeatureNetwork,
-    FeatureNetworkConfig,
-    FeatureReader,
-    MapsNeeded,
-    Objective,
-    Step,
-    build_features,
-    masked_psnr,
-    perceptual_loss,
-    psnr_of_each,
-    truth_outside,
-    weighted_l1,
-)
+from reenactor.nn.losses import MapsNeeded, Objective, Step, masked_psnr, psnr_of_each
 
-_HIDDEN_CHEEK = {"begins": (0.5, 0.9), "beyond": (0.0, 0.3), "squeezed": (0.05, 0.3)}
-"""Between what the arguments of `with_hidden_cheek` are drawn."""
-_MOST_STRANGE = 0.7
-"""Largest share of another person in a mixture."""
-_AROUND = 5
-"""Side of the squares over which one share of the warp is wanted, pixels."""
-_ELSEWHERE = 0.25
-"""What a place outside the face counts for in what the mask is told; inside, this and 1."""
-_LEAST_STAKE = 1e-4
-"""Mean squared error of the better input below which all pictures count alike: 46 dB."""
+_OCCLUDED_CHEEK = {"begins": (0.5, 0.9), "beyond": (0.0, 0.3), "squeezed": (0.05, 0.3)}
+"""Ranges from which the arguments of `with_occluded_cheek` are drawn."""
+_MOST_MIXED = 0.7
+"""Largest weight of another person in an identity mix."""
+_WINDOW = 5
+"""Side of the squares over which one best weight of the warp is found, pixels."""
+_OUTSIDE_WEIGHT = 0.25
+"""Weight of a pixel outside the face in the supervised loss; inside, this and 1."""
+_LEAST_ERROR = 1e-4
+"""Mean squared error of the better input below which all pictures have the same weight: 46 dB."""
 
 
-class FusionObjectiveConfig(BaseModel):
+class FusionObjectiveConfig(ModelConfig):
     """The paper only says that a mask is learned; ours."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    removed: ClassVar[dict[str, Any]] = {"pixel": 0, "perceptual": 0, "features": ANY, "parts": ANY}
+    renamed: ClassVar[dict[str, str]] = {"told": "supervised", "strangers": "identity_mix", "hidden": "occluded"}
 
     kind: Literal["oneshot-fusion"] = "oneshot-fusion"
     decoder: Path
     """Folder of the trained model that gets a FusionNet; one that it has already is replaced."""
-    told: float = Field(default=1, ge=0)
-    """Cross entropy of the mask with the share of the warp that would have been best; see `told_loss`."""
-    pixel: float = Field(default=0, ge=0)
-    """L1, weighted by part."""
-    perceptual: float = Field(default=0, ge=0)
+    supervised: float = Field(default=1, gt=0)
+    """Cross entropy of the mask with the warp's weight that would have been best; see `supervised_loss`."""
     smooth: float = Field(default=0.3, ge=0)
-    """Of the mask's total variation, so that no seams are drawn that do not pay."""
+    """Total variation of the mask, so that no seams are drawn that do not pay."""
     guard: float = Field(default=12, ge=0)
-    """Of the decibels that the picture, and its face alone, lie below the better of the two it is made from."""
-    parts: PartWeights = PartWeights()
-    strangers: float = Field(default=0.5, ge=0, le=1)
-    """Chance of a pair's face being drawn from a mixture with the next pair's photos. The decoder knows the people that
-    it has learned from; what it draws of others is less like them."""
-    hidden: float = Field(default=0.2, ge=0, le=1)
-    """Chance of a pair's photo being warped as if it hid a cheek: hair and background are stretched over it, as few
-    photos of the training set show."""
-    features: FeatureNetworkConfig | None = None
-    """VGG16, or what stands in for it; None where it weighs nothing."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> FusionObjectiveConfig:
-        if self.perceptual and self.features is None:
-            raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
-        if not (self.told or self.pixel or self.perceptual):
-            raise ValueError("nothing asks for the right picture: give told, pixel or perceptual a weight")
-        return self
+    """Decibels by which the picture, and its face alone, lie below the better of the two it is made from."""
+    identity_mix: float = Field(default=0.5, ge=0, le=1)
+    """Chance of a pair's face being drawn from a mix with the next pair's photos. The decoder knows the people that it
+    has learned from; what it draws of others is less like them."""
+    occluded: float = Field(default=0.2, ge=0, le=1)
+    """Chance of a pair's photo being warped as if a cheek were occluded: hair and background are stretched over it, as
+    few photos of the training set show."""
 
 
 @final
@@ -92,20 +66,17 @@ class FusionObjective(Objective[PairBatch]):
 
     Args:
         config: the decoder and the weights.
-        readers: for `TrainedFeatures`; see `build_features`.
     """
 
     maps = MapsNeeded(targets=(MapKind.PARSING,), driver=(MapKind.PARSING,))
 
-    def __init__(self, config: FusionObjectiveConfig, readers: Mapping[str, FeatureReader] = FEATURE_READERS) -> None:
+    def __init__(self, config: FusionObjectiveConfig) -> None:
         super().__init__()
         self.config = config
         decoder = trained_generator(config.decoder).eval()
-        self.N = FusionNet(decoder.config.fusion_width)
-        # In tuples: what stays as it is is no part of a training checkpoint.
+        self.N = FusionNet(decoder.config)
+        # In a tuple: what stays fixed is no part of a training checkpoint.
         self._decoder = (decoder,)
-        used = [config.features] if config.perceptual and config.features is not None else []
-        self._features: tuple[FeatureNetwork, ...] = tuple(build_features(network, readers) for network in used)
 
     @property
     def generator(self) -> nn.Module:
@@ -113,20 +84,15 @@ class FusionObjective(Objective[PairBatch]):
         return self.N
 
     def generator_step(self, batch: PairBatch) -> Step:
-        """`L_told + 0.3 L_smooth + 12 L_guard + ...`, with the config's weights."""
-        face, warped = self._inputs(batch, strangers=self.config.strangers, hidden=self.config.hidden)
+        """`L_supervised + 0.3 L_smooth + 12 L_guard`, with the config's weights."""
+        face, warped = self._inputs(batch, identity_mix=self.config.identity_mix, occluded=self.config.occluded)
         parsing = batch.driver_maps[MapKind.PARSING]
         found, picture = fused(self.N, face, warped, parsing), warped[:, :3]
-        image = truth_outside(found.image, batch.truth, batch.mask)
         parts = {
-            "told": told_loss(found.logit, picture, found.drawn, batch.truth, batch.mask, parsing[:, :1]),
-            "pixel": weighted_l1(image, batch.truth, batch.mask * self.config.parts.of(parsing)),
+            "supervised": supervised_loss(found.logit, picture, found.drawn, batch.truth, batch.mask, parsing[:, :1]),
             "smooth": total_variation(found.mask),
             "guard": self._lost(found.image, (face, picture), batch).sum(),
         }
-        for network in self._features:
-            network.to(image.device)
-            parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=batch.mask)
         loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
         return Step(loss, {name: part.detach() for name, part in parts.items()}, found.image.detach())
 
@@ -139,9 +105,9 @@ class FusionObjective(Objective[PairBatch]):
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
-        """`psnr`, and that of the decoder's picture and of the warp alone, dB; the warp's mean share of the pixels.
+        """`psnr`, and that of the decoder's picture and of the warp alone, dB; the warp's mean weight.
 
-        `lost`, `face_lost`: what `lost_db` says.
+        `lost`, `face_lost`: `lost_db` of the picture and of the face.
         """
         face, warped, mask, image = self._fused(generator, batch)
         pictures = {"psnr": image, "decoder_psnr": face, "warp_psnr": warped}
@@ -158,43 +124,44 @@ class FusionObjective(Objective[PairBatch]):
     @staticmethod
     def _lost(image: Tensor, inputs: tuple[Tensor, ...], batch: PairBatch) -> Float[Tensor, "2"]:
         """`lost_db` of the picture and of the face."""
-        places = batch.mask, batch.mask * batch.driver_maps[MapKind.PARSING][:, :1]
-        return torch.stack([lost_db(image, inputs, batch.truth, place) for place in places])
+        regions = batch.mask, batch.mask * batch.driver_maps[MapKind.PARSING][:, :1]
+        return torch.stack([lost_db(image, inputs, batch.truth, region) for region in regions])
 
     def _fused(self, generator: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What D draws, the warp's picture, the mask, the result."""
         face, warped = self._inputs(batch)
+        assert isinstance(generator, FusionNet)
         found = fused(generator, face, warped, batch.driver_maps[MapKind.PARSING])
         return face, warped[:, :3], found.mask, found.image
 
     @torch.no_grad()
     def _inputs(
-        self, batch: PairBatch, *, strangers: float = 0, hidden: float = 0
+        self, batch: PairBatch, *, identity_mix: float = 0, occluded: float = 0
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 8 h w"]]:
-        """What D draws, and the first photos warped to the landmarks wanted, with flags."""
+        """What D draws, and the first photos warped to the target landmarks, with flags."""
         (decoder,) = self._decoder
         decoder.to(batch.truth.device)
         parsing = batch.driver_maps[MapKind.PARSING]
         found = decoder.encode(batch.targets, rng=torch.Generator().manual_seed(0))
         z, maps = found.z, found.maps
-        if strangers:
-            share = torch.rand(len(z), 1, 1, 1) * _MOST_STRANGE * (torch.rand(len(z), 1, 1, 1) < strangers)
-            z, *maps = (torch.lerp(one, one.roll(1, 0), share.to(one)) for one in (z, *maps))
+        if identity_mix:
+            weight = torch.rand(len(z), 1, 1, 1) * _MOST_MIXED * (torch.rand(len(z), 1, 1, 1) < identity_mix)
+            z, *maps = (torch.lerp(one, one.roll(1, 0), weight.to(one)) for one in (z, *maps))
         warped = []
         for number, photo in enumerate(batch.targets[:, 0]):
             mesh_px = batch.target_mesh[number, 0].cpu().numpy()
-            if hidden and float(torch.rand(())) < hidden:
-                side, *shares = torch.rand(1 + len(_HIDDEN_CHEEK)).tolist()
-                drawn = zip(_HIDDEN_CHEEK.items(), shares, strict=True)
-                how = {name: low + share * (high - low) for (name, (low, high)), share in drawn}
-                mesh_px = with_hidden_cheek(mesh_px, left=side < 0.5, **how)
+            if occluded and float(torch.rand(())) < occluded:
+                side, *fractions = torch.rand(1 + len(_OCCLUDED_CHEEK)).tolist()
+                drawn = zip(_OCCLUDED_CHEEK.items(), fractions, strict=True)
+                how = {name: low + fraction * (high - low) for (name, (low, high)), fraction in drawn}
+                mesh_px = with_occluded_cheek(mesh_px, left=side < 0.5, **how)
             prepared = warped_photo(photo, mesh_px, batch.target_maps[MapKind.PARSING][number, 0, GAZE])
-            wanted_px = batch.driver_mesh[number : number + 1].cpu().numpy()
-            warped.append(warped_m1p1(prepared, wanted_px, parsing[number : number + 1, GAZE]))
+            driver_px = batch.driver_mesh[number : number + 1].cpu().numpy()
+            warped.append(warped_m1p1(prepared, driver_px, parsing[number : number + 1, GAZE]))
         return decoder.decode(z, tuple(maps), parsing), torch.cat(warped)
 
 
-def told_loss(
+def supervised_loss(
     logit: Float[Tensor, "b 1 h w"],
     warped: Float[Tensor, "b 3 h w"],
     drawn: Float[Tensor, "b 3 h w"],
@@ -202,15 +169,15 @@ def told_loss(
     mask: Float[Tensor, "b 1 h w"],
     face: Float[Tensor, "b 1 h w"],
 ) -> Float[Tensor, ""]:
-    """Cross entropy with the share of the warp whose blend has the least squared error around each pixel.
+    """Cross entropy with the warp's weight whose blend has the least squared error around each pixel.
 
-    Places count by the squared difference of the two pictures, relative to the error of the better one. Left to find
-    out from the result's error, the mask takes the warp everywhere in the first minutes, as most of it is right, and a
-    sigmoid that has closed does not open.
+    Pixels count by the squared difference of the two pictures, relative to the error of the better one. Trained by the
+    result's error alone, the mask takes the warp everywhere in the first minutes, as most of it is right, and a sigmoid
+    that has closed does not open.
     """
 
     def around(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, _AROUND, stride=1, padding=_AROUND // 2, count_include_pad=False)
+        return F.avg_pool2d(x, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
 
     def error(x: Tensor) -> Tensor:
         return ((x - truth).square().sum(dim=1, keepdim=True) * mask).mean(dim=(1, 2, 3), keepdim=True)
@@ -218,10 +185,10 @@ def told_loss(
     logit, difference = logit.float(), warped - drawn
     squares = around(difference.square().sum(dim=1, keepdim=True))
     gain = around(((truth - drawn) * difference).sum(dim=1, keepdim=True))
-    wanted = (gain / squares.clamp_min(1e-6)).clamp(0, 1)
-    stake = torch.minimum(error(warped), error(drawn)).clamp_min(_LEAST_STAKE)
-    weights = squares / stake * mask * (_ELSEWHERE + face) / 20
-    return (weights * F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")).mean()
+    target = (gain / squares.clamp_min(1e-6)).clamp(0, 1)
+    stake = torch.minimum(error(warped), error(drawn)).clamp_min(_LEAST_ERROR)
+    weights = squares / stake * mask * (_OUTSIDE_WEIGHT + face) / 20
+    return (weights * F.binary_cross_entropy_with_logits(logit, target, reduction="none")).mean()
 
 
 def lost_db(

@@ -1,7 +1,8 @@
-"""Paper A's generator, and the zoo entry around it."""
+"""Paper A's generator, and the model around it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.models.contract import Needs, ReenactmentModel, check_targets
+from reenactor.models.contract import Needs, ReenactmentModel, check_targets, needed_map
 from reenactor.models.oneshot.blocks import AppearanceDecoder, AppearanceEncoder, SemanticDecoder
 from reenactor.models.oneshot.classical import WarpedPhoto, warped_m1p1, warped_photo
 from reenactor.models.oneshot.config import OneShotConfig
@@ -43,7 +44,7 @@ class Drawn:
     Args:
         image: the result, in [-1, 1].
         face: the decoder's own picture, before fusion.
-        mask: the warped photo's share of each pixel; None where FusionNet does not say.
+        mask: the warped photo's weight of each pixel; None without FusionNet.
         reconstructions: (B, K, 3, H, W) the target photos from their codes.
     """
 
@@ -77,7 +78,7 @@ class OneShotGenerator(nn.Module):
         self.appearance_encoder = AppearanceEncoder(config)
         self.appearance_decoder = AppearanceDecoder(config)
         self.decoder = SemanticDecoder(config)
-        self.fusion = FusionNet(config.fusion_width) if config.fusion == "learned" else None
+        self.fusion = FusionNet(config) if config.fusion == "learned" else None
 
     def forward(
         self,
@@ -92,7 +93,7 @@ class OneShotGenerator(nn.Module):
         | | shape |
         |---|---|
         | targets | (B, K, 3, H, W) in [-1, 1] |
-        | parsing | (B, 9, H, W) in [0, 1], of the landmarks wanted |
+        | parsing | (B, 9, H, W) in [0, 1], of the target landmarks |
         | warped | (B, 8, H, W), the first photos at these landmarks (`warped_m1p1`); not without fusion |
         | rng | for the code's noise |
         """
@@ -139,7 +140,7 @@ class OneShotGenerator(nn.Module):
         if warped is None:
             raise ValueError("fusion needs the warped photo")
         if self.fusion is None:
-            return handmade_fusion(face, warped[:, :3], parsing), None
+            return handmade_fusion(face, warped[:, :3], parsing, self.config), None
         found = fused(self.fusion, face, warped, parsing)
         return found.image, found.mask
 
@@ -154,6 +155,7 @@ class OneShot(ReenactmentModel):
     name: ClassVar[str] = "oneshot"
     version = "1"
     config_type: ClassVar[type[OneShotConfig]] = OneShotConfig
+    config: OneShotConfig
     needs = Needs(maps=(MapKind.PARSING,))
 
     def __init__(self, config: OneShotConfig) -> None:
@@ -169,15 +171,15 @@ class OneShot(ReenactmentModel):
         # A fixed seed: the same photos always give the same code.
         found = self.generator.encode(images[None], rng=torch.Generator().manual_seed(0))
         photo = None
-        if self.generator.config.fusion != "none":
-            photo = warped_photo(images[0], targets.mesh_px[0], _parsing(targets)[0, GAZE])
+        if self.config.fusion != "none":
+            photo = warped_photo(images[0], targets.mesh_px[0], _parsing(targets.maps, "target photos")[0, GAZE])
         return OneShotCode(found.z, found.maps, photo)
 
     def synthesize(self, code: TargetCode, driver: DriverFrame) -> Float[Tensor, "b 3 h w"]:
         """Draw the frames; see `ReenactmentModel.synthesize`."""
         if not isinstance(code, OneShotCode):
             raise TypeError(f"one-shot reenactment draws an OneShotCode, got {type(code).__name__}")
-        parsing = _parsing(driver).to(code.z)
+        parsing = _parsing(driver.maps, "driver frames").to(code.z)
         face = self.generator.decode(code.z, code.maps, parsing)
         warped = None
         if code.photo is not None:
@@ -185,10 +187,8 @@ class OneShot(ReenactmentModel):
         return self.generator.fuse(face, warped, parsing)[0]
 
 
-def _parsing(given: TargetSet | DriverFrame) -> Float[Tensor, "b 9 h w"]:
-    if MapKind.PARSING not in given.maps:
-        raise ValueError("one-shot reenactment needs parsing maps, of the photos and of each frame")
-    return given.maps[MapKind.PARSING]
+def _parsing(maps: Mapping[MapKind, Tensor], owner: str) -> Float[Tensor, "b 9 h w"]:
+    return needed_map(maps, MapKind.PARSING, "one-shot reenactment", owner)
 
 
 def _check_size(images: Tensor) -> None:

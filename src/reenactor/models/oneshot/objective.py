@@ -1,4 +1,4 @@
-"""What F and D are trained by (paper A, equation 1); FusionNet has its own objective, `fusion_objective.py`."""
+"""Losses of F and D (paper A, equation 1); FusionNet has its own objective, `fusion_objective.py`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Literal, final
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from reenactor.core import CheckpointError, MapKind, PairBatch
+from reenactor.models.contract import ModelConfig
 from reenactor.models.oneshot.augment import Augmentation, augmented
 from reenactor.models.oneshot.config import OneShotConfig
 from reenactor.models.oneshot.discriminator import oneshot_discriminator
-from reenactor.models.oneshot.features import FEATURE_READERS
 from reenactor.models.oneshot.model import Appearance, OneShot, OneShotGenerator
+from reenactor.models.oneshot.shape_encoder import SHAPE_ENCODER, shape_features
+from reenactor.models.oneshot.verification import VERIFICATION, identity_features
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.losses import (
     FeatureNetwork,
@@ -35,14 +37,14 @@ from reenactor.nn.losses import (
     weighted_l1,
 )
 
+FEATURE_READERS: Mapping[str, FeatureReader] = {SHAPE_ENCODER: shape_features, VERIFICATION: identity_features}
+"""Networks of this project that losses can compare pictures with, for `losses.build_features`."""
 _PREFIX = "generator."
 """Of the generator's tensors in the model's checkpoint."""
 
 
-class PartWeights(BaseModel):
+class PartWeights(ModelConfig):
     """How much each part of the parsing map adds to a pixel's weight in the L1 loss (authors' code)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     everywhere: float = Field(default=0.5, ge=0)
     face: float = Field(default=1, ge=0)
@@ -61,15 +63,13 @@ class PartWeights(BaseModel):
         return (parsing * parsing.new_tensor(channels)[:, None, None]).sum(dim=1, keepdim=True) + self.everywhere
 
 
-class OneShotObjectiveConfig(BaseModel):
+class OneShotObjectiveConfig(ModelConfig):
     """The defaults are the paper's weights; its feature networks must be named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["oneshot"] = "oneshot"
     model: OneShotConfig = OneShotConfig()
     init: Path | None = None
-    """Folder of a trained model of the same settings to go on from (fine-tuning); None for fresh weights."""
+    """Folder of a trained model of the same settings to start from (fine-tuning); None for fresh weights."""
     reconstruction: float = Field(default=25, ge=0)
     """The paper's lambda: L1 between the target photos and what the appearance auto-encoder makes of them."""
     pixel: float = Field(default=25, ge=0)

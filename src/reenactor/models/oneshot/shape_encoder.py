@@ -7,20 +7,22 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from reenactor.core import MESH_POINTS
 from reenactor.face.geometry import contours
-from reenactor.nn import BasicBlock, conv_norm
+from reenactor.models.contract import ModelConfig
+from reenactor.nn import BasicBlock, conv_norm, resized
+from reenactor.nn.checkpoint import Checkpoint
 
+SHAPE_ENCODER = "oneshot-shape-encoder"
+"""Kind of its checkpoint."""
 HEATMAPS = 17
 """15 boundaries and 2 gazes."""
 
 _FIRST_LOGIT = -4.0
-"""Heat of 0.02, about the share of places that a boundary goes through."""
-_SHARPNESS = 8.0
-"""A softmax as narrow as a landmark needs logits that reach far; a fresh layer's would take hundreds of steps there."""
+"""Heat of 0.02, about the fraction of pixels that a boundary goes through."""
 
 CURVE_POINTS: tuple[int, ...] = (
     *(contours.RIGHT_EYE + contours.LEFT_EYE + contours.RIGHT_IRIS + contours.LEFT_IRIS),
@@ -36,20 +38,21 @@ CURVE_POINTS: tuple[int, ...] = (
 """The mesh vertices that `face.maps` draws paper A's maps through (a test compares), and the irises' centres."""
 
 
-class ShapeEncoderConfig(BaseModel):
+class ShapeEncoderConfig(ModelConfig):
     """Sizes of the shape encoder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resolution: int = Field(default=128, ge=32, multiple_of=32)
     """Pixels a side of the face crops that it is trained on; it takes any multiple of 32."""
     width: int = Field(default=16, ge=8, multiple_of=8)
     """Channels at half size; twice as many at a quarter, four times at an eighth, six times at a sixteenth."""
+    sharpness: float = Field(default=8.0, gt=0)
+    """Factor on the points' logits. A softmax as narrow as a landmark needs large logits; a fresh layer would take
+    hundreds of steps to get there."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the shape encoder sees in each picture.
+    """What the shape encoder finds in each picture.
 
     Args:
         heat_logits: boundaries and gaze before the sigmoid, in the order of `maps.BOUNDARY_CHANNELS`, at half size.
@@ -66,7 +69,7 @@ class Shape:
 
     @property
     def mesh_px(self) -> Float[Tensor, "b 478 2"]:
-        """The points in their places of the mesh, all that `maps.parsing_map` and `boundary_maps` read; 0 elsewhere."""
+        """The points at their mesh vertices, all that `maps.parsing_map` and `boundary_maps` read; 0 elsewhere."""
         mesh = self.points_px.new_zeros(len(self.points_px), MESH_POINTS, 2)
         mesh[:, list(CURVE_POINTS)] = self.points_px
         return mesh
@@ -94,7 +97,7 @@ class ShapeEncoder(nn.Module):
         assert self.heat.bias is not None
         nn.init.constant_(self.heat.bias, _FIRST_LOGIT)
         self.read = nn.Sequential(conv_norm(w4 + HEATMAPS, w8), nn.ReLU())
-        # A bias would be the same at all places of a map, and cancel in the softmax.
+        # A bias would be the same at all positions of a map, and cancel in the softmax.
         self.points = nn.Conv2d(w8, len(CURVE_POINTS), 1, bias=False)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Shape:
@@ -104,7 +107,7 @@ class ShapeEncoder(nn.Module):
         |---|---|
         | images | (B, 3, 128, 128) face crops in [-1, 1] |
         | heat_logits | (B, 17, 64, 64) |
-        | points_px | (B, 154, 2), each the mean place of a softmax over a map of 32 x 32 |
+        | points_px | (B, 154, 2), each the mean position of a softmax over a map of 32 x 32 |
         """
         half, quarter, eighth, sixteenth = self.features(images)
         x = self.mix8(eighth + _doubled(self.up8(sixteenth)))
@@ -112,7 +115,7 @@ class ShapeEncoder(nn.Module):
         heat_logits = self.heat(self.mix2(half + _doubled(self.up2(at_quarter))))
         heat = F.avg_pool2d(torch.sigmoid(heat_logits), 2)
         point_logits = self.points(self.read(torch.cat([at_quarter, heat], dim=1)))
-        return Shape(heat_logits, soft_argmax(_SHARPNESS * point_logits, pixels=4))
+        return Shape(heat_logits, soft_argmax(self.config.sharpness * point_logits, pixels=4))
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
         """Maps at a half, a quarter, an eighth and a sixteenth of the size, all >= 0, for perceptual losses."""
@@ -126,21 +129,40 @@ class ShapeEncoder(nn.Module):
 
 
 def soft_argmax(logits: Float[Tensor, "b p h w"], *, pixels: int) -> Float[Tensor, "b p 2"]:
-    """The mean place of each map's softmax, in single precision at least.
+    """The mean position of each map's softmax, in single precision at least.
 
     Args:
         logits: any values.
-        pixels: of the picture, that one place of the map covers in each direction.
+        pixels: of the picture, that one position of the map covers in each direction.
 
     Returns:
         x and y in pixels of the picture.
     """
     kind = torch.promote_types(logits.dtype, torch.float32)
-    share = logits.to(kind).flatten(2).softmax(dim=2).view(logits.shape)
+    weights = logits.to(kind).flatten(2).softmax(dim=2).view(logits.shape)
     height, width = logits.shape[-2:]
     x, y = ((torch.arange(n, device=logits.device, dtype=kind) + 0.5) * pixels - 0.5 for n in (width, height))
-    return torch.stack([share.sum(dim=2) @ x, share.sum(dim=3) @ y], dim=-1)
+    return torch.stack([weights.sum(dim=2) @ x, weights.sum(dim=3) @ y], dim=-1)
 
 
 def _doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class ShapeFeatures(nn.Module):
+    """A frozen shape encoder's features at a half to a sixteenth of its size, for losses."""
+
+    def __init__(self, network: ShapeEncoder) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, image_m1p1: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
+        """Four maps, largest first, of pictures of any size in [-1, 1]."""
+        return self.network.features(resized(image_m1p1, self.network.config.resolution, antialias=True))
+
+
+def shape_features(checkpoint: Checkpoint) -> ShapeFeatures:
+    """Reads a checkpoint of the kind `SHAPE_ENCODER`."""
+    network = ShapeEncoder(ShapeEncoderConfig.model_validate(checkpoint.config))
+    network.load_state_dict(dict(checkpoint.tensors))
+    return ShapeFeatures(network)

@@ -1,4 +1,4 @@
-"""How the shape encoder learns: from landmarks that others found in clean pictures, in pictures made hard to read."""
+"""How the shape encoder is trained: on augmented pictures, with landmarks found in the clean ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Literal, final
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from reenactor.core import FrameBatch
 from reenactor.core.landmarks import OUTER_EYE_CORNERS
+from reenactor.models.contract import ModelConfig
 from reenactor.models.oneshot.augment import Augmentation, augmented
-from reenactor.models.oneshot.features import SHAPE_ENCODER
-from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, ShapeEncoder, ShapeEncoderConfig
+from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, SHAPE_ENCODER, ShapeEncoder, ShapeEncoderConfig
+from reenactor.nn import resized
 from reenactor.nn.checkpoint import Checkpoint
 from reenactor.nn.losses import Objective, Step
 
@@ -28,15 +29,13 @@ DrawBoundaries = Callable[[Tensor, int], Tensor]
 """Mesh in pixels (B, 478, 3), size -> (B, 17, size, size) in [0, 1]: `maps.boundary_maps`, which models may not see."""
 
 
-class ShapeEncoderObjectiveConfig(BaseModel):
+class ShapeEncoderObjectiveConfig(ModelConfig):
     """The paper does not say; ours."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["shape-encoder"] = "shape-encoder"
     model: ShapeEncoderConfig = ShapeEncoderConfig()
     heat: float = Field(default=100, ge=0)
-    """Of the heatmaps' cross-entropy, which is a few hundredths: most places are empty."""
+    """Of the heatmaps' cross-entropy, which is a few hundredths: most pixels are empty."""
     points: float = Field(default=1, ge=0)
     """Of the points' wing loss, which is a few units."""
     augment: Augmentation = Augmentation.strong()
@@ -48,7 +47,7 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
 
     Args:
         config: network and weights.
-        draw_boundaries: makes the heatmaps that it shall give.
+        draw_boundaries: makes the target heatmaps.
     """
 
     def __init__(self, config: ShapeEncoderObjectiveConfig, draw_boundaries: DrawBoundaries) -> None:
@@ -70,7 +69,7 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
         with torch.no_grad():
             images, mesh_px = self._scaled(batch)
             images, mesh_px = augmented(images, mesh_px, self.config.augment)
-            heat, points_px = self._wanted(mesh_px)
+            heat, points_px = self._targets(mesh_px)
         shape = self.E(images)
         side = self.config.model.resolution
         inside = ((points_px > -0.5) & (points_px < side - 0.5)).all(dim=-1)
@@ -83,9 +82,9 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: FrameBatch) -> Float[Tensor, "b 3 h w_all"]:
-        """A row a picture: with the points found, the heatmaps wanted, the heatmaps found (all boundaries in one)."""
+        """A row a picture: with the points found, the target heatmaps, the heatmaps found (all boundaries in one)."""
         images, mesh_px = self._scaled(batch)
-        shape, (heat, _) = generator(images), self._wanted(mesh_px)
+        shape, (heat, _) = generator(images), self._targets(mesh_px)
         row = [_dotted(images, shape.points_px)]
         for maps in (heat, shape.heatmaps.float()):
             one = 2 * F.interpolate(maps, images.shape[-2:], mode="bilinear").amax(dim=1, keepdim=True) - 1
@@ -94,9 +93,9 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: FrameBatch) -> Mapping[str, Float[Tensor, ""]]:
-        """`points_error`: mean distance of the points to those wanted, in % of the outer eye corners' distance."""
+        """`points_error`: mean distance of the points to the true ones, in % of the outer eye corners' distance."""
         images, mesh_px = self._scaled(batch)
-        off = (generator(images).points_px - self._wanted(mesh_px)[1]).norm(dim=-1).mean(dim=1)
+        off = (generator(images).points_px - self._targets(mesh_px)[1]).norm(dim=-1).mean(dim=1)
         right, left = (mesh_px[:, corner, :2] for corner in OUTER_EYE_CORNERS)
         return {"points_error": (100 * off / (left - right).norm(dim=-1)).mean()}
 
@@ -107,9 +106,9 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
     def _scaled(self, batch: FrameBatch) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 478 3"]]:
         """Pictures at the network's size, and their landmarks."""
         side = self.config.model.resolution
-        return resized(batch.images, side), rescaled(batch.mesh_px, side / batch.images.shape[-1])
+        return resized(batch.images, side, antialias=True), rescaled(batch.mesh_px, side / batch.images.shape[-1])
 
-    def _wanted(self, mesh_px: Tensor) -> tuple[Float[Tensor, "b 17 hh wh"], Float[Tensor, "b p 2"]]:
+    def _targets(self, mesh_px: Tensor) -> tuple[Float[Tensor, "b 17 hh wh"], Float[Tensor, "b p 2"]]:
         """Heatmaps at half size, and points."""
         heat = self._draw_boundaries(rescaled(mesh_px, 0.5), self.config.model.resolution // 2)
         return heat, mesh_px[:, list(CURVE_POINTS), :2]
@@ -122,7 +121,7 @@ def wing_loss(
 
     Args:
         ours_px: points found.
-        theirs_px: points wanted.
+        theirs_px: true points.
         counts: (B, P) whether a point counts.
         unit_px: pixels that a pixel of the constants is.
     """
@@ -130,13 +129,6 @@ def wing_loss(
     constant = WING_WIDTH - WING_WIDTH * math.log(1 + WING_WIDTH / WING_CURVE)
     loss = torch.where(off < WING_WIDTH, WING_WIDTH * torch.log1p(off / WING_CURVE), off - constant)
     return (loss.mean(dim=-1) * counts).sum() / counts.sum().clamp_min(1)
-
-
-def resized(images: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "b c side side"]:
-    """Bilinearly, without aliasing, if it must be."""
-    if images.shape[-1] == side:
-        return images
-    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def rescaled(mesh_px: Float[Tensor, "b n 3"], factor: float) -> Float[Tensor, "b n 3"]:

@@ -1,25 +1,35 @@
-"""A face verification network for paper A's identity loss, trained with ArcFace's margin (Deng et al. 2019)."""
+"""A face verification network for paper A's identity loss, trained with ArcFace's margin (Deng et al. 2019).
+
+In order: the network, the frozen features that losses compare, and the objective.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from reenactor.nn import BasicBlock, conv_norm
+from reenactor.core import FrameBatch, ReenactError
+from reenactor.models.contract import ModelConfig
+from reenactor.models.oneshot.augment import Augmentation, augmented
+from reenactor.nn import BasicBlock, conv_norm, resized
+from reenactor.nn.checkpoint import Checkpoint
+from reenactor.nn.losses import Objective, Step
 
+VERIFICATION = "oneshot-verification"
+"""Kind of its checkpoint."""
 FACE_SIZE = 112
 _LEAST_SINE2 = 1e-7
 
 
-class VerificationConfig(BaseModel):
+class VerificationConfig(ModelConfig):
     """Sizes of the verification network, and the margin it is trained with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(default=32, ge=8)
     """Channels at half size; doubled with each further halving."""
@@ -28,10 +38,12 @@ class VerificationConfig(BaseModel):
     """s: of the cosines, before the softmax."""
     margin: float = Field(default=0.5, ge=0, lt=math.pi / 2)
     """m: radians."""
+    centre: float = Field(default=200 / 256, gt=0, le=1)
+    """Fraction of a face crop's side that the network looks at (authors' code: 200 of 256 pixels)."""
 
 
 class VerificationNet(nn.Module):
-    """Face crops to embeddings: residual blocks, then a weight for each place of the last map (a depthwise 7x7)."""
+    """Face crops to embeddings: residual blocks, then a weight for each position of the last map (a depthwise 7x7)."""
 
     def __init__(self, config: VerificationConfig) -> None:
         super().__init__()
@@ -98,7 +110,7 @@ def angular_margin_logits(
 ) -> Float[Tensor, "b n"]:
     """`s cos(theta + m)` for each one's own identity, `s cos(theta)` for the others (ArcFace, equation 3).
 
-    From theta = pi - m on, where the cosine would rise again, it goes on as `s (cos(theta) - m sin(m))`.
+    From theta = pi - m on, where the cosine would rise again, it continues as `s (cos(theta) - m sin(m))`.
 
     Args:
         cosines: of the angles to each identity.
@@ -112,3 +124,110 @@ def angular_margin_logits(
     added = own * math.cos(margin) - sine * math.sin(margin)
     farther = torch.where(own > -math.cos(margin), added, own - margin * math.sin(margin))
     return scale * cosines.scatter(1, identity[:, None], farther)
+
+
+class IdentityFeatures(nn.Module):
+    """A frozen verification network's embedding of the face in the middle of a crop."""
+
+    def __init__(self, network: VerificationNet) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, image_m1p1: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ 1 1"]]:
+        """The embeddings, (B, 128, 1, 1) of length 1, of face crops of any size in [-1, 1]."""
+        return (self.network(face_centre(image_m1p1, self.network.config.centre))[..., None, None],)
+
+
+def face_centre(image_m1p1: Float[Tensor, "b 3 h w"], centre: float) -> Float[Tensor, "b 3 112 112"]:
+    """The middle of a face crop, a fraction `centre` of its sides, at the verification network's size."""
+    height, width = image_m1p1.shape[-2:]
+    top, left = (round(side * (1 - centre) / 2) for side in (height, width))
+    return resized(image_m1p1[..., top : height - top, left : width - left], FACE_SIZE, antialias=True)
+
+
+def identity_features(checkpoint: Checkpoint) -> IdentityFeatures:
+    """Reads a checkpoint of the kind `VERIFICATION`."""
+    network = VerificationNet(VerificationConfig.model_validate(checkpoint.config))
+    network.load_state_dict(dict(checkpoint.tensors))
+    return IdentityFeatures(network)
+
+
+class VerificationObjectiveConfig(ModelConfig):
+    """The paper does not say; ours."""
+
+    kind: Literal["verification"] = "verification"
+    model: VerificationConfig = VerificationConfig()
+    augment: Augmentation = Augmentation.mild()
+
+
+class Verifier(nn.Module):
+    """The network, and the head that only training uses."""
+
+    def __init__(self, config: VerificationConfig, identities: int) -> None:
+        super().__init__()
+        self.network = VerificationNet(config)
+        self.head = AngularMargin(config, identities)
+
+    def forward(self, images_m1p1: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b e"]:
+        """Embeddings of face crops."""
+        return self.network(face_centre(images_m1p1, self.network.config.centre))
+
+
+@final
+class VerificationObjective(Objective[FrameBatch]):
+    """One player: cross-entropy over the people of the training set.
+
+    Args:
+        config: network and augmentation.
+        identities: people in the training set.
+    """
+
+    def __init__(self, config: VerificationObjectiveConfig, identities: int) -> None:
+        super().__init__()
+        if identities < 2:
+            raise ReenactError("a verification network needs two people to tell apart at least; prepare more data")
+        self.config = config
+        self.V = Verifier(config.model, identities)
+
+    @property
+    def generator(self) -> nn.Module:
+        """Network and head."""
+        return self.V
+
+    def generator_step(self, batch: FrameBatch) -> Step:
+        """Cross-entropy; the log also has the accuracy of the head without its margin."""
+        images, _ = augmented(batch.images, batch.mesh_px, self.config.augment)
+        embeddings = self.V(images).float()
+        loss = F.cross_entropy(self.V.head(embeddings, batch.identity), batch.identity)
+        with torch.no_grad():
+            named = (embeddings @ F.normalize(self.V.head.directions).T).argmax(dim=1)
+        right = (named == batch.identity).float().mean()
+        return Step(loss, {"cross_entropy": loss.detach(), "accuracy": right})
+
+    @torch.no_grad()
+    def measure(self, generator: nn.Module, batch: FrameBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """Mean cosines of pairs of pictures of the same person and of different people, and `auc`.
+
+        The head is not used, so the people need not be of the training set. Same-person pairs in a batch are mostly
+        of one clip, in one light: the numbers flatter. Empty without pairs of both kinds.
+        """
+        embeddings = generator(batch.images).float()
+        first, second = torch.triu_indices(len(embeddings), len(embeddings), offset=1, device=embeddings.device)
+        cosines = (embeddings[first] * embeddings[second]).sum(dim=1)
+        same = batch.identity[first] == batch.identity[second]
+        if same.all() or not same.any():
+            return {}
+        ours, others = cosines[same], cosines[~same]
+        return {"cosine_same": ours.mean(), "cosine_different": others.mean(), "auc": area_under_curve(ours, others)}
+
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """What `identity_features` loads: the network without the head."""
+        assert isinstance(generator, Verifier)
+        config = self.config.model.model_dump(mode="json")
+        return Checkpoint(VERIFICATION, config, generator.network.state_dict())
+
+
+def area_under_curve(positive: Float[Tensor, " n"], negative: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """Chance that a positive's score is above a negative's; equal ones count half (Mann and Whitney)."""
+    difference = positive[:, None] - negative
+    return (difference > 0).float().mean() + (difference == 0).float().mean() / 2

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from reenactor.models.contract import ModelConfig
 
 
-class WarpConfig(BaseModel):
+class WarpConfig(ModelConfig):
     """What can be chosen about the warp; the defaults are what ships."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     map_size: int = Field(default=256, ge=64)
     """Pixels a side of the inverse map; larger pictures use it bilinearly enlarged (it is piecewise affine)."""

@@ -21,7 +21,7 @@ from reenactor.face.geometry.contours import (
     RIGHT_IRIS,
 )
 from reenactor.face.geometry.face_mesh import sample
-from reenactor.models.warp.layers import (
+from reenactor.face.geometry.layers import (
     Region,
     blend,
     depth_inside,

@@ -1,4 +1,4 @@
-"""The classical mesh warp: the untrained zoo entry, and the warping side of paper A (One-shot Face Reenactment)."""
+"""The classical mesh warp: an untrained model, and the warping side of paper A (One-shot Face Reenactment)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 from reenactor.core import DriverFrame, TargetCode, TargetSet
 from reenactor.face.geometry.contours import FACE_OVAL
 from reenactor.face.geometry.face_mesh import FaceMesh, draw_face_mesh, face_mesh
+from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.geometry.mean_face import head_angles
-from reenactor.models.contract import Needs, ReenactmentModel, check_targets
+from reenactor.face.geometry.mouth import MouthInside, best_inside, draw_mouth, mouth_inside
+from reenactor.models.contract import Needs, ReenactmentModel, check_targets, to_uint8
 from reenactor.models.warp.config import WarpConfig
 from reenactor.models.warp.eyes import EYES, Eyeball, draw_eye, eyeball
-from reenactor.models.warp.layers import smoothstep
-from reenactor.models.warp.mouth import MouthInside, best_inside, draw_mouth, mouth_inside
 
 _LEAST_WEIGHT = 0.02
 
@@ -30,14 +30,14 @@ class WarpPhoto:
 
     Args:
         picture: (s, s, 3) the crop.
-        sheet: its triangulated surface.
+        surface: its triangulated surface.
         eyes: the two eyeballs.
         mouth: what its lips hide or show.
         angles_deg: (3,) yaw, pitch, roll.
     """
 
     picture: UInt8[np.ndarray, "s s 3"]
-    sheet: FaceMesh
+    surface: FaceMesh
     eyes: tuple[Eyeball, Eyeball]
     mouth: MouthInside
     angles_deg: Float[np.ndarray, "3"]
@@ -53,7 +53,7 @@ class WarpCode(TargetCode):
 
 @final
 class Warp(ReenactmentModel):
-    """Moves the photo's own pixels: a triangulated sheet, eyeballs behind the lids, a mouth behind the lips.
+    """Moves the photo's own pixels: a triangulated surface, eyeballs behind the lids, a mouth behind the lips.
 
     With several photos the face is taken from the one whose head pose is nearest; weights change smoothly with the
     pose, and so over time. Hair and background always come from the first.
@@ -108,8 +108,8 @@ class Warp(ReenactmentModel):
     def _photo_weights(self, code: WarpCode, mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " k"]:
         if len(code.photos) == 1:
             return np.ones(1)
-        wanted = head_angles(mesh)
-        distance = np.array([np.linalg.norm(photo.angles_deg[:2] - wanted[:2]) for photo in code.photos])
+        target = head_angles(mesh)
+        distance = np.array([np.linalg.norm(photo.angles_deg[:2] - target[:2]) for photo in code.photos])
         distance[0] -= self.config.first_photo_bonus_deg
         scores = np.exp(-(distance - distance.min()) / self.config.pose_blend_deg)
         return scores / scores.sum()
@@ -117,7 +117,7 @@ class Warp(ReenactmentModel):
     def _draw_from(
         self, photo: WarpPhoto, mouth: MouthInside, mesh: Float[np.ndarray, "478 3"]
     ) -> UInt8[np.ndarray, "s s 3"]:
-        picture = draw_face_mesh(photo.picture, photo.sheet, mesh, map_size=self.config.map_size)
+        picture = draw_face_mesh(photo.picture, photo.surface, mesh, map_size=self.config.map_size)
         for eye in photo.eyes:
             draw_eye(picture, eye, mesh)
         draw_mouth(picture, mouth, mesh, lips_meet=photo.mouth.lips_meet)
@@ -127,17 +127,11 @@ class Warp(ReenactmentModel):
 def _take_apart(picture: UInt8[np.ndarray, "s s 3"], mesh: Float[np.ndarray, "478 3"]) -> WarpPhoto:
     return WarpPhoto(
         picture=picture,
-        sheet=face_mesh(mesh, len(picture)),
+        surface=face_mesh(mesh, len(picture)),
         eyes=(eyeball(picture, mesh, EYES[0]), eyeball(picture, mesh, EYES[1])),
         mouth=mouth_inside(picture, mesh),
         angles_deg=head_angles(mesh),
     )
-
-
-def to_uint8(image_m1p1: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture in [-1, 1] as OpenCV reads it."""
-    pixels = image_m1p1.detach().cpu().float().add(1).mul(127.5).round().clamp(0, 255)
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy())
 
 
 def _colour_matched(

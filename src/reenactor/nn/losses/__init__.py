@@ -1,6 +1,5 @@
-"""What networks are trained by: objectives, and the functions that they add up."""
+"""Training objectives, and the losses that they add up."""
 
-from reenactor.nn.losses.feature_matching import feature_matching
 from reenactor.nn.losses.features import (
     VGG16_IMAGENET,
     VGG19_IMAGENET,
@@ -11,15 +10,14 @@ from reenactor.nn.losses.features import (
     TrainedFeatures,
     build_features,
 )
-from reenactor.nn.losses.frozen import frozen
 from reenactor.nn.losses.gan import (
     hinge_discriminator,
     hinge_generator,
     least_squares_discriminator,
     least_squares_generator,
 )
-from reenactor.nn.losses.objective import MapsNeeded, Objective, Step
-from reenactor.nn.losses.perceptual import FeatureNetwork, feature_distance, perceptual_loss
+from reenactor.nn.losses.objective import MapsNeeded, Objective, Step, frozen
+from reenactor.nn.losses.perceptual import FeatureNetwork, feature_matching, perceptual_loss
 from reenactor.nn.losses.pixel import masked_psnr, psnr_of_each, truth_outside, weighted_l1
 
 __all__ = [
@@ -35,7 +33,6 @@ __all__ = [
     "Step",
     "TrainedFeatures",
     "build_features",
-    "feature_distance",
     "feature_matching",
     "frozen",
     "hinge_discriminator",

@@ -1,9 +1,10 @@
-"""What the training loop must know of a model: which networks learn, and what each minimizes."""
+"""What the training loop needs of a model: which networks are trained, and their losses."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,12 +19,12 @@ B = TypeVar("B", PairBatch, FrameBatch)
 
 @dataclass(frozen=True)
 class Step:
-    """What one player's half of a step gives.
+    """Result of the generator's or the discriminator's half of a step.
 
     Args:
         loss: the number to minimize.
         parts: its terms before their weights, detached, for the log.
-        drawn: what the generator made, handed on to the discriminator's half.
+        drawn: the generator's pictures, for the discriminator's half.
     """
 
     loss: Float[Tensor, ""]
@@ -33,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class MapsNeeded:
-    """Which maps a batch must hold.
+    """Maps that a batch must hold.
 
     Args:
         targets: of the target photos.
@@ -56,11 +57,11 @@ class Objective(nn.Module, ABC, Generic[B]):
     @property
     @abstractmethod
     def generator(self) -> nn.Module:
-        """The first player; of its parameters the loop keeps a moving average."""
+        """The network to train; the loop keeps a moving average of its parameters."""
 
     @property
     def discriminator(self) -> nn.Module | None:
-        """The second player, if there is one."""
+        """Its discriminator, if there is one."""
         return None
 
     @abstractmethod
@@ -69,10 +70,10 @@ class Objective(nn.Module, ABC, Generic[B]):
 
     def discriminator_step(self, batch: B, drawn: Any) -> Step:
         """The discriminator's loss on the same batch and what `generator_step` drew."""
-        raise NotImplementedError("an objective with a discriminator says what its loss is")
+        raise NotImplementedError("an objective with a discriminator must define its loss")
 
     def pictures(self, generator: nn.Module, batch: B) -> Float[Tensor, "n 3 h w"] | None:
-        """Pictures in [-1, 1] that show how it goes, a row each (target, truth, result, ... side by side).
+        """Pictures in [-1, 1] that show progress, a row each (target, truth, result, ... side by side).
 
         Args:
             generator: its moving average, in evaluation mode.
@@ -81,9 +82,22 @@ class Objective(nn.Module, ABC, Generic[B]):
         return None
 
     def measure(self, generator: nn.Module, batch: B) -> Mapping[str, Float[Tensor, ""]]:
-        """Named numbers that tell how good it is (a PSNR, say); arguments as for `pictures`."""
+        """Named quality measures (a PSNR, say); arguments as for `pictures`."""
         return {}
 
     @abstractmethod
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What inference loads, made of the generator's moving average."""
+        """What inference loads, from the generator's moving average."""
+
+
+@contextmanager
+def frozen(network: nn.Module | None) -> Iterator[None]:
+    """Gradients pass through the network, if there is one, but are not gathered in it."""
+    parameters = [p for p in network.parameters() if p.requires_grad] if network is not None else []
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_(True)

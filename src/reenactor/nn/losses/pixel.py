@@ -1,4 +1,4 @@
-"""Likeness pixel by pixel."""
+"""Pixel by pixel comparison of pictures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def weighted_l1(
 ) -> Float[Tensor, ""]:
     """Weighted mean of `|ours - theirs|` in each picture, and the mean of that over the batch.
 
-    Each picture is divided by its own weights' sum, so that a batch is worth the mean of its pictures, however it is
+    Each picture is divided by its own weights' sum, so that a batch counts as the mean of its pictures, however it is
     divided among steps or machines. A picture without any weight counts as a distance of 0.
 
     Args:
         ours: pictures or feature maps.
         theirs: the same of what they should be.
-        weights: of the places, at least 0; a mask leaves places out. None for all alike.
+        weights: of the pixels, at least 0; a mask leaves pixels out. None for equal weights.
     """
     kind = torch.promote_types(ours.dtype, torch.float32)
     distance = (ours.to(kind) - theirs.to(kind)).abs()

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reenactor.engine.attention import has_attention, heat_over, photo_maps
+from reenactor.engine.heatmaps import heat_over
 from reenactor.engine.portrait import Portrait, driver_frame
 from reenactor.face.geometry import head_angles
-from reenactor.models import ReenactmentModel
+from reenactor.models import PhotoUse, ReenactmentModel
 from reenactor.research.evaluation.drawing import Curve, Picture, contact_sheet, plot
 from reenactor.research.evaluation.packs import Packs
 from reenactor.research.evaluation.predictions import read_prediction
@@ -140,7 +140,7 @@ def attention_figure(
         ValueError: the model has no attention.
     """
     size = model.resolution
-    if size is None or not has_attention(model):
+    if size is None or PhotoUse.ATTENDED not in model.photo_uses:
         raise ValueError(f"the model '{model.name}' has no attention to show")
     wanted = Wanted(packs, size, way, transformer)
     targets = packs.target.pictures((f for one in sets for f in one.targets), size)
@@ -151,8 +151,9 @@ def attention_figure(
         meshes = np.stack([packs.target.mesh(frame, size) for frame in one.targets])
         mesh = wanted(one, targets.__getitem__, drivers.__getitem__)[None]
         portrait = Portrait(model, np.stack(images), meshes, exact=True)
-        received = photo_maps(model, portrait.code, driver_frame(model, mesh, size))[-1]
-        pairs = zip(images, received.shares, strict=True)
+        maps = model.photo_maps(portrait.code, driver_frame(model, mesh, size))
+        received = maps[model.photo_uses.index(PhotoUse.ATTENDED)]
+        pairs = zip(images, received.weights, strict=True)
         # One scale for all targets: their shares are what the figure is about.
         overlaid = [p for image, heat in pairs for p in (image, heat_over(image, heat, received.brightest))]
         rows.append([*overlaid, drivers[one.driver], portrait.draw(mesh)[0]])

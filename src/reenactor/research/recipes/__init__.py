@@ -9,9 +9,7 @@ from reenactor.research.training import RunConfig
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "hybrid": hybrid.full,
     "hybrid-mouth": hybrid.mouth,
-    "hybrid-256": hybrid.full_256,
     "hybrid-no-mesh": hybrid.no_mesh,
-    "hybrid-attention": hybrid.attention,
     "hybrid-no-fusion": hybrid.no_fusion,
     "hybrid-no-warp-back": hybrid.no_warp_back,
     "marionette": marionette.paper,

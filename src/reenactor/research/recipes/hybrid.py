@@ -2,10 +2,8 @@
 
     reenactor train hybrid --data pack --out runs/hybrid
     reenactor train hybrid-mouth --data pack --out runs/hybrid-mouth
-    reenactor train hybrid-256 --data pack --out runs/hybrid-256
 
-The others go on from what the first wrote into `runs/`; another place is named with `--set objective.hybrid` and
-`objective.init`.
+The mouth refiner starts from what the first run wrote into `runs/`; `--set objective.hybrid=DIR` names another folder.
 """
 
 from __future__ import annotations
@@ -27,32 +25,8 @@ def full() -> RunConfig:
     return _hybrid("hybrid")
 
 
-def full_256() -> RunConfig:
-    """The trained hybrid at 256 px: it learns the detail within its larger cells, above all teeth; no more."""
-    run = _hybrid("hybrid-256", resolution=256, cell=4)
-    detail: dict[str, Any] = {
-        "init": Path("runs") / "hybrid" / "model",
-        "detail_only": True,
-        "gan": 0.6,
-        "feature_matching": 4,
-        "perceptual_holes": 4,
-        "better_mouth": 0.12,
-        "grid": 3,
-    }
-    data: dict[str, Any] = {"size": 256, "targets": 2, "mix": {PairKind.CLIP: 1.0}, "opening": 0.8, "follow": 0.1}
-    return run.model_copy(
-        update={
-            "objective": run.objective.model_copy(update=detail),
-            "data": run.data.model_copy(update=data),
-            "optimizers": run.optimizers.model_copy(update={"generator_lr": 1e-3}),
-            "steps": 5_400,
-            "ema_halflife_ksamples": 1.0,
-        }
-    )
-
-
 def mouth() -> RunConfig:
-    """A network for the mouth of the trained hybrid: teeth need more pixels than a face of 128 has for them."""
+    """A mouth refiner for the trained hybrid: teeth need more pixels than a face of 128 has for them."""
     run = _hybrid("hybrid-mouth")
     data: dict[str, Any] = {
         "size": 256,
@@ -75,11 +49,6 @@ def mouth() -> RunConfig:
 def no_mesh() -> RunConfig:
     """Ablation: all movement is learned."""
     return _hybrid("hybrid-no-mesh", mesh_prior=False)
-
-
-def attention() -> RunConfig:
-    """The hybrid with image attention: the driver's features also ask those of all places of all photos."""
-    return _hybrid("hybrid-attention", attention=True)
 
 
 def no_fusion() -> RunConfig:

@@ -33,7 +33,7 @@ ObjectiveConfig = Annotated[
     | VerificationObjectiveConfig,
     Field(discriminator="kind"),
 ]
-"""What can be trained. A new one also needs its lines in `training.tasks`."""
+"""What can be trained. A new one also needs an entry in `models.registry` or `training.tasks`."""
 
 
 class _Settings(BaseModel):

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from reenactor.face.maps import boundary_maps
-from reenactor.face.retarget.transformer import (
-    LandmarkTransformerObjective,
-    LandmarkTransformerObjectiveConfig,
-    fit_statistics,
-)
-from reenactor.models.hybrid import HybridObjective, HybridObjectiveConfig, MouthObjective, MouthObjectiveConfig
-from reenactor.models.marionette import MarioNETteObjective, MarioNETteObjectiveConfig
-from reenactor.models.oneshot import (
-    FEATURE_READERS,
-    FusionObjective,
-    FusionObjectiveConfig,
-    OneShotObjective,
-    OneShotObjectiveConfig,
-    ShapeEncoderObjective,
-    ShapeEncoderObjectiveConfig,
-    VerificationObjective,
-)
+from reenactor.face.retarget.transformer import LandmarkTransformerObjective, fit_statistics
+from reenactor.models import METHODS
+from reenactor.models.oneshot import ShapeEncoderObjective, VerificationObjective
 from reenactor.nn.losses import Objective
 from reenactor.research.data import ShardReader
 from reenactor.research.data.streams import clip_landmarks
 from reenactor.research.training.config import ObjectiveConfig
 
 
+def _landmark_transformer(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
+    return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model, ict=config.ict))
+
+
+_OTHERS: dict[str, Callable[[Any, ShardReader, int], Objective[Any]]] = {
+    "landmark-transformer": _landmark_transformer,
+    "shape-encoder": lambda config, _, __: ShapeEncoderObjective(config, boundary_maps),
+    "verification": lambda config, _, identities: VerificationObjective(config, identities),
+}
+"""Networks that are no models of their own, by `kind`; models register theirs in `models.registry`."""
+
+
 def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: int) -> Objective[Any]:
-    """What `config` describes, with fresh weights from PyTorch's generator.
+    """The objective that `config` describes, with fresh weights from PyTorch's generator.
 
     Args:
-        config: settings of any trainable model.
+        config: settings of anything that can be trained.
         pack: for objectives that measure something of the data first.
         identities: people in the training split.
     """
-    if isinstance(config, HybridObjectiveConfig):
-        return HybridObjective(config, FEATURE_READERS)
-    if isinstance(config, MouthObjectiveConfig):
-        return MouthObjective(config, FEATURE_READERS)
-    if isinstance(config, MarioNETteObjectiveConfig):
-        return MarioNETteObjective(config, identities, FEATURE_READERS)
-    if isinstance(config, LandmarkTransformerObjectiveConfig):
-        return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model, ict=config.ict))
-    if isinstance(config, OneShotObjectiveConfig):
-        return OneShotObjective(config)
-    if isinstance(config, FusionObjectiveConfig):
-        return FusionObjective(config)
-    if isinstance(config, ShapeEncoderObjectiveConfig):
-        return ShapeEncoderObjective(config, boundary_maps)
-    return VerificationObjective(config, identities)
+    if config.kind in _OTHERS:
+        return _OTHERS[config.kind](config, pack, identities)
+    makers = {kind: make for method in METHODS.values() for kind, make in method.objectives.items()}
+    return makers[config.kind](config, identities)

@@ -16,7 +16,7 @@ from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.media import Credentials, load_credentials, write_image
-from reenactor.models.zoo import ZOO
+from reenactor.models import METHODS
 from reenactor.nn.checkpoint import shipped_checkpoint
 from reenactor.server.page.faces import Looker
 from reenactor.server.page.settings import WebSettings
@@ -76,8 +76,8 @@ class Desk:
     def models(self) -> dict[str, str]:
         """Names of the models whose weights are there -> what to call them."""
         known = {}
-        for name, kind in ZOO.items():
-            if not kind.trained:
+        for name, method in METHODS.items():
+            if not method.model.trained:
                 known[name] = f"{name} (no training needed)"
             elif name in self.settings.weights or shipped_checkpoint(name) is not None:
                 known[name] = name
@@ -85,7 +85,7 @@ class Desk:
 
     def missing_models(self) -> list[str]:
         """Names of the models without weights."""
-        return [name for name in ZOO if name not in self.models()]
+        return [name for name in METHODS if name not in self.models()]
 
     def example_photo(self) -> Path:
         """The photo that ships, as a file."""

@@ -12,10 +12,11 @@ from jaxtyping import Float, UInt8
 
 from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, Track, TrackFolder
-from reenactor.engine.attention import PhotoMap, Use, has_photo_maps, heat_over, photo_maps
+from reenactor.engine.heatmaps import heat_over
 from reenactor.engine.portrait import driver_frame
 from reenactor.engine.reenactor import track_neutral, track_of_file
 from reenactor.media import is_video
+from reenactor.models import PhotoMap, PhotoUse
 from reenactor.server.page.words import picture
 
 HEAT_PX = 192
@@ -52,14 +53,14 @@ class Origins:
         target = reenactor.target
         mesh = next(reenactor.wanted(self.track, start=frame, neutral_mesh=self.rest))
         driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
-        maps = photo_maps(reenactor.model, target.portrait.code, driver)
+        maps = reenactor.model.photo_maps(target.portrait.code, driver)
         groups = [_group("the picture", picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
         groups += [_group(_heading(one), self._heats(one)) for one in maps]
         return f'<section class="re-origin"><h3>{escape(way)}</h3><div>{"".join(groups)}</div></section>'
 
     def _heats(self, one: PhotoMap) -> str:
         figures = []
-        for number, (photo, share) in enumerate(zip(self.photos, one.shares, strict=True), start=1):
+        for number, (photo, share) in enumerate(zip(self.photos, one.weights, strict=True), start=1):
             told = f"photo {number}" + (f": {share.sum():.0%}" if len(self.photos) > 1 else "")
             figures.append(picture(heat_over(photo, share, one.brightest), told))
         return "".join(figures)
@@ -87,7 +88,7 @@ def origins_of(
     Raises:
         ReenactError: a photo or the driver cannot be used.
     """
-    ways = {way: reenactor for way, reenactor in reenactors if has_photo_maps(reenactor.model)}
+    ways = {way: reenactor for way, reenactor in reenactors if reenactor.model.photo_uses}
     if not ways:
         return None
     for reenactor in ways.values():
@@ -98,9 +99,9 @@ def origins_of(
 
 
 def _heading(one: PhotoMap) -> str:
-    if one.use is Use.TAKEN:
-        return f"{one.use.value}: {one.shares.sum():.0%} of the picture"
-    at_peaks = one.shares.max(axis=(1, 2)).sum()
+    if one.use is PhotoUse.TAKEN:
+        return f"{one.use.value}: {one.weights.sum():.0%} of the picture"
+    at_peaks = one.weights.max(axis=(1, 2)).sum()
     return f"{one.use.value}{_ONE_PLACE if at_peaks > 0.5 else ''}"
 
 

@@ -12,7 +12,7 @@ import gradio as gr
 from reenactor.core import ReenactError, Transfer
 from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, animate
-from reenactor.models.zoo import ZOO
+from reenactor.models import METHODS
 from reenactor.server.page.desk import Desk, Person
 from reenactor.server.page.events import QUICK
 from reenactor.server.page.origins import HEAT_PX, Origins, origins_of
@@ -144,7 +144,7 @@ def origins_or_why_not(
 
 def _side_px(model: str) -> int | None:
     """Alike where a model does not mind; else what it was trained at."""
-    return _SIZE_PX if ZOO[model].needs.any_resolution else None
+    return _SIZE_PX if METHODS[model].model.needs.any_resolution else None
 
 
 def _reenactors(desk: Desk, ways: list[str]) -> Iterator[tuple[str, Reenactor]]:

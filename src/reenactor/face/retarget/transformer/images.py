@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from reenactor.core import CheckpointError
 from reenactor.face.retarget.transformer.config import PretrainedResNet50
-from reenactor.nn.basic_block import BasicBlock, conv_norm
+from reenactor.nn import BasicBlock, conv_norm
 from reenactor.nn.download import check_digest
-from reenactor.nn.losses.features.vgg import IMAGENET
-from reenactor.nn.losses.features.weights import read_tensors
+from reenactor.nn.losses.vgg import IMAGENET, read_tensors
 
 _EXPANSION = 4
 

@@ -1,4 +1,4 @@
-"""Which feature network, and where its weights come from."""
+"""Feature networks of perceptual losses: which one, and where its weights come from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from torch import nn
 from reenactor.core import CheckpointError
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.download import check_digest, fetch
-from reenactor.nn.losses.features.vgg import IMAGENET, VGG16, VGG19, VGG_FACE, VggFeatures
-from reenactor.nn.losses.features.weights import load_vgg, read_tensors
 from reenactor.nn.losses.perceptual import FeatureNetwork
+from reenactor.nn.losses.vgg import IMAGENET, VGG16, VGG19, VGG_FACE, VggFeatures, load_vgg, read_tensors
 
 FIRST_RELUS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """Paper B's layers, of both of its networks."""
@@ -44,7 +43,7 @@ class PretrainedVgg(BaseModel):
         if (self.path is None) == (self.url is None):
             raise ValueError(f"weights of {self.kind} come from a path or from a url: give one of them")
         if self.url is not None and self.sha256 is None:
-            raise ValueError("a download must be told from any other file: give its sha256")
+            raise ValueError("a download must be checked: give its sha256")
         return self
 
 
@@ -60,7 +59,7 @@ class RandomVgg(BaseModel):
 
 
 class TrainedFeatures(BaseModel):
-    """Features of a network that this project trained: whoever knows its kind gives `build_features` a reader."""
+    """Features of a network that this project trained; `build_features` needs a reader for its kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -20,8 +20,7 @@ from jaxtyping import Float, UInt8
 
 from reenactor.face.geometry.contours import INNER_LIPS, INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenactor.face.geometry.face_mesh import sample
-from reenactor.face.geometry.mean_face import fit_head
-from reenactor.models.warp.layers import (
+from reenactor.face.geometry.layers import (
     Region,
     blend,
     depth_inside,
@@ -29,6 +28,7 @@ from reenactor.models.warp.layers import (
     smoothstep,
     soft_polygon,
 )
+from reenactor.face.geometry.mean_face import fit_head
 
 _PARTED = 0.05
 """Opening from which a photo may show what is behind the lips."""

@@ -10,15 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetSet
-from reenactor.engine.runtimes.adapter import ENCODE, SYNTHESIZE, Adapter, ExportedCode
-from reenactor.engine.runtimes.graph import PHOTOS, Graph
-from reenactor.engine.runtimes.simplify import simplified
 from reenactor.models.contract import check_targets
-from reenactor.models.oneshot import OneShot, OneShotConfig
+from reenactor.models.graphs import ENCODE, PHOTOS, SYNTHESIZE, ExportedCode, Graph, GraphAdapter, simplified
 from reenactor.models.oneshot.blocks import PARSING_WIDTH
 from reenactor.models.oneshot.classical import WARPED_WIDTH, warped_m1p1, warped_photo
-from reenactor.models.oneshot.config import CONCATENATED
-from reenactor.models.oneshot.model import GAZE, OneShotGenerator
+from reenactor.models.oneshot.config import CONCATENATED, OneShotConfig
+from reenactor.models.oneshot.model import GAZE, OneShot, OneShotGenerator
 
 
 class _Modules(nn.Module):
@@ -88,8 +85,8 @@ class _Synthesize(nn.Module):
         return self.generator.fuse(face, warped, parsing)[0]
 
 
-class OneShotAdapter(Adapter[OneShot]):
-    """See `Adapter`."""
+class OneShotGraphs(GraphAdapter[OneShot]):
+    """See `GraphAdapter`."""
 
     name = OneShot.name
     needs = OneShot.needs
@@ -101,7 +98,7 @@ class OneShotAdapter(Adapter[OneShot]):
         self.resolution = config.resolution
 
     def graphs(self, model: OneShot) -> dict[str, Graph]:
-        """See `Adapter.graphs`."""
+        """See `GraphAdapter.graphs`."""
         generator = simplified(model.generator)
         config, size = self.config, self.resolution
         photos = {"images": torch.rand(1, 2, 3, size, size)}
@@ -122,8 +119,8 @@ class OneShotAdapter(Adapter[OneShot]):
         exact = ("to_rgb", f"inner.{config.levels - 1}")
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), exact=exact)}
 
-    def photos(self, targets: TargetSet) -> dict[str, Tensor]:
-        """See `Adapter.photos`."""
+    def target_inputs(self, targets: TargetSet) -> dict[str, Tensor]:
+        """See `GraphAdapter.target_inputs`."""
         check_targets(targets)
         given = {"images": targets.images[None]}
         if self.config.noise:
@@ -132,15 +129,15 @@ class OneShotAdapter(Adapter[OneShot]):
             given["noise"] = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         return given
 
-    def person(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
-        """See `Adapter.person`."""
+    def code(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
+        """See `GraphAdapter.code`."""
         photo = None
         if self.config.fusion != "none":
             photo = warped_photo(targets.images[0], targets.mesh_px[0], targets.maps[MapKind.PARSING][0, GAZE])
         return ExportedCode(dict(encoded), photo, self.resolution)
 
-    def frame(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
-        """See `Adapter.frame`."""
+    def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
+        """See `GraphAdapter.frame_inputs`."""
         parsing = driver.maps[MapKind.PARSING]
         given = {"parsing": parsing}
         if code.geometry is not None:
