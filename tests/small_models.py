@@ -3,13 +3,13 @@
 import torch
 
 from reenactor.engine.runtimes.fast import examples
-from reenactor.models import ZOO
+from reenactor.models import METHODS
 from reenactor.models.hybrid import HybridConfig
 from reenactor.models.marionette import MarioNETteConfig
 from reenactor.models.oneshot import OneShotConfig
 
 SMALL = {
-    "hybrid": HybridConfig(resolution=64, base_width=8, attention=True, attention_width=8),
+    "hybrid": HybridConfig(resolution=64, base_width=8),
     "hybrid-mouth": HybridConfig(resolution=64, base_width=8, mouth=32),
     "marionette": MarioNETteConfig(
         resolution=64, base_width=8, max_width=16, levels=2, wide=False, blender_blocks=2, flow_scale=0.1
@@ -32,7 +32,7 @@ def fresh(kind, config):
 
 
 def small(name):
-    return fresh(ZOO[name.partition("-")[0]], SMALL[name])
+    return fresh(METHODS[name.partition("-")[0]].model, SMALL[name])
 
 
 def people(model, *counts):

@@ -7,35 +7,26 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from reenactor.models.hybrid.growth import grown
 
-from reenactor.core import CheckpointError, DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry import draw_face_mesh, face_mesh, mean_face
 from reenactor.face.geometry.contours import OUTER_LIPS_UPPER
 from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
 from reenactor.face.maps import draw_maps
 from reenactor.models.contract import Needs
-from reenactor.models.hybrid import (
-    Hybrid,
-    HybridConfig,
-    HybridGenerator,
-    HybridObjective,
-    HybridObjectiveConfig,
-    photo_use,
-)
-from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, resized, warp_cubic
+from reenactor.models.hybrid import Hybrid, HybridConfig, HybridGenerator
+from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, warp_cubic
 from reenactor.models.hybrid.discriminator import PartsDiscriminator, part_crops
 from reenactor.models.sizes import model_size
-from reenactor.nn import warp
-from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
+from reenactor.nn import resized, warp
 
 SIZE = 64
 RASTER = MapKind.IRIS_RASTER
-ABLATIONS = [{}, {"mesh_prior": False}, {"attention": False}, {"fusion": False}]
+ABLATIONS = [{}, {"mesh_prior": False}, {"fusion": False}]
 
 
 def config(**changes):
-    return HybridConfig(**({"resolution": SIZE, "base_width": 8, "attention": True, "attention_width": 8} | changes))
+    return HybridConfig(**({"resolution": SIZE, "base_width": 8} | changes))
 
 
 def made(seed=0, **changes):
@@ -168,7 +159,7 @@ def test_gradients_reach_all(changes):
     drawing = generator(*given)
     (drawing.image.square().mean() + drawing.logit.square().mean()).backward()
     without = {name for name, p in generator.named_parameters() if p.grad is None or p.grad.abs().max() == 0}
-    # An instance normalization follows the values' mean; a photo's score is blind to what is added to all photos'.
+    # A photo's score is blind to what is added to all photos' scores.
     assert without <= {"warp_encoder.score.bias"}
 
 
@@ -258,9 +249,6 @@ def test_one_person_many_frames():
 
 
 def test_switches_change_what_they_say():
-    full = made()
-    assert made(attention=False).trunk.attention is None
-    assert isinstance(full.trunk.attention.query, torch.nn.Linear)
     assert HybridConfig(mesh_prior=False).reach_ndc > HybridConfig().reach_ndc
     given = inputs(1, lips=0.2)
     with torch.no_grad():
@@ -268,8 +256,8 @@ def test_switches_change_what_they_say():
     for a, b in itertools.combinations(drawings, 2):
         assert (a.image - b.image).abs().mean() > 1e-3
     assert drawings[1].holes.max() == 0
-    assert drawings[3].mask.max() == 0
-    torch.testing.assert_close(drawings[3].image, drawings[3].paint)
+    assert drawings[2].mask.max() == 0
+    torch.testing.assert_close(drawings[2].image, drawings[2].paint)
 
 
 def test_small_enough_for_a_cpu():
@@ -286,85 +274,18 @@ def test_impossible_settings_are_refused(wrong):
 
 
 def test_shapes_of_the_parts_as_documented():
-    standard = HybridConfig(attention=True)
-    fine, coarse = PhotoEncoder(standard)(noise(2, 3, 128, 128), noise(2, 3, 128, 128))
-    assert (fine.shape, coarse.shape) == ((2, 64, 32, 32), (2, 96, 16, 16))
+    standard = HybridConfig()
+    photos = PhotoEncoder(standard)(noise(2, 3, 128, 128), noise(2, 3, 128, 128))
+    assert photos.shape == (2, 64, 32, 32)
     features, score = WarpEncoder(standard)(
         noise(2, 3, 128, 128), noise(2, 3, 128, 128), noise(2, 3, 64, 64), noise(2, len(FLAGS), 64, 64)
     )
     assert (features.shape, score.shape) == ((2, 32, 64, 64), (2, 1, 64, 64))
     flow, difference, logit = Trunk(standard)(
-        features,
-        noise(2, 3, 128, 128),
-        noise(2, 1, 2, 64, 64),
-        torch.ones(2, 1, 64, 64),
-        fine[:, None],
-        coarse[:, None],
+        features, noise(2, 1, 2, 64, 64), torch.ones(2, 1, 64, 64), photos[:, None]
     )
     assert (flow.shape, difference.shape, logit.shape) == ((2, 2, 64, 64), (2, 3, 128, 128), (2, 1, 128, 128))
     assert max(x.abs().max() for x in (score, flow, difference, logit)) == 0
-
-
-# Growth.
-
-
-def doubled(pictures):
-    return pictures.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
-
-
-def larger():
-    return config(resolution=2 * SIZE, cell=4)
-
-
-def test_a_grown_part_reads_and_writes_doubled_pictures_as_before():
-    small, large = stirred(made()), HybridGenerator(larger()).eval()
-    large.load_state_dict(grown(small.state_dict(), larger()), strict=False)
-    pictures, wanted, half = noise(1, 3, SIZE, SIZE), noise(1, 3, SIZE, SIZE, seed=1), SIZE // 2
-    beside = noise(1, 3, half, half), noise(1, len(FLAGS), half, half)
-    before = *small.photo_encoder(pictures, wanted), *small.warp_encoder(pictures, wanted, *beside)
-    after = (
-        *large.photo_encoder(doubled(pictures), doubled(wanted)),
-        *large.warp_encoder(doubled(pictures), doubled(wanted), *beside),
-    )
-    for theirs, ours in zip(before, after, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-    x = noise(1, 8, half, half)
-    (flow, *rest), (flow_after, *rest_after) = small.trunk.heads(x, pictures), large.trunk.heads(x, doubled(pictures))
-    torch.testing.assert_close(flow_after, flow)
-    for theirs, ours in zip(rest, rest_after, strict=True):
-        torch.testing.assert_close(ours, doubled(theirs))
-
-
-def test_a_grown_hybrid_draws_nearly_the_same(tmp_path):
-    small = stirred(made())
-    write_checkpoint(
-        tmp_path / "small",
-        Checkpoint("hybrid", config().model_dump(), {f"generator.{n}": t for n, t in small.state_dict().items()}),
-    )
-    objective = HybridObjective(
-        HybridObjectiveConfig(model=larger(), features=None, perceptual=0, init=tmp_path / "small")
-    )
-    large = objective.generator.eval()
-    mesh = faces(2, 2 * SIZE)
-    photos = smooth(1, 2 * SIZE)
-    raster = draw_maps((RASTER,), mesh, 2 * SIZE)[RASTER]
-    before, after = (
-        F.avg_pool2d(g(raster[1:], mesh[1:], photos[None], raster[None, :1], mesh[None, :1]).image.detach(), 4)
-        for g in (small, large)
-    )
-    assert (before - after).abs().mean() < 0.1 * (before - F.avg_pool2d(photos, 4)).abs().mean()
-    with pytest.raises(CheckpointError, match="other settings"):
-        HybridObjective(HybridObjectiveConfig(model=config(base_width=16), init=tmp_path / "small"))
-
-
-def test_the_branch_for_detail_learns():
-    torch.manual_seed(0)
-    large = HybridGenerator(larger())
-    mesh = faces(1, 2 * SIZE)
-    raster = draw_maps((RASTER,), mesh, 2 * SIZE)[RASTER]
-    photos = smooth(1, 2 * SIZE)
-    large(raster, mesh, photos[None], raster[None], mesh[None]).image.square().mean().backward()
-    assert all(p.grad is not None for p in large.trunk.heads.detail.parameters())
 
 
 # Blocks.
@@ -459,14 +380,14 @@ def test_overshoot_is_cut_off():
     assert np.isfinite(drawn.numpy()).all()
 
 
-# Which places of the photos a drawing is made of.
+# Which positions of the photos a drawing is made of.
 
 
 def used(generator, k=1, **changes):
     raster_x, mesh_x, photos, rasters_y, mesh_y = inputs(2, k, lips=0.2, **changes)
     with torch.inference_mode():
         code = generator.encode(photos, rasters_y, mesh_y)
-        return generator.decode(code, raster_x, mesh_x), photo_use(generator, code, raster_x, mesh_x), (code, mesh_x)
+        return generator.decode(code, raster_x, mesh_x), generator.taken(code, raster_x, mesh_x), (code, mesh_x)
 
 
 def given_slowly(flow, amounts):
@@ -484,58 +405,33 @@ def given_slowly(flow, amounts):
 @pytest.mark.parametrize("k", [1, 3])
 def test_what_is_taken_is_what_the_flow_finds_there(k):
     generator = stirred(made())
-    drawing, use, (code, mesh_x) = used(generator, k)
-    mesh = generator.place(code, mesh_x, torch.device("cpu")).flow_ndc.unflatten(0, (2, k))
-    size = use.taken.shape[-1]
-    assert use.taken.shape == (2, k, size, size)
+    drawing, taken, (code, mesh_x) = used(generator, k)
+    mesh = generator.mesh_flows(code, mesh_x, torch.device("cpu")).flow_ndc.unflatten(0, (2, k))
+    size = taken.shape[-1]
+    assert taken.shape == (2, k, size, size)
     mask = torch.nn.functional.avg_pool2d(drawing.mask, drawing.mask.shape[-1] // size)[:, 0]
     for frame, photo in np.ndindex(2, k):
         flow = (mesh[frame, photo] + drawing.flow_ndc[frame]).double().numpy()
         kept = (drawing.weights[frame, photo] * mask[frame]).double().numpy() / size**2
         # The mask is averaged down with a wider filter.
-        off = np.abs(given_slowly(flow, kept) - use.taken[frame, photo].numpy())
+        off = np.abs(given_slowly(flow, kept) - taken[frame, photo].numpy())
         assert off.mean() < 0.02 / size**2
-    torch.testing.assert_close(use.taken.sum((1, 2, 3)), drawing.mask.mean((1, 2, 3)), atol=2e-3, rtol=0)
+    torch.testing.assert_close(taken.sum((1, 2, 3)), drawing.mask.mean((1, 2, 3)), atol=2e-3, rtol=0)
 
 
-def test_attention_sums_to_one_over_all_photos():
-    generator = stirred(made())
-    _, use, _ = used(generator, 3)
-    assert use.looked.shape == (2, 3, 8, 8)
-    torch.testing.assert_close(use.looked.sum((1, 2, 3)), torch.ones(2))
-    assert not generator.trunk.attention._forward_hooks
-
-
-def test_attention_is_what_the_block_gave():
-    """By hand: another block, whose attention is all on one place."""
-    generator = made()
-
-    class There(torch.nn.Module):
-        def forward(self, h8, coarse):
-            weights = torch.zeros(len(h8), *h8.shape[-2:], coarse.shape[1], *coarse.shape[-2:])
-            weights[..., 1, 2, 5] = 1
-            return h8, weights
-
-    generator.trunk.attention = There()
-    _, use, _ = used(generator, 2)
-    assert (use.looked[:, 1, 2, 5] == 1).all()
-
-
-def test_the_first_of_two_alike_gives_most():
+def test_the_first_of_two_equal_photos_gives_most():
     raster_x, mesh_x, photos, rasters_y, mesh_y = inputs(1, 1)
     twice = [part.expand(-1, 2, *part.shape[2:]) for part in (photos, rasters_y, mesh_y)]
     generator = made()
     with torch.no_grad():
-        use = photo_use(generator, generator.encode(*twice), raster_x, mesh_x)
-    first, second = use.taken.sum((0, 2, 3))
+        taken = generator.taken(generator.encode(*twice), raster_x, mesh_x)
+    first, second = taken.sum((0, 2, 3))
     assert first > 2.7 * second > 0  # e^1, and e^9 beyond the face
 
 
-@pytest.mark.parametrize("changes", [{"attention": False}, {"fusion": False}])
-def test_ablations(changes):
-    _, use, _ = used(made(**changes), 2)
-    assert (use.looked is None) == (not changes.get("attention", True))
-    assert (use.taken.sum() == 0) == (not changes.get("fusion", True))
+def test_nothing_is_taken_without_fusion():
+    _, taken, _ = used(made(fusion=False), 2)
+    assert taken.sum() == 0
 
 
 def test_the_network_is_left_as_it_was():

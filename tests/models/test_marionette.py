@@ -18,7 +18,6 @@ from reenactor.models.marionette import (
     MarioNETteConfig,
     MarioNETteDiscriminator,
     MarioNETteGenerator,
-    attention_received,
 )
 from reenactor.models.marionette.blocks import Decoder, DriverEncoder, TargetEncoder, WarpAlignment
 from reenactor.models.sizes import model_size
@@ -427,16 +426,6 @@ def test_attention_maps(generator):
     maps = generator.attention_maps(code, driver(2))
     assert maps.shape == (2, 3, 16, 16, 3, 8, 8)
     torch.testing.assert_close(maps.sum((4, 5, 6)), torch.ones(2, 3, 16, 16, dtype=torch.float64))
-
-
-def test_attention_received_by_hand():
-    maps = noise(1, 2, 2, 2, 3, 4, 4).abs()
-    torch.testing.assert_close(attention_received(maps), maps.mean((1, 2, 3)))
-    # A mask of the picture over the upper right place, and half of the lower right one.
-    mask = torch.zeros(1, 8, 8, dtype=torch.float64)
-    mask[:, :6, 4:] = 1
-    expected = (2 * maps[:, :, 0, 1] + maps[:, :, 1, 1]).mean(1) / 3
-    torch.testing.assert_close(attention_received(maps, mask), expected)
 
 
 def test_adain_has_no_attention_to_show():

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from reenactor.models.marionette.mesh_prior import MeshAlignment, Placed, place, placed
 
 from reenactor.core import DriverFrame, MapKind, TargetSet
 from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, photo_weights
 from reenactor.models import METHODS
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig, MarioNETteGenerator
+from reenactor.models.marionette.blocks import MeshAlignment, MeshWarp, mesh_flows, mesh_warps
 from reenactor.models.sizes import model_size
 
 SIZE = 64
@@ -75,7 +75,7 @@ def test_an_untrained_networks_features_move_with_the_mesh():
 
 def test_a_frame_where_the_photo_is_needs_no_flow():
     mesh = face()[None]
-    flow = place(mesh[None], mesh, SIZE, torch.device("cpu"))
+    flow = mesh_flows(mesh[None], mesh, SIZE, torch.device("cpu"))
     assert flow.flow_ndc.shape == (1, 2, SIZE // 2, SIZE // 2)
     assert flow.flow_ndc.abs().max() < 1e-4
     assert flow.flags[:, [FLAGS.index("mouth"), FLAGS.index("eyes")]].max() == 0
@@ -110,7 +110,7 @@ def test_weights_are_of_each_frames_own_photos():
     # Frame 0's first photo is occluded, frame 1's second.
     flags = torch.cat([flagged(2, occluded=0), flagged(2, occluded=1)])
     mesh = MeshFlow(torch.zeros(4, 2, 4, 4, dtype=torch.float64), flags)
-    for one in placed((noise(1, 2, 3, 8, 8), noise(1, 2, 3, 2, 2)), mesh):
+    for one in mesh_warps((noise(1, 2, 3, 8, 8), noise(1, 2, 3, 2, 2)), mesh):
         assert one.s.shape[:2] == one.weights.shape[:2] == (2, 2)
         torch.testing.assert_close(one.weights[:, :, 0, 0], photo_weights(flags, 2)[:, :, 0, 0])
 
@@ -118,14 +118,14 @@ def test_weights_are_of_each_frames_own_photos():
 @torch.no_grad()
 def test_openings_are_cut_out_and_marked():
     torch.manual_seed(0)
-    align = MeshAlignment(3, 1.0).double()
+    align = MeshAlignment(3, MarioNETteConfig(mesh_prior=True)).double()
     u, s = noise(1, 3, 4, 4), noise(1, 1, 3, 4, 4, seed=1)
     align.flow.weight.zero_()
     align.flow.bias.zero_()
 
     def moved(flags):
         flow = torch.zeros(1, 2, 4, 4, dtype=torch.float64)
-        result = align(u, Placed(s, flow, flags, torch.ones(1, 1, 4, 4, dtype=torch.float64)))
+        result = align(u, MeshWarp(s, flow, flags, torch.ones(1, 1, 4, 4, dtype=torch.float64)))
         torch.testing.assert_close(result[:, :3], u)
         return result[0, 3:]
 

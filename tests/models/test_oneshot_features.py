@@ -17,8 +17,7 @@ from reenactor.models.oneshot import (
     shape_features,
 )
 from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
-from reenactor.nn.losses import FeatureNetwork
-from reenactor.nn.losses.features import TrainedFeatures, build_features
+from reenactor.nn.losses import FeatureNetwork, TrainedFeatures, build_features
 
 READERS = {SHAPE_ENCODER: shape_features, VERIFICATION: identity_features}
 
@@ -53,7 +52,7 @@ def test_read_from_a_checkpoint_and_frozen(trained):
         for one, other in zip(found, network.features(half), strict=True):
             torch.testing.assert_close(one, other)
     else:
-        torch.testing.assert_close(found[0][..., 0, 0], network(face_centre(image)))
+        torch.testing.assert_close(found[0][..., 0, 0], network(face_centre(image, 200 / 256)))
         assert len(found) == 1
     with pytest.raises(CheckpointError):
         build_features(TrainedFeatures(folder=folder), {})
@@ -61,7 +60,7 @@ def test_read_from_a_checkpoint_and_frozen(trained):
 
 def test_the_middle_of_the_face():
     ramp = torch.arange(256.0)[None, None, None].expand(1, 3, 256, 256)
-    found = face_centre(ramp)[0, 0, 50]
+    found = face_centre(ramp, 200 / 256)[0, 0, 50]
     assert found.shape == (112,)
     # Pixels 28 to 227 of 256, in 112 equal steps.
     expected = 28 - 0.5 + (torch.arange(112) + 0.5) * 200 / 112

@@ -13,11 +13,12 @@ from reenactor.face.geometry import draw_face_mesh, face_mesh
 from reenactor.face.geometry.contours import LEFT_IRIS, RIGHT_IRIS
 from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
 from reenactor.face.maps import PARSING_CHANNELS, gaze_maps, parsing_map
-from reenactor.models.oneshot import FusionNet, draw_warped, handmade_fusion, warped_m1p1, warped_photo
+from reenactor.models.oneshot import FusionNet, OneShotConfig, draw_warped, handmade_fusion, warped_m1p1, warped_photo
 from reenactor.models.oneshot.blocks import PARSING_WIDTH
-from reenactor.models.oneshot.fusion import LEAST_SHARE, blend, eroded_and_blurred, part_share, share_of, toned
+from reenactor.models.oneshot.fusion import blend, drawn_parts, eroded_and_blurred, mask_of, toned
 
 SIZE = 256
+CONFIG = OneShotConfig()
 GAZE = PARSING_CHANNELS.index("gaze")
 
 
@@ -68,7 +69,7 @@ def test_handmade_blend_as_in_opencv(parsing):
     skin = mask(np.clip(where[0] - where[2:].max(0), 0, None), 7) ** 2
     for share in (skin, mask(where[GAZE], 5)):
         expected = expected * (1 - share) + share * (0.1 * expected + 0.9 * warped[0].numpy())
-    found = handmade_fusion(drawn, warped, parsing)[0].numpy()
+    found = handmade_fusion(drawn, warped, parsing, CONFIG)[0].numpy()
     np.testing.assert_allclose(found, expected, atol=2e-5)
     # Both halves of the blend are there.
     assert skin.max() > 0.99
@@ -81,7 +82,7 @@ def test_handmade_widths_follow_the_resolution(person):
     skin = (small[:, :1] - small[:, 2:].amax(1, keepdim=True)).clamp_min(0)
     # 7 / 4 pixels are 1 in odd numbers: nothing is eroded or blurred.
     expected = 0.9 * skin.square() + (1 - 0.9 * skin.square()) * 0.9 * small[:, GAZE : GAZE + 1]
-    torch.testing.assert_close(handmade_fusion(drawn, warped, small)[:, :1], expected)
+    torch.testing.assert_close(handmade_fusion(drawn, warped, small, CONFIG)[:, :1], expected)
 
 
 # Learned.
@@ -95,13 +96,13 @@ def flagged(count, height, width=None):
 
 def made(width=8):
     torch.manual_seed(0)
-    return FusionNet(width)
+    return FusionNet(OneShotConfig(fusion_width=width))
 
 
 @torch.no_grad()
 def test_a_fresh_mask_takes_skin_from_the_warp_and_parts_from_the_decoder(parsing):
-    mask = share_of(made()(noise(1, 3, SIZE, SIZE), flagged(1, SIZE), parsing))
-    parts = part_share(parsing)
+    mask = mask_of(made()(noise(1, 3, SIZE, SIZE), flagged(1, SIZE), parsing), 0.01)
+    parts = drawn_parts(parsing)
     share = 1 / (1 + math.exp(-2))
     assert float(mask[parts == 0].mean()) == pytest.approx(share, abs=0.01)
     assert float(mask[parts == 1].mean()) == pytest.approx(1 - share, abs=0.01)
@@ -112,9 +113,9 @@ def test_a_fresh_mask_takes_skin_from_the_warp_and_parts_from_the_decoder(parsin
 def test_mask_stays_between_its_bounds(parsing):
     network = made()
     nn.init.normal_(network.logit.weight, std=100)
-    mask = share_of(network(noise(1, 3, SIZE, SIZE), flagged(1, SIZE), parsing))
-    assert float(mask.min()) == pytest.approx(LEAST_SHARE, abs=1e-6)
-    assert float(mask.max()) == pytest.approx(1 - LEAST_SHARE, abs=1e-6)
+    mask = mask_of(network(noise(1, 3, SIZE, SIZE), flagged(1, SIZE), parsing), 0.01)
+    assert float(mask.min()) == pytest.approx(CONFIG.fusion_least, abs=1e-6)
+    assert float(mask.max()) == pytest.approx(1 - CONFIG.fusion_least, abs=1e-6)
 
 
 def test_blend_by_hand():
@@ -148,11 +149,11 @@ def test_learns_which_picture_is_right_and_does_not_collapse():
     for step in range(40):
         truth, warped, drawn, _ = example(step)
         optimizer.zero_grad()
-        (blend(share_of(network(drawn, warped, parsing)), warped[:, :3], drawn) - truth).abs().mean().backward()
+        (blend(mask_of(network(drawn, warped, parsing), 0.01), warped[:, :3], drawn) - truth).abs().mean().backward()
         optimizer.step()
     truth, warped, drawn, torn = example(100)
     with torch.no_grad():
-        mask, warped = share_of(network(drawn, warped, parsing)), warped[:, :3]
+        mask, warped = mask_of(network(drawn, warped, parsing), 0.01), warped[:, :3]
         error = (blend(mask, warped, drawn) - truth).abs().mean()
     # Away from the edges, which the mask meets at half the resolution.
     inner, outer = (F.max_pool2d(region, 9, stride=1, padding=4) for region in (torn, 1 - torn))
@@ -188,12 +189,14 @@ def test_tones_are_the_photos():
     warped = drawn + tint
     warped[:, :, :24, :24] = -1
     flags[:, FLAGS.index("stretched"), :24, :24] = 1
-    torch.testing.assert_close(toned(drawn, torch.cat([warped, flags], 1), parsing), drawn + tint, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        toned(drawn, torch.cat([warped, flags], 1), parsing, CONFIG), drawn + tint, atol=0.02, rtol=0
+    )
     # Were it trusted, black would come in.
-    black = toned(drawn, torch.cat([warped, torch.zeros_like(flags)], 1), parsing)
+    black = toned(drawn, torch.cat([warped, torch.zeros_like(flags)], 1), parsing, CONFIG)
     assert (black - drawn - tint)[:, :, :16, :16].abs().mean() > 0.3
     # Without a face nothing is known.
-    torch.testing.assert_close(toned(drawn, torch.cat([warped, flags], 1), 0 * parsing), drawn)
+    torch.testing.assert_close(toned(drawn, torch.cat([warped, flags], 1), 0 * parsing, CONFIG), drawn)
 
 
 # The warped photo.

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from reenactor.core import MESH_POINTS
 from reenactor.face.geometry import mean_face
 from reenactor.models.oneshot import Augmentation, augmented
-from reenactor.models.oneshot.augment import blurred, mirrored, moved, quantized, with_hidden_cheek
+from reenactor.models.oneshot.augment import blurred, mirrored, moved, quantized, with_occluded_cheek
 
 SIZE = 64
 SEEN = (33, 263, 61, 291, 1)
@@ -76,18 +76,18 @@ def test_mirrored_landmarks_change_sides():
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_a_hidden_cheek_lies_beyond_the_outline(left):
+def test_an_occluded_cheek_lies_beyond_the_outline(left):
     mesh = (mean_face().points * 30 + 64).astype(np.float32)
-    changed = with_hidden_cheek(mesh, left=left, begins=0.7, beyond=0.2, squeezed=0.1)
+    changed = with_occluded_cheek(mesh, left=left, begins=0.7, beyond=0.2, squeezed=0.1)
     # The mean face looks straight ahead, so its bridge is in the middle and across is x.
     outwards = (mesh[:, 0] - mesh[168, 0]) * (1 if left else -1)
     edge = outwards.max()
-    hidden = outwards > 0.7 * edge + 1e-3
-    assert 20 < hidden.sum() < 150
-    np.testing.assert_array_equal(changed[~hidden], mesh[~hidden])
+    occluded = outwards > 0.7 * edge + 1e-3
+    assert 20 < occluded.sum() < 150
+    np.testing.assert_array_equal(changed[~occluded], mesh[~occluded])
     np.testing.assert_array_equal(changed[:, 1:], mesh[:, 1:])
-    there = (changed[hidden, 0] - mesh[168, 0]) * (1 if left else -1)
-    np.testing.assert_allclose(there, edge * (1.2 - 0.1 * (1 - outwards[hidden] / edge)), atol=1e-3)
+    there = (changed[occluded, 0] - mesh[168, 0]) * (1 if left else -1)
+    np.testing.assert_allclose(there, edge * (1.2 - 0.1 * (1 - outwards[occluded] / edge)), atol=1e-3)
 
 
 def test_blur_like_scipys():

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from reenactor.models.oneshot.verification_objective import area_under_curve
 from scipy.stats import mannwhitneyu
 
 from reenactor.core import FrameBatch, ReenactError
@@ -30,6 +29,7 @@ from reenactor.models.oneshot import (
     face_centre,
 )
 from reenactor.models.oneshot.shape_objective import rescaled, wing_loss
+from reenactor.models.oneshot.verification import area_under_curve
 from reenactor.nn.checkpoint import write_checkpoint
 from reenactor.nn.losses import TrainedFeatures, build_features
 
@@ -192,7 +192,7 @@ def test_cross_entropy_by_hand():
     objective, batch = verification_objective(**STILL), frames(5)
     verifier = copy.deepcopy(objective.V)
     with torch.no_grad():
-        embeddings = verifier.network(face_centre(batch.images)).double()
+        embeddings = verifier.network(face_centre(batch.images, 200 / 256)).double()
         cosines = embeddings @ F.normalize(verifier.head.directions.double()).T
         logits = 30 * cosines
         own = torch.arange(5), batch.identity

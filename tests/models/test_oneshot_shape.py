@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from reenactor.models.oneshot.features import shape_features
 
 from reenactor.core import IRIS_CENTRES
 from reenactor.engine.shipped import demo_photo
@@ -14,7 +13,7 @@ from reenactor.face.geometry.mean_face import mean_face
 from reenactor.face.maps import BOUNDARY_CHANNELS, boundaries, boundary_maps, parsing, parsing_map
 from reenactor.face.perception import FaceFinder
 from reenactor.models.oneshot import CURVE_POINTS, Shape, ShapeEncoder, ShapeEncoderConfig
-from reenactor.models.oneshot.shape_encoder import HEATMAPS, soft_argmax
+from reenactor.models.oneshot.shape_encoder import HEATMAPS, shape_features, soft_argmax
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
 SIZE = 128

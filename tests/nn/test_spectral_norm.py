@@ -1,9 +1,12 @@
 """Spectral normalization against singular values from LAPACK."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
 
 from reenactor.nn import PatchProjection, add_spectral_norm, fold_spectral_norm
 
@@ -72,3 +75,30 @@ def test_embedding_is_normalized_too():
     for _ in range(50):
         head.identity(torch.tensor([0]))
     torch.testing.assert_close(torch.linalg.matrix_norm(head.identity.weight.detach(), 2), torch.tensor(1.0))
+
+
+class _Watch(TorchFunctionMode):
+    """Notes of every matrix-vector product whether autocast was on, and the number type of its result."""
+
+    def __init__(self):
+        self.seen = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.mv, torch.vdot):
+            self.seen.add((torch.is_autocast_enabled("cpu"), result.dtype))
+        return result
+
+
+def test_power_iteration_stays_outside_autocast():
+    torch.manual_seed(0)
+    plain = add_spectral_norm(nn.Conv2d(3, 8, 3, padding=1)).train()
+    mixed = copy.deepcopy(plain)
+    with _Watch() as watch, torch.autocast("cpu", torch.bfloat16):
+        drawn = mixed(torch.ones(1, 3, 6, 6))
+    plain(torch.ones(1, 3, 6, 6))
+    assert drawn.dtype == torch.bfloat16
+    assert watch.seen == {(False, torch.float32)}
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, mixed.state_dict()[name]), name
+    assert torch.equal(plain.eval().weight, mixed.eval().weight)

@@ -27,7 +27,7 @@ SIZE = 64
 def untrained(kind):
     torch.manual_seed(0)
     if kind == "hybrid":
-        model = Hybrid(HybridConfig(resolution=SIZE, base_width=8, attention=True, attention_width=8))
+        model = Hybrid(HybridConfig(resolution=SIZE, base_width=8))
     else:
         model = MarioNETte(MarioNETteConfig(resolution=SIZE, base_width=8, max_width=16))
     return Reenactor(model.eval(), size=128 if kind == "hybrid" else SIZE, cache=False)
@@ -107,10 +107,10 @@ def test_only_ways_that_can_tell_are_shown(ready):
     those = [("<marionette>", untrained("marionette")), ("hybrid", untrained("hybrid"))]
     told = ready([("warp", Reenactor("warp", cache=False)), *those], k=2).at(0.5)
     assert re.findall(r"<h3>(.*?)</h3>", told) == ["&lt;marionette&gt;", "hybrid"]
-    # The picture, and of both photos what was looked at; the hybrid also tells what was taken.
-    assert len(pictures(told)) == (1 + 2) + (1 + 2 + 2)
-    # Two alike: the network looks at both alike, and takes most from the first.
-    assert told.count("photo 1: 50%") == told.count("photo 2: 50%") == 2
+    # The picture, and both photos: what MarioNETte looked at, and what the hybrid took.
+    assert len(pictures(told)) == (1 + 2) + (1 + 2)
+    # Two equal photos: the network attends to both equally, and takes most from the first.
+    assert told.count("photo 1: 50%") == told.count("photo 2: 50%") == 1
     first, second = (int(share) for share in re.findall(r"photo [12]: (\d+)%", told)[2:4])
     assert first > second
     whole = int(re.search(r"taken over: (\d+)% of the picture", told)[1])

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
-from reenactor.nn.losses.features.vgg import IMAGENET, VGG16, VGG19
 from safetensors.torch import save_file
 from skimage import data
 from torch import nn
@@ -26,7 +25,7 @@ from reenactor.nn.losses import (
     build_features,
     perceptual_loss,
 )
-from reenactor.nn.losses.features import VggFeatures
+from reenactor.nn.losses.vgg import IMAGENET, VGG16, VGG19, VggFeatures
 
 STACKS = {
     "vgg16": [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512],

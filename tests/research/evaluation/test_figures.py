@@ -128,14 +128,13 @@ def test_empty_cells_stay_white():
 
 def small_hybrid(**changes):
     torch.manual_seed(0)
-    return Hybrid(HybridConfig(resolution=64, base_width=8, attention_width=8, **changes)).eval()
+    return Hybrid(HybridConfig(resolution=64, base_width=8, **changes)).eval()
 
 
-@pytest.mark.parametrize("name", ["marionette", "hybrid"])
-def test_attention(name, sets_of, packs):
+def test_attention(sets_of, packs):
     torch.manual_seed(0)
     config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
-    model = small_hybrid(attention=True) if name == "hybrid" else MarioNETte(config).eval()
+    model = MarioNETte(config).eval()
     sets = sets_of(Protocol.SELF, k=2, count=2)
     figure = attention_figure(model, sets.sets, packs, Way.TRUTH)
     assert figure.shape == (20 + 2 * 180, 6 * 160, 3)

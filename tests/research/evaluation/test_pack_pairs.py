@@ -14,7 +14,7 @@ from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.evaluation.pairs import pairs_of_pack
 
-HYBRID = HybridConfig(resolution=64, base_width=8, attention_width=8)
+HYBRID = HybridConfig(resolution=64, base_width=8)
 MARIONETTE = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
 
 

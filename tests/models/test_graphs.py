@@ -3,14 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from reenactor.engine.runtimes.simplify import Ask, DoublingBlock, Offer, doubling_conv, simplified
 from torch import nn
 
-from reenactor.engine.runtimes.export import in_torch, parity
-from reenactor.models import METHODS
+from reenactor.models.graphs import UpsamplingBlock, simplified, upsampling_conv
+from reenactor.models.marionette.graphs import DriverAttention, TargetAttention
 from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
 from reenactor.nn import ImageAttentionBlock, Norm, Resample, ResidualBlock, add_spectral_norm, conv_norm
-from small_models import SMALL, fresh, people, small
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-5}
 
@@ -20,16 +18,16 @@ def noise(*shape, seed=0):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_doubling_and_convolution_in_one(bias):
+def test_upsampling_and_convolution_in_one(bias):
     conv, x = nn.Conv2d(3, 5, 3, padding=1, bias=bias), noise(2, 3, 6, 7)
     expected = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-    torch.testing.assert_close(doubling_conv(conv)(x), expected, **CLOSE)
+    torch.testing.assert_close(upsampling_conv(conv)(x), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("norm", list(Norm))
-def test_doubling_block(norm):
+def test_upsampling_block(norm):
     block, x = ResidualBlock(4, 6, resample=Resample.UP, norm=norm).eval(), noise(2, 4, 5, 8)
-    torch.testing.assert_close(DoublingBlock(block)(x), block(x), **CLOSE)
+    torch.testing.assert_close(UpsamplingBlock(block)(x), block(x), **CLOSE)
 
 
 def test_norms_fold_and_the_original_stays():
@@ -50,12 +48,12 @@ def test_norms_fold_and_the_original_stays():
 def test_attention_in_two_halves(k):
     blocks = [ImageAttentionBlock(8, 12, 4).eval() for _ in range(2)]
     z_x, z_y = noise(2, 8, 4, 6), noise(1, k, 12, 3, 5, seed=1)
-    offers = torch.cat([Offer(block)(z_y[0]) for block in blocks], dim=2)
+    target = torch.cat([TargetAttention(block)(z_y[0]) for block in blocks], dim=2)
     first = 0
     for block in blocks:
-        ask = Ask(block, first)
-        first = ask.values.stop
-        for ours, expected in zip(ask(z_x, offers), block(z_x, z_y), strict=True):
+        half = DriverAttention(block, first)
+        first = half.values.stop
+        for ours, expected in zip(half(z_x, target), block(z_x, z_y), strict=True):
             torch.testing.assert_close(ours, expected, **CLOSE)
 
 
@@ -64,25 +62,3 @@ def test_shape_encoder():
     encoder(noise(4, 3, 64, 64))  # gives the norms something to fold
     x, folded = noise(1, 3, 64, 64, seed=1), simplified(encoder.eval())
     torch.testing.assert_close(folded(x).points_px, encoder(x).points_px, atol=1e-3, rtol=0)
-
-
-VARIANTS = {
-    "hybrid": [{}, {"attention": True}, {"fusion": False}, {"mesh_prior": False}],
-    "marionette": [{}, {"blender": "adain"}, {"alignment": False}],
-    "oneshot": [{}, {"concatenate": False}, {"fusion": "none"}, {"fusion": "handmade", "noise": True}],
-}
-
-
-@pytest.mark.parametrize(("name", "change"), [(name, change) for name in VARIANTS for change in VARIANTS[name]])
-def test_whole_models(name, change):
-    model = fresh(METHODS[name].model, SMALL[name].model_copy(update=change))
-    near = parity(model, in_torch(model, torch.device("cpu")), people(model, 1, 3))
-    assert near.max_error < 2e-4
-    assert near.frames == 2
-
-
-def test_code_of_another_model_is_refused():
-    model = in_torch(small("oneshot"), torch.device("cpu"))
-    (_, driver), *_ = people(model, 1)
-    with pytest.raises(TypeError, match="ExportedCode"):
-        model.synthesize(object(), driver)

@@ -22,7 +22,7 @@ STANDARD_SIZE = 256
 
 # The contract does not ask how well a network was trained: small ones with fresh weights do.
 SMALL = {
-    "hybrid": HybridConfig(resolution=64, base_width=8, attention_width=8, mouth=32),
+    "hybrid": HybridConfig(resolution=64, base_width=8, mouth=32),
     "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
     "oneshot": OneShotConfig(base_width=4, max_width=8, fusion_width=4),
 }
@@ -93,6 +93,33 @@ def test_comes_back_from_its_checkpoint(name, photos, wanted, tmp_path):
         model_of(Checkpoint(name, config, {}))
     with pytest.raises(CheckpointError, match="another release"):
         model_of(Checkpoint(name, config | {"colour": 3}, read_checkpoint(tmp_path).tensors))
+
+
+OLDER = {"cell": 2, "attention": False, "attention_width": 64}
+"""Settings that checkpoints of earlier releases have and this one does not."""
+
+
+def test_older_settings_are_read_at_the_value_that_survived():
+    assert HybridConfig(**OLDER) == HybridConfig()
+    tensors = fresh("hybrid").state_dict()
+    assert model_of(Checkpoint("hybrid", SMALL["hybrid"].model_dump() | OLDER, tensors)).config == SMALL["hybrid"]
+
+
+@pytest.mark.parametrize("older", [{"cell": 4}, {"attention": True}])
+def test_older_settings_at_another_value_are_refused(older):
+    ((name, value),) = older.items()
+    with pytest.raises(CheckpointError, match=f"no longer has {name}={value}"):
+        model_of(Checkpoint("hybrid", HybridConfig().model_dump() | OLDER | older, {}))
+
+
+def test_constants_that_shape_pictures_are_in_the_checkpoint(photos, wanted):
+    config = SMALL["hybrid"]
+    tensors = fresh("hybrid").state_dict()
+    drawn = []
+    for changes in ({}, {"mouth_learned": 0.0}, {"hole_colour": (0.9, 0.9, 0.9)}):
+        model = model_of(Checkpoint("hybrid", config.model_dump() | changes, tensors))
+        drawn.append(draw(model, encode(model, photos[1]), wanted[:1]))
+    assert not any(torch.equal(drawn[0], other) for other in drawn[1:])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

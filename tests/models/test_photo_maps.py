@@ -1,14 +1,14 @@
-"""Places of the photos that a frame comes from, through the models' own contract."""
+"""Heat maps of where a frame comes from, through the models' own contract."""
 
 import numpy as np
 import pytest
 import torch
-from reenactor.engine.attention import Use, has_attention, has_photo_maps, heat_over, photo_maps
 
 from reenactor.core import DriverFrame, TargetSet
+from reenactor.engine.heatmaps import heat_over
 from reenactor.face.geometry import mean_face
 from reenactor.face.maps import draw_maps
-from reenactor.models import create_model
+from reenactor.models import PhotoUse, create_model
 from reenactor.models.hybrid import Hybrid, HybridConfig
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 
@@ -28,7 +28,7 @@ def of_frame(model, k, device="cpu"):
             for of in (meshes, mesh[None])
         )
         code = model.encode_target(TargetSet(photos.to(device), meshes, there))
-    return photo_maps(model, code, DriverFrame(mesh[None], wanted))
+    return model.photo_maps(code, DriverFrame(mesh[None], wanted))
 
 
 def marionette(blender="attention"):
@@ -36,30 +36,29 @@ def marionette(blender="attention"):
     return MarioNETte(MarioNETteConfig(resolution=SIZE, base_width=8, max_width=16, blender=blender))
 
 
-def hybrid(*, attention=True):
+def hybrid():
     torch.manual_seed(0)
-    return Hybrid(HybridConfig(resolution=SIZE, base_width=8, attention_width=8, attention=attention))
+    return Hybrid(HybridConfig(resolution=SIZE, base_width=8))
 
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_marionette_looks(k):
     (looked,) = of_frame(marionette(), k)
-    assert looked.use is Use.LOOKED
-    assert looked.shares.shape[0] == k
-    assert looked.shares.sum() == pytest.approx(1, abs=1e-4)
-    assert looked.brightest == looked.shares.max()
+    assert looked.use is PhotoUse.ATTENDED
+    assert looked.weights.shape[0] == k
+    assert looked.weights.sum() == pytest.approx(1, abs=1e-4)
+    assert looked.brightest == looked.weights.max()
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_the_hybrid_takes_and_looks(k):
-    taken, looked = of_frame(hybrid(), k)
-    assert (taken.use, looked.use) == (Use.TAKEN, Use.LOOKED)
-    assert taken.shares.shape == (k, SIZE // 2, SIZE // 2)
+def test_the_hybrid_takes(k):
+    (taken,) = of_frame(hybrid(), k)
+    assert taken.use is PhotoUse.TAKEN
+    assert taken.weights.shape == (k, SIZE // 2, SIZE // 2)
     # Before training the mask is 1/2: half of the frame is taken, each place once, and half painted.
-    assert taken.shares.sum() == pytest.approx(0.5, abs=0.02)
+    assert taken.weights.sum() == pytest.approx(0.5, abs=0.02)
     if k == 1:
-        assert np.median(taken.shares) == pytest.approx(0.5 * taken.brightest, rel=0.02)
-    assert looked.shares.sum() == pytest.approx(1, abs=1e-4)
+        assert np.median(taken.weights) == pytest.approx(0.5 * taken.brightest, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -67,22 +66,20 @@ def test_the_hybrid_takes_and_looks(k):
     [
         (create_model("warp"), []),
         (marionette("adain"), []),
-        (marionette(), [Use.LOOKED]),
-        (hybrid(attention=False), [Use.TAKEN]),
-        (hybrid(), [Use.TAKEN, Use.LOOKED]),
+        (marionette(), [PhotoUse.ATTENDED]),
+        (hybrid(), [PhotoUse.TAKEN]),
     ],
 )
 def test_who_has_what(model, uses):
     assert [one.use for one in of_frame(model, 1)] == uses
-    assert has_photo_maps(model) == bool(uses)
-    assert has_attention(model) == (Use.LOOKED in uses)
+    assert model.photo_uses == tuple(uses)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("make", [hybrid, marionette])
 def test_on_a_gpu(make):
     for here, there in zip(of_frame(make(), 2), of_frame(make(), 2, "cuda"), strict=True):
-        np.testing.assert_allclose(there.shares, here.shares, atol=1e-2 * here.brightest)
+        np.testing.assert_allclose(there.weights, here.weights, atol=1e-2 * here.brightest)
 
 
 def test_the_drivers_raster_is_asked_for():
@@ -92,7 +89,7 @@ def test_the_drivers_raster_is_asked_for():
     with torch.inference_mode():
         code = model.encode_target(TargetSet(torch.zeros(1, 3, SIZE, SIZE), meshes, maps))
     with pytest.raises(ValueError, match="irises of the driver frames"):
-        photo_maps(model, code, DriverFrame(meshes))
+        model.photo_maps(code, DriverFrame(meshes))
 
 
 def test_heat_is_brightest_where_the_map_is():
