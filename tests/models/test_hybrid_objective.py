@@ -327,7 +327,7 @@ def test_the_mask_does_not_close_for_good():
     here = (warped - red).abs().amax(1, keepdim=True) < 0.01
     batch = dataclasses.replace(batch, truth=torch.where(here, blue, warped))
     optimizer = torch.optim.Adam(objective.generator.parameters(), 3e-3)
-    for _ in range(60):
+    for _ in range(100):
         step = objective.generator_step(batch)
         optimizer.zero_grad()
         step.loss.backward()

@@ -99,7 +99,7 @@ def describe_models(channel: Channel, settings: Settings) -> None:
     The answer is `{"models": {name: {"trained": bool, "any_resolution": bool}}, "missing": [name]}` or `{"error"}`.
     """
     from reenactor.engine.systems import SYSTEMS, system
-    from reenactor.models import ZOO, create_model
+    from reenactor.models import METHODS, create_model
     from reenactor.nn.checkpoint import shipped_checkpoint
 
     channel.receive()
@@ -112,7 +112,7 @@ def describe_models(channel: Channel, settings: Settings) -> None:
         return
     models = {}
     for name, one in SYSTEMS.items():
-        kind = ZOO[one.model]
+        kind = METHODS[one.model].model
         if not kind.trained or name in settings.weights or shipped_checkpoint(one.model) is not None:
             models[name] = {"trained": kind.trained, "any_resolution": kind.needs.any_resolution}
     channel.send({"models": models, "missing": [name for name in SYSTEMS if name not in models]})
