@@ -79,7 +79,7 @@ def test_a_batch_is_the_mean_of_its_pictures():
 def test_gradcheck():
     ours, theirs, weights = noise(2, 2, 3, 3).requires_grad_(), noise(2, 2, 3, 3, seed=1), noise(2, 1, 3, 3).abs()
     assert torch.autograd.gradcheck(lambda x: weighted_l1(x, theirs, weights), (ours,))
-    ours, theirs, weights = noise(2, 2, 4, 4).requires_grad_(), noise(2, 2, 4, 4, seed=1), noise(2, 1, 4, 4).abs()
+    ours, theirs, weights = noise(2, 3, 4, 4).requires_grad_(), noise(2, 3, 4, 4, seed=1), noise(2, 1, 4, 4).abs()
     seen = lambda x: perceptual_loss(TwoScales(), x, theirs, pixel_weights=weights)  # noqa: E731
     assert torch.autograd.gradcheck(seen, (ours,))
 
@@ -108,10 +108,11 @@ def test_weights_are_averaged_down_to_each_map():
     # One pixel of four weighs 5, so the position of the smaller map that holds it weighs 2 and the other three 1.
     weights = torch.ones(1, 1, 4, 4)
     weights[0, 0, 0, 0] = 5
-    small = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
-    shrunk = lambda image: (F.avg_pool2d(image, 2),)  # noqa: E731
-    image = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert perceptual_loss(shrunk, image, 0 * image, pixel_weights=weights).item() == pytest.approx(2 / 5)
+    image = torch.zeros(1, 3, 4, 4)
+    image[..., :2, :2] = 1
+    # At full size the picture's weights are 5 + 3 of 20, and its features twice its values.
+    expected = (2 * 8 / 20 + 2 / 5) / 2
+    assert perceptual_loss(TwoScales(), image, 0 * image, pixel_weights=weights).item() == pytest.approx(expected)
 
 
 def test_gradients_reach_the_drawn_picture_alone():
