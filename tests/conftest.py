@@ -1,4 +1,4 @@
-"""Shape annotations are checked at run time, in the tests only; a small pack that several rooms use."""
+"""For all tests: annotations are checked at run time, the user's own files are not touched; a small pack."""
 
 import os
 from fractions import Fraction
@@ -8,58 +8,36 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-# Nothing is kept in, or read from, the cache of whoever runs the tests.
+# Nothing is kept in, or read from, the cache of the person who runs the tests.
 os.environ["REENACTOR_NO_CACHE"] = "1"
 
 # `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
 install_import_hook(
-    [
-        *(
-            f"reenactor.research.evaluation.{name}"
-            for name in (
-                "drawing",
-                "figures",
-                "readings",
-                "scores",
-                "retargeting",
-                "transfer",
-                "packs",
-                "protocols",
-                "pixels",
-                "likeness",
-            )
-        ),
-        "reenactor.face.geometry.contours",
-        "reenactor.face.geometry.crop",
-        "reenactor.face.geometry.mean_face",
-        "reenactor.face.geometry.gaze_shift",
-        "reenactor.face.geometry.mesh_flow",
-        "reenactor.face.geometry.mesh_map",
-        "reenactor.face.geometry.rotation",
-        "reenactor.face.geometry.sampling",
-        "reenactor.nn.losses",
-        "reenactor.face.maps",
-        "reenactor.research.metrics",
-        "reenactor.models",
-        "reenactor.nn",
-        "reenactor.face.perception",
-        "reenactor.face.retarget",
-    ],
+    [f"reenactor.{room}" for room in ("cli", "engine", "face", "media", "models", "nn", "research", "server")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory):
+    """Signing keys are made in a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REENACTOR_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory):
     """Folder of a real, small pack: six photos and two clips, made from the astronaut."""
+    from factories import head
     from reenactor import Reenactor
-    from reenactor.engine.shipped import demo_photo, shipped_motions
+    from reenactor.engine.shipped import shipped_motions
     from reenactor.media import VideoWriter, write_image
     from reenactor.research.data.packing import Plan
     from reenactor.research.data.prepare import prepare
 
     source = tmp_path_factory.mktemp("source")
-    photo = np.ascontiguousarray(demo_photo()[:256, 100:356])
+    photo = head()
     for i in range(6):
         (source / "train" / f"person{i}").mkdir(parents=True)
         shade = np.clip(photo * (0.7 + 0.1 * i), 0, 255).astype(np.uint8)

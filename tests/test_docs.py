@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.data import astronaut
 
 import reenactor
+from factories import head
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_motion
 
@@ -22,9 +22,8 @@ def folder(tmp_path_factory):
     """What the examples take for granted: photos, a driver as a video and as a motion file."""
     path = tmp_path_factory.mktemp("examples")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REENACTOR_HOME", str(path / "home"))
         patch.chdir(path)
-        face = astronaut()[:256, 100:356]
+        face = head()
         Image.fromarray(face).save("me.jpg", quality=95)
         Image.fromarray(face[:, ::-1]).save("me-smiling.jpg", quality=95)
         Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save("landscape.jpg")

@@ -2,30 +2,20 @@
 
 from fractions import Fraction
 
-import numpy as np
 import pytest
-from clip_helpers import FRAMES, write_clip
-from skimage.data import astronaut
 
+from factories import FRAMES, head, write_clip
 from reenactor import Reenactor
 from reenactor.cli.main import main
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_image, write_motion
 
 
-@pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory):
-    """Signing keys are made in a temporary place."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REENACTOR_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory):
     """256 x 256 pixels, one face."""
     path = tmp_path_factory.mktemp("photo") / "astronaut.png"
-    write_image(path, np.ascontiguousarray(astronaut()[:256, 100:356]))
+    write_image(path, head())
     return path
 
 

@@ -11,10 +11,10 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clip_helpers import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
 from PIL import Image
 from skimage.data import lfw_subset
 
+from factories import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
 from reenactor import Reenactor
 from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.media import read_image, read_motion, read_provenance, write_image, write_motion

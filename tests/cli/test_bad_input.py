@@ -9,11 +9,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from clip_helpers import write_clip
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from skimage.data import astronaut, coins
 
+from factories import head, write_clip
 from reenactor.media import write_image
 
 BASE = Fraction(1, 25)
@@ -146,7 +146,7 @@ def odd_codec(path):
 
 
 def moov_missing(path):
-    picture = np.asarray(astronaut()[:256, 100:356])
+    picture = head()
     return cut_short(path, still_clip(path.with_name("whole.mp4"), picture, faststart=False), 0.8)
 
 

@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from clip_helpers import FRAMES, decoded, sound_packets, stored_times, write_clip
 
+from factories import FRAMES, decoded, sound_packets, stored_times, write_clip
 from reenactor.core import Layout, MediaError, Options
 from reenactor.engine import Report, TrackFolder, animate, job
 

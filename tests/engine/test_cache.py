@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import reenactor.engine.cache as cache
+from factories import head
 from reenactor import Reenactor
 from reenactor.core import NoFaceError
 from reenactor.engine.cache import FaceCache, faces_folder
-from reenactor.engine.shipped import demo_photo
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def photo():
-    return np.ascontiguousarray(demo_photo()[:256, 100:356])
+    return head()
 
 
 @pytest.fixture

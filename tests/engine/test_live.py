@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
+from factories import head
 from reenactor import ReenactError, Reenactor
 from reenactor.core import NoFaceError
 from reenactor.engine.live import mirrored
-from reenactor.engine.shipped import demo_photo
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.mean_face import head_angles
 
 
 @pytest.fixture(scope="module")
 def photo():
-    return np.ascontiguousarray(demo_photo()[:256, 100:356])
+    return head()
 
 
 @pytest.fixture(scope="module")

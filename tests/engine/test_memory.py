@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from skimage.data import astronaut
 
+from factories import head
 from reenactor import Reenactor
 from reenactor.core import Options
 from reenactor.engine import LiveSession, animate
@@ -24,7 +24,7 @@ from reenactor.media import write_image
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
     path = tmp_path_factory.mktemp("photo") / "astronaut.png"
-    write_image(path, np.ascontiguousarray(astronaut()[:256, 100:356]))
+    write_image(path, head())
     return path
 
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from skimage.data import astronaut, lfw_subset
+from skimage.data import lfw_subset
 
 import reenactor as package
+from factories import head
 from reenactor import Motion, ReenactError, Reenactor, Transfer
 from reenactor.core import CheckpointError, NoFaceError
 from reenactor.engine.job import _drawing_threads
@@ -30,7 +31,7 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def face():
-    return np.ascontiguousarray(astronaut()[:256, 100:356])
+    return head()
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from factories import head
 from reenactor import ReenactError, Reenactor
 from reenactor.core import MediaError
 from reenactor.engine import LiveSession, Recording
 from reenactor.engine.reenactor import ResultFrame
-from reenactor.engine.shipped import demo_photo
 from reenactor.media import SourceFile, VideoReader, read_provenance
 from reenactor.models.warp import Warp
 
 
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
-    """Signing keys are made in a temporary place."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REENACTOR_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def photo():
-    return np.ascontiguousarray(demo_photo()[:256, 100:356])
+    return head()
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from fractions import Fraction
 import numpy as np
 import psutil
 import pytest
-from media_helpers import is_one_sentence, moving, psnr
 from PIL import Image
 
+from factories import is_one_sentence, moving, psnr
 from reenactor.core import MediaError
 from reenactor.media import AnimationWriter, VideoReader, VideoWriter, open_writer
 

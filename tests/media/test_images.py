@@ -5,9 +5,9 @@ import zlib
 
 import numpy as np
 import pytest
-from media_helpers import is_one_sentence, psnr
 from PIL import Image, ImageCms
 
+from factories import is_one_sentence, psnr
 from reenactor.core import MediaError
 from reenactor.media import MAX_SIDE_PX, is_image, is_video, read_image, write_image
 

@@ -5,8 +5,8 @@ import av
 import numpy as np
 import psutil
 import pytest
-from media_helpers import is_one_sentence, moving, psnr, stored_times, write_raw
 
+from factories import is_one_sentence, moving, psnr, stored_times, write_raw
 from reenactor.core import MediaError
 from reenactor.media import VideoReader, VideoWriter, check_audio_fits, join_segments
 

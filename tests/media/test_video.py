@@ -8,8 +8,8 @@ import av
 import numpy as np
 import psutil
 import pytest
-from media_helpers import is_one_sentence, moving, psnr, stored_times, tone, write_raw
 
+from factories import is_one_sentence, moving, psnr, stored_times, tone, write_raw
 from reenactor.core import MediaError
 from reenactor.media import VideoReader, VideoWriter
 

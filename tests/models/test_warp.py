@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from model_helpers import EYES, LIPS, Person, as_pixels, as_targets, gap
 
+from factories import psnr
 from reenactor.core import MESH_TO_IBUG68, DriverFrame
 from reenactor.face.geometry import contours, matrix_from_angles
 from reenactor.face.geometry.face_mesh import face_mesh, face_mesh_triangles, inverse_map, upsample_map
@@ -50,11 +51,6 @@ def hull(mesh, size, grown=0):
     mask = np.zeros((size, size), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(mesh[:468, :2]).astype(np.int32)), 1)
     return cv2.dilate(mask, np.ones((2 * grown + 1,) * 2, np.uint8)) > 0
-
-
-def psnr(a, b):
-    error = np.mean((a.astype(float) - b) ** 2)
-    return 10 * np.log10(255**2 / max(error, 1e-3))
 
 
 def changed(mesh, change):

@@ -7,29 +7,21 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from reenactor.engine.shipped import demo_photo, shipped_motions
+from factories import head
+from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_image, write_motion
 from reenactor.server import Client, Keys, Settings, add_key, load_keys
 from reenactor.server.app import create_app
 
 
-@pytest.fixture(scope="session", autouse=True)
-def home(tmp_path_factory):
-    """Signing keys are made in a temporary place."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REENACTOR_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def face():
     """(256, 256, 3) pixels, one face."""
-    return np.ascontiguousarray(demo_photo()[:256, 100:356])
+    return head()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from factories import head
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.media import VideoReader, read_motion, read_provenance, write_image
@@ -294,7 +295,7 @@ def test_a_photo_that_drives_has_no_moment_to_choose(page, tmp_path):
 
 @pytest.mark.slow
 def test_a_face_is_chosen_by_click(page, tmp_path):
-    face = demo_photo()[:256, 100:356]
+    face = head()
     write_image(tmp_path / "two.png", np.ascontiguousarray(np.concatenate([face, face[:, ::-1]], axis=1)))
     page.set_input_files("#photos input[type=file]", tmp_path / "two.png")
     page.wait_for_selector("#face label:visible:has-text('2, from the left')")

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
+from factories import head
 from reenactor.core import ReenactError
-from reenactor.engine.shipped import demo_photo
 from reenactor.media import write_image
 from reenactor.server.page.faces import Looker
 from reenactor.server.page.guard import Guard
@@ -91,7 +91,7 @@ def looker():
 
 @pytest.fixture(scope="module")
 def two_faces(tmp_path_factory):
-    face = demo_photo()[:256, 100:356]
+    face = head()
     path = tmp_path_factory.mktemp("two") / "two.png"
     write_image(path, np.ascontiguousarray(np.concatenate([face, face[:, ::-1]], axis=1)))
     return path

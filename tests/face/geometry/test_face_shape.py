@@ -1,6 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
+import factories
 from reenactor.face.geometry import (
     in_mean_pose,
     matrix_from_angles,
@@ -23,8 +26,7 @@ OVAL = list(FACE_OVAL)
 PARTS = [*RIGHT_EYE, *LEFT_EYE, *INNER_LIPS]
 
 
-def posed(points, *, scale=100.0, angles=(8.0, -5.0, 12.0), at=(120.0, 130.0)):
-    return (scale * points @ matrix_from_angles(np.array(angles)).T + [*at, 0.0]).astype(np.float32)
+posed = partial(factories.posed, angles_deg=(8.0, -5.0, 12.0), scale=100.0, at=(120.0, 130.0))
 
 
 def test_own_outline_changes_nothing():
@@ -37,7 +39,7 @@ def test_outline_is_taken_without_size_and_pose_and_parts_stay():
     wide = mean.astype(np.float64).copy()
     wide[OVAL, 0] *= 1.15
     mesh = posed(mean)
-    taken = with_outline_of(mesh, posed(wide, scale=260.0, angles=(-20.0, 9.0, -4.0), at=(600.0, 40.0)))
+    taken = with_outline_of(mesh, posed(wide, scale=260.0, angles_deg=(-20.0, 9.0, -4.0), at=(600.0, 40.0)))
     # The wide face as it would stand in the first picture, apart from what the fit itself gives way.
     wanted = posed(wide)
     assert np.abs(taken[OVAL] - wanted[OVAL]).max() < 0.02 * 100
@@ -58,7 +60,7 @@ def test_skin_follows_between_parts_and_outline():
 
 
 def test_turned_adds_to_the_pose():
-    mesh = posed(mean_face().points, angles=(0.0, 0.0, 0.0))
+    mesh = posed(mean_face().points, angles_deg=(0.0, 0.0, 0.0))
     moved = turned(mesh, np.array([10.0, 4.0, -3.0]), scale=1.1, shift_px=(5.0, -2.0))
     head, shape = in_mean_pose(moved)
     assert pytest.approx(matrix_from_angles(np.array([10.0, 4.0, -3.0])), abs=1e-5) == head.R

@@ -5,14 +5,11 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from reenactor.face.geometry import contours, matrix_from_angles, mean_face
+from factories import posed
+from reenactor.face.geometry import contours, mean_face
 from reenactor.face.perception.action_units import AU_NUMBERS, action_units, measure, rest_of
 from reenactor.media import read_motion
 from reenactor.research.metrics import au_intensity_correlation, aucon
-
-
-def posed(points, angles_deg=(0.0, 0, 0), scale=90.0):
-    return (scale * points @ matrix_from_angles(np.array(angles_deg, float)).T + 128).astype(np.float32)
 
 
 def moved(*changes):

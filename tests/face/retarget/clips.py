@@ -1,8 +1,9 @@
 """Synthetic clips of several people, with many independent movements, in any pose."""
 
 import numpy as np
-from faces import posed, shape
+from faces import shape
 
+from factories import posed
 from reenactor.core import FrameBatch
 from reenactor.face.geometry import mean_face
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reenactor.face.geometry import contours, matrix_from_angles, mean_face
+from reenactor.face.geometry import contours, mean_face
 
 EYES = (
     (contours.RIGHT_EYE_UPPER, contours.RIGHT_EYE_LOWER),
@@ -52,12 +52,6 @@ def another_person(points, seed):
         change[:, 1] += 0.015 * np.sin(wave * points[:, 1] + phase)
         change[:, 0] += 0.03 * points[:, 0] * np.cos(wave * points[:, 1] + phase)
     return points + change
-
-
-def posed(points, *, angles_deg=(0.0, 0.0, 0.0), scale=90.0, at=(128.0, 120.0), depth=0.0):
-    """Turned, enlarged and put into a picture, pixels."""
-    R = matrix_from_angles(np.array(angles_deg, np.float64))
-    return (scale * points @ R.T + np.array([*at, depth])).astype(np.float32)
 
 
 def mirrored(mesh, width=256):

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import clips
-from faces import mirrored, posed, shape
+from faces import mirrored, shape
 
+from factories import posed
 from reenactor.core import MESH_TO_IBUG68, CheckpointError, ReenactError
 from reenactor.face.geometry import contours, in_mean_pose, matrix_from_angles, mean_face
 from reenactor.face.retarget.transformer import GROUPS, LandmarkTransformerConfig, fit_statistics, point_set

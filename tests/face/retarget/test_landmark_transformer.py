@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from clips import batch_of, clips
-from faces import EYES, LIPS, gap, posed, shape
+from faces import EYES, LIPS, gap, shape
 
+from factories import posed
 from reenactor.core import CheckpointError
 from reenactor.face.geometry import contours, fit_head
 from reenactor.face.retarget import Retargeter

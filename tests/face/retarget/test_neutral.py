@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from faces import posed, shape
+from faces import shape
 
+from factories import posed
 from reenactor.face.retarget import neutral_frame
 
 

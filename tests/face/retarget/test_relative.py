@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from faces import EYES, LIPS, gap, lips_closed, mirrored, posed, shape
+from faces import EYES, LIPS, gap, lips_closed, mirrored, shape
 
+from factories import posed
 from reenactor.core import Transfer
 from reenactor.face.geometry import Similarity, fit_similarity, matrix_from_angles, mean_face
 from reenactor.face.geometry.similarity import angles_from_matrix

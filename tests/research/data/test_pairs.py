@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from factories import psnr
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.face.geometry import draw_face_mesh, face_crop, face_mesh, head_angles, in_mean_pose, mean_face, turned
 from reenactor.face.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
@@ -25,10 +26,6 @@ def astronaut():
 def expression():
     motion = read_motion(shipped_motions()["smile"])
     return in_mean_pose(motion.mesh_px[60])[1], in_mean_pose(motion.mesh_px[20])[1]
-
-
-def psnr(a, b):
-    return 10 * np.log10(255**2 / max(1e-9, float(((a.astype(float) - b) ** 2).mean())))
 
 
 def numbered_clip(frames, seed=0):

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cosine, euclidean
 from scipy.spatial.transform import Rotation
 from scipy.stats import pearsonr
 
+from factories import posed
 from reenactor.core import MESH_TO_IBUG68
 from reenactor.face.geometry import contours, matrix_from_angles, mean_face
 from reenactor.research.metrics import (
@@ -144,10 +145,6 @@ class TestActionUnits:
             units.only((4, 12))
         with pytest.raises(ValueError, match="3 frames of 1 AUs"):
             ActionUnits((1,), units.intensity, units.presence, units.seen)
-
-
-def posed(points, angles_deg=(0.0, 0, 0), scale=90.0):
-    return (scale * points @ matrix_from_angles(np.array(angles_deg, float)).T + 128).astype(np.float32)
 
 
 def looking(yaw_deg, pitch_deg, lids=1.0):

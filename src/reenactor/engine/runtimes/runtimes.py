@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ class Precision(str, Enum):
     """Convolutions and matrix products, after calibration."""
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Runs one graph."""
 

@@ -101,6 +101,8 @@ def turned(
     """
     head, own = in_mean_pose(mesh_px)
     moved = Similarity(
-        scale=head.scale * scale, R=matrix_from_angles(angles_deg) @ head.R, t=head.t + np.array([*shift_px, 0.0])
+        scale=np.asarray(head.scale * scale),
+        R=matrix_from_angles(angles_deg) @ head.R,
+        t=head.t + np.array([*shift_px, 0.0]),
     )
     return moved.apply(own if shape is None else shape).astype(np.float32)

@@ -33,7 +33,7 @@ class HeadMovement:
         turn = driver.R if self.absolute else driver.R @ self.neutral.R.T @ self.target.R
         enlargement = self.target.scale / self.neutral.scale
         shift = _soft_limit((driver.t - self.neutral.t)[:2] * enlargement, float(self.target.scale))
-        return Similarity(scale=driver.scale * enlargement, R=turn, t=self.target.t + np.append(shift, 0.0))
+        return Similarity(scale=np.asarray(driver.scale * enlargement), R=turn, t=self.target.t + np.append(shift, 0.0))
 
 
 def _soft_limit(shift: Float[np.ndarray, "2"], unit: float) -> Float[np.ndarray, "2"]:

@@ -52,5 +52,5 @@ class TransformerRetargeter:
         if self._transformer.config.points == "mesh":
             for upper, lower in _OPENINGS:
                 keep_apart(shapes[0], upper, lower)
-        head = Similarity(heads.scale[0], heads.R[0], heads.t[0])
+        head = Similarity(np.asarray(heads.scale[0]), heads.R[0], heads.t[0])
         return self._moved(head).apply(shapes[0]).astype(np.float32)
