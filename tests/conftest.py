@@ -6,14 +6,14 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 # Nothing is kept in, or read from, the cache of the person who runs the tests.
 os.environ["REENACTOR_NO_CACHE"] = "1"
 
 # `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
 install_import_hook(
-    [f"reenactor.{room}" for room in ("cli", "engine", "face", "media", "models", "nn", "research", "server")],
+    [f"reenactor.{room}" for room in ("face", "media", "models", "nn", "research.metrics")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
@@ -24,6 +24,14 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REENACTOR_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture
+def unchecked():
+    """Annotations are not checked, so that the code itself meets wrong arguments."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,9 @@ def test_each_movement_shows_its_unit(number, angles_deg):
 
 def test_a_face_at_rest_shows_nothing_in_any_pose():
     rest = rest_of(posed(moved())[None])
-    turned = np.stack([posed(moved(), angles, scale) for angles in ((40, 0, 0), (0, 25, -30)) for scale in (50, 200)])
+    turned = np.stack(
+        [posed(moved(), angles, scale=scale) for angles in ((40, 0, 0), (0, 25, -30)) for scale in (50, 200)]
+    )
     found = action_units(turned, rest)
     assert not found.presence.any()
     np.testing.assert_allclose(found.intensity, 0, atol=1e-3)

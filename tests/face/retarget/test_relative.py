@@ -188,7 +188,7 @@ def test_smile_does_not_add_to_a_wider_one():
 def test_head_turns_by_the_drivers_change(target):
     turn = matrix_from_angles(np.array([14.0, -9.0, 5.0]))
     start = in_mean_pose(NEUTRAL)[0]
-    driver = Similarity(start.scale * 1.1, turn @ start.R, start.t).apply(in_mean_pose(NEUTRAL)[1])
+    driver = Similarity(np.asarray(start.scale * 1.1), turn @ start.R, start.t).apply(in_mean_pose(NEUTRAL)[1])
     head = in_mean_pose(Retargeter(target, NEUTRAL)(driver.astype(np.float32)))[0]
     target_head = in_mean_pose(target)[0]
     np.testing.assert_allclose(angles_from_matrix(head.R @ target_head.R.T), [14, -9, 5], atol=0.05)
