@@ -28,8 +28,8 @@ demo: $(READY)            ## a real photo moves: writes demo/
 test test-slow test-all: export OMP_NUM_THREADS = 1
 
 test: $(DEV)              ## the fast tests: a few minutes
-	for part in tests/*.py tests/[!r]*/ tests/research/*/; do \
-	    case $$part in *__pycache__*|*/conftest.py|*/factories.py) continue;; esac; \
+	for part in "tests/test_*.py" tests/[!r]*/ tests/research/*/; do \
+	    case $$part in *__pycache__*) continue;; esac; \
 	    $(BIN)/python -m pytest -q -m "not slow" -n 2 $$part || exit 1; \
 	done
 

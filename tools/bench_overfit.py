@@ -1,4 +1,4 @@
-"""How fast a network learns a few samples by heart: one that cannot has a mistake in it.
+"""How fast a network overfits a few samples. A network that cannot has a mistake in it.
 
 python tools/bench_overfit.py --pack pack --out RUN [--minutes 10] [--recipe marionette-lite]
 

@@ -78,7 +78,7 @@ def build(meshes: np.ndarray, is_portrait: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def rigidity(variance: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """Weights (478,), sum 1: inverse residual variance, alike on both sides; a tenth where faces move."""
+    """Weights (478,), sum 1: inverse residual variance, the same on both sides; a tenth where faces move."""
     from mediapipe.python.solutions import face_mesh_connections as parts
 
     moving = (
@@ -98,7 +98,7 @@ def mirror_pairs(meshes: np.ndarray) -> np.ndarray:
     """Vertex that is nearest to each vertex's mirror image, one to one, (478,)."""
     mean, _ = generalized_procrustes(meshes)
     flipped = mean * MIRROR
-    for _ in range(5):  # pair, align the mirrored face by these pairs, pair anew
+    for _ in range(5):  # pair, align the mirrored face by these pairs, pair again
         cost = ((mean[:, None] - flipped[None]) ** 2).sum(axis=-1)
         order = linear_sum_assignment(cost + cost.T)[1]
         flipped = fit_similarity(flipped[order], mean).apply(flipped)
@@ -143,7 +143,7 @@ def oriented_triangles(points: np.ndarray) -> np.ndarray:
     euler = SURFACE - len(edges) + len(real)
     uses = Counter(side for triangle in real for side in sides(triangle))
     assert (len(real), euler, set(uses.values())) == (852, 1 - 3, {1, 2}), "not a disc with three holes"
-    return np.array(sorted(clockwise(wind_alike(real), points)))
+    return np.array(sorted(clockwise(same_winding(real), points)))
 
 
 def sides(triangle: list[int]) -> list[frozenset[int]]:
@@ -151,7 +151,7 @@ def sides(triangle: list[int]) -> list[frozenset[int]]:
     return [frozenset((a, b)), frozenset((b, c)), frozenset((c, a))]
 
 
-def wind_alike(triangles: list[list[int]]) -> list[tuple[int, ...]]:
+def same_winding(triangles: list[list[int]]) -> list[tuple[int, ...]]:
     """Neighbours run along their common side in opposite directions."""
     by_side: dict[frozenset[int], list[int]] = {}
     for i, triangle in enumerate(triangles):

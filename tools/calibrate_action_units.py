@@ -2,11 +2,11 @@
 
     python tools/calibrate_action_units.py --pack pack          # what `reenactor prepare` wrote; about 2 minutes
 
-Each clip's frames are read twice: as they are, and mirrored, recompressed (JPEG at 80) and cut out a few pixels aside.
-Both readings show the same face, so their difference is noise. `present` = 3 standard deviations of that noise (of one
-reading); `full` = the 99th percentile above rest. Every clip counts alike. Prints the table for the source, then how
-well two readings agree on the validation clips: r of intensities within a clip (median), Cohen's kappa of presence,
-AUCON between readings (its ceiling), and the chance level from shuffled frames.
+Each clip's frames are measured twice: as they are, and mirrored, recompressed (JPEG at 80) and cut out a few pixels
+aside. Both measurements show the same face, so their difference is noise. `present` = 3 standard deviations of the
+noise of one measurement; `full` = the 99th percentile above rest. Every clip has the same weight. Prints the table for
+the source, then how well two measurements agree on the validation clips: r of intensities within a clip (median),
+Cohen's kappa of presence, AUCON between measurements (its ceiling), and the chance level from shuffled frames.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, required=True, help="what `reenactor prepare` wrote")
     parser.add_argument("--frames", type=int, default=60, help="frames taken from each clip")
     options = parser.parse_args()
-    readings = {split: read_clips(options.pack, split, options.frames) for split in (Split.TRAIN, Split.VAL)}
+    measurements = {split: read_clips(options.pack, split, options.frames) for split in (Split.TRAIN, Split.VAL)}
 
-    present, full = calibrate(readings[Split.TRAIN])
-    print(f"{len(readings[Split.TRAIN])} training clips\n\n_PRESENT_FULL: dict[int, tuple[float, float]] = {{")
+    present, full = calibrate(measurements[Split.TRAIN])
+    print(f"{len(measurements[Split.TRAIN])} training clips\n\n_PRESENT_FULL: dict[int, tuple[float, float]] = {{")
     for number, low, high in zip(AU_NUMBERS, present, full, strict=True):
         print(f"    {number}: ({low:.4f}, {high:.4f}),")
     print("}\n")
-    report(readings[Split.VAL])
+    report(measurements[Split.VAL])
 
 
 def read_clips(pack: Path, split: Split, frames: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Two readings (T, 478, 3) of each clip of the split."""
+    """Two measurements (T, 478, 3) of each clip of the split."""
     mesher, rng = FaceMesher(), np.random.default_rng(0)
     samples = (sample for sample in ShardReader(pack) if (sample.kind, sample.split) == (Kind.CLIP, split))
     clips = [read_twice(sample, mesher, frames, rng) for sample in samples]
@@ -57,11 +57,11 @@ def read_clips(pack: Path, split: Split, frames: int) -> list[tuple[np.ndarray, 
 def read_twice(
     sample: Sample, mesher: FaceMesher, frames: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    wanted = np.unique(np.linspace(0, len(sample) - 1, frames).astype(int))
-    wanted = wanted[sample.seen[wanted]]
-    meshes = sample.landmarks_at(SIZE_PX)[wanted]
+    chosen = np.unique(np.linspace(0, len(sample) - 1, frames).astype(int))
+    chosen = chosen[sample.seen[chosen]]
+    meshes = sample.landmarks_at(SIZE_PX)[chosen]
     first, second = [], []
-    for frame, mesh in zip(sample.frames([int(i) for i in wanted], size=SIZE_PX), meshes, strict=True):
+    for frame, mesh in zip(sample.frames([int(i) for i in chosen], size=SIZE_PX), meshes, strict=True):
         first.append(mesher.mesh(frame, Region.of_mesh(mesh))[0])
         aside = mirrored(mesh)
         aside[:, :2] += rng.normal(0, ASIDE_PX, 2)
@@ -107,7 +107,7 @@ def report(clips: list[tuple[np.ndarray, np.ndarray]]) -> None:
         print(f"| {number} | {np.nanmedian(correlation[:, i]):.2f} | {kappa:.2f} | {a[:, i].mean():.2f} |")
     ceilings = [aucon(a.presence, b.presence) for a, b in pairs]
     chances = [aucon_chance(a.presence, a.presence) for a, _ in pairs]
-    print(f"\nAUCON within a clip, mean (least to most): two readings {spread(ceilings)}, shuffled {spread(chances)}")
+    print(f"\nAUCON within a clip, mean (least to most): measured twice {spread(ceilings)}, shuffled {spread(chances)}")
 
 
 def spread(values: list[float]) -> str:

@@ -56,11 +56,11 @@ def moments(reenactor: Reenactor, photo: np.ndarray) -> Iterator[tuple[str, np.n
         "smile, widest": (smile, int(np.argmax([mouth_width(mesh) for mesh in smile]))),
         "blink, most closed": (blink, int(np.argmin([eye_opening(mesh) for mesh in blink]))),
     }
-    wanted = {}
+    target_px = {}
     for name, (motion, number) in found.items():
-        wanted[name] = reenactor.retargeter(motion[0])(motion[number])
-        yield name, reenactor.draw(wanted[name])
-    for name, mesh in (("", photo_mesh), ("talk, ", wanted["talk, widest"])):
+        target_px[name] = reenactor.retargeter(motion[0])(motion[number])
+        yield name, reenactor.draw(target_px[name])
+    for name, mesh in (("", photo_mesh), ("talk, ", target_px["talk, widest"])):
         for side, degrees in (("one way", -TURN_DEG), ("the other", TURN_DEG)):
             yield f"{name}turned {side}", reenactor.draw(turned(mesh, np.array([degrees, 0.0, 0.0])))
 

@@ -5,7 +5,7 @@ python tools/measure_shape_encoder.py --data pack [--weights folder] [--size 128
 * points: mean distance of the boundaries' points to MediaPipe's, in % of the distance of the outer eye corners.
 * parsing map from the picture against the one from the landmarks, part by part: intersection over union of the two
   (soft: sums of the smaller and the larger values), and the mean absolute difference.
-* the same with pictures made hard to read as in training (turned, hidden, dark, blurred, coarse).
+* the same with pictures made hard to read as in training (turned, occluded, dark, blurred, coarse).
 * milliseconds a face, one thread: PyTorch, and OpenVINO if it is installed (`pip install 'reenactor[export]'`).
 """
 
