@@ -172,6 +172,18 @@ def served(tmp_path_factory):
     one.close()
 
 
+@pytest.fixture(scope="session")
+def paged(tmp_path_factory):
+    """A server with the page, and its key."""
+    pytest.importorskip("gradio")
+    folder = tmp_path_factory.mktemp("paged")
+    key = add_key(folder / "keys", "tests")
+    server = Served(folder / "data", "--keys", folder / "keys", "--page")
+    server.key, server.data = key, folder / "data"
+    yield server
+    server.close()
+
+
 def until(condition, seconds=60):
     """Wait until something is true."""
     end = time.monotonic() + seconds

@@ -57,8 +57,6 @@ def test_page_names_every_option():
     named = set(re.findall(r"--[a-z][a-z0-9-]+", PAGE.read_text()))
     elsewhere = {
         "--help",
-        "--model",
-        "--weights",
         "--sha256",
         "--port",
         "--cors",

@@ -101,7 +101,7 @@ def page(browser, page_url):
 
 def choose_example(page):
     page.click("#example-photo")
-    page.wait_for_selector("#faces img")
+    page.wait_for_selector("#faces svg")
 
 
 def open_tab(page, name):
@@ -122,7 +122,7 @@ def test_a_broken_photo_is_told_in_a_sentence(page, tmp_path):
     page.set_input_files("#photos input[type=file]", tmp_path / "broken.png")
     said = page.locator("#photos-said .re-problem")
     said.wait_for()
-    assert re.fullmatch(r"broken\.png is not an image[^\n]*; give [^\n]*\.", said.inner_text())
+    assert re.fullmatch(r"broken\.png is not a photo; send [^\n]*\.", said.inner_text())
     assert "/tmp" not in said.inner_text()
     page.click("#animate")
     page.wait_for_selector("#animate-said .re-problem")
@@ -134,24 +134,24 @@ def test_a_broken_photo_is_told_in_a_sentence(page, tmp_path):
 def test_upload_animate_play_and_inspect(page, tmp_path):
     write_image(tmp_path / "me.png", demo_photo())
     page.set_input_files("#photos input[type=file]", tmp_path / "me.png")
-    page.wait_for_selector("#faces img")
+    page.wait_for_selector("#faces svg")
     page.set_input_files("#driver input[type=file]", shipped_motions()["blink"])
     page.wait_for_selector("#animate-motion label:has-text('my file').selected")
     page.click("#animate")
     page.wait_for_selector("#result video")
     page.wait_for_function("document.querySelector('#result video').currentTime > 0.5")
     assert "Signed, and unchanged since." in page.locator("#provenance textarea").input_value()
-    result = saved(page, "#download", tmp_path)
+    result = saved(page, "#result a", tmp_path)
     with VideoReader(result) as video:
         assert video.frame_count == len(read_motion(shipped_motions()["blink"]))
     report = read_provenance(result)
     assert report.valid
-    assert [one.name for one in report.inputs] == ["me.png", "blink.motion"]
+    assert [one.name for one in report.inputs] == ["photo1.png", "driver.motion"]
 
     open_tab(page, "Inspect")
     page.set_input_files("#inspect-file input[type=file]", result)
     page.wait_for_selector("#inspect-said .re-note")
-    assert "me.png" in page.locator("#inspect-details textarea").input_value()
+    assert "photo1.png" in page.locator("#inspect-details textarea").input_value()
     damaged = bytearray(result.read_bytes())
     damaged[-2000] ^= 255
     (tmp_path / "damaged.mp4").write_bytes(damaged)
@@ -167,7 +167,7 @@ def test_long_work_can_be_cancelled(page):
     page.get_by_label("talk").first.check()
     page.click("#animate")
     page.wait_for_selector("#animate-said [role=progressbar]")
-    page.click("#animate-cancel")
+    page.click("#animate-cancel:enabled")
     page.wait_for_selector("#animate-said .re-problem")
     assert "Stopped" in page.locator("#animate-said").inner_text()
     page.wait_for_selector("#animate:enabled")
@@ -299,7 +299,7 @@ def test_a_face_is_chosen_by_click(page, tmp_path):
     write_image(tmp_path / "two.png", np.ascontiguousarray(np.concatenate([face, face[:, ::-1]], axis=1)))
     page.set_input_files("#photos input[type=file]", tmp_path / "two.png")
     page.wait_for_selector("#face label:visible:has-text('2, from the left')")
-    picture = page.locator("#faces img")
+    picture = page.locator("#faces svg")
     for share, number in ((0.75, 2), (0.25, 1)):
         box = picture.bounding_box()
         picture.click(position={"x": share * box["width"], "y": box["height"] / 2})

@@ -1,11 +1,17 @@
-"""`reenactor web`: the app in a browser."""
+"""`reenactor web`: the page, for oneself."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import signal
+import tempfile
+import threading
 from pathlib import Path
 
-from reenactor.core.errors import ReenactError
+from reenactor.cli.serve import add_server, transformers_of, weights_of
+from reenactor.core.options import DEFAULT_MODEL
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -14,55 +20,62 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "web",
         help="animate in a browser",
         description="Show a page to animate photos, drive them with the camera, edit faces by hand, compare models and "
-        "inspect files; see docs/app.md. Only this computer is answered unless --host says otherwise.",
+        "inspect files; see docs/app.md. Only this computer is answered unless --host says otherwise; then the page "
+        "asks for a key, which is printed, or one of --keys. It is the server of 'reenactor serve --page' with wide "
+        "limits and a folder that is deleted at the end.",
     )
-    p.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    p.add_argument("--port", type=int, default=7860, help="0 takes a free one (default: %(default)s)")
-    p.add_argument(
-        "--name", action="append", default=[], metavar="NAME", help="a host name under which the page is opened, too"
-    )
-    p.add_argument(
-        "--weights",
-        action="append",
-        default=[],
-        metavar="MODEL=DIR",
-        help="a checkpoint for a model, a folder or a zip file; repeatable",
-    )
+    add_server(p, port=7860, live=2)
     p.add_argument("--max-upload-mib", type=int, default=500, metavar="MIB", help="of one file (default: %(default)s)")
-    p.add_argument(
-        "--live", type=int, default=2, metavar="N", help="people who may drive live at a time (default: %(default)s)"
-    )
-    p.add_argument("--sign-cert", type=Path, metavar="PEM", help="certificate chain to sign with")
-    p.add_argument("--sign-key", type=Path, metavar="PEM", help="the certificate's private key")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve."""
-    from reenactor.server.page import WebSettings, serve_web
+    from reenactor.server import Limits, Settings, load_keys, serve
+    from reenactor.server.keys import one_time_key
+    from reenactor.server.settings import is_loopback
 
-    serve_web(
-        WebSettings(
-            host=args.host,
-            port=args.port,
-            names=tuple(name.lower() for name in args.name),
-            weights=dict(_weights(given) for given in args.weights),
-            max_upload_mib=args.max_upload_mib,
-            live=args.live,
-            sign_cert=args.sign_cert,
-            sign_key=args.sign_key,
+    keys, login_key = load_keys(args.keys, os.environ), None
+    if not keys and not is_loopback(args.host):
+        keys, login_key = one_time_key()
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn raises the signal again when it is done: the folder must be deleted after SIGTERM, too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = Path(tempfile.mkdtemp(prefix="reenactor-web-")).resolve()
+    try:
+        serve(
+            Settings(
+                data=folder,
+                host=args.host,
+                port=args.port,
+                page=True,
+                names=tuple(name.lower() for name in args.name),
+                keys=keys,
+                # Live drawing and a job share the cores; more threads than cores wait for one another.
+                threads=max(1, (os.cpu_count() or 2) // 2),
+                device=args.device,
+                live=args.live,
+                rate_per_minute=10_000,
+                keep_hours=6,
+                job_minutes=24 * 60,
+                model=DEFAULT_MODEL,
+                weights=weights_of(args, DEFAULT_MODEL),
+                transformers=transformers_of(args),
+                sign_cert=args.sign_cert,
+                sign_key=args.sign_key,
+                limits=Limits(
+                    photo_mib=args.max_upload_mib,
+                    driver_mib=args.max_upload_mib,
+                    photo_megapixels=500,
+                    video_megapixels=100,
+                    seconds=24 * 3600,
+                    frames=10**7,
+                    check_memory_mib=8192,
+                    check_seconds=3600,
+                ),
+            ),
+            login_key=login_key,
         )
-    )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
-
-
-def _weights(given: str) -> tuple[str, Path]:
-    from reenactor.models import create_model
-    from reenactor.nn.download import checkpoint_folder
-
-    name, equals, where = given.partition("=")
-    if not equals:
-        raise ReenactError(f"--weights is MODEL=DIR here, such as hybrid=runs/h/best, not {given}")
-    folder = checkpoint_folder(where)
-    create_model(name, folder)  # told now, not when somebody chooses it
-    return name, folder

@@ -47,7 +47,7 @@ from reenactor.media import (
 )
 from reenactor.media.animation import ANIMATIONS
 from reenactor.media.certificates import Credentials, own_credentials
-from reenactor.media.motion_file import is_motion
+from reenactor.media.motion_file import is_motion, read_motion
 from reenactor.media.provenance import SourceFile, sign, supports
 from reenactor.media.video_writer import CONTAINERS
 from reenactor.models import ReenactmentModel
@@ -112,7 +112,7 @@ class _Job:
         self.targets, self.driver, self.output = targets, driver, output
         self.options, self.credentials, self.progress = options, credentials, progress
         self.signed_by = "the certificate given"
-        self.still = is_image(driver) and is_image(output)
+        self.still = is_image(output) and (is_image(driver) or _is_still_motion(driver))
         self.folder = output.with_name(output.name + ".reenactor-job")
         self.started = time.monotonic()
         self.frames_made = 0
@@ -195,7 +195,7 @@ class _Job:
         suffix = self.output.suffix.lower()
         fitting = _STILLS if self.still else (*CONTAINERS, *ANIMATIONS)
         if suffix not in fitting:
-            stills = "" if self.still else " (.png or .jpg with a photo as driver)"
+            stills = "" if self.still else " (.png or .jpg with a photo or a motion of one frame as driver)"
             raise MediaError(f"cannot write {self.output}: the name must end in {', '.join(fitting)}{stills}")
         if self.options.provenance and not supports(self.output):
             raise MediaError(
@@ -355,6 +355,10 @@ class _Job:
         # Signed in place first: a file cut short by a power failure must not bear the output's name.
         sign(draft, draft, claim, self.credentials)
         draft.replace(self.output)
+
+
+def _is_still_motion(driver: Path) -> bool:
+    return is_motion(driver) and driver.is_file() and len(read_motion(driver)) == 1
 
 
 def _rate(pts: np.ndarray, end_pts: int, time_base: Fraction) -> Fraction:

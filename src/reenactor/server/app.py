@@ -6,7 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +20,9 @@ from reenactor.server.guard import RefusalError, RequestGuard
 from reenactor.server.routes import job_routes, live_routes, server_routes, target_routes
 from reenactor.server.settings import Settings
 from reenactor.server.state import AppState
+
+if TYPE_CHECKING:
+    from reenactor.server.page.previews import Previews
 
 _SUMMARY = "Photos of a person move like a driver. Files are deleted after a while, and belong to their API key."
 _PLAIN = {
@@ -42,12 +45,18 @@ def create_app(settings: Settings, *, models: dict[str, Any] | None = None) -> F
     settings.check()
     state = AppState(settings, models)
 
+    previews: Previews | None = None
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.start()
+        if previews is not None:
+            previews.start()
         try:
             yield
         finally:
+            if previews is not None:
+                previews.close()
             await asyncio.to_thread(state.stop)
 
     # Swagger's page would load its scripts from the network.
@@ -57,6 +66,10 @@ def create_app(settings: Settings, *, models: dict[str, Any] | None = None) -> F
     app.state.reenactor = state
     for routes in (server_routes, target_routes, job_routes, live_routes):
         app.include_router(routes(state))
+    if settings.page:
+        from reenactor.server.page.page import mount_page
+
+        previews = mount_page(app, state)
     app.add_middleware(
         RequestGuard,
         settings=settings,

@@ -177,7 +177,9 @@ class Workers:
     def _follow(self, process: ChildProcess, running: Running, driver: Path, output: Path) -> None:
         """Send a job to a worker process and follow it to its end."""
         job = running.job
-        photos = [str(photo) for photo in self._store.photos_of(job)]
+        target = self._store.target(job.owner, job.target)
+        assert target is not None  # not deleted while a job needs it
+        photos = [str(photo) for photo in self._store.photos(target)]
         process.send({"photos": photos, "driver": str(driver), "output": str(output), "options": job.options})
         deadline = running.began + 60 * self._settings.job_minutes
         first = True

@@ -153,7 +153,7 @@ class LiveSession:
                 await asyncio.to_thread(self._store.remove_job, self._recording.id)
 
     def _begin(self) -> dict[str, Any]:
-        photos = [str(self._store.target_folder(self._target.id) / photo["name"]) for photo in self._target.photos]
+        photos = [str(photo) for photo in self._store.photos(self._target)]
         self._process.send({"photos": photos, "options": self._options})
         return self._process.receive(_BEGIN_S)
 

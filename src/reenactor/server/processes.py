@@ -46,11 +46,7 @@ class ChildProcess:
         Raises:
             ProcessDiedError: the process ended.
         """
-        try:
-            self._open().send(message)
-        except OSError as error:
-            self.kill()
-            raise ProcessDiedError from error
+        self.send_bytes(json.dumps(message).encode())
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes; otherwise as `send`."""
@@ -136,7 +132,7 @@ class Channel:
 
     def send(self, message: dict[str, Any]) -> None:
         """Send JSON."""
-        self._connection.send_bytes(json.dumps(message).encode())
+        self.send_bytes(json.dumps(message).encode())
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -74,39 +74,32 @@ class JobRecord(BaseModel):
     id: str
     target: str
     state: State
-    stage: str | None = Field(description="What is being done, while the job is running.")
-    progress: float = Field(ge=0, le=1)
-    frames_done: int | None = Field(description="Of the stage.")
-    frames_total: int | None
-    eta_s: float | None = Field(description="Estimated seconds until the result.")
-    jobs_before: int | None = Field(description="How many jobs come first, while it is queued.")
+    stage: str | None = Field(None, description="What is being done, while the job is running.")
+    progress: float = Field(0.0, ge=0, le=1)
+    frames_done: int | None = Field(None, description="Of the stage.")
+    frames_total: int | None = None
+    eta_s: float | None = Field(None, description="Estimated seconds until the result.")
+    jobs_before: int | None = Field(None, description="How many jobs come first, while it is queued.")
     created: datetime
-    finished: datetime | None
-    expires: datetime | None = Field(description="The result is deleted then.")
-    error: str | None
-    result: Result | None
+    finished: datetime | None = None
+    expires: datetime | None = Field(None, description="The result is deleted then.")
+    error: str | None = None
+    result: Result | None = None
 
     @classmethod
-    def of(cls, job: Job, keep_s: float, size: int) -> JobRecord:
-        """The answer for a stored job, without progress; `size` is that of its result in bytes."""
-        result = None
-        if job.state is State.DONE:
-            result = Result(url=f"/v1/jobs/{job.id}/result", bytes=size, **job.facts)
+    def of(cls, job: Job, keep_s: float, **more: Any) -> JobRecord:
+        """The answer for a stored job that is deleted `keep_s` after its end; `more` are fields about its progress."""
+        times = {}
+        if job.finished is not None:
+            times = {"finished": _time(job.finished), "expires": _time(job.finished + keep_s)}
         return cls(
             id=job.id,
             target=job.target,
             state=job.state,
-            stage=None,
-            progress=1.0 if job.state is State.DONE else 0.0,
-            frames_done=None,
-            frames_total=None,
-            eta_s=None,
-            jobs_before=None,
             created=_time(job.created),
-            finished=None if job.finished is None else _time(job.finished),
-            expires=None if job.finished is None else _time(job.finished + keep_s),
             error=job.error,
-            result=result,
+            **times,
+            **more,
         )
 
 

@@ -138,8 +138,9 @@ def job_routes(state: AppState) -> APIRouter:
             "background": background,
             "runtime": runtime,
         }
-        file = None if driver is None else driver.file
-        job = await state.add_job(owner, target, options, motion=motion, driver=file)
+        state.target(owner, target)
+        checked = await state.driver(motion, None if driver is None else driver.file)
+        job = await state.add_job(owner, target, options, checked)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return await asyncio.to_thread(state.record, job)
 
@@ -164,7 +165,7 @@ def job_routes(state: AppState) -> APIRouter:
     @router.delete("/{identity}", status_code=204, responses=_answers(404))
     def delete_job(owner: Owner, identity: str) -> None:
         """Stop a job if it is not over, and delete its files now."""
-        state.delete_job(owner, identity)
+        state.delete_job(state.job(owner, identity))
 
     return router
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +19,7 @@ from reenactor.server.jobs import ExpiryTask, Workers
 from reenactor.server.live import LiveSlots
 from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess
-from reenactor.server.records import STILLS, JobRecord, Offers, motion_names
+from reenactor.server.records import STILLS, JobRecord, Offers, Result, motion_names, motion_path
 from reenactor.server.settings import Settings, runtimes
 from reenactor.server.store import Job, QueueFullError, State, Store, Target, new_id
 from reenactor.server.uploads import PHOTO_SUFFIXES, Upload, UploadChecker
@@ -28,6 +30,39 @@ NO_TARGET = "there is no target of that id; send photos to /v1/targets first"
 NO_JOB = "there is no job of that id; it may have been deleted by now"
 _CHUNK = 2**20
 _DESCRIBE_S = 120
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A checked driver.
+
+    Args:
+        name: as in `Job.driver`.
+        path: its file in the incoming folder; None for a motion that ships.
+        still: it is a photo, or a motion of one frame.
+    """
+
+    name: str
+    path: Path | None
+    still: bool
+
+    @property
+    def file(self) -> Path:
+        """The file, of a motion that ships, too."""
+        return motion_path(self.name.removeprefix("motion:")) if self.path is None else self.path
+
+    def copy(self, path: Path) -> Driver:
+        """The same driver in another file, `path` with its suffix."""
+        if self.path is None:
+            return self
+        path = path.with_suffix(self.path.suffix)
+        shutil.copyfile(self.path, path)
+        return replace(self, path=path)
+
+    def discard(self) -> None:
+        """Delete the file, if it was not moved."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 class AppState:
@@ -149,46 +184,48 @@ class AppState:
             for path, *_ in taken:
                 path.unlink(missing_ok=True)
 
-    async def add_job(
-        self, owner: str, target: str, options: dict[str, Any], *, motion: str | None, driver: BinaryIO | None
-    ) -> Job:
+    async def driver(self, motion: str | None, upload: BinaryIO | None) -> Driver:
+        """Check a driver, either a motion that ships or an open file.
+
+        Raises:
+            RefusalError: there is no such motion, or both or neither are given.
+            UploadError: the file is refused.
+        """
+        if (upload is None) == (motion is None):
+            raise RefusalError(422, "send either a driver or the name of a motion")
+        if motion is not None:
+            if motion not in motion_names():
+                raise RefusalError(422, f"there is no motion of that name; choose one of {', '.join(motion_names())}")
+            return Driver(f"motion:{motion}", None, still=False)
+        assert upload is not None
+        path, checked = await self.take(upload, "the driver", self.settings.limits.driver_mib, driver=True)
+        still = checked.frames == 1 and checked.suffix in (*PHOTO_SUFFIXES, ".motion")
+        # Its suffix says what it is to the engine.
+        return Driver(f"driver{checked.suffix}", path.rename(path.with_suffix(checked.suffix)), still=still)
+
+    async def add_job(self, owner: str, target: str, options: dict[str, Any], driver: Driver) -> Job:
         """Queue an animation.
 
         Args:
             owner: of the target.
             target: id.
             options: `format` and fields of `Options`, with names instead of folders.
-            motion: name of a motion that ships, or None.
-            driver: otherwise an open file.
+            driver: its file is moved, or deleted if the job is refused.
 
         Raises:
-            RefusalError: there is no such target or motion, no room, or the options do not fit.
-            UploadError: the driver is refused.
+            RefusalError: there is no such target, no room, or the options do not fit.
         """
-        self.target(owner, target)
-        if (driver is None) == (motion is None):
-            raise RefusalError(422, "send either a driver or the name of a motion")
-        if motion is not None and motion not in motion_names():
-            raise RefusalError(422, f"there is no motion of that name; choose one of {', '.join(motion_names())}")
-        await self.check_names(options)
-        path, name, still = None, f"motion:{motion}", False
-        if driver is not None:
-            path, checked = await self.take(driver, "the driver", self.settings.limits.driver_mib, driver=True)
-            name, still = (
-                f"driver{checked.suffix}",
-                checked.suffix in (*PHOTO_SUFFIXES, ".motion") and checked.frames == 1,
-            )
         try:
-            _check_fit(name, options, still=still)
-            job = Job(new_id(), owner, target, name, options)
-            await asyncio.to_thread(self.store.add_job, job, path, self.settings.queue)
+            await self.check_names(options)
+            _check_fit(driver, options)
+            job = Job(new_id(), owner, target, driver.name, options)
+            await asyncio.to_thread(self.store.add_job, job, driver.path, self.settings.queue)
         except QueueFullError:
             raise queue_full(self.workers.wait_s(1)) from None
         except KeyError:
             raise RefusalError(404, NO_TARGET) from None
         finally:
-            if path is not None:
-                path.unlink(missing_ok=True)
+            driver.discard()
         self.workers.wake()
         return job
 
@@ -246,34 +283,31 @@ class AppState:
 
     def record(self, job: Job) -> JobRecord:
         """The API's answer about a job, with its progress."""
-        result = self.store.job_folder(job.id) / job.result_name
-        size = result.stat().st_size if job.state is State.DONE and result.exists() else 0
-        record = JobRecord.of(job, self.settings.keep_s, size)
-        running = self.workers.running(job.id) if job.state is State.RUNNING else None
-        if running is not None:
+        more: dict[str, Any] = {}
+        running = self.workers.running(job.id)
+        if job.state is State.DONE:
+            path = self.store.job_folder(job.id) / job.result_name
+            size = path.stat().st_size if path.exists() else 0
+            result = Result(url=f"/v1/jobs/{job.id}/result", bytes=size, **job.facts)
+            more = {"progress": 1.0, "result": result}
+        elif job.state is State.RUNNING and running is not None:
             eta_s = running.eta_s()
-            return record.model_copy(
-                update={
-                    "stage": running.stage,
-                    "progress": round(running.fraction, 4),
-                    "frames_done": running.done,
-                    "frames_total": running.total,
-                    "eta_s": None if eta_s is None else round(eta_s, 1),
-                }
-            )
-        if job.state is State.QUEUED:
+            more = {
+                "stage": running.stage,
+                "progress": round(running.fraction, 4),
+                "frames_done": running.done,
+                "frames_total": running.total,
+                "eta_s": None if eta_s is None else round(eta_s, 1),
+            }
+        elif job.state is State.QUEUED:
             before = self.store.waiting_before(job)
-            return record.model_copy(update={"jobs_before": before, "eta_s": round(self.workers.wait_s(before + 1), 1)})
-        return record
+            more = {"jobs_before": before, "eta_s": round(self.workers.wait_s(before + 1), 1)}
+        return JobRecord.of(job, self.settings.keep_s, **more)
 
-    def delete_job(self, owner: str, identity: str) -> None:
-        """Stop a job if it is not over, and delete its files.
-
-        Raises:
-            RefusalError: there is none.
-        """
-        self.workers.cancel(self.job(owner, identity))
-        self.store.remove_job(identity)
+    def delete_job(self, job: Job) -> None:
+        """Stop a job if it is not over, and delete its files."""
+        self.workers.cancel(job)
+        self.store.remove_job(job.id)
 
 
 def described_models(settings: Settings) -> dict[str, Any]:
@@ -306,9 +340,9 @@ def _check_name(what: str, name: str, offered: Sequence[str]) -> None:
         raise RefusalError(422, f"there is no {what} of that name here; {choice}")
 
 
-def _check_fit(driver: str, options: dict[str, Any], *, still: bool) -> None:
+def _check_fit(driver: Driver, options: dict[str, Any]) -> None:
     """Refuse at once what the job would refuse."""
-    if options["format"] in STILLS and not still:
+    if options["format"] in STILLS and not driver.still:
         raise RefusalError(422, f"{options['format']} needs a photo as driver; ask for mp4, mov, gif or webp")
-    if options["driver_face"] is not None and (driver.startswith("motion:") or driver.endswith(".motion")):
+    if options["driver_face"] is not None and (driver.path is None or driver.name.endswith(".motion")):
         raise RefusalError(422, "a motion holds one face, so that there is none to choose; leave out driver_face")

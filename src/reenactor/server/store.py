@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,9 @@ class Store:
             folder.chmod(0o700)
             for name in ("targets", "jobs"):
                 (folder / name).mkdir(exist_ok=True)
-            shutil.rmtree(self.incoming, ignore_errors=True)
-            self.incoming.mkdir()
+            for name in (self.incoming, self.uploads):
+                shutil.rmtree(name, ignore_errors=True)
+                name.mkdir()
             self._db = sqlite3.connect(folder / "reenactor.sqlite", check_same_thread=False, isolation_level=None)
             self._db.row_factory = sqlite3.Row
             # Survives a killed server; after a power failure the last changes may be lost, never half-written.
@@ -140,6 +141,11 @@ class Store:
     def incoming(self) -> Path:
         """Folder of uploads that are not checked yet; emptied at the start."""
         return self.folder / "incoming"
+
+    @property
+    def uploads(self) -> Path:
+        """Folder of the page's uploads; emptied at the start."""
+        return self.folder / "uploads"
 
     def new_upload(self) -> Path:
         """A free path in `incoming`."""
@@ -217,7 +223,8 @@ class Store:
                 if not db.execute("SELECT 1 FROM targets WHERE id = ?", (job.target,)).fetchone():
                     raise KeyError(job.target)
                 db.execute("UPDATE targets SET used = ? WHERE id = ?", (time.time(), job.target))
-                db.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * 12)})", _row(job))
+                row = _row(job)
+                db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES (:{', :'.join(row)})", row)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -228,11 +235,15 @@ class Store:
             row = db.execute("SELECT * FROM jobs WHERE id = ? AND owner = ?", (identity, owner)).fetchone()
         return None if row is None else _job(row)
 
-    def photos_of(self, job: Job) -> list[Path]:
-        """The photos of a job's target."""
+    def jobs_of(self, owner: str, target: str) -> list[Job]:
+        """The owner's jobs of a target."""
         with self._transaction() as db:
-            row = db.execute("SELECT photos FROM targets WHERE id = ?", (job.target,)).fetchone()
-        return [self.target_folder(job.target) / photo["name"] for photo in json.loads(row["photos"])]
+            rows = db.execute("SELECT * FROM jobs WHERE owner = ? AND target = ?", (owner, target)).fetchall()
+        return [_job(row) for row in rows]
+
+    def photos(self, target: Target) -> list[Path]:
+        """The files of a target's photos."""
+        return [self.target_folder(target.id) / photo["name"] for photo in target.photos]
 
     def queued(self) -> int:
         """Number of queued jobs."""
@@ -293,13 +304,16 @@ class Store:
             return db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'").rowcount
 
     def expire(self, keep_s: float) -> int:
-        """Delete targets and jobs that were last used or ended longer ago; returns their number."""
+        """Delete targets, jobs and uploads last used or ended longer ago; returns the number of targets and jobs."""
         before = time.time() - keep_s
         with self._transaction() as db:
             jobs = [row[0] for row in db.execute("SELECT id FROM jobs WHERE finished < ?", (before,))]
             targets = [row[0] for row in db.execute("SELECT id FROM targets WHERE used < ?", (before,))]
         for job in jobs:
             self.remove_job(job)
+        for path in self.uploads.rglob("*"):
+            if path.is_file() and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
         return len(jobs) + sum(self.remove_target(target) for target in targets)
 
     def close(self) -> None:
@@ -338,21 +352,8 @@ def _queued(db: sqlite3.Connection) -> int:
     return db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
 
 
-def _row(job: Job) -> tuple[Any, ...]:
-    return (
-        job.id,
-        job.owner,
-        job.target,
-        job.driver,
-        json.dumps(job.options),
-        job.state.value,
-        job.attempts,
-        job.created,
-        job.started,
-        job.finished,
-        job.error,
-        json.dumps(job.facts),
-    )
+def _row(job: Job) -> dict[str, Any]:
+    return {**asdict(job), "state": job.state.value, "options": json.dumps(job.options), "facts": json.dumps(job.facts)}
 
 
 def _job(row: sqlite3.Row) -> Job:

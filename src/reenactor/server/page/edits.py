@@ -1,11 +1,12 @@
-"""A face by hand: sliders -> the landmarks of a driver who does just that, and back.
+"""A face edited by hand: sliders -> the landmarks of a driver who does just that, and back.
 
-The driver is the mean face. What it does reaches a photo as every driver's movement does, so that a slider moves the
-photo exactly as the motion file that it is saved in.
+The driver is the mean face. Its movement is carried over to a photo like every driver's, so that a slider changes the
+photo exactly as the motion file saved from it does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from fractions import Fraction
 from functools import cache
@@ -31,16 +32,16 @@ from reenactor.media import read_motion
 _PICTURE_PX = 512
 _EYES_APART_PX = 150.0
 _NECK = np.array([0.0, 0.25, 0.55])
-"""What the head turns about, in outer-eye distances from the middle of the face: between the ears, a little below."""
+"""The head's pivot, in outer-eye distances from the middle of the face: between the ears, a little below."""
 _ROTATIONS = 3
 _REST_S, _EASE_S, _HOLD_S, _FPS = 1.4, 0.6, 0.6, 25
-"""Rest is more than half of a movement: the most neutral frame of a driver is looked for near its median."""
+"""Rest is more than half of a movement, as a driver's most neutral frame is searched near its median."""
 _CLOSING = 0.75
 """A fully closed eye of the mesh still gapes by a quarter of its open height (`retarget.relative`)."""
 _GAZE_EYE_WIDTHS = 0.16
-"""How far the iris goes at 1."""
+"""Movement of the iris at 1."""
 _BROW_RISE, _BROW_REACH = 0.075, 0.16
-"""Outer-eye distances: how far brows go at 1, and how far around them the skin goes along."""
+"""In outer-eye distances: movement of the brows at 1, and the distance within which the skin follows."""
 _BROWS = ((70, 63, 105, 66, 107, 46, 53, 52, 65, 55), (336, 296, 334, 293, 300, 285, 295, 282, 283, 276))
 _UPPER = (contours.RIGHT_EYE_UPPER, contours.LEFT_EYE_UPPER)
 _LOWER = (contours.RIGHT_EYE_LOWER, contours.LEFT_EYE_LOWER)
@@ -49,7 +50,7 @@ _IRISES = (contours.RIGHT_IRIS, contours.LEFT_IRIS)
 
 @dataclass(frozen=True)
 class Edits:
-    """What the sliders say; all zero is the photo as it is.
+    """The values of the sliders; all zero is the photo as it is.
 
     Args:
         yaw, pitch, roll: degrees that the head turns (docs/conventions.md).
@@ -78,31 +79,31 @@ HIGHEST = Edits(30, 20, 25, 1, 1, 1, 1, 1, 1, 1)
 
 
 def rest_mesh() -> Float[np.ndarray, "478 3"]:
-    """The driver at rest, in the pixels of its picture."""
+    """The driver at rest, in the pixels of a 512 x 512 picture."""
     return _placed(_rest_shape(), np.zeros(3))
 
 
 def driver_mesh(edits: Edits) -> Float[np.ndarray, "478 3"]:
-    """The driver who does what the sliders say, in the pixels of its picture."""
+    """The driver with the expression and pose of the sliders, in the pixels of a 512 x 512 picture."""
     values = np.array(astuple(edits))
     shape = _rest_shape() + np.tensordot(values[_ROTATIONS:], _directions(), 1)
     return _placed(shape, values[:_ROTATIONS])
 
 
 def still_motion(edits: Edits) -> Motion:
-    """One frame."""
+    """A motion of one frame."""
     return _motion([edits], still=True)
 
 
 def movement(edits: Edits) -> Motion:
-    """From rest to what the sliders say, which is held a while."""
+    """A motion from rest to the values of the sliders, which are held for 0.6 s."""
     time_s = np.arange(round((_REST_S + _EASE_S + _HOLD_S) * _FPS)) / _FPS
     t = np.clip((time_s - _REST_S) / _EASE_S, 0.0, 1.0)
-    return _motion([_scaled(edits, share) for share in t * t * (3 - 2 * t)], still=False)
+    return _motion([_scaled(edits, fraction) for fraction in t * t * (3 - 2 * t)], still=False)
 
 
 def edits_of(motion: Motion) -> Edits:
-    """The sliders that come nearest to a motion's liveliest frame; exact (to a hundredth) for what was saved here.
+    """The sliders nearest to a motion's liveliest frame; exact to 0.01 for motions saved here.
 
     Args:
         motion: with a face in one of its frames at least.
@@ -124,6 +125,11 @@ def edits_of(motion: Motion) -> Edits:
     return Edits(*(round(float(value), 2) for value in (*turn, *amounts)))
 
 
+def clipped(values: Sequence[float]) -> Edits:
+    """The edits of a list of values, each within its slider's range."""
+    return Edits(*np.clip(np.nan_to_num(values), astuple(LOWEST), astuple(HIGHEST)).tolist())
+
+
 def _motion(all_edits: list[Edits], *, still: bool) -> Motion:
     about: dict[str, Any] = {"source": "made by hand in reenactor's web app", "edits": asdict(all_edits[-1])}
     return Motion(
@@ -138,8 +144,8 @@ def _motion(all_edits: list[Edits], *, still: bool) -> Motion:
     )
 
 
-def _scaled(edits: Edits, share: float) -> Edits:
-    return Edits(*(value * float(share) for value in astuple(edits)))
+def _scaled(edits: Edits, fraction: float) -> Edits:
+    return Edits(*(value * float(fraction) for value in astuple(edits)))
 
 
 def _placed(shape: Float[np.ndarray, "478 3"], angles_deg: Float[np.ndarray, "3"]) -> Float[np.ndarray, "478 3"]:
@@ -154,7 +160,7 @@ def _rest_shape() -> Float[np.ndarray, "478 3"]:
 
 @cache
 def _directions() -> Float[np.ndarray, "7 478 3"]:
-    """What each slider after the rotations adds to the shape at 1, in outer-eye distances."""
+    """The change of shape at 1 of each slider after the rotations, in outer-eye distances."""
     right, left = (_blink(side) for side in (0, 1))
     changes = [_mouth(), _smile(), _brows(), right, left, _gaze(0), _gaze(1)]
     # Raised brows alone would be taken for a head that turns by 0.4 degrees.
@@ -162,18 +168,18 @@ def _directions() -> Float[np.ndarray, "7 478 3"]:
 
 
 def _mouth() -> Float[np.ndarray, "478 3"]:
-    """How a speaker's mouth opens widest."""
+    """A speaker's widest open mouth."""
     shapes, rest = _shipped("talk")
     gap = shapes[:, 14, 1] - shapes[:, 13, 1]
-    change = _without_eyes(_evened(shapes[np.argsort(gap)[-3:]].mean(0) - rest))
+    change = _without_eyes(_symmetric(shapes[np.argsort(gap)[-3:]].mean(0) - rest))
     return change * (0.3 / (change[14, 1] - change[13, 1]))
 
 
 def _smile() -> Float[np.ndarray, "478 3"]:
-    """How a smile goes that shows no teeth."""
+    """A smile that shows no teeth."""
     shapes, rest = _shipped("smile")
     wide = shapes[:, 291, 0] - shapes[:, 61, 0]
-    change = _without_eyes(_evened(shapes[np.argsort(wide)[-5:]].mean(0) - rest))
+    change = _without_eyes(_symmetric(shapes[np.argsort(wide)[-5:]].mean(0) - rest))
     return change * (0.2 / (change[291, 0] - change[61, 0]))
 
 
@@ -204,14 +210,14 @@ def _gaze(axis: int) -> Float[np.ndarray, "478 3"]:
 
 
 def _shipped(name: str) -> tuple[Float[np.ndarray, "t 478 3"], Float[np.ndarray, "478 3"]]:
-    """The shapes of a motion's frames in mean pose, and that at rest."""
+    """The shapes of a shipped motion's frames in mean pose, and the one at rest."""
     meshes = read_motion(shipped_motions()[name]).mesh_px
     _, shapes = in_mean_pose(meshes)
     return shapes, shapes[neutral_frame(meshes)]
 
 
-def _evened(change: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
-    """The same on both sides."""
+def _symmetric(change: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
+    """The mean of a change and its mirror image."""
     mirrored = change[mean_face().mirror] * (-1, 1, 1)
     return (change + mirrored) / 2
 
@@ -219,6 +225,6 @@ def _evened(change: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
 def _without_eyes(change: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
     """Lids and irises have sliders of their own."""
     change = change.copy()
-    for ring in (*_UPPER, *_LOWER, *_IRISES):
-        change[list(ring)] = 0
+    for contour in (*_UPPER, *_LOWER, *_IRISES):
+        change[list(contour)] = 0
     return change

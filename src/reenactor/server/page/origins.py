@@ -1,4 +1,4 @@
-"""Where compared pictures come from: heat over the photos, at one moment of the driver."""
+"""Where compared pictures come from: heat maps over the photos, at one moment of the driver."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from reenactor.engine.portrait import driver_frame
 from reenactor.engine.reenactor import track_neutral, track_of_file
 from reenactor.media import is_video
 from reenactor.models import PhotoMap, PhotoUse
-from reenactor.server.page.words import picture
+from reenactor.server.page import html
+from reenactor.server.worker import encode_jpeg
 
 HEAT_PX = 192
-_ONE_PLACE = ": nearly all at one place of a photo, which tells little"
+_ONE_POINT = ": nearly all at one point of a photo, which says little"
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Ways to draw that can tell where a picture comes from.
+    """Models that can tell where their pictures come from.
 
     Args:
-        ways: by what they are called; with their targets set.
+        ways: models with their targets set, by the name of the way to draw.
         track: the driver's.
         rest: the driver at rest.
         photos: crops of the target photos.
@@ -41,11 +42,11 @@ class Origins:
 
     @property
     def times_s(self) -> Float[np.ndarray, " t"]:
-        """When each frame of the driver is shown."""
+        """Time of each frame of the driver in seconds."""
         return self.track.pts * float(self.track.time_base)
 
     def at(self, time_s: float) -> str:
-        """All of it for the frame next to a time, as HTML."""
+        """The heat maps of all ways for the frame nearest to a time, as HTML."""
         frame = int(np.abs(self.times_s - time_s).argmin())
         return "".join(self._section(way, reenactor, frame) for way, reenactor in self.ways.items())
 
@@ -54,15 +55,15 @@ class Origins:
         mesh = next(reenactor.wanted(self.track, start=frame, neutral_mesh=self.rest))
         driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
         maps = reenactor.model.photo_maps(target.portrait.code, driver)
-        groups = [_group("the picture", picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
+        groups = [_group("the picture", _picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
         groups += [_group(_heading(one), self._heats(one)) for one in maps]
         return f'<section class="re-origin"><h3>{escape(way)}</h3><div>{"".join(groups)}</div></section>'
 
     def _heats(self, one: PhotoMap) -> str:
         figures = []
-        for number, (photo, share) in enumerate(zip(self.photos, one.weights, strict=True), start=1):
-            told = f"photo {number}" + (f": {share.sum():.0%}" if len(self.photos) > 1 else "")
-            figures.append(picture(heat_over(photo, share, one.brightest), told))
+        for number, (photo, weights) in enumerate(zip(self.photos, one.weights, strict=True), start=1):
+            label = f"photo {number}" + (f": {weights.sum():.0%}" if len(self.photos) > 1 else "")
+            figures.append(_picture(heat_over(photo, weights, one.brightest), label))
         return "".join(figures)
 
 
@@ -73,17 +74,17 @@ def origins_of(
     crops: Sequence[UInt8[np.ndarray, "s s 3"]],
     driver: Path,
     folder: Path,
-    told: Progress,
+    progress: Progress,
 ) -> Origins | None:
-    """Get ready; None if no way can tell.
+    """Prepare the heat maps; None if none of the ways has any.
 
     Args:
-        reenactors: the ways, without targets.
-        photos, face: whom they shall draw.
+        reenactors: name of the way and its model, without targets.
+        photos, face: the target; see `Reenactor.set_target`.
         crops: of the photos.
         driver: a video, motion file or photo.
-        folder: where a video's landmarks are kept, as long as this is used.
-        told: how it goes.
+        folder: for a video's landmarks; must exist as long as the result is used.
+        progress: of the work.
 
     Raises:
         ReenactError: a photo or the driver cannot be used.
@@ -93,8 +94,8 @@ def origins_of(
         return None
     for reenactor in ways.values():
         reenactor.set_target(list(photos), face=face)
-    told.start("looking where the pictures come from", 0, None)
-    track = TrackFolder(folder, driver).fill(told.step) if is_video(driver) else track_of_file(driver, folder)
+    progress.start("finding where the pictures come from", 0, None)
+    track = TrackFolder(folder, driver).fill(progress.step) if is_video(driver) else track_of_file(driver, folder)
     return Origins(ways, track, track_neutral(track), crops)
 
 
@@ -102,7 +103,11 @@ def _heading(one: PhotoMap) -> str:
     if one.use is PhotoUse.TAKEN:
         return f"{one.use.value}: {one.weights.sum():.0%} of the picture"
     at_peaks = one.weights.max(axis=(1, 2)).sum()
-    return f"{one.use.value}{_ONE_PLACE if at_peaks > 0.5 else ''}"
+    return f"{one.use.value}{_ONE_POINT if at_peaks > 0.5 else ''}"
+
+
+def _picture(pixels: UInt8[np.ndarray, "h w 3"], name: str) -> str:
+    return html.picture(encode_jpeg(pixels), name)
 
 
 def _group(heading: str, figures: str) -> str:

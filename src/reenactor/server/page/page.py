@@ -1,57 +1,114 @@
-"""The page: whose photos at the top, a tab for each thing to do with them."""
+"""The page: photos at the top, a tab for each thing to do with them; mounted into the server's application."""
 
 from __future__ import annotations
 
+import os
+from importlib import resources
+
 import gradio as gr
+from fastapi import FastAPI, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 from gradio.themes import Base, Default
 
-from reenactor.server.page import tab_animate, tab_compare, tab_edit, tab_inspect, tab_live, who
-from reenactor.server.page.desk import Desk
-from reenactor.server.page.live import Studio
+from reenactor.server.guard import KEY_COOKIE, LOGIN, RefusalError
+from reenactor.server.page import tab_compare, tab_edit, tabs
+from reenactor.server.page.previews import Previews
+from reenactor.server.page.session import Sessions
+from reenactor.server.state import AppState
 
-_KEEP_S = 6 * 3600
 _TITLE = (
     '<div class="re-title"><h1>reenactor</h1><p>Make the person in a photo move. Use your own photos, or those of '
     "people who agreed; every result says that it is synthetic.</p></div>"
 )
+_LOGIN_S = 30 * 24 * 3600
 
 
-def build(desk: Desk, studio: Studio) -> gr.Blocks:
-    """All of it."""
-    with gr.Blocks(analytics_enabled=False, title="reenactor", delete_cache=(600, _KEEP_S)) as page:
+def mount_page(app: FastAPI, state: AppState) -> Previews:
+    """Add the page and its login to an application.
+
+    Returns:
+        The processes to start and close with the application.
+    """
+    previews = Previews(state.settings)
+    uploads = state.store.uploads.resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    _add_login(app, state)
+    style, script = (asset("page.css"), asset("page.js"))
+    page = _build(Sessions(state, previews, uploads))
+    gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=True,
+        max_file_size=max(state.settings.limits.photo_mib, state.settings.limits.driver_mib) * 2**20,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        theme=_theme(),
+        # Not as `css`, which Gradio rewrites so that it does not reach the page's frame.
+        head=f"<style>{style}</style><script>{script}</script>",
+    )
+    # Gradio checks the paths that a client sends only for pages it launched itself.
+    page.has_launched = True
+    return previews
+
+
+def asset(name: str) -> str:
+    """Text of a file in assets/web."""
+    return (resources.files("reenactor") / "assets" / "web" / name).read_text(encoding="utf-8")
+
+
+def _add_login(app: FastAPI, state: AppState) -> None:
+    @app.get(LOGIN, include_in_schema=False)
+    def ask_key() -> Response:
+        return HTMLResponse(asset("login.html"))
+
+    @app.post(LOGIN, include_in_schema=False)
+    def log_in(request: Request, key: str = Form(max_length=200)) -> Response:
+        if state.settings.keys.owner(key.strip()) is None:
+            raise RefusalError(401, "this key is not known; go back and enter another")
+        answer = RedirectResponse("./", 303)
+        secure = request.url.scheme == "https"
+        answer.set_cookie(KEY_COOKIE, key.strip(), _LOGIN_S, httponly=True, samesite="strict", secure=secure)
+        return answer
+
+    @app.api_route(
+        "/v1/{rest:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False
+    )
+    def no_such_route(rest: str) -> Response:
+        raise RefusalError(404, "there is nothing at this address; see /openapi.json for what there is")
+
+
+def _build(sessions: Sessions) -> gr.Blocks:
+    with gr.Blocks(analytics_enabled=False, title="reenactor") as page:
         gr.HTML(_TITLE)
-        person = who.build(desk)
-        # All are seen on a phone, too: no menu hides the last.
+        face = tabs.target_panel(sessions)
+        # All are visible on a phone, too: no menu hides the last.
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Animate", id="animate"):
-                tab_animate.build(desk, person)
+                tabs.animate_tab(sessions, face)
             with gr.Tab("Live", id="live"):
-                tab_live.build(desk, person, studio)
+                tabs.live_tab(sessions, face, asset("live.html"))
             with gr.Tab("Edit", id="edit") as edit:
-                tab_edit.build(desk, person, edit)
+                tab_edit.build(sessions, face, edit)
             with gr.Tab("Compare", id="compare"):
-                tab_compare.build(desk, person)
+                tab_compare.build(sessions, face)
             with gr.Tab("Inspect", id="inspect"):
-                tab_inspect.build(desk)
-
-        def leave(request: gr.Request) -> None:
-            visitor = str(request.session_hash)
-            studio.leave(visitor)
-            desk.leave(visitor)
-
-        page.unload(leave)
+                tabs.inspect_tab(sessions)
+        page.unload(sessions.leave)
     return page
 
 
-def theme() -> Base:
-    """Fonts of the system: none is loaded."""
+def _theme() -> Base:
+    """Fonts of the system, as none may be loaded; contrast of at least 4.5 to 1."""
     return Default(
         primary_hue="blue",
         neutral_hue="slate",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     ).set(
-        # Contrast of at least 4.5 to 1.
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         block_label_text_color="*neutral_700",

@@ -1,40 +1,22 @@
-"""Tab: a face by hand."""
+"""The tab Edit: a face changed by hand."""
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import asdict, astuple
 from typing import Any
 
 import gradio as gr
 
-from reenactor.core import Layout, ReenactError
-from reenactor.engine.recording import claim_of
-from reenactor.media import (
-    MOTION_SUFFIX,
-    SourceFile,
-    own_credentials,
-    read_motion,
-    sign_provenance,
-    write_image,
-    write_motion,
-)
-from reenactor.server.page.desk import EDIT_SIDE_PX, Desk, Person
-from reenactor.server.page.edits import (
-    HIGHEST,
-    LOWEST,
-    NAMES,
-    Edits,
-    driver_mesh,
-    edits_of,
-    movement,
-    rest_mesh,
-    still_motion,
-)
-from reenactor.server.page.events import QUICK
-from reenactor.server.page.tab_animate import model_choice
-from reenactor.server.page.who import Who
-from reenactor.server.page.words import note, problem
+from reenactor.core.options import Layout
+from reenactor.media import MOTION_SUFFIX
+from reenactor.server.page import html
+from reenactor.server.page.edits import HIGHEST, LOWEST, NAMES, Edits
+from reenactor.server.page.session import Sessions
+from reenactor.server.page.tabs import QUICK, TargetPanel, model_choice
 
+EDIT_SIDE_PX = 1024
 _LABELS = {
     "yaw": "Turn left or right (degrees)",
     "pitch": "Look up or down (degrees)",
@@ -47,29 +29,22 @@ _LABELS = {
     "gaze_x": "Eyes to the left or right",
     "gaze_y": "Eyes up or down",
 }
-_DOWNLOAD = """(file) => {
-  const link = document.createElement("a");
-  link.href = file.url;
-  link.download = file.orig_name;
-  link.click();
-}"""
+_SAVE = "([url, name]) => { window.reenactorSave(url, name); }"
 _STILL, _MOVEMENT = "a still", "a movement from neutral to it"
 
 
-def build(desk: Desk, who: Who, tab: gr.Tab) -> None:
-    """The tab's parts, and what they do."""
+def build(sessions: Sessions, panel: TargetPanel, tab: gr.Tab) -> None:
+    """The tab's components and handlers."""
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280, elem_id="edit-left"):
-            picture = gr.Image(
-                label="Result", interactive=False, format="jpeg", buttons=[], elem_id="edit-picture", height=440
-            )
+            picture = gr.HTML(elem_id="edit-picture")
             layout = gr.Radio(
                 [("the face alone", Layout.CROP.value), ("the whole photo", Layout.PHOTO.value)],
                 value=Layout.CROP.value,
                 label="Show",
             )
-            said = gr.HTML(elem_id="edit-said")
-            model = model_choice(desk)
+            status = gr.HTML(elem_id="edit-said")
+            model = model_choice(sessions)
         with gr.Column(min_width=280):
             sliders = [_slider(name) for name in NAMES]
             reset = gr.Button("Back to the photo", size="sm", elem_id="edit-reset")
@@ -78,83 +53,68 @@ def build(desk: Desk, who: Who, tab: gr.Tab) -> None:
             with gr.Row():
                 save_motion = gr.Button("Save the motion file", size="sm", elem_id="edit-save-motion")
                 load = gr.UploadButton("Read one", file_types=[MOTION_SUFFIX], size="sm", elem_id="edit-load")
+    made = gr.JSON(visible=False)
+    chosen = [panel.face, layout, model, *sliders]
 
-    made = gr.File(visible=False)
+    def options_of(face: int, layout: str, model: str) -> dict[str, Any]:
+        return {"model": model, "face": face or None, "layout": Layout(layout), "max_side": EDIT_SIDE_PX}
 
-    chosen = [who.photos, who.face, layout, model, *sliders]
-
-    def drawn(
-        request: gr.Request, photos: list[str] | None, face: int, layout: str, model: str, values: tuple[float, ...]
-    ) -> Any:
-        person = Person.of(photos, face)
-        with desk.drawing:
-            reenactor = desk.reenactor(str(request.session_hash), "edit", person, model, EDIT_SIDE_PX)
-            wanted = reenactor.retargeter(rest_mesh())(driver_mesh(Edits(*values)))
-            frame = reenactor.frame(wanted, 0.0)
-        return person, reenactor, frame.face if layout == Layout.CROP else frame.image
-
-    def draw(
-        request: gr.Request, photos: list[str] | None, face: int, layout: str, model: str, *values: float
-    ) -> tuple[Any, str]:
-        if not photos:
-            return None, note("Add a photo at the top of the page, or take the example.")
+    async def draw(request: gr.Request, face: int, layout: str, model: str, *values: float) -> tuple[str, str]:
+        session = sessions.of(request)
+        if not session.faces:
+            return "", html.note("Add a photo at the top of the page, or take the example.")
         try:
-            return drawn(request, photos, face, layout, model, values)[2], ""
+            photos = sessions.state.store.photos(sessions.target(session))
+            options = options_of(face, layout, model)
+            await sessions.state.check_names({**options, "runtime": "torch"})
+            drawn = await sessions.previews.edited(photos, options, list(values))
+            return html.picture(drawn), ""
         except Exception as error:
-            return None, problem(desk.sentence(error))
+            return "", html.problem(html.sentence_of(error))
 
-    def read(file: str) -> tuple[Any, ...]:
+    async def read(upload: str) -> tuple[Any, ...]:
         try:
-            motion = read_motion(file)
-            if not motion.seen.any():
-                raise ReenactError("no frame of this motion file shows a face; choose another")
-            return *astuple(edits_of(motion)), note(
-                "Read: the liveliest moment of the motion, as near as the sliders go."
-            )
+            values = await sessions.read_edits(upload)
+            text = html.note("Read: the liveliest moment of the motion, as near as the sliders go.")
+            return *values, text
         except Exception as error:
-            return *(gr.update() for _ in NAMES), problem(desk.sentence(error))
+            return *(gr.update() for _ in NAMES), html.problem(html.sentence_of(error))
 
-    def motion_file(request: gr.Request, kind: str, *values: float) -> str:
-        edits = Edits(*values)
-        output = desk.new_file(str(request.session_hash), "edit.motion")
-        write_motion(output, still_motion(edits) if kind == _STILL else movement(edits))
-        return str(output)
-
-    def picture_file(
-        request: gr.Request, photos: list[str] | None, face: int, layout: str, model: str, *values: float
-    ) -> str:
+    async def motion_file(kind: str, *values: float) -> tuple[Any, str]:
         try:
-            person, reenactor, image = drawn(request, photos, face, layout, model, values)
-            output = desk.new_file(str(request.session_hash), "edit.png")
-            write_image(output, image)
-            inputs = [SourceFile.of("target", photo) for photo in person.photos]
-            sign_provenance(
-                output, output, claim_of(reenactor.model, output.name, inputs), desk.credentials or own_credentials()
-            )
-            return str(output)
+            data = await sessions.previews.motion(list(values), still=kind == _STILL)
         except Exception as error:
-            raise gr.Error(desk.sentence(error), print_exception=False) from error
+            return None, html.problem(html.sentence_of(error))
+        return [f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}", "edit.motion"], ""
+
+    async def picture_file(request: gr.Request, face: int, layout: str, model: str, *values: float) -> tuple[Any, str]:
+        session = sessions.of(request)
+        try:
+            sessions.target(session)
+            await sessions.clear(session, "edit")
+            motion = await sessions.previews.motion(list(values), still=True)
+            driver = await sessions.state.driver(None, io.BytesIO(motion))
+            job = await sessions.submit(session, "edit", driver, format="png", **options_of(face, layout, model))
+            async for _ in sessions.follow(session, job):
+                pass
+        except Exception as error:
+            return None, html.problem(html.sentence_of(error))
+        return [html.result_url(job.id), "edit.png"], ""
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", **QUICK}
-    gr.on([slider.input for slider in sliders], draw, chosen, [picture, said], **quiet)
-    gr.on(
-        [tab.select, who.photos.change, who.face.change, layout.change, model.change],
-        draw,
-        chosen,
-        [picture, said],
-        **quiet,
-    )
+    changes = [tab.select, panel.chosen.change, panel.face.change, layout.change, model.change]
+    gr.on([*(slider.input for slider in sliders), *changes], draw, chosen, [picture, status], **quiet)
     reset.click(lambda: astuple(Edits()), None, sliders, show_progress="hidden", **QUICK).then(
-        draw, chosen, [picture, said], **quiet
+        draw, chosen, [picture, status], **quiet
     )
-    load.upload(read, load, [*sliders, said], show_progress="hidden", **QUICK).then(
+    load.upload(read, load, [*sliders, status], show_progress="hidden", **QUICK).then(
         draw, chosen, [picture, gr.State()], **quiet
     )
     for button, make, inputs in (
         (save_motion, motion_file, [kind, *sliders]),
         (save_picture, picture_file, chosen),
     ):
-        button.click(make, inputs, made, show_progress="hidden", **QUICK).success(None, made, None, js=_DOWNLOAD)
+        button.click(make, inputs, [made, status], show_progress="hidden", **QUICK).then(None, made, None, js=_SAVE)
 
 
 def _slider(name: str) -> gr.Slider:

@@ -2,24 +2,19 @@
 
 import base64
 import re
-from contextlib import closing
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from reenactor.core import NoFaceError
 from reenactor.core.progress import Silent
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_motion
 from reenactor.models.hybrid import Hybrid, HybridConfig
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
-from reenactor.server.page.desk import Desk, Person
 from reenactor.server.page.origins import HEAT_PX, origins_of
-from reenactor.server.page.settings import WebSettings
-from reenactor.server.page.work import CancelledError
 
 SIZE = 64
 
@@ -54,49 +49,6 @@ def pictures(html):
         cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
         for data in re.findall(r"base64,([^\"]+)", html)
     ]
-
-
-@pytest.fixture
-def compare():
-    pytest.importorskip("gradio")
-    from reenactor.server.page import tab_compare
-
-    return tab_compare
-
-
-@pytest.fixture
-def desk():
-    with closing(Desk(WebSettings())) as made:
-        yield made
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (CancelledError("stopped"), "Stopped before it was known where the pictures come from."),
-        (
-            NoFaceError("no face found in me.png"),
-            "Where the pictures come from cannot be shown. No face found in me.png.",
-        ),
-    ],
-)
-def test_finished_videos_outlive_what_goes_wrong_later(
-    compare, desk, photo, talk, tmp_path, monkeypatch, error, sentence
-):
-    def fails(*_):
-        raise error
-
-    monkeypatch.setattr(compare, "origins_of", fails)
-    person = Person((str(photo),))
-    told = compare.origins_or_why_not(desk, ["hybrid, relative"], person, talk, tmp_path / "driver", Silent())
-    assert told == sentence
-
-
-def test_ways_that_cannot_be_made_cost_no_video(compare, desk, photo, talk, tmp_path):
-    desk.settings.weights["hybrid"] = tmp_path
-    ask = Person((str(photo),)), talk, tmp_path / "driver", Silent()
-    assert "cannot be shown" in compare.origins_or_why_not(desk, ["hybrid, relative"], *ask)
-    assert "None of the ways" in compare.origins_or_why_not(desk, ["warp, relative"], *ask)
 
 
 def test_ways_that_cannot_tell(ready):

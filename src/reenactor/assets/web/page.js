@@ -1,11 +1,13 @@
-// The Live tab: camera pictures out, pictures of the driven photo back. The server says how (serve/web/live.py).
+// The page's own scripts: faces that can be clicked, downloads, and the Live tab, a client of the API's live protocol
+// (docs/api.md): camera pictures out, pictures of the driven photo back.
 (() => {
   "use strict";
   const SIDE = 480;        // longer side of what is sent; faces are found in less
   const IN_FLIGHT = 2;     // one being drawn, one on its way
-  const REMEMBERED = 90;   // pictures over which speed and delay are told
+  const REMEMBERED = 90;   // pictures over which speed and delay are measured
   const part = (id) => document.getElementById(id);
-  let socket = null, stream = null, waiting = [], delays = [], shown = [], clock = 0, turning = 0, told = 0;
+  let socket = null, stream = null, waiting = new Map(), sent = 0, next = null;
+  let delays = [], shown = [], turning = 0, reported = 0;
 
   const say = (text, bad = false) => {
     const status = part("re-live-status");
@@ -46,10 +48,10 @@
     }
   }
 
-  async function start(ticket) {
-    if (!ticket) return;
+  async function start(path) {
+    if (!path) return;
     end("Waiting for the camera…");
-    delays = []; shown = []; waiting = []; clock = 0;
+    delays = []; shown = []; waiting.clear(); sent = 0; next = null;
     part("re-live-recording").hidden = true;
     const view = part("re-live-camera");
     try {
@@ -60,13 +62,20 @@
       end(error.message, true);
       return;
     }
-    const address = new URL(`live/${ticket}`, document.baseURI);
+    const address = new URL(path, document.baseURI);
     address.protocol = address.protocol.replace("http", "ws");
     socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     socket.onmessage = (message) => (typeof message.data === "string" ? hear(JSON.parse(message.data)) : show(message.data));
-    socket.onclose = () => end("The connection ended; press Start again.", true);
+    socket.onclose = (event) => end(closed(event), true);
     say("Getting ready…");
+  }
+
+  // Before a session is accepted the browser hides the server's answer: the slots are taken, or the photo is gone.
+  function closed(event) {
+    if (event.reason) return event.reason[0].toUpperCase() + event.reason.slice(1) + ".";
+    if (part("re-live").dataset.state === "on") return "The connection ended; press Start again.";
+    return "Others are driving live just now, or the photo is no longer here; press Start again.";
   }
 
   function hear(message) {
@@ -77,18 +86,20 @@
       part("re-live").dataset.state = "on";
       send({ type: "mirror", on: pressed("mirror") });
       capture();
-    } else if (message.type === "statistics") {
-      part("re-live").dataset.server = JSON.stringify(message);
+    } else if (message.type === "frame") {
+      next = message;   // its picture is the next message
     } else if (message.type === "recording") {
       press("record", true);
     } else if (message.type === "recorded") {
       press("record", false);
       const line = part("re-live-recording");
-      line.querySelector("a").href = message.url;
+      line.querySelector("a").href = new URL(message.url.slice(1), document.baseURI);
       line.hidden = false;
     } else if (message.type === "error") {
-      if (part("re-live").dataset.state === "on" && socket.readyState === WebSocket.OPEN) say(message.error, true);
-      else end(message.error, true);
+      forget(message.number);
+      const sentence = message.error[0].toUpperCase() + message.error.slice(1) + ".";
+      if (part("re-live").dataset.state === "on" && socket.readyState === WebSocket.OPEN) say(sentence, true);
+      else end(sentence, true);
     }
   }
 
@@ -98,33 +109,34 @@
     turning = requestAnimationFrame(capture);
     const view = part("re-live-camera");
     if (busy || !socket || socket.readyState !== WebSocket.OPEN) return;
-    if (waiting.length >= IN_FLIGHT || !view.videoWidth || view.currentTime === lastTime) return;
+    if (waiting.size >= IN_FLIGHT || !view.videoWidth || view.currentTime === lastTime) return;
     lastTime = view.currentTime;
     const shrink = Math.min(1, SIDE / Math.max(view.videoWidth, view.videoHeight));
     paper.width = Math.round(view.videoWidth * shrink);
     paper.height = Math.round(view.videoHeight * shrink);
-    const now = Math.max(performance.now() / 1000, clock + 1e-6);
-    clock = now;
+    const now = performance.now() / 1000;
     paper.getContext("2d").drawImage(view, 0, 0, paper.width, paper.height);
     busy = true;
-    paper.toBlob(async (jpeg) => {
-      const header = new DataView(new ArrayBuffer(8));
-      header.setFloat64(0, now, true);
-      const message = await new Blob([header, jpeg]).arrayBuffer();
+    paper.toBlob((jpeg) => {
       busy = false;
-      if (socket && socket.readyState === WebSocket.OPEN) { waiting.push(now); socket.send(message); }
+      if (socket && socket.readyState === WebSocket.OPEN) { sent += 1; waiting.set(sent, now); socket.send(jpeg); }
     }, "image/jpeg", 0.8);
   }
 
+  // The pictures up to a number are answered, or were dropped.
+  function forget(number) {
+    const time = waiting.get(number);
+    [...waiting.keys()].filter((one) => one <= number).forEach((one) => waiting.delete(one));
+    return time;
+  }
+
   async function show(data) {
-    const view = new DataView(data);
-    const sent = view.getFloat64(0, true), seen = view.getUint8(8) === 1;
-    waiting = waiting.filter((one) => one > sent);   // those before it were dropped
-    const picture = await createImageBitmap(new Blob([new Uint8Array(data, 9)], { type: "image/jpeg" }));
+    const seen = next.face, taken = forget(next.number);
+    const picture = await createImageBitmap(new Blob([data], { type: "image/jpeg" }));
     part("re-live-result").getContext("2d").drawImage(picture, 0, 0);
     picture.close();
     const now = performance.now() / 1000;
-    delays = [...delays.slice(1 - REMEMBERED), now - sent];
+    delays = [...delays.slice(1 - REMEMBERED), now - taken];
     shown = [...shown.slice(1 - REMEMBERED), now];
     const middle = [...delays].sort((a, b) => a - b)[Math.floor(delays.length / 2)];
     const speed = shown.length > 1 ? (shown.length - 1) / (now - shown[0]) : 0;
@@ -132,8 +144,8 @@
     live.dataset.frames = Number(live.dataset.frames || 0) + 1;
     live.dataset.fps = speed.toFixed(1);
     live.dataset.delay = (1000 * middle).toFixed(0);
-    if (live.dataset.state !== "on" || now - told < 0.5) return;
-    told = now;
+    if (live.dataset.state !== "on" || now - reported < 0.5) return;
+    reported = now;
     const face = seen ? "" : " · no face before the camera: the last pose is held";
     const tape = pressed("record") ? " · recording" : "";
     say(`${speed.toFixed(1)} pictures a second · ${(1000 * middle).toFixed(0)} ms behind${face}${tape}`);
@@ -144,9 +156,20 @@
     if (!button) return;
     const what = button.dataset.do;
     if (what === "stop") end("Stopped.");
-    else if (what === "neutral") send({ type: "neutral" });
+    else if (what === "neutral") send({ type: "set-neutral" });
     else if (what === "mirror") { press("mirror", !pressed("mirror")); send({ type: "mirror", on: pressed("mirror") }); }
     else if (what === "record") send({ type: "record", on: !pressed("record") });
   });
+  document.addEventListener("click", (event) => {
+    const face = event.target.closest && event.target.closest("#faces [data-face]");
+    const choices = document.querySelectorAll("#face input[type=radio]");   // the first stands for the largest
+    if (face && choices.length > 1) choices[Number(face.dataset.face)].click();
+  });
   window.reenactorLive = { start };
+  window.reenactorSave = (url, name) => {
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = name;
+    link.click();
+  };
 })();

@@ -1,0 +1,281 @@
+"""The target panel and the tabs Animate, Live and Inspect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from reenactor.core.options import Layout, Transfer
+from reenactor.media import IMAGE_SUFFIXES, MOTION_SUFFIX, VIDEO_SUFFIXES
+from reenactor.server.page import html
+from reenactor.server.page.previews import PhotoFaces
+from reenactor.server.page.session import OWN_DRIVER, Sessions
+from reenactor.server.records import motion_names
+
+QUICK: dict[str, Any] = {"queue": False}
+"""For all but long work. Gradio sends the answers of queued events over one stream, and ends it with the last of them;
+an event that comes in just then is never answered, so that a click right after another seemed to do nothing."""
+LIVE_SIDE_PX = 720
+_ASK = "One to eight photos of one person; the first is the picture that moves."
+_ONE_OF_SEVERAL = "Several faces: click the one that should move, or choose its number."
+_ONE = "This face will move."
+_TRANSFERS = [
+    ("add the driver's movement to the photo", Transfer.RELATIVE.value),
+    ("copy the driver's face and pose", Transfer.ABSOLUTE.value),
+    ("replace the photo's expression (landmark transformer)", Transfer.TRANSFORMER.value),
+]
+_LAYOUTS = [
+    ("the whole photo", Layout.PHOTO.value),
+    ("the face alone", Layout.CROP.value),
+    ("photo, driver and result side by side", Layout.GRID.value),
+]
+
+
+@dataclass(frozen=True)
+class TargetPanel:
+    """What the tabs use of the top of the page.
+
+    Args:
+        face: number from the left; 0 for the largest.
+        chosen: changes when photos were chosen, after they are stored.
+    """
+
+    face: gr.Radio
+    chosen: gr.State
+
+
+def target_panel(sessions: Sessions) -> TargetPanel:
+    """Photos, the faces in them, and which of these moves."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=280):
+            photos = gr.File(
+                label="Photos of one person",
+                file_count="multiple",
+                file_types=list(IMAGE_SUFFIXES),
+                height=150,
+                elem_id="photos",
+            )
+            example = gr.Button("Use the example photo", size="sm", elem_id="example-photo")
+            status = gr.HTML(html.note(_ASK), elem_id="photos-said")
+            face = gr.Radio([("the largest", 0)], value=0, label="Which face moves", visible=False, elem_id="face")
+            crops = gr.HTML(elem_id="crops")
+        with gr.Column(scale=3, min_width=280):
+            marked = gr.HTML(elem_id="faces")
+    chosen = gr.State(0)
+
+    async def choose(paths: list[str] | None, count: int, request: gr.Request) -> tuple[Any, ...]:
+        radio = gr.update(visible=False, value=0, choices=[("the largest", 0)])
+        session = sessions.of(request)
+        if not paths:
+            session.names, session.faces = [], []
+            return "", "", radio, html.note(_ASK), count + 1
+        try:
+            found = await sessions.choose(session, paths)
+        except Exception as error:
+            return "", "", radio, html.problem(html.sentence_of(error)), count + 1
+        most = max(len(one.boxes) for one in found)
+        choices = [("the largest", 0), *((f"{n}, from the left", n) for n in range(1, most + 1))]
+        text = html.note(_ONE_OF_SEVERAL if most > 1 else _ONE)
+        radio = gr.update(visible=most > 1, value=0, choices=choices)
+        return _marked(found, 0), _crops(found, 0), radio, text, count + 1
+
+    async def use_example() -> list[str]:
+        return [str(await sessions.example())]
+
+    def show(face: int, request: gr.Request) -> tuple[str, str]:
+        found = sessions.of(request).faces
+        return (_marked(found, face), _crops(found, face)) if found else ("", "")
+
+    photos.change(choose, [photos, chosen], [marked, crops, face, status, chosen], show_progress="minimal", **QUICK)
+    example.click(use_example, None, photos, show_progress="hidden", **QUICK)
+    face.change(show, face, [marked, crops], show_progress="hidden", **QUICK)
+    return TargetPanel(face, chosen)
+
+
+def _marked(found: list[PhotoFaces], face: int) -> str:
+    """The first photo with several faces, else the first, with a box around each face; page.js makes them clickable."""
+    photo = next((one for one in found if len(one.boxes) > 1), found[0])
+    number = face or photo.largest
+    boxes = []
+    for i, (left, top, right, bottom) in enumerate(photo.boxes, start=1):
+        kind = ' class="re-chosen"' if i == number else ""
+        label = f'<text x="{left}" y="{max(top, 40) - 8}">{i}</text>' if len(photo.boxes) > 1 else ""
+        box = f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>'
+        boxes.append(f'<g{kind} data-face="{i}">{box}{label}</g>')
+    size = f'width="{photo.width}" height="{photo.height}"'
+    image = f'<image {size} href="data:image/jpeg;base64,{photo.picture}"/>'
+    return f'<svg viewBox="0 0 {photo.width} {photo.height}" aria-label="faces found">{image}{"".join(boxes)}</svg>'
+
+
+def _crops(found: list[PhotoFaces], face: int) -> str:
+    shown = []
+    for i, one in enumerate(found, start=1):
+        number = min(face or one.largest, len(one.crops))
+        shown.append(html.picture(one.crops[number - 1], f"photo {i}"))
+    return f'<div class="re-crops">{"".join(shown)}</div>'
+
+
+def motion_choice(elem_id: str) -> gr.Radio:
+    """The motions that ship, or an own driver."""
+    choices = [(name, name) for name in motion_names()]
+    return gr.Radio([*choices, (OWN_DRIVER, OWN_DRIVER)], value="smile", label="Movement", elem_id=elem_id)
+
+
+def model_choice(sessions: Sessions) -> gr.Dropdown:
+    """The models whose weights are there; the others are named."""
+    described = sessions.state.models()
+    missing = described["missing"]
+    info = f"Without weights here: {', '.join(missing)} (give some with --weights NAME=DIR)" if missing else None
+    choices = [
+        (name if one["trained"] else f"{name} (no training needed)", name) for name, one in described["models"].items()
+    ]
+    return gr.Dropdown(choices, value=choices[0][1], label="Model", info=info)
+
+
+def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
+    """Photos and a driver in, a video out."""
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=280):
+            motion = motion_choice("animate-motion")
+            driver = gr.File(
+                label="Or your own driver: a video, a motion file or a photo",
+                file_types=[*VIDEO_SUFFIXES, MOTION_SUFFIX, *IMAGE_SUFFIXES],
+                height=150,
+                elem_id="driver",
+            )
+            layout = gr.Radio(_LAYOUTS, value=Layout.PHOTO.value, label="Show", elem_id="layout")
+            with gr.Accordion("More", open=False):
+                model = model_choice(sessions)
+                transfer = gr.Radio(_TRANSFERS, value="relative", label="How the movement is carried over")
+                smooth = gr.Checkbox(label="Steady a jittery driver")
+                driver_face = gr.Number(
+                    label="Which face of the driver, from the left (0: the largest)", value=0, precision=0, minimum=0
+                )
+            with gr.Row():
+                go = gr.Button("Animate", variant="primary", elem_id="animate")
+                stop = gr.Button("Cancel", elem_id="animate-cancel", interactive=False)
+            status = gr.HTML(elem_id="animate-said")
+        with gr.Column(min_width=280):
+            result = gr.HTML(elem_id="result")
+            origin = gr.Textbox(
+                label="What the file says about its origin",
+                visible=False,
+                lines=8,
+                elem_id="provenance",
+                elem_classes="re-provenance",
+            )
+
+    async def run(
+        face: int,
+        motion: str,
+        upload: str | None,
+        layout: str,
+        model: str,
+        transfer: str,
+        smooth: bool,
+        driver_face: float,
+        request: gr.Request,
+    ) -> AsyncIterator[dict[Any, Any]]:
+        session = sessions.of(request)
+        running = {go: gr.update(interactive=False), stop: gr.update(interactive=True)}
+        yield {**running, result: "", origin: gr.update(visible=False)}
+        try:
+            await sessions.clear(session, "animate")
+            sessions.target(session)
+            async with sessions.driver(motion, upload) as source:
+                job = await sessions.submit(
+                    session,
+                    "animate",
+                    source,
+                    model=model,
+                    transfer=Transfer(transfer),
+                    layout=Layout(layout),
+                    face=face or None,
+                    driver_face=int(driver_face or 0) or None,
+                    smooth=smooth,
+                )
+            async for record in sessions.follow(session, job):
+                yield {status: html.job_progress(record)}
+            text, _ = await sessions.state.inspect(
+                sessions.state.result(sessions.state.job(session.owner, job.id)), "the result"
+            )
+            yield {
+                result: html.video(job.id) + html.download(job.id, "Download"),
+                origin: gr.update(value=text, visible=True),
+                status: html.job_report(record),
+            }
+        except Exception as error:
+            yield {status: html.problem(html.sentence_of(error))}
+        yield {go: gr.update(interactive=True), stop: gr.update(interactive=False)}
+
+    async def cancel(request: gr.Request) -> None:
+        await sessions.cancel(sessions.of(request), "animate")
+
+    inputs = [panel.face, motion, driver, layout, model, transfer, smooth, driver_face]
+    go.click(run, inputs, [go, stop, status, result, origin], show_progress="hidden", concurrency_limit=None)
+    stop.click(cancel, None, None, show_progress="hidden", **QUICK)
+    driver.upload(lambda: OWN_DRIVER, None, motion, show_progress="hidden", **QUICK)
+
+
+def live_tab(sessions: Sessions, panel: TargetPanel, body: str) -> None:
+    """The camera drives the photo; page.js speaks the API's live protocol."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=240):
+            model = model_choice(sessions)
+            start = gr.Button("Start the camera", variant="primary", elem_id="live-start")
+            status = gr.HTML(elem_id="live-said")
+            gr.Markdown(
+                "Look straight ahead with a relaxed face when it starts: that is taken for your neutral face, and the "
+                "photo does what you do from there. *This is my neutral face* takes a new one."
+            )
+        with gr.Column(scale=2, min_width=280):
+            gr.HTML(body, js_on_load=None)
+    address = gr.Textbox(visible=False)
+
+    def prepare(face: int, model: str, request: gr.Request) -> tuple[str, str]:
+        try:
+            target = sessions.target(sessions.of(request))
+        except Exception as error:
+            return "", html.problem(html.sentence_of(error))
+        options = {"mirror": True, "model": model, "size": "photo", "max_side": LIVE_SIDE_PX}
+        if face:
+            options["face"] = face
+        return f"v1/live/{target.id}?{urlencode(options)}", ""
+
+    start.click(prepare, [panel.face, model], [address, status], show_progress_on=status, **QUICK).then(
+        None, address, None, js="(address) => { window.reenactorLive.start(address); }"
+    )
+
+
+def inspect_tab(sessions: Sessions) -> None:
+    """What a file says about its origin."""
+    gr.Markdown(
+        "Is a picture or video synthetic, who made it, and was it changed since? Any file that carries Content "
+        "Credentials (C2PA) can be inspected. That a file says nothing does not mean that it is real."
+    )
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=280):
+            file = gr.File(label="A picture or video", height=150, elem_id="inspect-file")
+        with gr.Column(min_width=280):
+            status = gr.HTML(elem_id="inspect-said")
+            details = gr.Textbox(
+                label="In full", lines=9, visible=False, elem_id="inspect-details", elem_classes="re-provenance"
+            )
+
+    async def inspect(upload: str | None) -> tuple[str, Any]:
+        if not upload:
+            return "", gr.update(visible=False)
+        try:
+            path = sessions.uploaded(upload)
+            text, tampered = await sessions.state.inspect(path, path.name)
+        except Exception as error:
+            return html.problem(html.sentence_of(error)), gr.update(visible=False)
+        verdict, _, rest = text.partition("\n")
+        box = html.problem if tampered else html.note
+        return box(verdict), gr.update(value=rest, visible=bool(rest))
+
+    file.change(inspect, file, [status, details], show_progress="minimal", **QUICK)

@@ -1,0 +1,128 @@
+"""Parts of the page, without a browser."""
+
+import asyncio
+import base64
+import io
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reenactor.core import ReenactError
+from reenactor.engine.shipped import demo_photo, shipped_motions
+from reenactor.media import read_motion, write_image
+from reenactor.server import Limits, Settings
+from reenactor.server.guard import RefusalError
+from reenactor.server.page.edits import clipped
+from reenactor.server.page.html import capital, note, problem, progress, remaining, sentence_of
+from reenactor.server.page.previews import Previews
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "about 1 s"), (45.4, "about 45 s"), (150, "about 2 min")])
+def test_remaining_time(seconds, text):
+    assert remaining(seconds) == text
+
+
+def test_sentences():
+    assert sentence_of(ReenactError("no face found; use another")) == "No face found; use another."
+    assert sentence_of(RefusalError(422, "me.png is odd")) == "me.png is odd."
+    assert capital("me.png is odd") == "me.png is odd."
+
+
+def test_other_errors_are_told_in_the_terminal(capsys):
+    said = sentence_of(KeyError("secret"))
+    assert "secret" not in said
+    assert "KeyError: 'secret'" in capsys.readouterr().err
+
+
+def test_names_of_files_are_no_html():
+    for made in (note("<b>x"), problem("<b>x"), progress("<b>x", 0.5)):
+        assert "<b>" not in made
+        assert "&lt;b&gt;x" in made
+    assert 'aria-valuenow="50"' in progress("x", 0.5)
+
+
+@pytest.fixture(scope="module")
+def previews(tmp_path_factory):
+    one = Previews(Settings(data=tmp_path_factory.mktemp("data"), threads=1))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def two_faces(tmp_path_factory):
+    face = demo_photo()[:256, 100:356]
+    path = tmp_path_factory.mktemp("two") / "two.png"
+    write_image(path, np.ascontiguousarray(np.concatenate([face, face[:, ::-1]], axis=1)))
+    return path
+
+
+def decoded(picture):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+
+
+def test_faces_are_numbered_from_the_left(previews, two_faces):
+    (found,) = asyncio.run(previews.faces([two_faces], ["two.png"]))
+    assert (found.width, found.height) == (512, 256)
+    (left, top, right, bottom), (left_2, *_) = found.boxes
+    assert 0 <= left < right < left_2
+    assert 0 <= top < bottom <= 256
+    assert found.largest in (1, 2)
+    one, two = (decoded(crop) for crop in found.crops)
+    assert one.shape == two.shape == (128, 128, 3)
+    assert np.abs(one.astype(int) - two).mean() > 10
+
+
+def test_photos_without_a_face_are_refused(previews, tmp_path):
+    write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
+    with pytest.raises(ReenactError, match=r"no face found in mine\.png"):
+        asyncio.run(previews.faces([tmp_path / "grey.png"], ["mine.png"]))
+
+
+def test_edits_are_drawn_and_saved(previews, photo, tmp_path):
+    options = {"model": "warp", "face": None, "layout": "crop", "max_side": 256}
+    rest, turned = ([0.0] * 10, [20.0] + [0.0] * 9)
+    pictures = [decoded(asyncio.run(previews.edited([photo], options, one))).astype(int) for one in (rest, turned)]
+    assert np.abs(pictures[0] - pictures[1]).mean() > 2
+    path = tmp_path / "edit.motion"
+    for still, frames in ((True, 1), (False, 65)):
+        path.write_bytes(asyncio.run(previews.motion(turned, still=still)))
+        assert len(read_motion(path)) == frames
+        assert asyncio.run(previews.edits_of(path))[0] == pytest.approx(20, abs=0.3)
+
+
+def test_values_beyond_the_sliders_are_clipped():
+    assert astuple(clipped([1e9, float("nan"), *[-1e9] * 8]))[:3] == (30, 0, -25)
+
+
+def test_comparisons_tell_where_pictures_come_from(previews, photo, tmp_path):
+    reports = []
+
+    def ask(token, model, going=True):
+        ways = {"mine": {"model": model, "transfer": "relative", "size": 64}}
+        driver = shipped_motions()["blink"]
+        request = {"token": token, "photos": [str(photo)], "face": None, "ways": ways, "driver": str(driver)}
+
+        def reported(*progress):
+            reports.append(progress)
+            return going
+
+        return asyncio.run(previews.origins({**request, "folder": str(tmp_path / token)}, reported))
+
+    assert ask("none", "warp") is None
+    times_s = ask("some", "hybrid")
+    assert len(times_s) == 120
+    shown = asyncio.run(previews.origins_at("some", times_s[60]))
+    assert "<h3>mine</h3>" in shown
+    assert shown.count("<img") == 2
+    with pytest.raises(ReenactError, match="Compare again"):
+        asyncio.run(previews.origins_at("none", 0))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"port": 70000}, {"live": -1}, {"sign_cert": "a"}, {"limits": Limits(photo_mib=0)}]
+)
+def test_settings_that_cannot_be(settings, tmp_path):
+    with pytest.raises(ReenactError):
+        Settings(data=tmp_path, **settings).check()
