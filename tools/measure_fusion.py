@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=720, help="of each kind (default: %(default)s)")
     args = parser.parse_args()
     weights = args.weights or shipped_checkpoint("oneshot")
+    assert weights is not None
     objective = FusionObjective(FusionObjectiveConfig(decoder=weights)).eval()
     fusion = trained_generator(weights).fusion
     if fusion is None:

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reenactor.models.oneshot.features import shape_features
 from torch import Tensor
 
 from reenactor.core.landmarks import OUTER_EYE_CORNERS
 from reenactor.face.maps import PARSING_CHANNELS, parsing_map
 from reenactor.models.oneshot.augment import Augmentation, augmented
+from reenactor.models.oneshot.shape_encoder import shape_features
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 from reenactor.research.data import ShardReader, Split
 from reenactor.research.data.items import Kind
@@ -43,6 +43,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = args.weights or shipped_checkpoint("shape-encoder")
+    assert folder is not None
     network = shape_features(read_checkpoint(folder)).network
     assert network.config is not None
     measured: dict[str, dict[str, list[Tensor]]] = {kind.value: defaultdict(list) for kind in Kind}
