@@ -116,7 +116,7 @@ def test_constants_that_shape_pictures_are_in_the_checkpoint(photos, wanted):
     config = SMALL["hybrid"]
     tensors = fresh("hybrid").state_dict()
     drawn = []
-    for changes in ({}, {"mouth_learned": 0.0}, {"hole_colour": (0.9, 0.9, 0.9)}):
+    for changes in ({}, {"mouth_margin": 2.0}, {"hole_colour": (0.9, 0.9, 0.9)}):
         model = model_of(Checkpoint("hybrid", config.model_dump() | changes, tensors))
         drawn.append(draw(model, encode(model, photos[1]), wanted[:1]))
     assert not any(torch.equal(drawn[0], other) for other in drawn[1:])
