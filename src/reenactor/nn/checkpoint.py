@@ -127,7 +127,7 @@ def shipped_checkpoint(name: str) -> Path | None:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Put `new` in the place of `old`, which may not exist. A crash leaves one of them whole under one of two names."""
+    """Replace folder `old`, which may not exist, by `new`. A crash leaves one of them whole under one of two names."""
     aside = old.with_name(f".{old.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
     if old.exists():

@@ -18,7 +18,7 @@ class PatchScores:
 
     Args:
         scores: one a patch; the larger the more real.
-        features: outputs of the layers before, first to last, for feature matching.
+        features: outputs of the layers before (largest first), for feature matching.
     """
 
     scores: Float[Tensor, "b 1 hp wp"]
@@ -89,12 +89,12 @@ class MultiScalePatchGAN(nn.Module):
         Args:
             images: (B, channels_in, H, W).
         """
-        judged = []
+        results = []
         for number, scale in enumerate(self.scales):
             if number > 0:
                 images = F.avg_pool2d(images, 2)
-            judged.append(scale(images))
-        return tuple(judged)
+            results.append(scale(images))
+        return tuple(results)
 
 
 class PatchProjection(nn.Module):

@@ -1,4 +1,4 @@
-"""What the eye and mouth layers share: regions, soft masks, distances, blending."""
+"""Drawing eyes and mouths: regions, soft masks, distances, blending."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def fill_outside(image: Float[np.ndarray, "h w 3"], known: Float[np.ndarray, "h 
 
     Args:
         image: any range.
-        known: 0..1, how far each pixel is known.
+        known: 0..1, weight of each pixel.
     """
     return _pull_push(image * known[..., None], known)
 
@@ -97,7 +97,7 @@ def _pull_push(colour: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def blend(picture: UInt8[np.ndarray, "h w 3"], region: Region, layer: np.ndarray, alpha: np.ndarray) -> None:
-    """Lay `layer` (0..255) over the picture where `alpha` says, in place."""
+    """Blend `layer` (0..255) over a region of the picture with weights `alpha`, in place."""
     under = picture[region.slices].astype(np.float32)
     under += alpha[..., None] * (layer - under)
     picture[region.slices] = np.clip(np.rint(under), 0, 255).astype(np.uint8)

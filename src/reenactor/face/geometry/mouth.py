@@ -1,6 +1,6 @@
 """The inside of the mouth.
 
-Like the eye, the opening between the lips is a hole in the sheet. Behind it lies a flat picture of teeth and dark,
+Like the eye, the opening between the lips is a hole in the face mesh. Behind it lies a flat picture of teeth and dark,
 made once: from a photo that shows them, else painted (upper teeth in the photo's light, fading into the dark cheek).
 The upper teeth belong to the skull, so the picture hangs from the upper lip and keeps its size when the mouth widens;
 the lower lip slides over it. Below what a photo shows, the dark begins. Lower teeth and tongue rise with the jaw and
@@ -38,7 +38,7 @@ _TEETH_WHITENESS = 0.6
 """The darkest colour channel of teeth, against the skin's, is at least this; 1.0 to 2.0 in most smiling portraits."""
 _LIP_EDGE = 0.018
 """The landmark model's inner lip line is off by about this much; such a band of lip shows inside the contour."""
-_RIM = 0.014
+_FADE = 0.014
 """Lips round off inward: what is behind them appears over this distance, without a hard edge in large pictures."""
 _SKIN_TINT = np.array([1.0, 0.74, 0.63])
 """Skin in white light, relative to its red: the median over 80 portraits of the data pack."""
@@ -83,7 +83,7 @@ class MouthFrame:
         return local @ np.stack([self.across, self.down]) * self.unit_px + self.origin
 
     def lips(self, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Height of the upper and lower lip's edge at a place along the mouth."""
+        """Height of the upper and lower lip's edge at a position along the mouth."""
         return (
             np.interp(across, self.upper[:, 0], self.upper[:, 1]).astype(np.float32),
             np.interp(across, self.lower[:, 0], self.lower[:, 1]).astype(np.float32),
@@ -108,7 +108,7 @@ def mouth_frame(mesh_px: Float[np.ndarray, "478 3"]) -> MouthFrame:
 
 @dataclass(frozen=True)
 class MouthInside:
-    """What is behind the lips of one photo.
+    """The mouth's inside in one photo.
 
     Args:
         region: part of that photo's crop covered by the pictures below.
@@ -137,12 +137,12 @@ class MouthInside:
 def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> MouthInside:
     """Make the picture of one photo's mouth."""
     frame = mouth_frame(mesh_px)
-    ring = mesh_px[list(INNER_LIPS), :2].astype(np.float64)
-    region = region_around(ring, 0.6 * frame.unit_px, len(photo)) or Region(0, 0, len(photo), len(photo))
+    contour = mesh_px[list(INNER_LIPS), :2].astype(np.float64)
+    region = region_around(contour, 0.6 * frame.unit_px, len(photo)) or Region(0, 0, len(photo), len(photo))
     seen = photo[region.slices].astype(np.float32)
     local = frame.local(region.grid()).astype(np.float32)
     light = _light(seen)
-    opening = soft_polygon(ring, region)
+    opening = soft_polygon(contour, region)
     shows = frame.opening > _PARTED and (frame.opening > _WIDE_OPEN or _teeth_seen(seen, opening))
     hanging = local[..., 1] - frame.lips(local[..., 0])[0]
     painted = _painted(local[..., 0], hanging, light, teeth=not shows)
@@ -153,9 +153,9 @@ def mouth_inside(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "
         cleaned = core * seen + (1 - core) * painted
     else:
         depth_px, cleaned = np.zeros(region.size, np.float32), painted
-    # One pixel more than the opening, so that interpolation at its rim sees the photo.
-    rim = cv2.dilate(opening, np.ones((3, 3), np.uint8), iterations=2)[..., None] * float(shows)
-    return MouthInside(region, rim * seen + (1 - rim) * cleaned, cleaned, depth_px, frame, light, shows)
+    # Wider than the opening, so that interpolation at its edge sees the photo.
+    wider = cv2.dilate(opening, np.ones((3, 3), np.uint8), iterations=2)[..., None] * float(shows)
+    return MouthInside(region, wider * seen + (1 - wider) * cleaned, cleaned, depth_px, frame, light, shows)
 
 
 def _teeth_seen(seen: Float[np.ndarray, "h w 3"], opening: Float[np.ndarray, "h w"]) -> bool:
@@ -166,14 +166,14 @@ def _teeth_seen(seen: Float[np.ndarray, "h w 3"], opening: Float[np.ndarray, "h 
 
 
 def _light(seen: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3"]:
-    """The light that falls on the teeth, told by the skin around the lips."""
+    """The light that falls on the teeth, estimated from the skin around the lips."""
     skin = np.median(seen.reshape(-1, 3), axis=0)
     tint = skin / max(float(skin.max()), 1.0) / _SKIN_TINT
     return (np.clip(skin.max() / 205, 0.3, 1.1) * np.clip(tint, 0.72, 1.1)).astype(np.float32)
 
 
 def _painted(across: np.ndarray, hanging: np.ndarray, light: np.ndarray, *, teeth: bool) -> Float[np.ndarray, "h w 3"]:
-    """A dark mouth, with upper teeth if wanted; `hanging` is the distance below the upper lip."""
+    """A dark mouth, optionally with upper teeth; `hanging` is the distance below the upper lip."""
     side = np.abs(across)
     # Deepest right behind the teeth; the floor of the mouth catches some light.
     floor = smoothstep(hanging, 0.06, 0.3)[..., None]
@@ -200,7 +200,7 @@ def draw_mouth(
     *,
     lips_meet: float,
 ) -> None:
-    """Show the mouth's inside through the opening that `mesh_px` asks for, in place.
+    """Draw the mouth's inside into the opening of the lips at `mesh_px`, in place.
 
     Args:
         picture: already showing the lips.
@@ -214,20 +214,20 @@ def draw_mouth(
 def mouth_layer(
     inside: MouthInside, mesh_px: Float[np.ndarray, "478 3"], side: int, *, lips_meet: float
 ) -> tuple[Region, Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]] | None:
-    """What shows through the opening that `mesh_px` asks for: where, its colours, and how much it covers.
+    """The mouth's inside in the opening of the lips at `mesh_px`: its region, its colours, and its coverage.
 
     Args:
         inside: what to show.
-        mesh_px: the landmarks wanted.
+        mesh_px: the target landmarks.
         side: of the picture, pixels.
         lips_meet: opening (eye distances) at which the lips in the picture still touch; 0 for a photo that shows
             its mouth's inside. The landmark model gives closed lips a sliver of an opening.
     """
-    ring = mesh_px[list(INNER_LIPS), :2].astype(np.float64)
-    region = region_around(ring, 2, side)
+    contour = mesh_px[list(INNER_LIPS), :2].astype(np.float64)
+    region = region_around(contour, 2, side)
     if region is None:
         return None
-    opening = soft_polygon(ring, region)
+    opening = soft_polygon(contour, region)
     if opening.max() == 0:
         return None
     frame, photo = mouth_frame(mesh_px), inside.frame
@@ -244,26 +244,26 @@ def mouth_layer(
     wide = float(smoothstep(photo.opening, 0.14, 0.24))
     stretch = np.where(gap > photo_gap, photo_gap / np.maximum(gap, 1e-3), 1.0)
     reach = hanging * (1 + wide * (stretch - 1))
-    place = photo.pixels(np.stack([across, photo_upper + reach], axis=-1)) - inside.region.origin
-    place = place.astype(np.float32)
+    position = photo.pixels(np.stack([across, photo_upper + reach], axis=-1)) - inside.region.origin
+    position = position.astype(np.float32)
 
-    layer = sample(inside.as_seen, place)
+    layer = sample(inside.as_seen, position)
     edge = _LIP_EDGE * photo.unit_px
-    depth_then = sample(inside.depth_px, place, cubic=False)
+    depth_then = sample(inside.depth_px, position, cubic=False)
     depth_px = depth_inside(opening)
     depth_now = depth_px * (photo.unit_px / frame.unit_px)
     bared = smoothstep(depth_now - depth_then, 0.25 * edge, edge)
     if bared.any():
-        cleaned = sample(inside.cleaned, place)
+        cleaned = sample(inside.cleaned, position)
         layer = layer + bared[..., None] * (cleaned - layer)
-    opening = opening * smoothstep(depth_px, 0, _RIM * frame.unit_px)
+    opening = opening * smoothstep(depth_px, 0, _FADE * frame.unit_px)
     if lips_meet > 0:
         opening = opening * smoothstep(gap, lips_meet, lips_meet + 0.012)
     return region, _with_tongue(layer, across, lower - local[..., 1], gap, photo_gap, inside.light), opening
 
 
 def best_inside(insides: Sequence[MouthInside]) -> int:
-    """Which of a person's photos shows best what is behind the lips: the first, unless it shows nothing."""
+    """Number of the photo that shows the mouth's inside best: the first, unless it shows none."""
     if insides[0].shows:
         return 0
     return max(range(len(insides)), key=lambda k: (insides[k].shows, insides[k].frame.opening))

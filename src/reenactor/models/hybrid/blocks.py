@@ -22,7 +22,8 @@ def warp_cubic(pictures: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 
     height, width = flow_ndc.shape[-2:]
     x = (2 * torch.arange(width, dtype=kind, device=flow_ndc.device) + 1) / width - 1
     y = (2 * torch.arange(height, dtype=kind, device=flow_ndc.device) + 1) / height - 1
-    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]], dim=-1).nan_to_num()
+    # The axis of two is made last: converters lay it out badly otherwise.
+    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]]).permute(1, 2, 3, 0).nan_to_num()
     return F.grid_sample(pictures.to(kind), grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
@@ -39,7 +40,7 @@ def weighted(maps: Float[Tensor, "b k c h w"], weights: Float[Tensor, "b k hw ww
 
 
 def zero_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
-    """A 3x3 convolution that gives zeros until it has learned."""
+    """A 3x3 convolution whose weights and biases start at zero."""
     conv = conv3x3(channels_in, channels_out)
     nn.init.zeros_(conv.weight)
     assert conv.bias is not None
@@ -48,7 +49,7 @@ def zero_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 
 def activated(channels: int) -> nn.Sequential:
-    """Group normalization, LeakyReLU: what stands before a convolution."""
+    """Group normalization and LeakyReLU, before a convolution."""
     return nn.Sequential(nn.GroupNorm(channels // _GROUP, channels), nn.LeakyReLU(SLOPE))
 
 
@@ -75,7 +76,7 @@ def down(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 def merged(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Maps laid beside each other are brought to one scale, or the smallest would not be seen; then a block."""
+    """For concatenated maps: normalized, or the one of the smallest scale would not count; then a block."""
     return nn.Sequential(activated(channels_in), nn.Conv2d(channels_in, channels_out, 1), Block(channels_out))
 
 

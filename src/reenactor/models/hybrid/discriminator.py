@@ -63,7 +63,7 @@ class PartsDiscriminator(nn.Module):
         pictures: Float[Tensor, "b 3 h w"],
         rasters: Float[Tensor, "b 3 h w"],
         mesh_px: Float[Tensor, "b 478 3"],
-        judged: Bool[Tensor, " b3"],
+        chosen: Bool[Tensor, " b3"],
     ) -> PatchScores:
         """Input, output; sizes with crops of 32 pixels.
 
@@ -71,9 +71,9 @@ class PartsDiscriminator(nn.Module):
         |---|---|
         | pictures, rasters | (B, 3, H, W) in [-1, 1] |
         | mesh_px | (B, 478, 3) landmarks in them |
-        | judged | (3 B,) which parts of which picture, N of them; the three of a picture follow each other |
+        | chosen | (3 B,) which parts of which picture, N of them; the three of a picture follow each other |
         | scores | (N, 1, 6, 6); of larger crops each score sees twice as many pixels |
         """
         crops = part_crops(torch.cat([pictures, rasters], 1), mesh_px, self.size)
         kinds = self.kinds.expand(len(pictures), -1, -1, self.size, self.size)
-        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1)[judged])
+        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1)[chosen])

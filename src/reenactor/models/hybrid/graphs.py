@@ -13,6 +13,7 @@ from reenactor.core import MESH_POINTS, DriverFrame, TargetSet
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
 from reenactor.models.graphs import ENCODE, PHOTOS, SIDE, SYNTHESIZE, ExportedCode, Graph, GraphAdapter, simplified
+from reenactor.models.hybrid.blocks import warp_cubic
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.model import HOLES, RASTER, Hybrid, HybridCode, HybridGenerator
 from reenactor.models.hybrid.mouth import mouth_box, mouth_crop, mouth_layers, reference_mouth
@@ -75,7 +76,7 @@ class _Synthesize(nn.Module):
         # The hole once for each photo, as it is enlarged together with what they have.
         coarse = torch.cat([flow + drawn.flow_ndc, weights[:, None], hole.expand(flow.shape[0], -1, -1, -1)], 1)
         total, weights, hole = _enlarged(coarse, photos).split([2, 1, 1], 1)
-        warped, hole = (_warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
+        warped, hole = (warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
         warped = warped + hole * (self.generator.dark - warped)
         image = paint + mask * (1 - hole) * (warped - paint)
         if self.generator.mouth is not None:
@@ -87,15 +88,6 @@ class _Synthesize(nn.Module):
 
 def _enlarged(maps: Tensor, photos: Tensor) -> Tensor:
     return F.interpolate(maps, (photos.shape[-2], photos.shape[-1]), mode="bilinear", align_corners=False)
-
-
-def _warp_cubic(pictures: Tensor, flow_ndc: Tensor) -> Tensor:
-    """`blocks.warp_cubic`, with the grid's axes moved at the end: converters lay out an inner axis of two badly."""
-    height, width = flow_ndc.shape[-2:]
-    x = ((2 * torch.arange(width, device=flow_ndc.device) + 1) / width - 1).expand(height, width)
-    y = ((2 * torch.arange(height, device=flow_ndc.device) + 1) / height - 1)[:, None].expand(height, width)
-    grid = (torch.stack([x, y]) + flow_ndc).permute(0, 2, 3, 1)
-    return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
 class HybridGraphs(GraphAdapter[Hybrid]):

@@ -76,7 +76,7 @@ class Drawing:
         holes: mouth and eyes that no photo shows.
         flow_ndc: what was learned, added to the mesh flow.
         weights: of the photos.
-        mesh_warped: moved by the mesh flow alone, no holes cut: the classical sheet.
+        mesh_warped: moved by the mesh flow alone, no holes cut: the classical warp.
     """
 
     image: Float[Tensor, "b 3 s s"]

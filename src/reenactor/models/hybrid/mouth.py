@@ -197,12 +197,12 @@ class MouthRefiner(nn.Module):
         | reference | (B or 1, 48, 24, 24), from `encode` |
         | result | (B, 3, 96, 96), 0 along the border |
         """
-        seen = torch.cat([pictures, pictures[:, :3] + _laid_over(pictures, layer), layer[:, 3:]], dim=1)
-        h2 = self.stem(torch.cat([seen, raster], dim=1))
+        given = torch.cat([pictures, pictures[:, :3] + _laid_over(pictures, layer), layer[:, 3:]], dim=1)
+        h2 = self.stem(torch.cat([given, raster], dim=1))
         h4 = self.beside(torch.cat([self.down4(h2), reference.expand(len(h2), -1, -1, -1)], dim=1))
         u4 = self.up4(torch.cat([doubled(self.down8(h4)), h4], dim=1))
         u2 = self.up2(torch.cat([doubled(self.narrow(u4)), h2], dim=1))
-        return self.window * self.out(torch.cat([doubled(self.thin(u2)), seen], dim=1))
+        return self.window * self.out(torch.cat([doubled(self.thin(u2)), given], dim=1))
 
     def classical(
         self, pictures: Float[Tensor, "b 7 n n"], layer: Float[Tensor, "b 4 n n"]

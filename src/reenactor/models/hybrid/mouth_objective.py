@@ -99,23 +99,21 @@ class MouthObjective(Objective[PairBatch]):
 
     def generator_step(self, batch: PairBatch) -> Step:
         """The weighted sum of the config's terms."""
-        seen = self._crops(batch, photos=int(torch.randint(1, batch.targets.shape[1] + 1, ())))
-        truth, raster, counts = seen.truth, seen.raster, seen.mask * self.M.window
-        image = truth_outside(seen.refined(self.M), truth, seen.mask)
+        mouths = self._crops(batch, photos=int(torch.randint(1, batch.targets.shape[1] + 1, ())))
+        truth, raster, counts = mouths.truth, mouths.raster, mouths.mask * self.M.window
+        image = truth_outside(mouths.refined(self.M), truth, mouths.mask)
         parts = {"pixel": charbonnier(*(F.avg_pool2d(one, _COARSE) for one in (image, truth, counts)))}
         for network in self._features:
-            network.to(image.device)
             parts["perceptual"] = perceptual_loss(network, image, truth, pixel_weights=counts)
-        judged = _judged(batch, seen.mask)
+        opening = _opening(batch, mouths.mask)
         with frozen(self.D):
-            fake = self.D(torch.cat([image, raster], dim=1)[judged])
+            fake = self.D(torch.cat([image, raster], dim=1)[opening])
             with torch.no_grad():
-                real = self.D(torch.cat([truth, raster], dim=1)[judged])
+                real = self.D(torch.cat([truth, raster], dim=1)[opening])
         parts["gan"] = hinge_generator(fake.scores)
         parts["feature_matching"] = feature_matching(fake.features, real.features)
-        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
         shown = torch.cat([truth, image.detach(), raster], dim=1)
-        return Step(loss, {name: part.detach() for name, part in parts.items()}, shown[judged])
+        return Step.weighted(parts, dict(self.config), shown[opening])
 
     def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "n 9 h w"]) -> Step:
         """The hinge loss, and the mean scores of true and drawn mouths.
@@ -125,26 +123,24 @@ class MouthObjective(Objective[PairBatch]):
             drawn: crops of true and drawn mouths, and their rasters.
         """
         truth, image, raster = drawn.chunk(3, dim=1)
-        judged = self.D(torch.cat([torch.cat([picture, raster], dim=1) for picture in (truth, image)]))
-        real, fake = judged.scores.chunk(2)
-        loss = hinge_discriminator(real, fake)
-        means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
-        return Step(loss, {"discriminator": loss.detach(), **means})
+        scores = self.D(torch.cat([torch.cat([picture, raster], dim=1) for picture in (truth, image)]))
+        real, fake = scores.scores.chunk(2)
+        return Step.of_scores(hinge_discriminator(real, fake), real, fake)
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
         """A row a pair: the mouths of a photo, of its warp, of what the hybrid draws, of the result, of the truth."""
-        seen = self._crops(batch)
-        drawn, warped, _ = seen.pictures.split([3, 3, 1], dim=1)
-        row = [seen.reference, warped, drawn, seen.refined(generator), seen.truth]
+        mouths = self._crops(batch)
+        drawn, warped, _ = mouths.pictures.split([3, 3, 1], dim=1)
+        row = [mouths.reference, warped, drawn, mouths.refined(generator), mouths.truth]
         return torch.cat([picture.float().clamp(-1, 1) for picture in row], dim=3)
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
         """`psnr` of the crops, and `before`, what the hybrid alone has there, dB."""
-        seen = self._crops(batch)
-        shown = {"psnr": seen.refined(generator), "before": seen.pictures[:, :3]}
-        return {n: masked_psnr(one.float().clamp(-1, 1), seen.truth, seen.mask) for n, one in shown.items()}
+        mouths = self._crops(batch)
+        shown = {"psnr": mouths.refined(generator), "before": mouths.pictures[:, :3]}
+        return {n: masked_psnr(one.float().clamp(-1, 1), mouths.truth, mouths.mask) for n, one in shown.items()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What `Hybrid` loads: the hybrid as it was, with this mouth refiner."""
@@ -203,7 +199,7 @@ def _without_mouth(checkpoint: Checkpoint) -> tuple[HybridConfig, dict[str, Tens
     return config, {name: tensor for name, tensor in weights.items() if not name.startswith("mouth.")}
 
 
-def _judged(batch: PairBatch, mask: Float[Tensor, "b 1 n n"]) -> Bool[Tensor, " b"]:
-    """Mouths that open further than in the first photo, of which all is true; all mouths, if there are none such."""
+def _opening(batch: PairBatch, mask: Float[Tensor, "b 1 n n"]) -> Bool[Tensor, " b"]:
+    """Mouths that open further than in the first photo and are true everywhere; all mouths if there are none."""
     opens = opening_parts(batch).unflatten(0, (len(mask), -1))[:, _MOUTH] & (mask.flatten(1).amin(1) > 0.5)
     return opens if opens.any() else torch.ones_like(opens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -115,8 +116,8 @@ class HybridObjective(Objective[PairBatch]):
         super().__init__()
         self.config = config
         self.G = HybridGenerator(config.model)
-        judged = config.gan or config.feature_matching
-        self.D = PartsDiscriminator(config.model.resolution // 4) if judged else None
+        adversarial = config.gan or config.feature_matching
+        self.D = PartsDiscriminator(config.model.resolution // 4) if adversarial else None
         # In a plain tuple: what is frozen is no part of a training checkpoint.
         self._features: tuple[FeatureNetwork, ...] = ()
         if config.perceptual and config.features is not None:
@@ -151,36 +152,34 @@ class HybridObjective(Objective[PairBatch]):
             changes = (image[later] - image[later - 1], batch.truth[later] - batch.truth[later - 1])
             parts["temporal"] = charbonnier(*changes, weights[later])
         for network in self._features:
-            network.to(image.device)
             parts["perceptual"] = perceptual_loss(network, image, batch.truth, pixel_weights=weights)
         if self.D is not None:
             raster = batch.driver_maps[RASTER]
             with frozen(self.D):
-                judged = opening_parts(batch)
-                fake = self.D(image, raster, batch.driver_mesh, judged)
+                parts_seen = opening_parts(batch)
+                fake = self.D(image, raster, batch.driver_mesh, parts_seen)
                 with torch.no_grad():
-                    real = self.D(batch.truth, raster, batch.driver_mesh, judged)
+                    real = self.D(batch.truth, raster, batch.driver_mesh, parts_seen)
             parts["gan"] = hinge_generator(fake.scores)
             parts["feature_matching"] = feature_matching(fake.features, real.features)
-        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
-        terms = {name: part.detach() for name, part in parts.items()}
-        return Step(loss, terms | {"mask_mean": drawing.mask.detach().mean()}, image.detach())
+        step = Step.weighted(parts, dict(self.config), image.detach())
+        return replace(step, parts={**step.parts, "mask_mean": drawing.mask.detach().mean()})
 
     def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
         """The hinge loss, and the mean scores of true and drawn parts."""
         assert self.D is not None
         raster, mesh = batch.driver_maps[RASTER], batch.driver_mesh
         parts = opening_parts(batch).repeat(2)
-        judged = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]), parts)
-        real, fake = judged.scores.chunk(2)
-        loss = hinge_discriminator(real, fake)
-        means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
-        return Step(loss, {"discriminator": loss.detach(), **means})
+        result = self.D(torch.cat([batch.truth, drawn]), torch.cat([raster, raster]), torch.cat([mesh, mesh]), parts)
+        real, fake = result.scores.chunk(2)
+        return Step.of_scores(hinge_discriminator(real, fake), real, fake)
 
     def pixel_weights(self, batch: PairBatch) -> Float[Tensor, "b 1 h w"]:
         """Weight of each pixel: mouth and eyes most, then the silhouette, then the rest (1)."""
         size = batch.truth.shape[-1]
-        parts = torch.cat([around(batch.driver_mesh, ring, size) for ring in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1)
+        parts = torch.cat(
+            [around(batch.driver_mesh, contour, size) for contour in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1
+        )
         reach = size // _BAND // 2 * 2 + 1
         near = batch.driver_maps[MapKind.FACE_MASK]
         for window in ((reach, 1), (1, reach)):

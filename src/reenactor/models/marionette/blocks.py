@@ -137,8 +137,8 @@ class AttentionBlender(nn.Module):
         """
         attention = []
         for block in self.blocks:
-            z_x, seen = block(z_x, z_y)
-            attention.append(seen)
+            z_x, weights = block(z_x, z_y)
+            attention.append(weights)
         return z_x, tuple(attention)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -11,20 +9,7 @@ from torch import Tensor, nn
 
 from reenactor.models.marionette.blocks import down_blocks
 from reenactor.models.marionette.config import MarioNETteConfig
-from reenactor.nn import Norm, PatchProjection, add_spectral_norm, conv3x3
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What the discriminator says of each picture.
-
-    Args:
-        scores: one a patch; the larger the more real.
-        features: outputs of the residual blocks, largest first, for feature matching.
-    """
-
-    scores: Float[Tensor, "b 1 hp wp"]
-    features: tuple[Float[Tensor, "b _ _ _"], ...]
+from reenactor.nn import Norm, PatchProjection, PatchScores, add_spectral_norm, conv3x3
 
 
 class MarioNETteDiscriminator(nn.Module):
@@ -44,7 +29,7 @@ class MarioNETteDiscriminator(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "b 3 h w"], rasters: Float[Tensor, "b 3 h w"], identity: Int[Tensor, " b"]
-    ) -> Judgement:
+    ) -> PatchScores:
         """Input, output; sizes of the `paper` config.
 
         | | shape | paper |
@@ -59,4 +44,4 @@ class MarioNETteDiscriminator(nn.Module):
         for block in self.down:
             h = block(h)
             features.append(h)
-        return Judgement(self.head(F.relu(h), identity), tuple(features))
+        return PatchScores(self.head(F.relu(h), identity), tuple(features))

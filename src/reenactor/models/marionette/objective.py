@@ -90,8 +90,8 @@ class MarioNETteObjective(Objective[PairBatch]):
         raster = config.model.raster
         self.maps = MapsNeeded(targets=(raster,), driver=(raster, MapKind.HULL_MASK))
         self.G = MarioNETteGenerator(config.model)
-        judged = config.gan or config.feature_matching
-        self.D = MarioNETteDiscriminator(config.model, identities) if judged else None
+        adversarial = config.gan or config.feature_matching
+        self.D = MarioNETteDiscriminator(config.model, identities) if adversarial else None
         chosen = {
             "perceptual": config.vgg19 if config.perceptual_vgg19 else None,
             "perceptual_face": config.vgg_face if config.perceptual_vgg_face else None,
@@ -117,11 +117,10 @@ class MarioNETteObjective(Objective[PairBatch]):
         The discriminator is left as it was: it gets no gradients, and no power iteration moves its spectral norms.
         """
         drawn = truth_outside(self._draw(self.G, batch), batch.truth, batch.mask)
-        weights = batch.mask * (1 + (HULL_WEIGHT - 1) * batch.driver_maps[MapKind.HULL_MASK])
+        pixel_weights = batch.mask * (1 + (HULL_WEIGHT - 1) * batch.driver_maps[MapKind.HULL_MASK])
         parts: dict[str, Tensor] = {}
         for name, network in self._features.items():
-            network.to(drawn.device)
-            parts[name] = perceptual_loss(network, drawn, batch.truth, pixel_weights=weights)
+            parts[name] = perceptual_loss(network, drawn, batch.truth, pixel_weights=pixel_weights)
         if self.D is not None:
             raster = batch.driver_maps[self.config.model.raster]
             with _unchanged(self.D):
@@ -132,15 +131,14 @@ class MarioNETteObjective(Objective[PairBatch]):
             parts["feature_matching"] = feature_matching(fake.features, real.features)
         if self.config.pixel_l1:
             parts["pixel"] = weighted_l1(drawn, batch.truth, batch.mask)
-        factors = {
+        weights = {
             "gan": self.config.gan,
             "perceptual": self.config.perceptual_vgg19,
             "perceptual_face": self.config.perceptual_vgg_face,
             "feature_matching": self.config.feature_matching,
             "pixel": self.config.pixel_l1,
         }
-        loss = torch.stack([factors[name] * part for name, part in parts.items()]).sum()
-        return Step(loss, {name: part.detach() for name, part in parts.items()}, drawn.detach())
+        return Step.weighted(parts, weights, drawn.detach())
 
     def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
         """The hinge loss (paper B, equation 10), and the mean scores of true and drawn pictures.
@@ -151,11 +149,9 @@ class MarioNETteObjective(Objective[PairBatch]):
         assert self.D is not None
         raster = batch.driver_maps[self.config.model.raster]
         pictures = torch.cat([batch.truth, drawn])
-        judged = self.D(pictures, torch.cat([raster, raster]), torch.cat([batch.identity, batch.identity]))
-        real, fake = judged.scores.chunk(2)
-        loss = hinge_discriminator(real, fake)
-        means = {"score_real": real.detach().mean(), "score_fake": fake.detach().mean()}
-        return Step(loss, {"discriminator": loss.detach(), **means})
+        result = self.D(pictures, torch.cat([raster, raster]), torch.cat([batch.identity, batch.identity]))
+        real, fake = result.scores.chunk(2)
+        return Step.of_scores(hinge_discriminator(real, fake), real, fake)
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:

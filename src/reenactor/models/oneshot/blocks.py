@@ -20,7 +20,7 @@ _FIRST_CONTRAST = 0.2
 
 
 def up_conv(channels_in: int, channels_out: int, *, bias: bool) -> nn.ConvTranspose2d:
-    """A deconvolution that doubles the size: each result is a sum over 2 x 2 places."""
+    """A deconvolution that doubles the size: each output is a sum over 2 x 2 inputs."""
     return nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1, bias=bias)
 
 

@@ -93,8 +93,7 @@ class FusionObjective(Objective[PairBatch]):
             "smooth": total_variation(found.mask),
             "guard": self._lost(found.image, (face, picture), batch).sum(),
         }
-        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
-        return Step(loss, {name: part.detach() for name, part in parts.items()}, found.image.detach())
+        return Step.weighted(parts, dict(self.config), found.image.detach())
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:

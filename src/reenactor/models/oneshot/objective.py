@@ -159,26 +159,19 @@ class OneShotObjective(Objective[PairBatch]):
             "pixel": weighted_l1(drawn, batch.truth, batch.mask * self.config.parts.of(parsing)),
         }
         for name, network in self._features.items():
-            network.to(drawn.device)
             weights = batch.mask if name == "perceptual" else None
             parts[name] = perceptual_loss(network, drawn, batch.truth, pixel_weights=weights)
         if self.D is not None:
             parts["gan"] = least_squares_generator([scale.scores for scale in self.D(drawn)])
-        loss = torch.stack([getattr(self.config, name) * part for name, part in parts.items()]).sum()
-        return Step(loss, {name: part.detach() for name, part in parts.items()}, drawn.detach())
+        return Step.weighted(parts, dict(self.config), drawn.detach())
 
     def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
         """The least-squares loss at all scales, and the mean scores of true and drawn pictures."""
         assert self.D is not None
         # In one batch: nothing in the networks mixes the pictures of a batch.
-        judged = [scale.scores.float().chunk(2) for scale in self.D(torch.cat([batch.truth, drawn]))]
-        real, fake = [one for one, _ in judged], [other for _, other in judged]
-        loss = least_squares_discriminator(real, fake)
-        means = {
-            f"score_{name}": torch.stack([one.detach().mean() for one in scores]).mean()
-            for name, scores in (("real", real), ("fake", fake))
-        }
-        return Step(loss, {"discriminator": loss.detach(), **means})
+        pairs = [scale.scores.float().chunk(2) for scale in self.D(torch.cat([batch.truth, drawn]))]
+        real, fake = [one for one, _ in pairs], [other for _, other in pairs]
+        return Step.of_scores(least_squares_discriminator(real, fake), real, fake)
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:

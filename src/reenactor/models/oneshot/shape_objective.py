@@ -77,8 +77,7 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
             "heat": F.binary_cross_entropy_with_logits(shape.heat_logits.float(), heat),
             "points": wing_loss(shape.points_px, points_px, inside, unit_px=side / 256),
         }
-        loss = self.config.heat * parts["heat"] + self.config.points * parts["points"]
-        return Step(loss, {name: part.detach() for name, part in parts.items()})
+        return Step.weighted(parts, dict(self.config))
 
     @torch.no_grad()
     def pictures(self, generator: nn.Module, batch: FrameBatch) -> Float[Tensor, "b 3 h w_all"]:

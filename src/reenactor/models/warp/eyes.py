@@ -1,6 +1,6 @@
 """The eyeball behind the lids.
 
-A blink does not squeeze the eye: lids slide over it. So the eye's opening is a hole in the sheet, and behind it lies
+A blink does not squeeze the eye: lids slide over it. The eye's opening is a hole in the face mesh, and behind it lies
 a flat picture of the eyeball, made once per photo: what the photo shows in the opening, continued under the lids
 (the iris by mirroring its visible part, the white by smooth extension). Gaze moves the iris within it.
 """
@@ -36,7 +36,7 @@ _OPEN_RATIO = 0.1
 _LID_EDGE = 0.05
 """Width of the band along the lids that lashes and their shadow darken, in eye widths."""
 _LID_SHADOW = 0.3
-_RIM = 0.04
+_FADE = 0.04
 """The eyeball appears over this distance from the lid, in eye widths, without a hard edge in large pictures."""
 
 
@@ -44,7 +44,7 @@ _RIM = 0.04
 class EyeShape:
     """Which mesh vertices make up one eye."""
 
-    ring: tuple[int, ...]
+    contour: tuple[int, ...]
     corners: tuple[int, int]
     iris: tuple[int, ...]
 
@@ -63,7 +63,7 @@ class Eyeball:
         shape: its vertices.
         region: the part of the crop that the pictures below cover.
         as_seen: (h, w, 3) the photo inside the opening, the continuation outside.
-        cleaned: the same with the dark edge along the lids replaced too, for places where the lid has moved away.
+        cleaned: the same with the dark edge along the lids replaced too, for where the lid has moved away.
         white: (h, w, 3) `cleaned` without its iris.
         disc: (h, w) how much of each pixel is iris.
         depth: (h, w) distance to the lids in the photo, pixels; 0 outside the opening.
@@ -87,11 +87,11 @@ class Eyeball:
 def eyeball(photo: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"], shape: EyeShape) -> Eyeball:
     """Make the eyeball's picture from one photo."""
     points = mesh_px[:, :2].astype(np.float64)
-    ring, corners, iris = points[list(shape.ring)], points[list(shape.corners)], points[list(shape.iris)]
+    contour, corners, iris = points[list(shape.contour)], points[list(shape.corners)], points[list(shape.iris)]
     width = float(np.linalg.norm(corners[1] - corners[0]))
-    region = region_around(ring, 0.6 * width, len(photo)) or Region(0, 0, len(photo), len(photo))
+    region = region_around(contour, 0.6 * width, len(photo)) or Region(0, 0, len(photo), len(photo))
     seen = photo[region.slices].astype(np.float32)
-    opening = soft_polygon(ring, region)
+    opening = soft_polygon(contour, region)
     depth = depth_inside(opening)
     radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
     disc = 1 - smoothstep(np.linalg.norm(region.grid() - iris[0].astype(np.float32), axis=-1) / radius, 1.0, 1.2)
@@ -142,41 +142,41 @@ def _painted(
 def draw_eye(picture: UInt8[np.ndarray, "s s 3"], eye: Eyeball, mesh_px: Float[np.ndarray, "478 3"]) -> None:
     """Show the eyeball through the opening that `mesh_px` asks for, in place."""
     points = mesh_px[:, :2].astype(np.float64)
-    ring = points[list(eye.shape.ring)]
-    region = region_around(ring, 2, len(picture))
+    contour = points[list(eye.shape.contour)]
+    region = region_around(contour, 2, len(picture))
     if region is None:
         return
     # Closed lids enclose nothing, yet a polygon is drawn a pixel wide: a white sliver between the lashes.
     corners, iris = points[list(eye.shape.corners)], points[eye.shape.iris[0]]
     width = float(np.linalg.norm(corners[1] - corners[0]))
-    height = _area(ring) / max(width, 1.0)
-    opening = soft_polygon(ring, region) * smoothstep(height / max(width, 1.0), 0.02, 0.07)
+    height = _area(contour) / max(width, 1.0)
+    opening = soft_polygon(contour, region) * smoothstep(height / max(width, 1.0), 0.02, 0.07)
     if opening.max() == 0:
         return
     turn = _turn(corners, eye.corners)
     middle, eye_middle = corners.mean(0), eye.corners.mean(0)
-    place = (region.grid() - middle) @ turn.T + eye_middle
+    position = (region.grid() - middle) @ turn.T + eye_middle
     depth_now = depth_inside(opening) * float(np.sqrt(abs(np.linalg.det(turn))))
     gaze = _inside_corners(turn @ (iris - middle) + eye_middle, eye) - eye.iris
-    layer = _eyeball_at(eye, place - eye.region.origin, gaze, depth_now)
-    rim = smoothstep(depth_now, 0, _RIM * float(np.linalg.norm(eye.corners[1] - eye.corners[0])))
-    blend(picture, region, layer, opening * rim)
+    layer = _eyeball_at(eye, position - eye.region.origin, gaze, depth_now)
+    fade = smoothstep(depth_now, 0, _FADE * float(np.linalg.norm(eye.corners[1] - eye.corners[0])))
+    blend(picture, region, layer, opening * fade)
 
 
 def _eyeball_at(
     eye: Eyeball,
-    place: Float[np.ndarray, "h w 2"],
+    position: Float[np.ndarray, "h w 2"],
     gaze: Float[np.ndarray, "2"],
     depth_now: Float[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "h w 3"]:
-    """The eyeball's colours at places of its picture, with its iris moved by `gaze` and lids at `depth_now`."""
+    """The eyeball's colours at positions of its picture, with its iris moved by `gaze` and lids at `depth_now`."""
     edge = _LID_EDGE * float(np.linalg.norm(eye.corners[1] - eye.corners[0]))
-    still, moved = place.astype(np.float32), (place - gaze).astype(np.float32)
+    still, moved = position.astype(np.float32), (position - gaze).astype(np.float32)
     depth_then = sample(eye.depth, still, cubic=False)
     # Where the lid has moved away, its dark edge must not stay behind but goes along with it; where it has come
     # nearer, it casts a shadow.
     bared = smoothstep(depth_now - depth_then, 0.25 * edge, edge) * (depth_then < 2 * edge)
-    fresh_rim = bared * (1 - smoothstep(depth_now, 0, 1.5 * edge))
+    fresh_edge = bared * (1 - smoothstep(depth_now, 0, 1.5 * edge))
     covered = smoothstep(depth_then - depth_now, 0.5 * edge, 3 * edge) * (1 - smoothstep(depth_now, 0, 2.5 * edge))
     # An iris that stays is the photo's own; one that moves is cut out and laid over the white.
     away = float(smoothstep(float(np.linalg.norm(gaze)) / max(eye.radius, 1e-6), 0.02, 0.25))
@@ -189,11 +189,11 @@ def _eyeball_at(
         disc = sample(eye.disc, moved, cubic=False)[..., None]
         white = white + disc * (sample(eye.cleaned, moved) - white)
         layer = layer + away * (white - layer)
-    return layer * (1 - _LID_SHADOW * np.maximum(covered, 1.8 * fresh_rim))[..., None]
+    return layer * (1 - _LID_SHADOW * np.maximum(covered, 1.8 * fresh_edge))[..., None]
 
 
 def _inside_corners(iris: Float[np.ndarray, "2"], eye: Eyeball) -> Float[np.ndarray, "2"]:
-    """An iris' place in the eyeball's picture, kept between the eye's corners."""
+    """An iris' position in the eyeball's picture, kept between the eye's corners."""
     along = eye.corners[1] - eye.corners[0]
     width = float(np.linalg.norm(along))
     along = along / max(width, 1e-6)
@@ -203,10 +203,10 @@ def _inside_corners(iris: Float[np.ndarray, "2"], eye: Eyeball) -> Float[np.ndar
     return iris + (float(np.clip(sideways, -most, most)) - sideways) * along
 
 
-def _area(ring: Float[np.ndarray, "n 2"]) -> float:
+def _area(contour: Float[np.ndarray, "n 2"]) -> float:
     """Area of a polygon whose corners run clockwise in the picture; negative where they do not."""
-    after = np.roll(ring, -1, axis=0)
-    return float((ring[:, 0] * after[:, 1] - ring[:, 1] * after[:, 0]).sum() / 2)
+    after = np.roll(contour, -1, axis=0)
+    return float((contour[:, 0] * after[:, 1] - contour[:, 1] * after[:, 0]).sum() / 2)
 
 
 def _turn(corners: Float[np.ndarray, "2 2"], photo_corners: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:

@@ -96,12 +96,12 @@ class Warp(ReenactmentModel):
         others = [k for k in range(1, len(code.photos)) if weights[k] > _LEAST_WEIGHT]
         if others:
             face = _face_mask(mesh, len(picture))
-            # Lay the others over one after the other; the shares make the sum come out as the weights say.
-            share = weights[0]
+            # Blend the others one after the other; dividing by the sum so far gives each its weight in the result.
+            total = weights[0]
             for k in others:
-                share += weights[k]
+                total += weights[k]
                 other = self._draw_from(code.photos[k], code.mouth, mesh)
-                alpha = (face * (weights[k] / share))[..., None]
+                alpha = (face * (weights[k] / total))[..., None]
                 picture = np.rint(picture + alpha * (other.astype(np.float32) - picture)).astype(np.uint8)
         return picture
 

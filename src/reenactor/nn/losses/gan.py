@@ -35,6 +35,11 @@ def least_squares_discriminator(real: Scores, fake: Scores) -> Float[Tensor, ""]
     return _total(((r - 1).square().mean() + f.square().mean()) / 2 for r, f in pairs)
 
 
+def mean_score(scores: Scores) -> Float[Tensor, ""]:
+    """Mean over the pictures' patches, and over scales; no gradients."""
+    return torch.stack([score.detach().mean() for score in _scales(scores)]).mean()
+
+
 def _scales(scores: Scores) -> list[Tensor]:
     """In float32 at least: means of bfloat16 have three digits."""
     maps = [scores] if isinstance(scores, Tensor) else scores

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import FrameBatch, MapKind, PairBatch
 from reenactor.nn.checkpoint import Checkpoint
+from reenactor.nn.losses.gan import Scores, mean_score
 
 B = TypeVar("B", PairBatch, FrameBatch)
 
@@ -30,6 +32,24 @@ class Step:
     loss: Float[Tensor, ""]
     parts: Mapping[str, Float[Tensor, ""]]
     drawn: Any = None
+
+    @classmethod
+    def weighted(cls, parts: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, Any], drawn: Any = None) -> Step:
+        """The generator's half: the sum of the terms times their weights.
+
+        Args:
+            parts: the terms.
+            weights: by the same names, and perhaps more: `dict(config)`, say.
+            drawn: see `Step`.
+        """
+        loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return cls(loss, {name: part.detach() for name, part in parts.items()}, drawn)
+
+    @classmethod
+    def of_scores(cls, loss: Float[Tensor, ""], real: Scores, fake: Scores) -> Step:
+        """The discriminator's half: its loss, and its mean scores of true and drawn pictures for the log."""
+        means = {f"score_{name}": mean_score(scores) for name, scores in (("real", real), ("fake", fake))}
+        return cls(loss, {"discriminator": loss.detach(), **means})
 
 
 @dataclass(frozen=True)

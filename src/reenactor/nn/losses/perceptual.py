@@ -36,12 +36,13 @@ def perceptual_loss(
     """Mean over layers of the mean L1 distance of feature maps (paper B, L_P and L_PF).
 
     Args:
-        network: gives the feature maps.
+        network: gives the feature maps; moved to the picture's device.
         image_m1p1: the drawn picture; gradients go to it alone.
         truth_m1p1: the true one.
         pixel_weights: brought to each map's size by averaging; paper B gives 3 to the landmarks' hull and 1 to the
             rest. They are a mean's weights: giving all pixels 3 changes nothing.
     """
+    network.to(image_m1p1.device)
     with torch.no_grad():
         truth = network(truth_m1p1)
     layers = []
