@@ -50,7 +50,7 @@ class ModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a model must be given; data and inference prepare no more than this.
+    """Inputs that a model reads; data and inference prepare no more than this.
 
     Args:
         crop_scale: side of the face crop over the larger side of the landmarks' bounding box.
@@ -117,7 +117,7 @@ class ReenactmentModel(nn.Module, ABC):
 
     @abstractmethod
     def encode_target(self, targets: TargetSet) -> TargetCode:
-        """All that depends on the photos alone; called once per person.
+        """Encode everything that depends on the photos alone; called once per person.
 
         Args:
             targets: K >= 1 photos. The first is the picture that is animated.
@@ -132,7 +132,7 @@ class ReenactmentModel(nn.Module, ABC):
         """
 
     def photo_maps(self, code: TargetCode, driver: DriverFrame) -> list[PhotoMap]:
-        """Where a frame comes from: heat maps over the photos, one for each of `photo_uses`.
+        """Heat maps over the photos that show where a frame comes from, one for each of `photo_uses`.
 
         Args:
             code: of the photos.

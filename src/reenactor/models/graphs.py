@@ -97,7 +97,7 @@ class GraphAdapter(ABC, Generic[M]):
 
     @abstractmethod
     def code(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
-        """What is kept of a person.
+        """The encoded person.
 
         Args:
             targets: the photos.

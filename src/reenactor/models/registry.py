@@ -29,7 +29,7 @@ MakeObjective = Callable[[Any, int], Objective[Any]]
 
 @dataclass(frozen=True)
 class Method:
-    """All that the rest of the program needs of a method.
+    """A method's entry.
 
     Args:
         model: its class; `model.photo_maps` tells where a picture comes from.
@@ -128,7 +128,7 @@ def model_of(checkpoint: Checkpoint) -> ReenactmentModel:
 
 
 def graph_adapter(name: str, config: BaseModel) -> GraphAdapter:
-    """What turns photos and landmarks into inputs of a model's graphs.
+    """The adapter between photos, landmarks and a model's graphs.
 
     Raises:
         ReenactError: the model has no network.

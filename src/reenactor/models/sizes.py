@@ -1,4 +1,4 @@
-"""How large a model is and what a frame costs, counted without computing anything."""
+"""Parameters and operations of a model, counted on shapes alone."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ModelSize:
     """Counts for one target photo and one driver frame; a multiply-add is two operations.
 
     Args:
-        resolution: pixels a side that it was counted at.
-        parameters: numbers that are learned.
+        resolution: pixels a side of the counted pictures.
+        parameters: trained weights.
         encode_flop: to encode a photo, once.
         frame_flop: to draw a frame.
     """
@@ -42,12 +42,12 @@ class ModelSize:
 
 
 def count_parameters(kind: type[ReenactmentModel], config: BaseModel) -> int:
-    """Numbers that a trained kind of model learns."""
+    """Trained weights of a model with these settings."""
     return sum(p.numel() for p in _shapes_only(kind, config).parameters())
 
 
 def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
-    """Count for a trained kind of model."""
+    """Parameters and operations of a trained model with these settings."""
     model = _shapes_only(kind, config)
     size = model.resolution or 256
     maps = {name: torch.empty(1, _CHANNELS[name], size, size, device="meta") for name in model.needs.maps}
@@ -60,7 +60,7 @@ def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
 
 
 def _shapes_only(kind: type[ReenactmentModel], config: BaseModel) -> ReenactmentModel:
-    """The model without numbers: PyTorch's meta device computes shapes."""
+    """The model on PyTorch's meta device, which computes shapes alone."""
     with torch.device("meta"):
         return kind(config).eval()
 

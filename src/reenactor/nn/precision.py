@@ -1,4 +1,4 @@
-"""Where autocast must not lower the precision."""
+"""Computations whose precision autocast must not lower."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Resample(Enum):
-    """What a block does to the size of the map."""
+    """Change of the map's size by a block."""
 
     DOWN = "half the size"
     SAME = "the same size"
@@ -18,7 +18,7 @@ class Resample(Enum):
 
 
 class Norm(Enum):
-    """What stands before each ReLU."""
+    """The layer before each ReLU."""
 
     INSTANCE = "instance normalization with learned gain and bias"
     NONE = "nothing"

@@ -108,7 +108,7 @@ def test_defaults_and_their_json():
         ({"features": None}, "features must name a network"),
         ({"gan": -1}, "greater than or equal to 0"),
         ({"parts_weight": 0.5}, "greater than or equal to 1"),
-        ({"pixel": 0, "perceptual": 0}, "nothing asks"),
+        ({"pixel": 0, "perceptual": 0}, "no loss compares"),
         ({"identity": 1}, "Extra inputs"),
         ({"detail_only": True}, "no longer has detail_only=True, only False"),
     ],

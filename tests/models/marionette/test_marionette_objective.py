@@ -88,7 +88,7 @@ def test_defaults_are_the_papers_weights():
         ({"vgg19": None}, "vgg19 must name a network"),
         ({"vgg_face": None}, "vgg_face must name a network"),
         ({"gan": -1}, "greater than or equal to 0"),
-        ({"gan": 0, "perceptual_vgg19": 0, "perceptual_vgg_face": 0}, "nothing asks"),
+        ({"gan": 0, "perceptual_vgg19": 0, "perceptual_vgg_face": 0}, "no loss compares"),
         ({"perceptual": 1}, "Extra inputs"),
     ],
 )

@@ -101,7 +101,7 @@ def test_defaults_are_the_papers():
         ({"features": None}, "features must name a network"),
         ({"identity": 1}, "verification must name a network"),
         ({"gan": -1}, "greater than or equal to 0"),
-        ({"pixel": 0, "perceptual": 0}, "nothing asks"),
+        ({"pixel": 0, "perceptual": 0}, "no loss compares"),
         ({"lambda": 1}, "Extra inputs"),
     ],
 )

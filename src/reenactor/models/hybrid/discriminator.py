@@ -13,7 +13,7 @@ from reenactor.nn import PatchGAN, PatchScores
 PARTS = ("mouth", "right eye", "left eye")
 _CENTRES = (INNER_LIPS + OUTER_LIPS_UPPER, RIGHT_EYE, LEFT_EYE)
 _SIDES = (0.85, 0.5, 0.5)
-"""Of the crops, in inter-ocular distances."""
+"""Sides of the crops, in inter-ocular distances."""
 
 
 def part_crops(

@@ -39,7 +39,7 @@ HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
 
 @dataclass(frozen=True)
 class HybridCode(TargetCode):
-    """A person, encoded: all that the driver's frames need. B people at a time, in training.
+    """A person, encoded. In training, B people at a time.
 
     Args:
         photos: the K photos, as they are.
@@ -61,14 +61,14 @@ class HybridCode(TargetCode):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A result and what it is made of: `mask * warped + (1 - mask) * paint`.
+    """A result and its parts: `mask * warped + (1 - mask) * paint`.
 
     All are of the photos' size, except `logit` and `mesh_warped` (the network's resolution), `flow_ndc` and `weights`
     (its `feature_size`).
 
     Args:
-        image: may overshoot [-1, 1]. No gradient goes from here to the mask: what closes it early on, when all
-            painting is bad, leaves nothing from which painting could learn.
+        image: may overshoot [-1, 1]. It gives the mask no gradient: early on, when all painting is bad, that would
+            close the mask, and the painting would get no gradient any more.
         warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
         paint: what the network makes.
         mask: where the warp is kept; 0 in holes.
@@ -138,7 +138,7 @@ class HybridGenerator(nn.Module):
         rasters: Float[Tensor, "b k 3 _ _"],
         mesh_px: Float[Tensor, "b k 478 3"],
     ) -> HybridCode:
-        """All that depends on the photos alone."""
+        """Encode the photos: everything that does not depend on the driver."""
         axes, size = targets.shape[:2], self.config.resolution
         mouths, mouth = (), None
         if self.mouth is not None:
@@ -174,7 +174,7 @@ class HybridGenerator(nn.Module):
         return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], size, device)
 
     def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
-        """All of `decode` that is a network.
+        """The network part of `decode`.
 
         Args:
             code: of the person, or of each.
@@ -232,7 +232,7 @@ class HybridGenerator(nn.Module):
     def taken(
         self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
     ) -> Float[Tensor, "b k h2 w2"]:
-        """How much of the frames that `decode` draws was moved there from each position of each photo; no gradients.
+        """Fraction of the frames that `decode` draws that was moved from each position of each photo; no gradients.
 
         The sum over all positions is `Drawing.mask`'s mean; the rest of the picture is painted.
         """
@@ -249,7 +249,7 @@ class HybridGenerator(nn.Module):
 
 
 def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *_"]:
-    """The K photos' once for each of B frames."""
+    """Values of K photos, repeated for each of B frames."""
     return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
 
 
@@ -271,7 +271,7 @@ def _soft_elsewhere(paint: Float[Tensor, "b 3 s s"], sharp: Float[Tensor, "b 1 s
 
 
 def _unwarped(flow_ndc: Float[Tensor, "n 2 h w"], amounts: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
-    """What each position gives if each position p takes `amounts(p)` from p + flow(p): the transpose of `warp`."""
+    """The transpose of `warp`: the sum of `amounts(p)` over all positions p that sample a position, p + flow(p)."""
     # A caller's inference mode would not let the gradient be asked for; its tensors must be copied out of it.
     with torch.inference_mode(mode=False), torch.enable_grad():
         given = torch.zeros(amounts.shape, dtype=amounts.dtype, device=amounts.device, requires_grad=True)

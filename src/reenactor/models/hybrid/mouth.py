@@ -118,7 +118,7 @@ def mouth_layers(
     side: int,
     crop_side: int,
 ) -> Float[Tensor, "b 4 n n"]:
-    """What the classical warp shows between the lips, in the crops: RGB in [-1, 1], and how much it covers.
+    """The classical mouth in the crops: RGB in [-1, 1], and its coverage.
 
     Args:
         people: one for each frame, or one for all.
@@ -187,7 +187,7 @@ class MouthRefiner(nn.Module):
         raster: Float[Tensor, "b 3 n n"],
         reference: Float[Tensor, "#b c2 n4 n4"],
     ) -> Float[Tensor, "b 3 n n"]:
-        """What was learned, to be added to the drawn picture and its classical mouth; sizes with crops of 96 pixels.
+        """The learned difference, added to the drawn picture and its classical mouth; sizes with crops of 96 pixels.
 
         | | shape |
         |---|---|
@@ -207,7 +207,7 @@ class MouthRefiner(nn.Module):
     def classical(
         self, pictures: Float[Tensor, "b 7 n n"], layer: Float[Tensor, "b 4 n n"]
     ) -> Float[Tensor, "b 3 n n"]:
-        """What the classical mouth changes in the drawn picture, 0 along the border."""
+        """The classical mouth's difference from the drawn picture, 0 along the border."""
         return self.window * _laid_over(pictures, layer)
 
     def refine(

@@ -1,4 +1,4 @@
-"""How the mouth refiner is trained, on top of a trained hybrid that stays fixed."""
+"""Training of the mouth refiner, on top of a trained hybrid that stays fixed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from reenactor.nn.losses import (
 _COARSE = 4
 """Pixels of a crop a side whose mean is compared."""
 _MOUTH = 0
-"""Of `discriminator.PARTS`."""
+"""Index of the mouth in `discriminator.PARTS`."""
 
 
 class MouthObjectiveConfig(ModelConfig):
@@ -52,7 +52,7 @@ class MouthObjectiveConfig(ModelConfig):
     hybrid: Path
     """Folder of the trained hybrid that gets a mouth refiner; one that it has already is replaced."""
     side: int = Field(default=96, ge=32, multiple_of=32)
-    """Of the crops, pixels."""
+    """Side of the crops, pixels."""
     pixel: float = Field(default=6, ge=0)
     """Charbonnier distance of means over squares of 4 x 4 pixels: of colours, not of teeth, which may lie elsewhere."""
     perceptual: float = Field(default=1, ge=0)
@@ -60,7 +60,7 @@ class MouthObjectiveConfig(ModelConfig):
     """Hinge loss of mouths that open."""
     feature_matching: float = Field(default=2, ge=0)
     features: FeatureNetworkConfig = RandomVgg(width=0.25)
-    """For the perceptual loss."""
+    """Network of the perceptual loss."""
 
 
 @final
@@ -94,7 +94,7 @@ class MouthObjective(Objective[PairBatch]):
 
     @property
     def discriminator(self) -> nn.Module:
-        """Of crops of mouths and of their rasters."""
+        """The discriminator of crops of mouths and of their rasters."""
         return self.D
 
     def generator_step(self, batch: PairBatch) -> Step:
@@ -119,7 +119,7 @@ class MouthObjective(Objective[PairBatch]):
         """The hinge loss, and the mean scores of true and drawn mouths.
 
         Args:
-            batch: not looked at.
+            batch: not used.
             drawn: crops of true and drawn mouths, and their rasters.
         """
         truth, image, raster = drawn.chunk(3, dim=1)
@@ -143,14 +143,14 @@ class MouthObjective(Objective[PairBatch]):
         return {n: masked_psnr(one.float().clamp(-1, 1), mouths.truth, mouths.mask) for n, one in shown.items()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `Hybrid` loads: the hybrid as it was, with this mouth refiner."""
+        """The checkpoint that `Hybrid` loads: the hybrid as it was, with this mouth refiner."""
         (hybrid,) = self._hybrid
         weights = hybrid.state_dict() | {f"mouth.{name}": tensor for name, tensor in generator.state_dict().items()}
         return hybrid_checkpoint(self._model, weights)
 
     @torch.no_grad()
     def _crops(self, batch: PairBatch, *, photos: int | None = None) -> _Mouths:
-        """Of what the frozen hybrid draws from the first `photos` of each pair."""
+        """Crops of what the frozen hybrid draws from the first `photos` of each pair."""
         (hybrid,) = self._hybrid
         hybrid.to(batch.truth.device)
         drawing = drawn_pair(hybrid, batch, photos=photos)

@@ -42,14 +42,14 @@ from reenactor.nn.losses import (
 _BAND = 16
 """The band along the silhouette is this many times narrower than the picture."""
 _MASK_SHARPNESS = 0.01
-"""Width of the sigmoid that makes the mask's target of the difference between the two errors."""
+"""Width of the sigmoid from the difference of the two errors to the mask's target."""
 _QUADRATIC_BELOW = 0.1
 """Below this an error counts by its square. Most of the warp is nearly right: with L1, the many pixels that need no
 change hold back the few that need a large one."""
 _REGION = 5
 """Errors are compared as means over squares of this many pixels a side."""
 PREFIX = "generator."
-"""Of the generator's tensors in the model's checkpoint."""
+"""Prefix of the generator's tensors in the model's checkpoint."""
 
 
 class HybridObjectiveConfig(ModelConfig):
@@ -62,6 +62,7 @@ class HybridObjectiveConfig(ModelConfig):
         "init": None,
         "detail_only": False,
     }
+    renamed: ClassVar[dict[str, str]] = {"better": "mask_margin"}
 
     kind: Literal["hybrid"] = "hybrid"
     model: HybridConfig = HybridConfig()
@@ -72,28 +73,28 @@ class HybridObjectiveConfig(ModelConfig):
     """Charbonnier distance of the painting alone, so that it learns where the mask covers it, too."""
     mask: float = Field(default=0.2, ge=0)
     """Cross entropy of the mask with where the warp is nearer to the truth than the painting."""
-    better: float = Field(default=0.02, ge=0)
-    """By so much (of 2: 2.5 grey levels) the painting must be nearer to be preferred."""
+    mask_margin: float = Field(default=0.02, ge=0)
+    """The painting is preferred where its error is smaller by this (of 2: 2.5 grey levels)."""
     temporal: float = Field(default=2, ge=0)
     """Charbonnier distance of the changes from a frame to the next, where the data has pairs that follow each other."""
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in the network's pixels."""
     gan: float = Field(default=0.4, ge=0)
-    """Of mouths and eyes that open."""
+    """Hinge loss of mouths and eyes that open."""
     feature_matching: float = Field(default=2, ge=0)
     parts_weight: float = Field(default=4, ge=1)
-    """Of mouth and eyes in the pixel and perceptual losses; the rest of the picture weighs 1 ..."""
+    """Weight of mouth and eyes in the pixel and perceptual losses; the rest of the picture has 1 ..."""
     silhouette_weight: float = Field(default=7, ge=1)
-    """... and a band along the face's outline this."""
+    """... and a band along the silhouette this."""
     features: FeatureNetworkConfig | None = RandomVgg(width=0.25)
-    """For the perceptual loss; None where it weighs nothing."""
+    """Network of the perceptual loss; None if its weight is 0."""
 
     @model_validator(mode="after")
     def _complete(self) -> HybridObjectiveConfig:
         if self.perceptual and self.features is None:
             raise ValueError(f"perceptual weighs {self.perceptual}, so features must name a network")
         if not (self.pixel or self.perceptual):
-            raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+            raise ValueError("no loss compares pictures: give pixel or perceptual a weight")
         if self.model.mouth:
             raise ValueError("the mouth refiner is trained on its own, with kind hybrid-mouth: leave model.mouth 0")
         return self
@@ -103,7 +104,7 @@ class HybridObjectiveConfig(ModelConfig):
 class HybridObjective(Objective[PairBatch]):
     """The generator, and a discriminator of mouths and eyes, on pairs of photos and a true picture of the same person.
 
-    Where a pair's mask says that its true picture is not true, what was drawn is replaced by it before any loss.
+    Outside of a pair's mask the drawn picture is replaced by the true one, so nothing is compared there.
 
     Args:
         config: network and weights.
@@ -189,7 +190,7 @@ class HybridObjective(Objective[PairBatch]):
         return torch.maximum(of_parts, 1 + (self.config.silhouette_weight - 1) * band)
 
     def _mask_loss(self, drawing: Drawing, batch: PairBatch) -> Float[Tensor, ""]:
-        """Cross entropy with `sigmoid(((paint's error - warp's error) + better) / 0.01)`; holes do not count.
+        """Cross entropy with `sigmoid(((paint's error - warp's error) + mask_margin) / 0.01)`; holes do not count.
 
         The mask is supervised: minimizing the result's error alone closes it while all painting is still bad, and a
         sigmoid that has closed hardly learns.
@@ -197,7 +198,7 @@ class HybridObjective(Objective[PairBatch]):
         with torch.no_grad():
             errors = [(x - batch.truth).abs().mean(1, keepdim=True) for x in (drawing.paint, drawing.warped)]
             worse = F.avg_pool2d(errors[0] - errors[1], _REGION, 1, _REGION // 2)
-            target = resized(((worse + self.config.better) / _MASK_SHARPNESS).sigmoid(), drawing.logit.shape[-1])
+            target = resized(((worse + self.config.mask_margin) / _MASK_SHARPNESS).sigmoid(), drawing.logit.shape[-1])
             counts = resized(batch.mask * (1 - drawing.holes), drawing.logit.shape[-1])
         loss = F.binary_cross_entropy_with_logits(drawing.logit.float(), target, reduction="none")
         return (counts * loss).mean()
@@ -231,12 +232,12 @@ class HybridObjective(Objective[PairBatch]):
         return measured
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `Hybrid` loads."""
+        """The checkpoint that `Hybrid` loads."""
         return hybrid_checkpoint(self.config.model, generator.state_dict())
 
 
 def hybrid_checkpoint(config: HybridConfig, weights: Mapping[str, Tensor]) -> Checkpoint:
-    """What `Hybrid` loads, from a generator's config and weights."""
+    """The checkpoint that `Hybrid` loads, from a generator's config and weights."""
     tensors = {f"{PREFIX}{name}": tensor for name, tensor in weights.items()}
     return Checkpoint(kind=Hybrid.name, config=config.model_dump(mode="json"), tensors=tensors)
 

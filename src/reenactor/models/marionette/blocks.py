@@ -58,7 +58,7 @@ class DriverEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class TargetFeatures:
-    """What the target encoder finds in each of N pictures.
+    """The target encoder's features of each of N pictures.
 
     Args:
         z_y: the smallest feature map.

@@ -56,7 +56,7 @@ class DriverAttention(nn.Module):
     def forward(
         self, z_x: Float[Tensor, "b cx hx wx"], target: Float[Tensor, "1 k n hy wy"]
     ) -> tuple[Float[Tensor, "b cx hx wx"], Float[Tensor, "b hx wx k hy wy"]]:
-        """As `ImageAttentionBlock`."""
+        """As `ImageAttentionBlock.forward`."""
         height, width = z_x.shape[-2:]
         k, _, target_height, target_width = target.shape[1:]
         both = target.permute(0, 1, 3, 4, 2).flatten(1, 3)
@@ -117,7 +117,7 @@ class _Synthesize(nn.Module):
 
 
 class _SynthesizeWithMesh(_Synthesize):
-    """The same with the mesh prior: flows and flags come from outside."""
+    """With the mesh prior: flows and flags are inputs."""
 
     def forward(
         self,

@@ -37,7 +37,7 @@ SIZE_STEP = 32
 
 @dataclass(frozen=True)
 class MarioNETteCode(TargetCode):
-    """A person, encoded: all that the driver's frames need. B people at a time, in training.
+    """A person, encoded. In training, B people at a time.
 
     Args:
         z_y: the K target feature maps.
@@ -97,7 +97,7 @@ class MarioNETteGenerator(nn.Module):
         rasters: Float[Tensor, "b k 3 h w"],
         mesh_px: Float[Tensor, "b k 478 3"] | None = None,
     ) -> MarioNETteCode:
-        """All that depends on the target photos alone: E_y of each, and the mean of S^ over them."""
+        """Encode the target photos: E_y of each, and the mean of S^ over them."""
         _check_size(targets)
         axes = targets.shape[:2]
         found = self.target_encoder(targets.flatten(0, 1), rasters.flatten(0, 1))
@@ -124,7 +124,7 @@ class MarioNETteGenerator(nn.Module):
     def draw(
         self, code: MarioNETteCode, raster_x: Float[Tensor, "b 3 h w"], mesh: MeshFlow | None = None
     ) -> Float[Tensor, "b 3 h w"]:
-        """All of `decode` that is a network; `mesh` is from `mesh_flows`, for the mesh prior alone."""
+        """The network part of `decode`; `mesh` is from `mesh_flows`, for the mesh prior alone."""
         z_xy, _ = self._blend(code, raster_x)
         if mesh is not None:
             return self.decoder(z_xy, mesh_warps(code.s, mesh))

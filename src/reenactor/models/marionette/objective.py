@@ -37,7 +37,7 @@ from reenactor.nn.losses import (
 )
 
 HULL_WEIGHT = 3.0
-"""Of the landmarks' convex hull in the perceptual losses; the rest of the picture weighs 1 (paper B, appendix)."""
+"""Weight of the landmarks' convex hull in the perceptual losses; the rest has 1 (paper B, appendix)."""
 
 
 class MarioNETteObjectiveConfig(ModelConfig):
@@ -55,9 +55,9 @@ class MarioNETteObjectiveConfig(ModelConfig):
     pixel_l1: float = Field(default=0, ge=0)
     """Ours, not the paper's."""
     vgg19: FeatureNetworkConfig | None = None
-    """VGG19, or what stands in for it; None where it weighs nothing."""
+    """VGG19 or a substitute; None if its weight is 0."""
     vgg_face: FeatureNetworkConfig | None = None
-    """VGG-Face, or what stands in for it; None where it weighs nothing."""
+    """VGG-Face or a substitute; None if its weight is 0."""
 
     @model_validator(mode="after")
     def _complete(self) -> MarioNETteObjectiveConfig:
@@ -65,7 +65,7 @@ class MarioNETteObjectiveConfig(ModelConfig):
             if getattr(self, loss) and getattr(self, network) is None:
                 raise ValueError(f"{loss} weighs {getattr(self, loss)}, so {network} must name a network")
         if not (self.gan or self.perceptual_vgg19 or self.perceptual_vgg_face or self.pixel_l1):
-            raise ValueError("nothing asks for the right picture: give a loss besides feature matching a weight")
+            raise ValueError("no loss compares pictures: give one besides feature matching a weight")
         return self
 
 
@@ -73,8 +73,7 @@ class MarioNETteObjectiveConfig(ModelConfig):
 class MarioNETteObjective(Objective[PairBatch]):
     """Generator against discriminator, on pairs of photos and a true picture of the same person.
 
-    Where a pair's mask says that its true picture is not true, the drawn one is replaced by it before any loss, so
-    that nothing is compared there.
+    Outside of a pair's mask the drawn picture is replaced by the true one, so nothing is compared there.
 
     Args:
         config: networks and weights.
@@ -168,7 +167,7 @@ class MarioNETteObjective(Objective[PairBatch]):
         return {name: masked_psnr(drawn, batch.truth, region) for name, region in regions.items()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `MarioNETte` loads: the weights divided by their spectral norms."""
+        """The checkpoint that `MarioNETte` loads: weights divided by their spectral norms."""
         folded = fold_spectral_norm(generator).state_dict()
         return Checkpoint(
             kind=MarioNETte.name,

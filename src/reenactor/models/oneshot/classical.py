@@ -74,7 +74,7 @@ def draw_warped(
 def warped_m1p1(
     photo: WarpedPhoto, mesh_px: Float[np.ndarray, "b 478 3"], gaze: Float[Tensor, "b s s"]
 ) -> Float[Tensor, "b 8 s s"]:
-    """What fusion takes, for each of B frames, where `gaze` is.
+    """Fusion's input for each of B frames, on the device of `gaze`.
 
     The first 3 channels are `draw_warped`'s picture in [-1, 1]; the others say in [0, 1] where it cannot be trusted
     (`geometry.mesh_flow.FLAGS`), found at half the size.

@@ -28,17 +28,17 @@ class OneShotConfig(ModelConfig):
     spade_from: int = Field(default=16, ge=2)
     """Pixels a side of the smallest map with a SPADE block; 16 in the paper, 4 in its authors' code."""
     spade_kernel: Literal[1, 3] = 1
-    """Of the SPADE blocks' own convolutions."""
+    """Side of the SPADE blocks' own convolutions."""
     noise: bool = False
     """N(0, 1) is added to each photo's code, in training and in use, as the authors' code does."""
     fusion: Fusion = "learned"
-    """How the warped photo comes in: FusionNet's mask, the authors' hand-made masks, or not at all."""
+    """Fusion with the warped photo: by FusionNet's mask, by the authors' hand-made masks, or none."""
     fusion_width: int = Field(default=32, ge=4, multiple_of=4)
     """Channels of FusionNet at half the picture's size."""
     fusion_least: float = Field(default=0.01, ge=0, lt=0.5)
     """Either picture keeps at least this much of each pixel, so that both get gradients."""
     fusion_first_logit: float = 2.0
-    """Of a fresh mask: 88 % of the skin from the warp, and 88 % of eyes, nose and mouth from the drawn face."""
+    """Logit of a fresh mask: 88 % of the skin from the warp, and 88 % of eyes, nose and mouth from the drawn face."""
     tone_step: int = Field(default=8, ge=1)
     """Pixels between the positions at which the tones of the two pictures are compared."""
     tone_least: float = Field(default=0.01, gt=0)

@@ -6,7 +6,7 @@ from reenactor.models.oneshot.config import OneShotConfig
 from reenactor.nn import MultiScalePatchGAN
 
 HALVINGS = (3, 2, 2)
-"""Of the discriminators at 256, 128 and 64 pixels, as in the authors' code."""
+"""Halvings of the discriminators at 256, 128 and 64 pixels, as in the authors' code."""
 
 
 def oneshot_discriminator(config: OneShotConfig) -> MultiScalePatchGAN:

@@ -115,10 +115,10 @@ def toned(
 
 
 class Fused(NamedTuple):
-    """A result and what it is made of."""
+    """A result and its parts."""
 
     drawn: Float[Tensor, "b 3 h w"]
-    """What the decoder drew, `toned`."""
+    """The decoder's picture, `toned`."""
     logit: Float[Tensor, "b 1 h w"]
     mask: Float[Tensor, "b 1 h w"]
     image: Float[Tensor, "b 3 h w"]

@@ -1,4 +1,4 @@
-"""How FusionNet is trained, on top of trained F and D, which stay fixed."""
+"""Training of FusionNet, on top of trained F and D, which stay fixed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LEAST_ERROR = 1e-4
 
 
 class FusionObjectiveConfig(ModelConfig):
-    """The paper only says that a mask is learned; ours."""
+    """Ours: the paper only says that a mask is learned."""
 
     removed: ClassVar[dict[str, Any]] = {"pixel": 0, "perceptual": 0, "features": ANY, "parts": ANY}
     renamed: ClassVar[dict[str, str]] = {"told": "supervised", "strangers": "identity_mix", "hidden": "occluded"}
@@ -46,7 +46,7 @@ class FusionObjectiveConfig(ModelConfig):
     supervised: float = Field(default=1, gt=0)
     """Cross entropy of the mask with the warp's weight that would have been best; see `supervised_loss`."""
     smooth: float = Field(default=0.3, ge=0)
-    """Total variation of the mask, so that no seams are drawn that do not pay."""
+    """Total variation of the mask, against needless seams."""
     guard: float = Field(default=12, ge=0)
     """Decibels by which the picture, and its face alone, lie below the better of the two it is made from."""
     identity_mix: float = Field(default=0.5, ge=0, le=1)
@@ -115,7 +115,7 @@ class FusionObjective(Objective[PairBatch]):
         return measured | {"lost": lost, "face_lost": face_lost, "warped_share": mask.float().mean()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `OneShot` loads: the decoder as it was, with this FusionNet."""
+        """The checkpoint that `OneShot` loads: the decoder as it was, with this FusionNet."""
         (decoder,) = self._decoder
         tensors = decoder.state_dict() | {f"fusion.{name}": tensor for name, tensor in generator.state_dict().items()}
         return model_checkpoint(decoder.config.model_copy(update={"fusion": "learned"}), tensors)
@@ -127,7 +127,7 @@ class FusionObjective(Objective[PairBatch]):
         return torch.stack([lost_db(image, inputs, batch.truth, region) for region in regions])
 
     def _fused(self, generator: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What D draws, the warp's picture, the mask, the result."""
+        """D's picture, the warp's, the mask, the result."""
         face, warped = self._inputs(batch)
         assert isinstance(generator, FusionNet)
         found = fused(generator, face, warped, batch.driver_maps[MapKind.PARSING])
@@ -137,7 +137,7 @@ class FusionObjective(Objective[PairBatch]):
     def _inputs(
         self, batch: PairBatch, *, identity_mix: float = 0, occluded: float = 0
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 8 h w"]]:
-        """What D draws, and the first photos warped to the target landmarks, with flags."""
+        """D's pictures, and the first photos warped to the target landmarks, with flags."""
         (decoder,) = self._decoder
         decoder.to(batch.truth.device)
         parsing = batch.driver_maps[MapKind.PARSING]

@@ -24,7 +24,7 @@ GAZE = 3
 
 @dataclass(frozen=True)
 class Appearance:
-    """What F finds in the K photos of each of B people.
+    """F's results for the K photos of each of B people.
 
     Args:
         z: the code, mean over the photos, (B, 1024, 1, 1) in the paper.
@@ -39,7 +39,7 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the generator makes.
+    """The generator's results.
 
     Args:
         image: the result, in [-1, 1].
@@ -103,7 +103,7 @@ class OneShotGenerator(nn.Module):
         return Drawn(image, face, mask, found.reconstructions)
 
     def encode(self, targets: Float[Tensor, "b k 3 h w"], *, rng: torch.Generator | None = None) -> Appearance:
-        """All that depends on the target photos alone: F of each, and means over them."""
+        """Encode the target photos: F of each, and means over them."""
         _check_size(targets)
         batch, k = targets.shape[:2]
         codes = self.appearance_encoder(targets.flatten(0, 1))

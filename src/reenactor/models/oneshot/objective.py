@@ -40,7 +40,7 @@ from reenactor.nn.losses import (
 FEATURE_READERS: Mapping[str, FeatureReader] = {SHAPE_ENCODER: shape_features, VERIFICATION: identity_features}
 """Networks of this project that losses can compare pictures with, for `losses.build_features`."""
 _PREFIX = "generator."
-"""Of the generator's tensors in the model's checkpoint."""
+"""Prefix of the generator's tensors in the model's checkpoint."""
 
 
 class PartWeights(ModelConfig):
@@ -71,7 +71,7 @@ class OneShotObjectiveConfig(ModelConfig):
     init: Path | None = None
     """Folder of a trained model of the same settings to start from (fine-tuning); None for fresh weights."""
     reconstruction: float = Field(default=25, ge=0)
-    """The paper's lambda: L1 between the target photos and what the appearance auto-encoder makes of them."""
+    """The paper's lambda: L1 between the target photos and the appearance auto-encoder's reconstructions."""
     pixel: float = Field(default=25, ge=0)
     """alpha_r: L1 between the drawn face and the true one, weighted by part."""
     perceptual: float = Field(default=1, ge=0)
@@ -79,12 +79,12 @@ class OneShotObjectiveConfig(ModelConfig):
     gan: float = Field(default=1, ge=0)
     """alpha_g; where it is 0, there is no discriminator."""
     identity: float = Field(default=1, ge=0)
-    """alpha_i: L1 between what the verification network says of the two."""
+    """alpha_i: L1 between their embeddings by the verification network."""
     parts: PartWeights = PartWeights()
     features: FeatureNetworkConfig | None = None
-    """VGG16, or what stands in for it; None where it weighs nothing."""
+    """VGG16 or a substitute; None if its weight is 0."""
     verification: TrainedFeatures | None = None
-    """A trained verification network; None where it weighs nothing."""
+    """A trained verification network; None if its weight is 0."""
     augment: Augmentation = Augmentation.placed()
     """Of the target photos, so that F learns that looks do not depend on where a face is."""
 
@@ -94,17 +94,16 @@ class OneShotObjectiveConfig(ModelConfig):
             if getattr(self, loss) and getattr(self, network) is None:
                 raise ValueError(f"{loss} weighs {getattr(self, loss)}, so {network} must name a network")
         if not (self.pixel or self.perceptual):
-            raise ValueError("nothing asks for the right picture: give pixel or perceptual a weight")
+            raise ValueError("no loss compares pictures: give pixel or perceptual a weight")
         return self
 
 
 @final
 class OneShotObjective(Objective[PairBatch]):
-    """F and D against the patch discriminators; FusionNet, if the model has one, stays as it is.
+    """F and D against the patch discriminators; FusionNet, if the model has one, stays fixed.
 
-    What is compared is D's own picture, before fusion. Where a pair's mask says that its true picture is not true (a
-    contour pair's, outside of the face), the drawn one is replaced by it before any loss, so that nothing is compared
-    there. Contour pairs are the paper's training data; others serve as well.
+    D's own picture is compared, before fusion. Outside of a pair's mask (a contour pair's is the face) it is replaced
+    by the true one, so nothing is compared there. Contour pairs are the paper's data; others serve as well.
 
     Args:
         config: networks and weights.
@@ -194,11 +193,11 @@ class OneShotObjective(Objective[PairBatch]):
         }
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `OneShot` loads."""
+        """The checkpoint that `OneShot` loads."""
         return model_checkpoint(self.config.model, generator.state_dict())
 
     def _drawn(self, generator: nn.Module, batch: PairBatch) -> tuple[Appearance, Float[Tensor, "b 3 h w"]]:
-        """As in use: targets as they are, noise (if any) always the same."""
+        """As in inference: targets not augmented, noise (if any) always the same."""
         assert isinstance(generator, OneShotGenerator)
         found = generator.encode(batch.targets, rng=torch.Generator().manual_seed(0))
         return found, self._decoded(generator, found, batch)
@@ -229,7 +228,7 @@ def trained_generator(folder: Path) -> OneShotGenerator:
 
 
 def model_checkpoint(config: OneShotConfig, tensors: Mapping[str, Tensor]) -> Checkpoint:
-    """What `OneShot` loads, from the generator's settings and weights."""
+    """The checkpoint that `OneShot` loads, from the generator's settings and weights."""
     named = {f"{_PREFIX}{name}": tensor for name, tensor in tensors.items()}
     return Checkpoint(OneShot.name, config.model_dump(mode="json"), named)
 

@@ -52,7 +52,7 @@ class ShapeEncoderConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class Shape:
-    """What the shape encoder finds in each picture.
+    """The shape encoder's results for each picture.
 
     Args:
         heat_logits: boundaries and gaze before the sigmoid, in the order of `maps.BOUNDARY_CHANNELS`, at half size.

@@ -30,14 +30,14 @@ DrawBoundaries = Callable[[Tensor, int], Tensor]
 
 
 class ShapeEncoderObjectiveConfig(ModelConfig):
-    """The paper does not say; ours."""
+    """Ours: the paper does not describe the training."""
 
     kind: Literal["shape-encoder"] = "shape-encoder"
     model: ShapeEncoderConfig = ShapeEncoderConfig()
     heat: float = Field(default=100, ge=0)
-    """Of the heatmaps' cross-entropy, which is a few hundredths: most pixels are empty."""
+    """Weight of the heatmaps' cross-entropy, which is a few hundredths: most pixels are empty."""
     points: float = Field(default=1, ge=0)
-    """Of the points' wing loss, which is a few units."""
+    """Weight of the points' wing loss, which is a few units."""
     augment: Augmentation = Augmentation.strong()
 
 
@@ -99,7 +99,7 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
         return {"points_error": (100 * off / (left - right).norm(dim=-1)).mean()}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `shape_features` loads."""
+        """The checkpoint that `shape_features` reads."""
         return Checkpoint(SHAPE_ENCODER, self.config.model.model_dump(mode="json"), generator.state_dict())
 
     def _scaled(self, batch: FrameBatch) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 478 3"]]:

@@ -153,7 +153,7 @@ def identity_features(checkpoint: Checkpoint) -> IdentityFeatures:
 
 
 class VerificationObjectiveConfig(ModelConfig):
-    """The paper does not say; ours."""
+    """Ours: the paper does not describe the training."""
 
     kind: Literal["verification"] = "verification"
     model: VerificationConfig = VerificationConfig()
@@ -221,7 +221,7 @@ class VerificationObjective(Objective[FrameBatch]):
         return {"cosine_same": ours.mean(), "cosine_different": others.mean(), "auc": area_under_curve(ours, others)}
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """What `identity_features` loads: the network without the head."""
+        """The checkpoint that `identity_features` reads: the network without the head."""
         assert isinstance(generator, Verifier)
         config = self.config.model.model_dump(mode="json")
         return Checkpoint(VERIFICATION, config, generator.network.state_dict())

@@ -8,7 +8,7 @@ from reenactor.models.contract import ModelConfig
 
 
 class WarpConfig(ModelConfig):
-    """What can be chosen about the warp; the defaults are what ships."""
+    """Settings of the warp; the defaults are what ships."""
 
     map_size: int = Field(default=256, ge=64)
     """Pixels a side of the inverse map; larger pictures use it bilinearly enlarged (it is piecewise affine)."""

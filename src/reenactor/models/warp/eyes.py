@@ -140,7 +140,7 @@ def _painted(
 
 
 def draw_eye(picture: UInt8[np.ndarray, "s s 3"], eye: Eyeball, mesh_px: Float[np.ndarray, "478 3"]) -> None:
-    """Show the eyeball through the opening that `mesh_px` asks for, in place."""
+    """Draw the eyeball into the eye's opening at `mesh_px`, in place."""
     points = mesh_px[:, :2].astype(np.float64)
     contour = points[list(eye.shape.contour)]
     region = region_around(contour, 2, len(picture))

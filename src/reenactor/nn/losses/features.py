@@ -34,7 +34,7 @@ class PretrainedVgg(BaseModel):
     url: str | None = None
     """... where to download one."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Of the file, in hexadecimal; a download needs it."""
+    """SHA-256 of the file, in hexadecimal; a download needs it."""
     bgr: bool = False
     """The weights expect blue first. VGG-Face: Caffe's and Torch 7's do, Oxford's vgg_face_dag.pth wants red first."""
 

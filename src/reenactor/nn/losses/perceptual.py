@@ -18,7 +18,7 @@ class FeatureNetwork(Protocol):
     """A frozen network's feature maps. Gradients go to its input, not to its weights."""
 
     def __call__(self, image_m1p1: Float[Tensor, "b 3 h w"], /) -> tuple[Float[Tensor, "b _ _ _"], ...]:
-        """Of pictures in [-1, 1], lowest layer first."""
+        """Feature maps of pictures in [-1, 1], lowest layer first."""
         ...
 
     def to(self, device: torch.device) -> object:

@@ -34,14 +34,14 @@ def weighted_l1(
 def truth_outside(
     drawn: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"], mask: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, "b c h w"]:
-    """What was drawn where the mask is, the truth elsewhere: so nothing is compared there."""
+    """The drawn picture inside the mask, the true one outside, so that nothing is compared there."""
     return mask * drawn + (1 - mask) * truth
 
 
 def psnr_of_each(
     ours: Float[Tensor, "b c h w"], theirs: Float[Tensor, "b c h w"], mask: Float[Tensor, "b 1 h w"]
 ) -> Float[Tensor, " b"]:
-    """Of pictures in [-1, 1] where the mask is, dB.
+    """PSNR of each of the pictures in [-1, 1] inside the mask, dB.
 
     Papers' tables are made with `reenactor.research.metrics`, which models do not see.
     """

@@ -25,7 +25,7 @@ VGG19 = (2, 2, 4, 4, 4)
 
 @dataclass(frozen=True)
 class InputScale:
-    """What a network was trained on: `(rgb - mean) / std`, rgb in [0, 1]."""
+    """Scale of the input that a network was trained on: `(rgb - mean) / std`, rgb in [0, 1]."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
