@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from reenactor.core import TargetSet
-from reenactor.face.geometry import contours, face_crop
+from reenactor.face.geometry import contours, face_crop, in_mean_pose
 from reenactor.face.maps import draw_maps
-from reenactor.face.retarget import in_mean_pose
 
 EYES = (
     (contours.RIGHT_EYE_UPPER, contours.RIGHT_EYE_LOWER),

@@ -1,20 +1,15 @@
 """Points, groups, decomposition and bases, against closed forms and a singular value decomposition of all frames."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from clips import clips
 from faces import mirrored, shape
 
 from factories import posed
-from reenactor.core import MESH_TO_IBUG68, CheckpointError, ReenactError
-from reenactor.face.geometry import contours, in_mean_pose, matrix_from_angles, mean_face
+from reenactor.core import MESH_TO_IBUG68, ReenactError
+from reenactor.face.geometry import contours, in_mean_pose, matrix_from_angles
 from reenactor.face.retarget.transformer import GROUPS, LandmarkTransformerConfig, fit_statistics, point_set
-from reenactor.face.retarget.transformer.ict import ict_expressions
-from reenactor.face.retarget.transformer.statistics import further_directions
 
-ICT = Path(__file__).parents[2] / "../shared/data/ict/ict_mp468.npz"
 CLIPS = clips()
 POINTS = ("mesh", "ibug68")
 
@@ -139,70 +134,3 @@ def test_too_few_expressions_are_refused():
         fit_statistics([(0, CLIPS[0][1][:5])], LandmarkTransformerConfig())
     with pytest.raises(ReenactError, match="no clip to learn expressions from"):
         fit_statistics([], LandmarkTransformerConfig())
-
-
-@pytest.fixture
-def ict_file(tmp_path):
-    """The mean face and three movements of it, nodding, in ICT-FaceKit's axes (y up, z toward the camera) and unit."""
-    rng = np.random.default_rng(4)
-    ours = mean_face().points[:468]
-    moved = rng.normal(0, 0.02, (3, 468, 3))
-    axes = matrix_from_angles(np.array([3.0, 6.0, -2.0])) @ np.diag([1.0, -1.0, -1.0])
-    path = tmp_path / "ict.npz"
-    np.savez(path, neutral=9 * ours @ axes.T + np.array([1.0, 2.0, 3.0]), expr=9 * moved @ axes.T)
-    return path, moved
-
-
-@pytest.mark.parametrize("name", POINTS)
-def test_ict_expressions_are_brought_to_our_axes(ict_file, name):
-    path, moved = ict_file
-    points = point_set(name)
-    found = ict_expressions(path, points)
-    surface = points.vertices < 468
-    np.testing.assert_allclose(found[:, surface], moved[:, points.vertices[surface]], atol=1e-9)
-    assert np.abs(found[:, ~surface]).max(initial=0) == 0
-
-
-def test_ict_expressions_can_be_shown_by_the_longer_basis(config, fitted, ict_file):
-    path, _ = ict_file
-    longer = fit_statistics(CLIPS, config.model_copy(update={"ict_bases": (0, 0, 0, 3, 0)}), ict=path)
-    mouth = point_set(config.points).groups[3]
-    expressions = ict_expressions(path, point_set(config.points))[:, mouth].reshape(3, -1)
-
-    def left_over(statistics):
-        basis = statistics.basis[:, mouth].reshape(len(statistics.basis), -1)
-        return np.linalg.norm(expressions - expressions @ basis.T @ basis)
-
-    assert left_over(fitted) > 0.1 * np.linalg.norm(expressions)
-    assert left_over(longer) < 1e-9
-    flat = longer.basis.reshape(len(longer.basis), -1)
-    np.testing.assert_allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-9)
-    assert len(flat) == config.bases + 3
-
-
-def test_further_directions_are_the_farthest_first():
-    basis = np.eye(4)[:1]
-    examples = np.array([[5.0, 1.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]])
-    np.testing.assert_allclose(np.abs(further_directions(basis, examples, 2)), np.eye(4)[[2, 1]], atol=1e-12)
-    with pytest.raises(ReenactError, match="fewer than 3 further directions"):
-        further_directions(basis, examples, 3)
-
-
-def test_a_file_that_is_not_icts_is_refused(tmp_path):
-    other = tmp_path / "other.npz"
-    np.savez(other, neutral=np.zeros((10, 3)), expr=np.zeros((2, 10, 3)))
-    text = tmp_path / "text.npz"
-    text.write_text("no arrays")
-    for path in (other, text, tmp_path / "missing.npz"):
-        with pytest.raises(CheckpointError, match="give another file"):
-            ict_expressions(path, point_set("mesh"))
-
-
-@pytest.mark.skipif(not ICT.is_file(), reason="ICT-FaceKit's expressions are not part of the repository")
-def test_ict_facekit_moves_the_right_parts_the_right_way():
-    with np.load(ICT) as arrays:
-        names = list(arrays["names"])
-    moved = ict_expressions(ICT, point_set("mesh"))
-    assert moved[names.index("jawOpen"), 152, 1] > 0.2  # the chin, down
-    assert moved[names.index("browInnerUp_L"), 336, 1] < -0.02  # the subject's left brow, up
-    assert moved[names.index("mouthSmile_R"), 61, 0] < -0.05  # the subject's right corner of the lips, to image left

@@ -6,9 +6,9 @@ from faces import EYES, LIPS, gap, lips_closed, mirrored, shape
 
 from factories import posed
 from reenactor.core import Transfer
-from reenactor.face.geometry import Similarity, fit_similarity, matrix_from_angles, mean_face
+from reenactor.face.geometry import Similarity, fit_similarity, in_mean_pose, matrix_from_angles, mean_face
 from reenactor.face.geometry.similarity import angles_from_matrix
-from reenactor.face.retarget import Retargeter, in_mean_pose, transfer_expression
+from reenactor.face.retarget import Retargeter, transfer_expression
 
 TARGETS = {
     "frontal": posed(shape(seed=1, opening=-0.04)),

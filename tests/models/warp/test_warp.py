@@ -9,9 +9,9 @@ from model_helpers import EYES, LIPS, Person, as_pixels, as_targets, gap
 
 from factories import psnr
 from reenactor.core import MESH_TO_IBUG68, DriverFrame
-from reenactor.face.geometry import contours, matrix_from_angles
+from reenactor.face.geometry import contours, in_mean_pose, matrix_from_angles
 from reenactor.face.geometry.face_mesh import face_mesh, face_mesh_triangles, inverse_map, upsample_map
-from reenactor.face.retarget import Retargeter, in_mean_pose, transfer_expression
+from reenactor.face.retarget import Retargeter, transfer_expression
 from reenactor.media import read_image
 from reenactor.models.warp import Warp, WarpConfig
 

@@ -16,7 +16,7 @@ from reenactor.research.training.config import ObjectiveConfig
 
 
 def _landmark_transformer(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
-    return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model, ict=config.ict))
+    return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model))
 
 
 _OTHERS: dict[str, Callable[[Any, ShardReader, int], Objective[Any]]] = {

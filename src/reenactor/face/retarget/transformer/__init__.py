@@ -1,15 +1,24 @@
-"""The landmark transformer of paper B: identity and expression told apart, from one photo on."""
+"""The landmark transformer of paper B: separates identity and expression, from one photo on."""
 
 from reenactor.face.retarget.transformer.config import (
     LandmarkTransformerConfig,
     LandmarkTransformerObjectiveConfig,
     PretrainedResNet50,
 )
-from reenactor.face.retarget.transformer.model import KIND, LandmarkDisentangler, LandmarkTransformer
+from reenactor.face.retarget.transformer.model import (
+    KIND,
+    LandmarkDisentangler,
+    LandmarkTransformer,
+    TransformerRetargeter,
+)
 from reenactor.face.retarget.transformer.objective import LandmarkTransformerObjective
-from reenactor.face.retarget.transformer.points import GROUPS, PointSet, point_set
-from reenactor.face.retarget.transformer.retargeter import TransformerRetargeter
-from reenactor.face.retarget.transformer.statistics import LandmarkStatistics, fit_statistics
+from reenactor.face.retarget.transformer.statistics import (
+    GROUPS,
+    LandmarkStatistics,
+    PointSet,
+    fit_statistics,
+    point_set,
+)
 
 __all__ = [
     "GROUPS",

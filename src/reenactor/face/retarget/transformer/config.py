@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reenactor.face.retarget.transformer.points import PointSetName
+PointSetName = Literal["mesh", "ibug68"]
+"""The sets of landmarks that can be transformed: the dense mesh and iBUG's 68."""
 
 GroupCounts = tuple[int, int, int, int, int]
-"""One number for each of `points.GROUPS`."""
+"""One number for each of `statistics.GROUPS`."""
 
 
 class LandmarkTransformerConfig(BaseModel):
-    """The defaults are the paper's (supplement B), but that it reads landmarks alone, which is fast enough live."""
+    """The defaults are the paper's (supplement B), except that it reads landmarks only, which is fast enough live."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,23 +23,31 @@ class LandmarkTransformerConfig(BaseModel):
     """The dense mesh, or the paper's 68."""
     pca_bases: GroupCounts = (8, 8, 8, 16, 8)
     """Principal directions of expression."""
-    ict_bases: GroupCounts = (0, 0, 0, 0, 0)
-    """Further directions, from ICT-FaceKit's expressions."""
-    image: Literal["none", "small", "resnet50"] = "none"
-    """What the disentangler sees besides landmarks: nothing, or the face crop through one of two networks."""
+    image: Literal["none", "resnet50"] = "none"
+    """What the disentangler sees besides landmarks: nothing, or the face crop through ResNet-50 as in the paper."""
     image_size: int = Field(default=128, ge=32, multiple_of=32)
-    """Pixels a side that crops are resampled to."""
+    """Side in pixels that crops are resampled to."""
     hidden: int = Field(default=512, ge=0)
     """Units of the disentangler's hidden layer; 0: it is linear."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    """In the hidden layer, while training. Ours: few people are seen."""
+    """In the hidden layer, in training. Ours, because the training data shows few people."""
     intensity: float = Field(default=1.5, gt=0)
-    """The paper's lambda_exp: a factor on expressions that are found."""
+    """The paper's lambda_exp: a factor on estimated expressions."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, values: Any) -> Any:
+        """Checkpoints before 2026-12 have `ict_bases`; bases from ICT-FaceKit were no better and are gone."""
+        if isinstance(values, dict) and "ict_bases" in values:
+            if any(values["ict_bases"]):
+                raise ValueError("bases from ICT-FaceKit are no longer supported: train the landmark transformer again")
+            values = {name: value for name, value in values.items() if name != "ict_bases"}
+        return values
 
     @property
     def bases(self) -> int:
-        """Coefficients of an expression."""
-        return sum(self.pca_bases) + sum(self.ict_bases)
+        """Number of coefficients of an expression."""
+        return sum(self.pca_bases)
 
 
 class PretrainedResNet50(BaseModel):
@@ -52,27 +61,23 @@ class PretrainedResNet50(BaseModel):
 
 
 class LandmarkTransformerObjectiveConfig(BaseModel):
-    """How it is fitted and trained; what is not the paper's is for learning from few people."""
+    """How the landmark transformer is fitted and trained; what is not the paper's helps to learn from few people."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["landmark-transformer"] = "landmark-transformer"
     model: LandmarkTransformerConfig = LandmarkTransformerConfig()
-    ict: Path | None = None
-    """ICT-FaceKit's neutral face and expressions at the mesh's vertices (.npz: neutral, expr); for `ict_bases`."""
     resnet50: PretrainedResNet50 | None = None
-    """Where its weights begin; None: at random."""
+    """Initial weights of ResNet-50; None for random ones."""
     swap: float = Field(default=1.0, ge=0, le=1)
-    """Share of expressions that are laid on the face of another sample of the batch, who may be a photo. Ours."""
+    """Probability that an expression is put on the face of another sample of the batch, which may be a photo. Ours."""
     mirror: float = Field(default=0.5, ge=0, le=1)
-    """Share of faces that are mirrored. Ours."""
+    """Probability that a face is mirrored. Ours."""
     noise: float = Field(default=0.02, ge=0)
-    """Standard deviation of what is added to each coordinate, in outer-eye distances. Ours."""
+    """Standard deviation of the noise added to each coordinate, in outer-eye distances. Ours."""
 
     @model_validator(mode="after")
     def _complete(self) -> LandmarkTransformerObjectiveConfig:
-        if any(self.model.ict_bases) and self.ict is None:
-            raise ValueError("ict_bases ask for ICT-FaceKit's expressions, so ict must name their file")
         if self.resnet50 is not None and self.model.image != "resnet50":
-            raise ValueError("resnet50 has weights but no place: set model.image to resnet50")
+            raise ValueError("resnet50 names weights, but the model has no ResNet-50: set model.image to resnet50")
         return self

@@ -1,8 +1,6 @@
-"""What the disentangler may see of a picture: ResNet-50 (He et al. 2016) as in the paper, or something small."""
+"""ResNet-50 (He et al. 2016), through which the paper's disentangler sees the face crop."""
 
 from __future__ import annotations
-
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 
 from reenactor.core import CheckpointError
 from reenactor.face.retarget.transformer.config import PretrainedResNet50
-from reenactor.nn import BasicBlock, conv_norm
+from reenactor.nn import conv_norm
 from reenactor.nn.download import check_digest
 from reenactor.nn.losses.vgg import IMAGENET, read_tensors
 
@@ -47,7 +45,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50Features(nn.Module):
-    """ResNet-50 up to its last map, averaged over the picture. Layers go by torchvision's names.
+    """ResNet-50 up to its last map, averaged over the picture. Layers have torchvision's names.
 
     The paper stops "right before the global average pooling" and leaves open how 2048 maps become a vector; averaging
     keeps it independent of the picture's size and the next layer 64 times smaller.
@@ -78,27 +76,11 @@ class ResNet50Features(nn.Module):
         return x.mean((2, 3))
 
 
-class SmallImageFeatures(nn.Module):
-    """Five halvings, 0.1 GFLOP at 128 pixels, trained along; averaged over the picture."""
-
-    width = 128
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (16, 32, 64, 128, 128)
-        blocks = [BasicBlock(a, b, stride=2) for a, b in pairwise(widths)]
-        self.layers = nn.Sequential(conv_norm(3, widths[0], stride=2), nn.ReLU(), *blocks)
-
-    def forward(self, image_m1p1: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 128"]:
-        """(B, 3, H, W) in [-1, 1] -> (B, 128), >= 0."""
-        return self.layers(image_m1p1).mean((2, 3))
-
-
 def load_resnet50(network: ResNet50Features, config: PretrainedResNet50) -> None:
-    """Fill the network with torchvision's weights; the classifier in the file is passed over.
+    """Load torchvision's weights into the network; the classifier in the file is ignored.
 
     Raises:
-        CheckpointError: missing, not the file that was asked for, or of another network.
+        CheckpointError: the file is missing, has another SHA-256, or is of another network.
     """
     if config.sha256 is not None and config.path.exists():
         check_digest(config.path, config.sha256, whose=str(config.path))

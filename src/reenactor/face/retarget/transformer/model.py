@@ -12,21 +12,27 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from reenactor.core import CheckpointError
-from reenactor.face.geometry.similarity import Similarity
+from reenactor.face.geometry import Similarity, contours
+from reenactor.face.retarget.relative import HeadMovement, keep_apart
 from reenactor.face.retarget.transformer.config import LandmarkTransformerConfig
-from reenactor.face.retarget.transformer.images import ResNet50Features, SmallImageFeatures
-from reenactor.face.retarget.transformer.points import point_set
-from reenactor.face.retarget.transformer.statistics import LandmarkStatistics
+from reenactor.face.retarget.transformer.images import ResNet50Features
+from reenactor.face.retarget.transformer.statistics import LandmarkStatistics, point_set
 from reenactor.nn.checkpoint import Checkpoint
 
 KIND = "landmark-transformer"
+"""Kind of its checkpoints."""
+_OPENINGS = (
+    (contours.INNER_LIPS_UPPER, contours.INNER_LIPS_LOWER),
+    (contours.RIGHT_EYE_UPPER, contours.RIGHT_EYE_LOWER),
+    (contours.LEFT_EYE_UPPER, contours.LEFT_EYE_LOWER),
+)
 
 
 class LandmarkDisentangler(nn.Module):
-    """`M(image, l - l_m)`: which expression a face shows, in units of how far expressions usually go.
+    """`M(image, l - l_m)`: the expression of a face as coefficients of the bases, standardized.
 
     Args:
-        config: sizes, and which picture it sees.
+        config: sizes, and whether it sees the face crop.
     """
 
     scale: Tensor
@@ -34,8 +40,7 @@ class LandmarkDisentangler(nn.Module):
     def __init__(self, config: LandmarkTransformerConfig) -> None:
         super().__init__()
         self.image_size = config.image_size
-        kind = {"none": None, "small": SmallImageFeatures, "resnet50": ResNet50Features}[config.image]
-        self.image = None if kind is None else kind()
+        self.image = ResNet50Features() if config.image == "resnet50" else None
         features = 3 * len(point_set(config.points)) + (0 if self.image is None else self.image.width)
         if config.hidden:
             hidden = nn.Linear(features, config.hidden)
@@ -49,18 +54,18 @@ class LandmarkDisentangler(nn.Module):
     def forward(
         self, offset: Float[Tensor, "b n 3"], images: Float[Tensor, "b 3 h w"] | None = None
     ) -> Float[Tensor, "b k"]:
-        """Input, output.
+        """Inputs and output.
 
         | | shape |
         |---|---|
-        | offset | (B, N, 3) normalized landmarks less the mean, l - l_m |
+        | offset | (B, N, 3) normalized landmarks minus the mean, l - l_m |
         | images | (B, 3, H, W) the face crops, in [-1, 1]; for disentanglers that see them |
         | result | (B, K) standardized coefficients, alpha^ of equation 6 |
         """
         features = offset.flatten(1) / self.scale
         if self.image is not None:
             if images is None:
-                raise ValueError("this disentangler looks at pictures: give the face crops")
+                raise ValueError("this disentangler sees pictures: give the face crops")
             size = (self.image_size, self.image_size)
             resized = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
             features = torch.cat([features, self.image(resized)], dim=1)
@@ -69,13 +74,13 @@ class LandmarkDisentangler(nn.Module):
 
 @final
 class LandmarkTransformer(nn.Module):
-    """What is fitted (mean, bases) and what is learned (the disentangler), together.
+    """The fitted statistics (mean, bases) and the learned disentangler.
 
-    Landmarks go in as the mesh, or as the config's points, in any picture's pixels.
+    Landmarks are given as the mesh, or as the config's points, in any picture's pixels.
 
     Args:
-        config: all that a checkpoint does not hold as tensors.
-        statistics: what was fitted; None to have it filled by `load_state_dict`.
+        config: everything that a checkpoint does not hold as tensors.
+        statistics: from `fit_statistics`; None if `load_state_dict` will fill them.
     """
 
     mean: Tensor
@@ -99,18 +104,18 @@ class LandmarkTransformer(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, intensity: float | None = None) -> LandmarkTransformer:
-        """As `LandmarkTransformerObjective` left it, in evaluation mode.
+        """Read the checkpoint of a `LandmarkTransformerObjective`; in evaluation mode.
 
         Args:
             checkpoint: of this kind.
-            intensity: another lambda_exp than the checkpoint's.
+            intensity: lambda_exp; None for the checkpoint's.
 
         Raises:
             CheckpointError: it is of another kind, or does not fit its config.
         """
         if checkpoint.kind != KIND:
             raise CheckpointError(
-                f"a landmark transformer cannot be made of '{checkpoint.kind}'; give another checkpoint"
+                f"this checkpoint holds '{checkpoint.kind}', not a landmark transformer; give another one"
             )
         changes = {} if intensity is None else {"intensity": intensity}
         try:
@@ -121,7 +126,7 @@ class LandmarkTransformer(nn.Module):
         return made.eval()
 
     def checkpoint(self, card: str = "") -> Checkpoint:
-        """What `from_checkpoint` reads."""
+        """The checkpoint that `from_checkpoint` reads."""
         return Checkpoint(KIND, self.config.model_dump(mode="json"), self.state_dict(), card)
 
     def coefficients(self, expression: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b k"]:
@@ -133,17 +138,15 @@ class LandmarkTransformer(nn.Module):
         return torch.einsum("...k,knd->...nd", coefficients * self.std, self.basis)
 
     @torch.no_grad()
-    def expression(
-        self, landmarks: Float[np.ndarray, "b m 3"], images: Float[Tensor, "b 3 h w"] | None = None
-    ) -> Float[np.ndarray, "b n 3"]:
-        """`l_exp^ = lambda_exp b_exp^T alpha^` (equation 6) of B faces, in normalized space."""
-        return self._split(self.points.normalized(landmarks)[1], images)[1]
-
-    @torch.no_grad()
     def identity(
         self, landmarks: Float[np.ndarray, "k m 3"], images: Float[Tensor, "k 3 h w"] | None = None
     ) -> Float[np.ndarray, "n 3"]:
-        """`l_id^ = l - l_m - l_exp^`, the mean over K photos of one person."""
+        """`l_id^ = l - l_m - l_exp^`, the mean over K photos of one person.
+
+        Args:
+            landmarks: of the photos, pixels.
+            images: the face crops in [-1, 1], for disentanglers that see them.
+        """
         return self._split(self.points.normalized(landmarks)[1], images)[0].mean(0)
 
     def transform(
@@ -155,9 +158,9 @@ class LandmarkTransformer(nn.Module):
         """`l_m + l_id^(target) + l_exp^(driver)` (equation 7), with the driver's scale, translation and rotation.
 
         Args:
-            identity: of the target.
+            identity: of the target (`identity`).
             driver: landmarks of B frames, pixels.
-            images: of the driver's face crops, for disentanglers that see them.
+            images: the driver's face crops in [-1, 1], for disentanglers that see them.
         """
         head, shape = self.transformed(identity, driver, images)
         return head.apply(shape).astype(np.float32)
@@ -169,17 +172,60 @@ class LandmarkTransformer(nn.Module):
         driver: Float[np.ndarray, "b m 3"],
         images: Float[Tensor, "b 3 h w"] | None = None,
     ) -> tuple[Similarity, Float[np.ndarray, "b n 3"]]:
-        """The driver's heads, and what `transform` would put there, in normalized space."""
+        """The driver's head similarities, and the shapes of `transform` in normalized space; arguments as there."""
         head, shapes = self.points.normalized(driver)
         return head, self.mean.double().cpu().numpy() + identity + self._split(shapes, images)[1]
 
     def _split(
         self, shapes: Float[np.ndarray, "b n 3"], images: Float[Tensor, "b 3 h w"] | None
     ) -> tuple[Float[np.ndarray, "b n 3"], Float[np.ndarray, "b n 3"]]:
-        """Identity and expression of normalized landmarks; with the mean they add up to them."""
+        """Identity and expression of normalized landmarks, which are the sum of both and the mean."""
         offset = shapes - self.mean.double().cpu().numpy()
         on_device = torch.from_numpy(offset).to(self.mean)
         pictures = None if images is None else images.to(self.mean)
         found = self.config.intensity * self.expression_of(self.disentangler(on_device, pictures))
         expression = found.double().cpu().numpy()
         return offset - expression, expression
+
+
+class TransformerRetargeter:
+    """Maps one driver's landmarks to one target's face: shape by the transformer, head movement as in `Retargeter`.
+
+    Only head movement needs the neutral frame, expressions do not: a badly chosen one tilts the head but leaves
+    expressions as they are.
+
+    Args:
+        transformer: trained.
+        target_meshes: (K, 478, 3) landmarks of the target's photos, each in pixels of its crop; the first is animated.
+        neutral_mesh: (478, 3) the driver's most neutral frame (`neutral_frame`), driver's pixels.
+        target_images: (K, 3, H, W) the crops in [-1, 1], for transformers that see them.
+    """
+
+    def __init__(
+        self,
+        transformer: LandmarkTransformer,
+        target_meshes: Float[np.ndarray, "k m 3"],
+        neutral_mesh: Float[np.ndarray, "m 3"],
+        target_images: Float[Tensor, "k 3 h w"] | None = None,
+    ) -> None:
+        self._transformer = transformer
+        self._identity = transformer.identity(target_meshes, target_images)
+        head_of = transformer.points.normalized
+        self._moved = HeadMovement(head_of(target_meshes[0])[0], head_of(neutral_mesh)[0])
+
+    def __call__(
+        self, driver_mesh: Float[np.ndarray, "m 3"], driver_image: Float[Tensor, "3 h w"] | None = None
+    ) -> Float[np.ndarray, "n 3"]:
+        """Target landmarks (N, 3) float32 in pixels of the target's crop; N is the number of the transformer's points.
+
+        Args:
+            driver_mesh: landmarks of a driver frame, pixels.
+            driver_image: its face crop in [-1, 1], for transformers that see it.
+        """
+        images = None if driver_image is None else driver_image[None]
+        heads, shapes = self._transformer.transformed(self._identity, driver_mesh[None], images)
+        if self._transformer.config.points == "mesh":
+            for upper, lower in _OPENINGS:
+                keep_apart(shapes[0], upper, lower)
+        head = Similarity(np.asarray(heads.scale[0]), heads.R[0], heads.t[0])
+        return self._moved(head).apply(shapes[0]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the landmark transformer's disentangler is trained by (paper B, supplement B)."""
+"""Training objective of the landmark transformer's disentangler (paper B, supplement B)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from reenactor.nn.losses import Objective, Step
 class LandmarkTransformerObjective(Objective[FrameBatch]):
     """Mean squared error of the standardized coefficients of expressions whose clip's identity is known.
 
-    Small data sets show few people, whom the disentangler would learn by heart. So expressions change faces: another
-    sample lends its clip's identity, or, if it is a photo or of an unknown clip, all that it shows.
+    Small data sets show few people, whom the disentangler would overfit. So expressions are put on other faces: those
+    of another sample's clip, or, for a photo or a frame of an unknown clip, the sample's whole offset from the mean.
 
     Args:
         config: network, augmentation.
@@ -43,7 +43,7 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
             image = self.transformer.disentangler.image
             assert isinstance(image, ResNet50Features)
             load_resnet50(image, config.resnet50)
-        # Found again by the same fit, so no part of a checkpoint: of many clips, they would outweigh the network.
+        # Found again by the same fit, so not part of a checkpoint: with many clips they are larger than the network.
         self.register_buffer("clips", torch.from_numpy(statistics.clips), persistent=False)
         self.register_buffer("identities", torch.from_numpy(statistics.identities).float(), persistent=False)
         self.register_buffer("mirror", torch.tensor(self.transformer.points.mirror), persistent=False)
@@ -52,11 +52,11 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
 
     @property
     def generator(self) -> nn.Module:
-        """The transformer; of it, the disentangler learns."""
+        """The transformer; its disentangler is what learns."""
         return self.transformer
 
     def generator_step(self, batch: FrameBatch) -> Step:
-        """The mean squared error over the samples of known clips; the others only lend their faces.
+        """Mean squared error over the samples of known clips; the others only provide faces.
 
         Random numbers come from PyTorch's generator.
         """
@@ -64,15 +64,15 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
         shapes = transformer.points.normalized(batch.mesh_px.detach().cpu().numpy())[1]
         offset = torch.from_numpy(shapes).to(transformer.mean) - transformer.mean
         known, identity = self._identity_of(batch.clip)
-        lent = torch.where(known[:, None, None], identity, offset)
-        taught = known.nonzero()[:, 0]
-        expression = (offset - identity)[taught]
-        faces, images = identity[taught], batch.images[taught]
+        others = torch.where(known[:, None, None], identity, offset)
+        chosen = known.nonzero()[:, 0]
+        expression = (offset - identity)[chosen]
+        faces, images = identity[chosen], batch.images[chosen]
 
-        count, device = len(taught), offset.device
-        lender = torch.randint(len(lent), (count,), device=device)
+        count, device = len(chosen), offset.device
+        other = torch.randint(len(others), (count,), device=device)
         swapped = torch.rand(count, device=device) < config.swap
-        faces = torch.where(swapped[:, None, None], lent[lender], faces)
+        faces = torch.where(swapped[:, None, None], others[other], faces)
         flipped = torch.rand(count, device=device) < config.mirror
         expression = torch.where(flipped[:, None, None], self._mirrored(expression), expression)
         faces = torch.where(flipped[:, None, None], self._mirrored(faces) + self.asymmetry, faces)
@@ -82,8 +82,8 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
             images = torch.where(flipped[:, None, None, None], images.flip(3), images)
 
         found = transformer.disentangler(seen, images)
-        wanted = transformer.coefficients(expression)
-        loss = F.mse_loss(found, wanted, reduction="sum") / max(1, wanted.numel())
+        target = transformer.coefficients(expression)
+        loss = F.mse_loss(found, target, reduction="sum") / max(1, target.numel())
         return Step(loss, {"mse": loss.detach()})
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
@@ -92,17 +92,12 @@ class LandmarkTransformerObjective(Objective[FrameBatch]):
         card = (
             "# Landmark transformer\n\nMarioNETte's (Ha et al. 2020). Expression bases and mean face are part of it.\n"
         )
-        if any(self.config.model.ict_bases):
-            card += (
-                "\nSome expression bases come from ICT-FaceKit, Copyright (c) 2020 USC Institute for Creative "
-                "Technologies, MIT licence.\n"
-            )
         return generator.checkpoint(card)
 
     def _identity_of(self, clip: Int[Tensor, " b"]) -> tuple[Bool[Tensor, " b"], Float[Tensor, "b n 3"]]:
-        """Whether a clip was among those of the fit, and its identity."""
-        place = torch.searchsorted(self.clips, clip).clamp(max=len(self.clips) - 1)
-        return self.clips[place] == clip, self.identities[place]
+        """Whether each clip was among those of the fit, and its identity."""
+        index = torch.searchsorted(self.clips, clip).clamp(max=len(self.clips) - 1)
+        return self.clips[index] == clip, self.identities[index]
 
     def _mirrored(self, shape: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n 3"]:
         mirrored = shape[..., self.mirror, :]
