@@ -6,7 +6,7 @@ import pytest
 
 from reenactor.cli.live import obey, with_text
 from reenactor.core import MediaError
-from reenactor.engine import LiveSession, camera
+from reenactor.engine import LiveSession, live
 from reenactor.media import VideoReader, read_provenance
 
 SMALL = ("--size", 64, "--max-side", 128)
@@ -130,7 +130,7 @@ def test_a_camera_is_read_in_rgb(monkeypatch):
             Webcam.left = -9
 
     monkeypatch.setattr(cv2, "VideoCapture", Webcam)
-    pictures = camera.camera_pictures(0)
+    pictures = live.camera_pictures(0)
     (first, a_s), (_, b_s) = next(pictures), next(pictures)
     assert first[0, 0].tolist() == [0, 0, 255]
     assert 0 <= a_s <= b_s

@@ -3,7 +3,7 @@
 import pytest
 
 from reenactor.cli.main import BAD_INPUT, main
-from reenactor.engine.systems import SYSTEMS
+from reenactor.engine.loading import SYSTEMS
 from reenactor.research.recipes import RECIPES
 
 

@@ -6,7 +6,7 @@ import pytest
 from factories import head
 from reenactor import ReenactError, Reenactor
 from reenactor.core import NoFaceError
-from reenactor.engine.live import mirrored
+from reenactor.engine.reenactor import mirrored
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.mean_face import head_angles
 

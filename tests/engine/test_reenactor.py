@@ -304,19 +304,21 @@ def test_a_runtime_is_asked_for_its_model(face, tmp_path, monkeypatch):
     """That it draws the same is tested where it is made (tests/engine/runtimes)."""
     asked = []
 
-    def fast(*given):
-        asked.append(given)
+    def fast(*given, device):
+        asked.append((*given, device.type))
         return ready
 
     ready = Reenactor("warp").model
-    monkeypatch.setattr("reenactor.engine.reenactor.fast_model", fast)
-    one = Reenactor("hybrid", weights=tmp_path, runtime="openvino", size=64)
-    assert asked == [("hybrid", tmp_path, "openvino")]
+    monkeypatch.setattr("reenactor.engine.loading.fast_model", fast)
+    one = Reenactor("hybrid", weights=tmp_path, runtime="openvino", size=64, device="cpu")
+    assert asked == [("hybrid", tmp_path, "openvino", "cpu")]
     assert one.model is ready
     Reenactor("warp", runtime="torch")
     assert len(asked) == 1
     with pytest.raises(ReenactError, match="has its own"):
         Reenactor(ready, runtime="auto")
+    with pytest.raises(ReenactError, match="a device can only be chosen"):
+        Reenactor(ready, device="cpu")
 
 
 def test_a_runtime_that_is_none():
@@ -333,7 +335,7 @@ def test_threads_draw_the_same_as_one(kind, face, motion):
         ).eval()
     one = Reenactor(model, size=64)
     one.set_target([face])
-    wanted = list(one.wanted(Track.of_motion(motion)))
+    wanted = list(one.target_meshes(Track.of_motion(motion)))
     alone = [one.draw(mesh) for mesh in wanted]
     with prefetch(iter(wanted), one.draw, threads=3) as drawn:
         for a, b in zip(alone, drawn, strict=True):
@@ -344,7 +346,8 @@ def test_threads_are_shared_out():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(8)
-        with _drawing_threads(Reenactor("warp").model) as threads:
+        with _drawing_threads(Reenactor("warp").model) as (threads, batch):
+            assert batch == 1
             assert threads == min(4, os.cpu_count())
             assert torch.get_num_threads() == 8 // threads
         assert torch.get_num_threads() == 8

@@ -291,7 +291,7 @@ def _pool(args: argparse.Namespace) -> WorkerPool:
 
 
 def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None) -> Entry:
-    from reenactor.engine.systems import system
+    from reenactor.engine.loading import system
     from reenactor.research.evaluation import Entry, Way
 
     chosen = system(model)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from reenactor.engine import LiveSession
-    from reenactor.engine.camera import Pictures
+    from reenactor.engine.live import Pictures
 
 _KEYS = "n: this is my neutral face, m: mirror, r: record, q: quit"
 _TITLE = "reenactor live"
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         _check_display()
     credentials = signing_credentials(args)
     from reenactor.engine import LiveSession, Reenactor
-    from reenactor.engine.camera import feeding
+    from reenactor.engine.live import feeding
     from reenactor.media import SourceFile
 
     pictures = _pictures(args)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pictures(args: argparse.Namespace) -> Pictures:
-    from reenactor.engine.camera import camera_pictures, film_pictures
+    from reenactor.engine.live import camera_pictures, film_pictures
 
     if args.source is None:
         return camera_pictures(args.camera)

@@ -19,7 +19,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List."""
-    from reenactor.engine.systems import SYSTEMS
+    from reenactor.engine.loading import SYSTEMS
     from reenactor.models import METHODS
     from reenactor.nn.checkpoint import shipped_checkpoint
     from reenactor.research.recipes import RECIPES

@@ -1,12 +1,9 @@
-"""Photos and a driver in, moving pictures out."""
+"""The engine: photos and a driver in, moving pictures out."""
 
-from reenactor.core.progress import Progress
-from reenactor.engine.job import animate
-from reenactor.engine.live import LiveDriver
+from reenactor.engine.job import Report, animate
+from reenactor.engine.live import LiveSession, LiveStatistics
 from reenactor.engine.recording import Recording
-from reenactor.engine.reenactor import MAX_TARGETS, Reenactor, ResultFrame, Target
-from reenactor.engine.report import Report
-from reenactor.engine.session import LiveSession, LiveStatistics
+from reenactor.engine.reenactor import MAX_TARGETS, LiveDriver, Reenactor, ResultFrame, Target
 from reenactor.engine.track import Track, TrackFolder
 
 __all__ = [
@@ -14,7 +11,6 @@ __all__ = [
     "LiveDriver",
     "LiveSession",
     "LiveStatistics",
-    "Progress",
     "Recording",
     "Reenactor",
     "Report",

@@ -19,12 +19,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from reenactor.core import Layout, Options, Runtime
 from reenactor.engine.composite import Compositor
 from reenactor.engine.job import animate
+from reenactor.engine.loading import load_model, load_transformer
+from reenactor.engine.memory import peak_memory_mib
 from reenactor.engine.portrait import STANDARD_SIZE, driver_frame, target_set
-from reenactor.engine.reenactor import load_model, load_transformer, track_neutral
-from reenactor.engine.report import peak_memory_mib
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.timing import Spread, Times, interleaved
-from reenactor.engine.track import Track
+from reenactor.engine.track import Track, track_neutral
 from reenactor.face.geometry import face_crop
 from reenactor.face.geometry.mesh_flow import mesh_flow
 from reenactor.face.perception import FaceFinder, FaceTracker

@@ -13,10 +13,11 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +28,13 @@ from reenactor import __version__
 from reenactor.core import Layout, MediaError, Options, ReenactError
 from reenactor.core.progress import Progress, Silent
 from reenactor.engine.composite import draw_landmarks, side_by_side
-from reenactor.engine.memory import frugal
+from reenactor.engine.memory import frugal, peak_memory_mib
+from reenactor.engine.portrait import GPU_BATCH, device_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of
-from reenactor.engine.reenactor import Reenactor, track_neutral, track_of_motion, track_of_photo
-from reenactor.engine.report import Report, peak_memory_mib
+from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.track import Track, TrackFolder
+from reenactor.engine.track import Track, TrackFolder, track_neutral, track_of_motion, track_of_photo
 from reenactor.face.perception import MeshSmoother
 from reenactor.media import (
     VideoReader,
@@ -54,14 +55,70 @@ from reenactor.models import ReenactmentModel
 
 Mesh = Float[np.ndarray, "478 3"]
 Picture = UInt8[np.ndarray, "h w 3"]
+Item = TypeVar("Item")
 
 SEGMENT_FRAMES = 250
-_MOST_AT_ONCE = 4
-"""Frames drawn at the same time; each waits in memory until those before it are written."""
+_MOST_THREADS = 4
+"""That draw at the same time; a frame waits in memory until those before it are written."""
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _STILL_RATE = 25
 _EASE_FRAMES = 25
 """A photo as driver of a video: one second to get there, one second to stay."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Facts about one finished job.
+
+    Args:
+        output: the file made.
+        frames: in it.
+        duration_s: its length.
+        seconds: time this run took.
+        frames_made: frames this run drew (fewer than `frames` when it continued an interrupted one).
+        other_people: the photos, by number and name, that may show someone else than the first.
+        gaps_s: stretches in which the driver showed no face, (start, end).
+        truncated: the driver ended in damaged data.
+        audio: the driver's sound was copied.
+        signed_by: who signed the provenance manifest; None without one.
+        peak_memory_mib: largest resident size of the process so far.
+    """
+
+    output: Path
+    frames: int
+    duration_s: float
+    seconds: float
+    frames_made: int
+    other_people: list[tuple[int, str]] = field(default_factory=list)
+    gaps_s: list[tuple[float, float]] = field(default_factory=list)
+    truncated: bool = False
+    audio: bool = False
+    signed_by: str | None = None
+    peak_memory_mib: float = 0.0
+
+    def text(self) -> str:
+        """A few lines for a person."""
+        frames = "1 frame" if self.frames == 1 else f"{self.frames} frames, {self.duration_s:.2f} s"
+        lines = [f"{self.output}: {frames}{', with sound' if self.audio else ''}"]
+        speed = self.frames_made / self.seconds if self.seconds > 0 else 0.0
+        continued = "" if self.frames_made == self.frames else f" ({self.frames_made} new frames)"
+        lines.append(
+            f"  took {self.seconds:.1f} s{continued}, {speed:.1f} frames/s, peak memory {self.peak_memory_mib:.0f} MiB"
+        )
+        if self.other_people:
+            photos = ", ".join(f"photo {number} ({name})" for number, name in self.other_people)
+            lines.append(f"  {photos} may show another person")
+        if self.gaps_s:
+            times = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in self.gaps_s[:6])
+            more = f" and {len(self.gaps_s) - 6} more" if len(self.gaps_s) > 6 else ""
+            lines.append(f"  no face in the driver at {times}{more}: the last pose was held")
+        if self.truncated:
+            lines.append("  the driver ends in damaged data: the result ends there too")
+        if self.signed_by is None:
+            lines.append("  not signed: nothing in the file says that it is synthetic")
+        else:
+            lines.append(f"  signed as synthetic ({self.signed_by}); check with: reenactor verify {self.output}")
+        return "\n".join(lines)
 
 
 def animate(
@@ -120,16 +177,7 @@ class _Job:
     def run(self) -> Report:
         has_video = self._check()
         inputs = [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
-        reenactor = Reenactor(
-            self.options.model,
-            transfer=self.options.transfer,
-            size=self.options.size,
-            max_side=self.options.max_side,
-            weights=self.options.weights,
-            transformer=self.options.transformer,
-            runtime=self.options.runtime,
-            background=self.options.background,
-        )
+        reenactor = Reenactor.of(self.options)
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
         track = self._given_track()
@@ -272,21 +320,23 @@ class _Job:
         """The result's frames from number `start` on, drawn ahead of the one who takes them."""
         target = reenactor.target.crop.cut(reenactor.target.photo)
 
-        def draw(wanted: tuple[Mesh, Picture | None]) -> Picture:
-            mesh, driver = wanted
-            face = reenactor.draw(mesh)
+        def draw(frames: list[tuple[Mesh, Picture | None]]) -> list[Picture]:
+            faces = reenactor.draw_many(np.stack([mesh for mesh, _ in frames]))
             if self.options.layout is Layout.PHOTO:
-                return reenactor.paste(face)
-            return face if driver is None else side_by_side([target, driver, face], len(face))
+                return [reenactor.paste(face) for face in faces]
+            return [
+                face if driver is None else side_by_side([target, driver, face], len(face))
+                for (_, driver), face in zip(frames, faces, strict=True)
+            ]
 
         with (
-            _drawing_threads(reenactor.model) as threads,
-            prefetch(self._wanted(reenactor, track, start), draw, threads=threads) as pictures,
+            _drawing_threads(reenactor.model) as (threads, batch),
+            prefetch(_batches(self._frames(reenactor, track, start), batch), draw, threads=threads) as drawn,
         ):
-            yield pictures
+            yield chain.from_iterable(drawn)
 
-    def _wanted(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[tuple[Mesh, Picture | None]]:
-        """Of each frame the landmarks, and for a grid the driver's picture."""
+    def _frames(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[tuple[Mesh, Picture | None]]:
+        """Of each frame the target landmarks, and for a grid the driver's picture."""
         drivers = self._driver_pictures(reenactor, track, start) if self.options.layout is Layout.GRID else None
         for mesh in self._meshes(reenactor, track, start):
             yield mesh, None if drivers is None else next(drivers)
@@ -367,18 +417,24 @@ def _rate(pts: np.ndarray, end_pts: int, time_base: Fraction) -> Fraction:
 
 
 @contextmanager
-def _drawing_threads(model: ReenactmentModel) -> Iterator[int]:
-    """How many threads draw a frame each; PyTorch's own threads are shared out among them meanwhile.
+def _drawing_threads(model: ReenactmentModel) -> Iterator[tuple[int, int]]:
+    """How many threads draw at a time, and how many frames each of them draws together.
 
-    A frame for each core takes less work than a frame shared by all cores, which wait for one another: two of
-    PyTorch's threads on busy cores can take fifty times as long as one.
+    On a GPU one thread draws batches. On the CPU each thread draws one frame, and PyTorch's own threads are divided
+    among them meanwhile: a frame for each core takes less work than a frame shared by all cores, which wait for one
+    another; two of PyTorch's threads on busy cores can take fifty times as long as one.
     """
-    # Other runtimes take one frame at a time, and share it out among threads of their own.
-    elsewhere = isinstance(model, ExportedModel) or any(parameter.is_cuda for parameter in model.parameters())
-    threads = 1 if elsewhere else min(_MOST_AT_ONCE, os.cpu_count() or 1)
+    on_gpu = device_of(model).type != "cpu"
+    # Other runtimes take one frame at a time and use threads of their own.
+    threads = 1 if on_gpu or isinstance(model, ExportedModel) else min(_MOST_THREADS, os.cpu_count() or 1)
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // threads))
     try:
-        yield threads
+        yield threads, GPU_BATCH if on_gpu else 1
     finally:
         torch.set_num_threads(before)
+
+
+def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while batch := list(islice(items, size)):
+        yield batch

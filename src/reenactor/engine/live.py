@@ -1,109 +1,208 @@
-"""A driver whose pictures come one by one: a camera, a browser, another program."""
+"""Live driving: sources of pictures (camera, stream, film) and a session that draws them in a thread of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from reenactor.core import check_face_number
-from reenactor.face.geometry import mean_face
-from reenactor.face.perception import FaceTracker, MeshSmoother
+from reenactor.core import MediaError, ReenactError
+from reenactor.engine.recording import Recording
+from reenactor.engine.reenactor import LiveDriver, Reenactor, ResultFrame
 from reenactor.face.perception.observe import check_picture
+from reenactor.media import VideoReader
+from reenactor.media.certificates import Credentials
+from reenactor.media.provenance import SourceFile
 
-if TYPE_CHECKING:
-    from reenactor.engine.reenactor import Reenactor, ResultFrame
+_MOST_RESULTS = 2
+_REMEMBERED = 300
+"""Frames over which speed and latency are told: ten seconds of a camera."""
 
-Mesh = Float[np.ndarray, "478 3"]
+
+@dataclass(frozen=True)
+class LiveStatistics:
+    """How a live session goes; speed and latency over the last 300 frames.
+
+    Args:
+        frames: drawn so far.
+        dropped: pictures that were not drawn, because a newer one came first or their time was not later.
+        fps: results a second; 0 before there are two.
+        latency_ms, latency_95_ms: from a picture's arrival to its result, median and 95th percentile; NaN before there
+            is one.
+    """
+
+    frames: int
+    dropped: int
+    fps: float
+    latency_ms: float
+    latency_95_ms: float
+
+    def text(self) -> str:
+        """One line."""
+        if not self.frames:
+            return f"no frames, {self.dropped} pictures dropped"
+        return (
+            f"{self.frames} frames, {self.fps:.1f} a second, latency {self.latency_ms:.0f} ms "
+            f"(95 %: {self.latency_95_ms:.0f} ms), {self.dropped} pictures dropped"
+        )
 
 
-class LiveDriver:
-    """Moves the target like the face in each picture; made by `Reenactor.live`, for one thread at a time.
+class LiveSession:
+    """Drives the reenactor's target from any threads: `submit` pictures, take `results`.
 
-    What the driver's face shows at rest is what its first picture with a face shows, until `set_neutral` is called.
-    While no face is seen the target holds its pose; before the first one it looks as in the photo.
+    Nothing waits for the drawing and nothing piles up: a picture that is not begun when the next one comes is dropped,
+    and so is a result that nobody took in time. Use `with`, or `close` it.
 
     Args:
         reenactor: with its target set.
-        smooth: steady the landmarks with a One-Euro filter.
-        rest: the driver at rest, in the driver's pixels; None for the first face seen.
-        mirror: move like a mirror image, as people expect of a camera that faces them.
-        face: which face of the driver, counted from the left; None for the largest.
-
-    Attributes:
-        mirror: may be changed at any time.
+        smooth, neutral, mirror, face: see `Reenactor.live`.
     """
 
     def __init__(
-        self, reenactor: Reenactor, *, smooth: bool, rest: Mesh | None, mirror: bool, face: int | None
+        self,
+        reenactor: Reenactor,
+        *,
+        smooth: bool = True,
+        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        mirror: bool = False,
+        face: int | None = None,
     ) -> None:
-        check_face_number(face)
-        self.mirror = mirror
         self._reenactor = reenactor
-        self._resting = reenactor.target.mesh_px
-        self._smoother = MeshSmoother() if smooth else None
-        self._rest = rest
-        self._rest_wanted = rest is None
-        self._retargeters: dict[bool, Callable[[Mesh], Mesh]] = {}
-        self._last: ResultFrame | None = None
-        self._last_time_s = -np.inf
-        self._tracker = FaceTracker(face=face)
+        self._driver: LiveDriver = reenactor.live(smooth=smooth, neutral=neutral, mirror=mirror, face=face)
+        self._changed = threading.Condition()
+        self._waiting: tuple[np.ndarray, float, float] | None = None
+        self._results: deque[ResultFrame] = deque(maxlen=_MOST_RESULTS)
+        self._newest_s = -np.inf
+        self._no_more = False
+        self._ended = False
+        self._error: BaseException | None = None
+        self._frames = self._dropped = 0
+        self._finished_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._latencies_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._recording: Recording | None = None
+        self._recording_lock = threading.Lock()
+        self._started_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="live session", daemon=True)
+        self._thread.start()
 
     @property
-    def ready(self) -> bool:
-        """Whether it is known how the driver looks at rest: a face was seen, or given as neutral."""
-        return self._rest is not None
+    def mirror(self) -> bool:
+        """Move like a mirror image; may be set at any time."""
+        return self._driver.mirror
+
+    @mirror.setter
+    def mirror(self, on: bool) -> None:
+        self._driver.mirror = on
 
     def set_neutral(self) -> None:
-        """Take the next face that is seen for the driver at rest; any thread may call this."""
-        self._rest_wanted = True
+        """Take the next face that is seen for the driver at rest."""
+        self._driver.set_neutral()
 
-    def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
-        """The target for one picture of the driver (RGB).
+    def submit(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float | None = None) -> None:
+        """Hand over a picture of the driver (RGB); never waits. It must not be changed afterwards.
 
-        A result that repeats the last one, because no face is seen, shares its arrays.
+        Args:
+            picture: of any size.
+            time_s: when it was taken; None for now. One not later than the newest is dropped.
 
         Raises:
-            ValueError: the time is not later than the one before, or this is no picture.
+            ReenactError: the session has ended.
+            ValueError: this is no picture.
         """
         check_picture(picture)
-        if not time_s > self._last_time_s:
-            raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
-        seen = self._tracker.track(picture)
-        self._last_time_s = time_s
-        if seen is None:
-            if self._smoother is not None:
-                self._smoother.reset()
-            self._last = self._last or self._reenactor.frame(self._resting, time_s)
-            self._last = replace(self._last, time_s=time_s, driver_seen=False)
-            return self._last
-        mesh = seen.landmarks.mesh
-        if self._smoother is not None:
-            mesh = self._smoother(mesh, time_s)
-        if self._rest_wanted:
-            self._rest_wanted = False
-            self._rest = mesh
-            self._retargeters.clear()
-        self._last = self._reenactor.frame(self._wanted(mesh, picture.shape[1]), time_s)
-        return self._last
+        arrived_s = time.monotonic()
+        time_s = arrived_s - self._started_s if time_s is None else time_s
+        with self._changed:
+            self._check_running()
+            if not time_s > self._newest_s:
+                self._dropped += 1
+                return
+            self._newest_s = time_s
+            self._dropped += self._waiting is not None
+            self._waiting = (picture, time_s, arrived_s)
+            self._changed.notify_all()
 
-    def _wanted(self, mesh: Mesh, width: int) -> Mesh:
-        assert self._rest is not None
-        mirror = self.mirror
-        if mirror not in self._retargeters:
-            rest = mirrored(self._rest, width) if mirror else self._rest
-            self._retargeters[mirror] = self._reenactor.retargeter(rest)
-        return self._retargeters[mirror](mirrored(mesh, width) if mirror else mesh)
+    def results(self) -> Iterator[ResultFrame]:
+        """Results as they are drawn, for one taker; ends when the session does.
+
+        Raises:
+            ReenactError: whatever went wrong while drawing.
+        """
+        while (result := self.next_result()) is not None:
+            yield result
+
+    def next_result(self, timeout_s: float | None = None) -> ResultFrame | None:
+        """The next result; None when the time is over or the session has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._results or self._ended, timeout_s)
+            if self._results:
+                return self._results.popleft()
+            if self._error is not None:
+                raise self._error
+            return None
+
+    @property
+    def running(self) -> bool:
+        """Whether results may still come."""
+        with self._changed:
+            return not self._ended or bool(self._results)
+
+    def statistics(self) -> LiveStatistics:
+        """How it goes."""
+        with self._changed:
+            times, latencies = list(self._finished_s), list(self._latencies_s)
+            frames, dropped = self._frames, self._dropped
+        fps = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
+        middle, most = np.percentile(latencies, [50, 95]) * 1000 if latencies else (np.nan, np.nan)
+        return LiveStatistics(frames, dropped, fps, float(middle), float(most))
+
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        inputs: Iterable[SourceFile] = (),
+        provenance: bool = True,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Write the results from now on into a file, see `Recording`; a recording that is under way is finished."""
+        recording = Recording(
+            path, model=self._reenactor.model, inputs=inputs, provenance=provenance, credentials=credentials
+        )
+        self.stop_recording()
+        with self._recording_lock:
+            self._recording = recording
+
+    def stop_recording(self) -> Recording | None:
+        """Finish and sign the recording; None if there is none, or if it has no frame."""
+        with self._recording_lock:
+            recording, self._recording = self._recording, None
+        return recording if recording is not None and recording.close() else None
+
+    def finish(self) -> None:
+        """No more pictures: what was handed over is drawn, then `results` end."""
+        with self._changed:
+            self._no_more = True
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Free the networks."""
-        self._tracker.close()
+        """End it at once; a recording is finished."""
+        with self._changed:
+            self._waiting = None
+        self.finish()
+        self._thread.join()
+        self.stop_recording()
 
-    def __enter__(self) -> LiveDriver:
+    def __enter__(self) -> LiveSession:
         return self
 
     def __exit__(
@@ -111,9 +210,133 @@ class LiveDriver:
     ) -> None:
         self.close()
 
+    def _check_running(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._no_more:
+            raise ReenactError("the live session has ended; begin another")
 
-def mirrored(mesh_px: Float[np.ndarray, "478 3"], width: int) -> Float[np.ndarray, "478 3"]:
-    """The landmarks as they would be in the mirrored picture."""
-    mesh = mesh_px[mean_face().mirror].copy()
-    mesh[:, 0] = width - 1 - mesh[:, 0]
-    return mesh
+    def _run(self) -> None:
+        try:
+            with self._driver:
+                while (taken := self._take()) is not None:
+                    picture, time_s, arrived_s = taken
+                    result = self._driver.step(picture, time_s)
+                    with self._recording_lock:
+                        if self._recording is not None:
+                            self._recording.write(result.image, time_s)
+                    self._give(result, arrived_s)
+        except BaseException as error:  # handed over, to be raised by the one who waits
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = self._no_more = True
+                self._changed.notify_all()
+
+    def _take(self) -> tuple[np.ndarray, float, float] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._no_more)
+            taken, self._waiting = self._waiting, None
+            return taken
+
+    def _give(self, result: ResultFrame, arrived_s: float) -> None:
+        now_s = time.monotonic()
+        with self._changed:
+            self._results.append(result)
+            self._frames += 1
+            self._finished_s.append(now_s)
+            self._latencies_s.append(now_s - arrived_s)
+            self._changed.notify_all()
+
+
+Pictures = Generator[tuple[UInt8[np.ndarray, "h w 3"], float]]
+"""RGB pictures as they are taken, and when, in seconds since the first."""
+
+_PATIENCE_S = 2.0
+"""How long a camera may take to end."""
+
+
+def camera_pictures(source: int | str) -> Pictures:
+    """Of a camera by its number, or of a stream by its address (rtsp://, http://...).
+
+    Raises:
+        MediaError: at once, if it cannot be opened; later, if it fails.
+    """
+    before = cv2.getLogLevel()
+    cv2.setLogLevel(0)  # it tells of every camera that is not there
+    try:
+        capture = cv2.VideoCapture(source)
+    finally:
+        cv2.setLogLevel(before)
+    name = f"camera {source}" if isinstance(source, int) else source
+    if not capture.isOpened():
+        capture.release()
+        if isinstance(source, int):
+            advice = "connect one, free it from other programs, or give another number, or a film with --source"
+            raise MediaError(f"there is no {name} that can be opened; {advice}")
+        raise MediaError(f"{name} cannot be opened; check the address")
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # older pictures would only add delay
+    return _captured(capture, name)
+
+
+def _captured(capture: cv2.VideoCapture, name: str) -> Pictures:
+    start_s = time.monotonic()
+    try:
+        while True:
+            taken, picture = capture.read()
+            if not taken:
+                raise MediaError(f"{name} gives no more pictures; check that it is still connected")
+            yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), time.monotonic() - start_s
+    finally:
+        capture.release()
+
+
+def film_pictures(path: Path) -> Pictures:
+    """Of a video file, once, each at its own time.
+
+    Raises:
+        MediaError: at once, if it cannot be read.
+    """
+    return _played(VideoReader(path, precise=False))
+
+
+def _played(reader: VideoReader) -> Pictures:
+    with reader:
+        start_s = time.monotonic()
+        for frame in reader:
+            time_s = float(frame.pts * reader.time_base)
+            time.sleep(max(0.0, start_s + time_s - time.monotonic()))
+            yield frame.image, time_s
+
+
+@contextmanager
+def feeding(session: LiveSession, pictures: Pictures) -> Iterator[None]:
+    """While the block runs, hand the pictures to the session; when they end, so does the session.
+
+    Raises:
+        MediaError: when the block has ended without an error, but the pictures with one.
+    """
+    stopped = threading.Event()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with closing(pictures):
+                for picture, time_s in pictures:
+                    if stopped.is_set():
+                        return
+                    session.submit(picture, time_s)
+        except BaseException as error:  # handed over, to be raised by the one who waits
+            errors.append(error)
+        finally:
+            session.finish()
+
+    thread = threading.Thread(target=run, name="camera", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(_PATIENCE_S)
+    if errors:
+        raise errors[0]

@@ -1,4 +1,4 @@
-"""What is freed goes back to the system, job after job in one process."""
+"""Memory of this process: its peak, and giving freed memory back to the system after each job."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import psutil
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT = 8 * 2**20
@@ -17,12 +19,12 @@ _OWN_MAPPING = 32 * 2**20
 
 @contextmanager
 def frugal() -> Iterator[None]:
-    """Around a job: glibc's threads keep at most 8 MiB each of what they freed, and at the end that is given back, too.
+    """Around a job: give freed memory back to the system at its end, and let each thread keep at most 8 MiB meanwhile.
 
-    Left alone glibc keeps, in an arena for every few threads, twice the largest block freed yet: 64 MiB, once a
-    network was loaded. Decoders, encoders and face networks start a dozen threads a job, so that jobs grew by up to
-    35 MiB each, though not with their length. It holds for the whole process and stays; settings by the environment
-    (MALLOC_..., GLIBC_TUNABLES) take precedence. Other C libraries manage without.
+    By default glibc keeps, in an arena for every few threads, twice the largest block freed so far: 64 MiB once a
+    network was loaded. Decoders, encoders and face networks start a dozen threads a job, so jobs grew by up to 35 MiB
+    each. The setting holds for the whole process and stays; the environment (MALLOC_..., GLIBC_TUNABLES) takes
+    precedence. Other C libraries do not need it.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "malloc_trim"):
@@ -35,3 +37,13 @@ def frugal() -> Iterator[None]:
         yield
     finally:
         libc.malloc_trim(0)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def peak_memory_mib() -> float:
+    """Largest resident size of this process so far, MiB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

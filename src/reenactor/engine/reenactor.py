@@ -1,4 +1,4 @@
-"""One person, one model: encode the photos once, then draw frame after frame."""
+"""The Python interface: choose a person by photos, then draw frame after frame as a driver moves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Union
 
 import cv2
@@ -18,7 +19,6 @@ from jaxtyping import Float, UInt8
 from reenactor.core import (
     DEFAULT_MODEL,
     Background,
-    CheckpointError,
     Landmarks,
     Motion,
     NoFaceError,
@@ -28,33 +28,28 @@ from reenactor.core import (
     Transfer,
     check_face_number,
 )
-from reenactor.engine.background import StillBackground
 from reenactor.engine.cache import FaceCache, faces_folder
-from reenactor.engine.composite import Compositor
-from reenactor.engine.live import LiveDriver
+from reenactor.engine.composite import Compositor, StillBackground
+from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait
-from reenactor.engine.runtimes import fast_model
-from reenactor.engine.systems import system
-from reenactor.engine.track import Track, TrackFolder
-from reenactor.face.geometry import Crop, Similarity, face_crop, fit_similarity, mean_face, with_lips_closed
-from reenactor.face.perception import FaceFinder, MeshSmoother
+from reenactor.engine.track import Track, track_neutral, track_of_file
+from reenactor.face.geometry import Crop, face_crop, mean_face
+from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
-from reenactor.face.retarget import Retargeter, neutral_frame
-from reenactor.face.retarget.transformer import KIND as LANDMARK_TRANSFORMER
-from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
-from reenactor.media import is_image, read_image
-from reenactor.media.images import check_not_animated
-from reenactor.media.motion_file import is_motion, read_motion
-from reenactor.models import ReenactmentModel, create_model
-from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenactor.face.retarget import Retargeter
+from reenactor.face.retarget.transformer import TransformerRetargeter
+from reenactor.media import read_image
+from reenactor.media.motion_file import is_motion
+from reenactor.models import ReenactmentModel
 
 Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
 
+Mesh = Float[np.ndarray, "478 3"]
+
 MAX_TARGETS = 8
 _LARGEST_CROP = 1024
-_NEUTRAL_SAMPLE = 600
 
 
 @dataclass(frozen=True)
@@ -101,22 +96,33 @@ class ResultFrame:
 
 
 class Reenactor:
-    """Animates photos: `r = Reenactor(); r.set_target([img]); for frame in r.drive(video): ...`.
+    """Animates the person in one to eight photos, frame by frame.
+
+    reenactor = Reenactor()
+    reenactor.set_target(["person.jpg"])
+    for frame in reenactor.drive("driver.mp4"):
+        show(frame.image)
 
     Args:
-        model: a name from `SYSTEMS`, or a model.
-        transfer: how the driver's movement is carried over; None: as the system of that name does, else relative.
-        size: side of the face crop in pixels, a multiple of 32. None: what the model was trained at (256 if that says
-            nothing), or for models that work at any resolution what the photo has (256 to 1024).
+        model: name of a model or published system (`reenactor models` lists them), or a model of your own, in
+            evaluation mode; that one stays on the device it is on.
+        transfer: how the driver's movement is carried over; None for the model's usual one.
+        size: side of the face crop in pixels, a multiple of 32 from 64 to 2048. None: the size that the model was
+            trained at (256 if it has none), or, for models that work at any resolution, the photo's (256 to 1024).
         max_side: photos with a longer side are shrunk to it first.
         weights: folder of a checkpoint for a model given by name; None for the weights that ship.
         transformer: folder of a landmark transformer's checkpoint, for the transfer of that name; None for the one
             that ships.
-        runtime: what computes a model given by name: "torch", "onnxruntime", "openvino", or "auto" for the fastest
-            (`export.fast_model`).
-        background: "still" where it shows no person; "moving": it follows the head, as the model draws it.
-        cache: remember where the photos' faces are, in the user's cache folder (see `inference.cache`); the variable
-            REENACTOR_NO_CACHE forbids it too.
+        runtime: what computes a model given by name; "auto" takes the fastest one here.
+        background: "still" keeps the photo's background where it is; "moving" lets it follow the head.
+        device: what PyTorch computes a model given by name on: "auto" (a CUDA GPU if there is one, else the CPU),
+            "cpu", "cuda", "cuda:1" or "mps". GPUs compute in half precision.
+        cache: remember the faces found in photos between runs, in the user's cache folder; the environment variable
+            REENACTOR_NO_CACHE forbids it.
+
+    Raises:
+        ReenactError: an argument that cannot be, or a model, runtime or device that is not there.
+        CheckpointError: weights that cannot be read or are not of this model.
     """
 
     def __init__(
@@ -130,6 +136,7 @@ class Reenactor:
         transformer: str | os.PathLike[str] | None = None,
         runtime: Runtime | str = Runtime.TORCH,
         background: Background | str = Background.STILL,
+        device: str = "auto",
         cache: bool = True,
     ) -> None:
         chosen = system(model if isinstance(model, str) else model.name)
@@ -143,19 +150,40 @@ class Reenactor:
             max_side=max_side,
             background=Background(background),
             runtime=Runtime(runtime),
+            device=device,
         )
-        if not isinstance(model, str):
-            if weights is not None:
-                raise ReenactError("weights go with the name of a model; a model that is given has its own")
-            if options.runtime is not Runtime.TORCH:
-                raise ReenactError("a runtime goes with the name of a model; a model that is given has its own")
-        self.model = load_model(chosen.model, weights, options.runtime) if isinstance(model, str) else model
+        if isinstance(model, str):
+            self.model = load_model(chosen.model, options.weights, options.runtime, device)
+        else:
+            for what, differs in (
+                ("weights", weights is not None),
+                ("a runtime", options.runtime is not Runtime.TORCH),
+                ("a device", device != "auto"),
+            ):
+                if differs:
+                    raise ReenactError(f"{what} can only be chosen for a model given by name; this one has its own")
+            self.model = model
         self._transformer = load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
         self._options = options
         self._still: StillBackground | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Reenactor:
+        """The reenactor that a job with these options uses; raises as the constructor does."""
+        return cls(
+            options.model,
+            transfer=options.transfer,
+            size=options.size,
+            max_side=options.max_side,
+            weights=options.weights,
+            transformer=options.transformer,
+            runtime=options.runtime,
+            background=options.background,
+            device=options.device,
+        )
 
     @property
     def target(self) -> Target:
@@ -231,7 +259,7 @@ class Reenactor:
         drawn = self.target.portrait.draw(mesh_px)
         if self._still is None:
             return list(drawn)
-        return [self._still.kept(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        return [self._still.apply(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
 
     def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """The whole photo with a drawn face crop in it."""
@@ -308,10 +336,17 @@ class Reenactor:
             return self._drive_file(Path(driver), rest, smooth=smooth, face=driver_face)
         return self._drive_live(driver, rest, smooth=smooth, fps=fps, face=driver_face)
 
-    def wanted(
+    def target_meshes(
         self, track: Track, *, start: int = 0, smooth: bool = False, neutral_mesh: np.ndarray | None = None
     ) -> Iterator[Float[np.ndarray, "478 3"]]:
-        """The landmarks wanted of the target for each frame of a track, from frame `start` on."""
+        """The target's landmarks for each frame of a track, from frame `start` on.
+
+        Args:
+            track: the driver.
+            start: first frame.
+            smooth: steady the driver with a One-Euro filter.
+            neutral_mesh: (478, 3) the driver at rest; None for the most neutral frame.
+        """
         if neutral_mesh is None:
             neutral_mesh = track_neutral(track)
         retarget = self.retargeter(neutral_mesh)
@@ -325,7 +360,7 @@ class Reenactor:
             yield from self._drive_track(track_of_file(driver, Path(folder), face=face), rest, smooth=smooth)
 
     def _drive_track(self, track: Track, rest: np.ndarray | None, *, smooth: bool) -> Iterator[ResultFrame]:
-        for pts, mesh in zip(track.pts, self.wanted(track, smooth=smooth, neutral_mesh=rest), strict=True):
+        for pts, mesh in zip(track.pts, self.target_meshes(track, smooth=smooth, neutral_mesh=rest), strict=True):
             yield self.frame(mesh, float(pts * track.time_base))
 
     def _drive_live(
@@ -352,85 +387,102 @@ class Reenactor:
         return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
 
 
-def load_model(
-    name: str, weights: str | os.PathLike[str] | None = None, runtime: Runtime = Runtime.TORCH
-) -> ReenactmentModel:
-    """A model of the zoo in a runtime.
+class LiveDriver:
+    """Moves the target like the face in each picture; made by `Reenactor.live`, for one thread at a time.
 
-    Raises:
-        ReenactError: there is no such model or runtime, or the runtime is not installed.
-        CheckpointError: there are no weights, or not of this model.
+    The first picture with a face shows the driver at rest, until `set_neutral` is called. While no face is seen the
+    target holds its pose; before the first face it looks as in the photo. Use `with`, or `close` it.
+
+    Args:
+        reenactor: with its target set.
+        smooth: steady the landmarks with a One-Euro filter.
+        rest: the driver at rest, in the driver's pixels; None for the first face seen.
+        mirror: move like a mirror image, as people expect of a camera that faces them.
+        face: which face of the driver, counted from the left; None for the largest.
+
+    Attributes:
+        mirror: may be changed at any time.
     """
-    return create_model(name, weights) if runtime is Runtime.TORCH else fast_model(name, weights, runtime)
+
+    def __init__(
+        self, reenactor: Reenactor, *, smooth: bool, rest: Mesh | None, mirror: bool, face: int | None
+    ) -> None:
+        check_face_number(face)
+        self.mirror = mirror
+        self._reenactor = reenactor
+        self._resting = reenactor.target.mesh_px
+        self._smoother = MeshSmoother() if smooth else None
+        self._rest = rest
+        self._rest_pending = rest is None
+        self._retargeters: dict[bool, Callable[[Mesh], Mesh]] = {}
+        self._last: ResultFrame | None = None
+        self._last_time_s = -np.inf
+        self._tracker = FaceTracker(face=face)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is known how the driver looks at rest: a face was seen, or given as neutral."""
+        return self._rest is not None
+
+    def set_neutral(self) -> None:
+        """Take the next face that is seen for the driver at rest; any thread may call this."""
+        self._rest_pending = True
+
+    def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
+        """The target for one picture of the driver (RGB).
+
+        A result that repeats the last one, because no face is seen, shares its arrays.
+
+        Raises:
+            ValueError: the time is not later than the one before, or this is no picture.
+        """
+        check_picture(picture)
+        if not time_s > self._last_time_s:
+            raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
+        seen = self._tracker.track(picture)
+        self._last_time_s = time_s
+        if seen is None:
+            if self._smoother is not None:
+                self._smoother.reset()
+            self._last = self._last or self._reenactor.frame(self._resting, time_s)
+            self._last = replace(self._last, time_s=time_s, driver_seen=False)
+            return self._last
+        mesh = seen.landmarks.mesh
+        if self._smoother is not None:
+            mesh = self._smoother(mesh, time_s)
+        if self._rest_pending:
+            self._rest_pending = False
+            self._rest = mesh
+            self._retargeters.clear()
+        self._last = self._reenactor.frame(self._target_mesh(mesh, picture.shape[1]), time_s)
+        return self._last
+
+    def _target_mesh(self, mesh: Mesh, width: int) -> Mesh:
+        assert self._rest is not None
+        mirror = self.mirror
+        if mirror not in self._retargeters:
+            rest = mirrored(self._rest, width) if mirror else self._rest
+            self._retargeters[mirror] = self._reenactor.retargeter(rest)
+        return self._retargeters[mirror](mirrored(mesh, width) if mirror else mesh)
+
+    def close(self) -> None:
+        """Free the networks."""
+        self._tracker.close()
+
+    def __enter__(self) -> LiveDriver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def load_transformer(folder: str | os.PathLike[str] | None = None) -> LandmarkTransformer:
-    """A landmark transformer for animation; None for the one that ships.
-
-    Raises:
-        CheckpointError: there is none, or it does not fit.
-    """
-    place = folder if folder is not None else shipped_checkpoint(LANDMARK_TRANSFORMER)
-    if place is None:
-        raise CheckpointError("no landmark transformer ships with this release; train one and give its folder")
-    transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(place))
-    if transformer.config.points != "mesh" or transformer.config.image != "none":
-        raise CheckpointError(
-            f"the landmark transformer in {place} needs more than the mesh or gives less; "
-            "animation takes one for the points 'mesh' that looks at no pictures"
-        )
-    return transformer
-
-
-def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
-    """The landmarks of a driver video, photo or motion file; those of a video are kept in `folder`."""
-    if is_motion(driver):
-        return track_of_motion(driver)
-    if is_image(driver):
-        return track_of_photo(driver, face=face)
-    return TrackFolder(folder, driver, face=face).fill()
-
-
-def track_of_motion(path: Path) -> Track:
-    """A driver that is a motion file.
-
-    Raises:
-        NoFaceError: if no frame of it shows a face.
-    """
-    motion = read_motion(path)
-    if not motion.seen.any():
-        raise NoFaceError(f"no face in any of the {len(motion)} frames of {path}; extract it from a part with one")
-    return Track.of_motion(motion)
-
-
-def track_of_photo(path: Path, *, face: int | None = None) -> Track:
-    """A driver that is a single photo.
-
-    Raises:
-        MediaError: if it cannot be read, or moves.
-        NoFaceError: if it shows no face (or fewer than `face`).
-    """
-    picture = read_image(path)
-    check_not_animated(path)
-    with FaceFinder() as finder:
-        seen = finder.observe(picture, face=face, name=str(path))
-    return Track.still(seen, (picture.shape[1], picture.shape[0]))
-
-
-def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
-    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size.
-
-    Raises:
-        NoFaceError: if no frame shows a face.
-    """
-    if not track.seen.any():
-        raise NoFaceError(f"none of the driver's {len(track)} frames shows a face; use another driver, or another part")
-    if len(track) == 1:
-        mean = mean_face()
-        head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
-        return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean.points))
-    _, meshes = track.sample(_NEUTRAL_SAMPLE)
-    return meshes[neutral_frame(meshes)]
+def mirrored(mesh_px: Float[np.ndarray, "478 3"], width: int) -> Float[np.ndarray, "478 3"]:
+    """The landmarks as they would be in the mirrored picture."""
+    mesh = mesh_px[mean_face().mirror].copy()
+    mesh[:, 0] = width - 1 - mesh[:, 0]
+    return mesh
 
 
 def _is_motion_file(driver: Driver) -> bool:

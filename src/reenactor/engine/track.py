@@ -14,10 +14,16 @@ from jaxtyping import Bool, Float, Int
 from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, check_face_number
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.prefetch import prefetch
-from reenactor.face.perception import FaceTracker, MeshSmoother, Region, TrackerMemory
-from reenactor.media import VideoReader
+from reenactor.face.geometry import Similarity, fit_similarity, mean_face, with_lips_closed
+from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Region, TrackerMemory
+from reenactor.face.retarget import neutral_frame
+from reenactor.media import VideoReader, is_image, read_image
+from reenactor.media.images import check_not_animated
+from reenactor.media.motion_file import is_motion, read_motion
 
 _CHUNK = 256
+_NEUTRAL_SAMPLE = 600
+"""Frames among which the most neutral one is looked for."""
 _RECORD = np.dtype(
     [
         ("pts", "<i8"),
@@ -260,3 +266,54 @@ class TrackFolder:
     def _read_records(self, first: int, last: int) -> np.ndarray:
         count = max(0, last - first)
         return np.fromfile(self._records, _RECORD, count=count, offset=first * _RECORD.itemsize)
+
+
+def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
+    """The landmarks of a driver video, photo or motion file; those of a video are kept in `folder`."""
+    if is_motion(driver):
+        return track_of_motion(driver)
+    if is_image(driver):
+        return track_of_photo(driver, face=face)
+    return TrackFolder(folder, driver, face=face).fill()
+
+
+def track_of_motion(path: Path) -> Track:
+    """A driver that is a motion file.
+
+    Raises:
+        NoFaceError: if no frame of it shows a face.
+    """
+    motion = read_motion(path)
+    if not motion.seen.any():
+        raise NoFaceError(f"no face in any of the {len(motion)} frames of {path}; extract it from a part with one")
+    return Track.of_motion(motion)
+
+
+def track_of_photo(path: Path, *, face: int | None = None) -> Track:
+    """A driver that is a single photo.
+
+    Raises:
+        MediaError: if it cannot be read, or moves.
+        NoFaceError: if it shows no face (or fewer than `face`).
+    """
+    picture = read_image(path)
+    check_not_animated(path)
+    with FaceFinder() as finder:
+        seen = finder.observe(picture, face=face, name=str(path))
+    return Track.still(seen, (picture.shape[1], picture.shape[0]))
+
+
+def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
+    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size.
+
+    Raises:
+        NoFaceError: if no frame shows a face.
+    """
+    if not track.seen.any():
+        raise NoFaceError(f"none of the driver's {len(track)} frames shows a face; use another driver, or another part")
+    if len(track) == 1:
+        mean = mean_face()
+        head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
+        return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean.points))
+    _, meshes = track.sample(_NEUTRAL_SAMPLE)
+    return meshes[neutral_frame(meshes)]

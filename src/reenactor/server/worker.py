@@ -98,7 +98,7 @@ def describe_models(channel: Channel, settings: Settings) -> None:
 
     The answer is `{"models": {name: {"trained": bool, "any_resolution": bool}}, "missing": [name]}` or `{"error"}`.
     """
-    from reenactor.engine.systems import SYSTEMS, system
+    from reenactor.engine.loading import SYSTEMS, system
     from reenactor.models import METHODS, create_model
     from reenactor.nn.checkpoint import shipped_checkpoint
 
@@ -199,16 +199,7 @@ class _LiveProcess:
 
         self._channel, self._settings, self._photos = channel, settings, photos
         options = options_of(given, settings)
-        self._reenactor = Reenactor(
-            options.model,
-            transfer=options.transfer,
-            size=options.size,
-            max_side=options.max_side,
-            weights=options.weights,
-            transformer=options.transformer,
-            runtime=options.runtime,
-            background=options.background,
-        )
+        self._reenactor = Reenactor.of(options)
         target = self._reenactor.set_target(photos, face=options.face)
         self._crop = options.layout == "crop"
         self._live = self._reenactor.live(smooth=options.smooth, mirror=given["mirror"], face=options.driver_face)

@@ -18,7 +18,7 @@ import torch
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import cache_folder, write_atomically
-from reenactor.engine.portrait import driver_frame, target_set, usual_size
+from reenactor.engine.portrait import driver_frame, target_set, torch_device, usual_size
 from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
 from reenactor.engine.runtimes.formats import Format
 from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed, need
@@ -37,6 +37,7 @@ def fast_model(
     precision: Precision | str | None = None,
     *,
     threads: int | None = None,
+    device: torch.device | None = None,
 ) -> ReenactmentModel:
     """A ready model that draws in a fast runtime; the first call exports it, later ones find it in the cache.
 
@@ -50,6 +51,7 @@ def fast_model(
         precision: fp32, or bf16 for OpenVINO and PyTorch; None for bf16 where the processor computes in it and the
             pictures stay near those of fp32, else fp32.
         threads: None for as many as PyTorch uses.
+        device: what PyTorch computes on; None for a CUDA GPU if there is one, else the CPU.
 
     Raises:
         ReenactError: there is no such model, or the runtime is not installed.
@@ -62,8 +64,9 @@ def fast_model(
     wanted = None if precision is None else Precision(precision)
     if wanted is Precision.FP16 or wanted is Precision.INT8:
         raise ReenactError(f"{wanted.value} needs frames to calibrate or compare with; use reenactor export")
-    if torch.cuda.is_available() and runtime in (Runtime.AUTO, Runtime.TORCH):
-        return in_torch(model, torch.device("cuda"), wanted or Precision.BF16)
+    device = torch_device() if device is None else device
+    if device.type != "cpu" and runtime in (Runtime.AUTO, Runtime.TORCH):
+        return in_torch(model, device, wanted or Precision.BF16)
     if runtime is not Runtime.AUTO:
         _check_installed(runtime)
         return _ready(model, runtime, wanted, threads)

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from reenactor.core import Background, ReenactError
 from reenactor.core.files import sha256
-from reenactor.engine.background import StillBackground
+from reenactor.engine.composite import StillBackground
 from reenactor.engine.portrait import Portrait
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
 from reenactor.media import write_image
@@ -160,7 +160,7 @@ def draw(
             part = some[first : first + _AT_ONCE]
             mesh = np.stack([wanted(one, pictures.__getitem__, drivers.__getitem__) for one in part])
             for one, picture, own in zip(part, portrait.draw(mesh), mesh, strict=True):
-                drawn[one.id] = resize(picture if still is None else still.kept(picture, own), size)
+                drawn[one.id] = resize(picture if still is None else still.apply(picture, own), size)
     return drawn
 
 

@@ -14,7 +14,7 @@ from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, Track, TrackFolder
 from reenactor.engine.heatmaps import heat_over
 from reenactor.engine.portrait import driver_frame
-from reenactor.engine.reenactor import track_neutral, track_of_file
+from reenactor.engine.track import track_neutral, track_of_file
 from reenactor.media import is_video
 from reenactor.models import PhotoMap, PhotoUse
 from reenactor.server.page import html
@@ -52,7 +52,7 @@ class Origins:
 
     def _section(self, way: str, reenactor: Reenactor, frame: int) -> str:
         target = reenactor.target
-        mesh = next(reenactor.wanted(self.track, start=frame, neutral_mesh=self.rest))
+        mesh = next(reenactor.target_meshes(self.track, start=frame, neutral_mesh=self.rest))
         driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
         maps = reenactor.model.photo_maps(target.portrait.code, driver)
         groups = [_group("the picture", _picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]

@@ -5,8 +5,8 @@ import pytest
 
 from reenactor.core import ReenactError, Transfer
 from reenactor.engine import Reenactor
+from reenactor.engine.loading import SYSTEMS, system
 from reenactor.engine.shipped import demo_photo, shipped_motions
-from reenactor.engine.systems import SYSTEMS, system
 from reenactor.media import read_motion
 from reenactor.models import METHODS
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint

@@ -5,7 +5,7 @@ import pytest
 
 from reenactor.core import ReenactError
 from reenactor.engine import Reenactor
-from reenactor.engine.background import StillBackground, _mended
+from reenactor.engine.composite import StillBackground, _repaired
 from reenactor.engine.shipped import demo_photo
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.mean_face import head_angles
@@ -43,7 +43,7 @@ def test_a_person_is_told_from_the_wall(astronaut):
 
 def test_a_face_that_stays_leaves_the_photo_as_it_is(checked):
     picture, mesh = checked
-    off = np.abs(StillBackground(picture, mesh).kept(picture, mesh).astype(int) - picture)
+    off = np.abs(StillBackground(picture, mesh).apply(picture, mesh).astype(int) - picture)
     assert off.mean() < 0.5
     assert (off > 8).mean() < 0.01
 
@@ -70,16 +70,16 @@ def test_a_torn_face_gets_its_own_colours():
     drawn[40:60, 70:80] = (0, 0, 255)
     torn, skin = np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)
     torn[20:30, 35:40] = 1
-    mended = _mended(drawn, torn, skin * (1 - torn))
+    mended = _repaired(drawn, torn, skin * (1 - torn))
     assert np.abs(mended.astype(int) - (200, 150, 120)).max() < 40
-    assert _mended(drawn, 0.2 * torn, skin) is drawn
+    assert _repaired(drawn, 0.2 * torn, skin) is drawn
 
 
 def test_where_no_person_is_found_nothing_stays(astronaut, monkeypatch):
     picture, mesh = astronaut
-    monkeypatch.setattr("reenactor.engine.background.person_mask", lambda given: np.zeros(given.shape[:2], np.float32))
+    monkeypatch.setattr("reenactor.engine.composite.person_mask", lambda given: np.zeros(given.shape[:2], np.float32))
     drawn = picture[::-1].copy()
-    assert StillBackground(picture, mesh).kept(drawn, mesh) is drawn
+    assert StillBackground(picture, mesh).apply(drawn, mesh) is drawn
 
 
 def test_only_still_or_moving():
@@ -92,17 +92,17 @@ def test_only_a_turned_photo_hides_a_cheek(checked, monkeypatch):
     # As if there were no skin but around the nose.
     off = np.abs(np.arange(len(picture)) - mesh[1, 0]) / np.linalg.norm(mesh[263] - mesh[33])
     share = np.broadcast_to(off < 0.45, picture.shape[:2]).astype(np.float32)
-    monkeypatch.setattr("reenactor.engine.background.person_mask", lambda _: share)
+    monkeypatch.setattr("reenactor.engine.composite.person_mask", lambda _: share)
     torn = []
 
     def mended(drawn, where, _):
         torn.append(where.max())
         return drawn
 
-    monkeypatch.setattr("reenactor.engine.background._mended", mended)
+    monkeypatch.setattr("reenactor.engine.composite._repaired", mended)
     for photo_deg, wanted_deg in ((0, 15), (20, -15)):
         # From the front, ears and what is behind them widen as the head turns; they are no part of a hidden cheek.
         photo = turned(mesh, np.array([photo_deg - head_angles(mesh)[0], 0.0, 0.0]))
-        StillBackground(picture, photo).kept(picture, turned(photo, np.array([wanted_deg, 0.0, 0.0])))
+        StillBackground(picture, photo).apply(picture, turned(photo, np.array([wanted_deg, 0.0, 0.0])))
     assert torn[0] == 0
     assert torn[1] > 0.5
