@@ -95,21 +95,28 @@ def test_comes_back_from_its_checkpoint(name, photos, wanted, tmp_path):
         model_of(Checkpoint(name, config | {"colour": 3}, read_checkpoint(tmp_path).tensors))
 
 
-OLDER = {"cell": 2, "attention": False, "attention_width": 64}
+OLDER = {
+    "hybrid": {"cell": 2, "attention": False, "attention_width": 64},
+    "marionette": {"attention_width": None},
+    "oneshot": {"noise": False},
+}
 """Settings that checkpoints of earlier releases have and this one does not."""
 
 
-def test_older_settings_are_read_at_the_value_that_survived():
-    assert HybridConfig(**OLDER) == HybridConfig()
-    tensors = fresh("hybrid").state_dict()
-    assert model_of(Checkpoint("hybrid", SMALL["hybrid"].model_dump() | OLDER, tensors)).config == SMALL["hybrid"]
+@pytest.mark.parametrize("name", list(OLDER))
+def test_older_settings_are_read_at_the_value_that_survived(name):
+    model = fresh(name)
+    older = model.config.model_dump(mode="json") | OLDER[name]
+    assert model_of(Checkpoint(name, older, model.state_dict())).config == model.config
 
 
-@pytest.mark.parametrize("older", [{"cell": 4}, {"attention": True}])
-def test_older_settings_at_another_value_are_refused(older):
-    ((name, value),) = older.items()
-    with pytest.raises(CheckpointError, match=f"no longer has {name}={value}"):
-        model_of(Checkpoint("hybrid", HybridConfig().model_dump() | OLDER | older, {}))
+@pytest.mark.parametrize(
+    ("name", "setting", "value"), [("hybrid", "cell", 4), ("hybrid", "attention", True), ("oneshot", "noise", True)]
+)
+def test_older_settings_at_another_value_are_refused(name, setting, value):
+    older = METHODS[name].model.config_type().model_dump() | OLDER[name] | {setting: value}
+    with pytest.raises(CheckpointError, match=f"no longer has {setting}={value}"):
+        model_of(Checkpoint(name, older, {}))
 
 
 def test_constants_that_shape_pictures_are_in_the_checkpoint(photos, wanted):

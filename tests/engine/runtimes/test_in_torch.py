@@ -10,7 +10,7 @@ from small_models import SMALL, fresh, people, small
 VARIANTS = {
     "hybrid": [{}, {"fusion": False}, {"mesh_prior": False}],
     "marionette": [{}, {"blender": "adain"}, {"alignment": False}],
-    "oneshot": [{}, {"concatenate": False}, {"fusion": "none"}, {"fusion": "handmade", "noise": True}],
+    "oneshot": [{}, {"concatenate": False}, {"fusion": "none"}, {"fusion": "handmade"}],
 }
 
 

@@ -220,24 +220,6 @@ def test_spade_blocks_get_the_parsing_map_averaged_down(generator):
 
 
 @torch.no_grad()
-def test_noise_on_the_code():
-    quiet, noisy = made(tiny()), made(tiny(noise=True))
-    noisy.load_state_dict(quiet.state_dict())
-    images = photos(2)
-    with pytest.raises(ValueError, match="generator"):
-        noisy.encode(images)
-    first, again, other = (noisy.encode(images, rng=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
-    assert torch.equal(first.z, again.z)
-    added = first.z - quiet.encode(images).z
-    # The mean of two photos' noise, a standard deviation of 0.71 over 24 numbers.
-    assert 0.4 < added.std() < 1.1
-    assert (first.z - other.z).abs().max() > 0.1
-    # Both the maps and the reconstruction come from the noisy code.
-    assert (first.maps[-1] - quiet.encode(images).maps[-1]).abs().max() > 1e-3
-    torch.testing.assert_close(quiet.encode(images, rng=torch.Generator()).z, quiet.encode(images).z)
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_fusion_is_a_choice(fusion):
     network = made(tiny(fusion=fusion))
@@ -357,7 +339,7 @@ def test_config_is_checked_and_frozen():
     with pytest.raises(ValidationError):
         OneShotConfig(depth=3)
     with pytest.raises(ValidationError):
-        OneShotConfig().noise = True
+        OneShotConfig().concatenate = False
     for config in (OneShotConfig.paper(), OneShotConfig.lite(fusion="handmade")):
         assert OneShotConfig.model_validate_json(config.model_dump_json()) == config
 
@@ -408,12 +390,6 @@ def test_behind_the_contract(model):
         for m, p in zip(wanted.mesh_px, wanted.maps[MapKind.PARSING], strict=True)
     ]
     torch.testing.assert_close(image, torch.cat(each))
-
-
-@torch.no_grad()
-def test_with_noise_the_same_photos_give_the_same_code():
-    model = OneShot(tiny(noise=True))
-    assert torch.equal(model.encode_target(targets(2)).z, model.encode_target(targets(2)).z)
 
 
 @torch.no_grad()

@@ -119,9 +119,7 @@ class AttentionBlender(nn.Module):
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
         c_x, c_y = config.width(config.levels), config.width(config.levels + 1)
-        self.blocks = nn.ModuleList(
-            ImageAttentionBlock(c_x, c_y, config.attention_width or c_x) for _ in range(config.blender_blocks)
-        )
+        self.blocks = nn.ModuleList(ImageAttentionBlock(c_x, c_y, c_x) for _ in range(config.blender_blocks))
 
     def forward(
         self, z_x: Float[Tensor, "b cx hx wx"], z_y: Float[Tensor, "#b k cy hy wy"]

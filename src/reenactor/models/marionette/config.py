@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from reenactor.models.contract import ModelConfig
 
 class MarioNETteConfig(ModelConfig):
     """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
+
+    removed: ClassVar[dict[str, Any]] = {"attention_width": None}
 
     resolution: int = Field(default=256, ge=32, multiple_of=32)
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
@@ -28,8 +30,6 @@ class MarioNETteConfig(ModelConfig):
     blender: Literal["attention", "adain"] = "attention"
     """How target features reach the driver's; "adain" is the paper's baseline."""
     blender_blocks: int = Field(default=3, ge=1)
-    attention_width: int | None = Field(default=None, ge=1)
-    """Channels of queries and keys; None for as many as the driver's features have."""
     alignment: bool = True
     """Target feature alignment (normalization flow and warp-alignment blocks)."""
     mesh_prior: bool = False

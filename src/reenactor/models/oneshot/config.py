@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ CONCATENATED = 4
 class OneShotConfig(ModelConfig):
     """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
 
+    removed: ClassVar[dict[str, Any]] = {"noise": False}
+
     resolution: Literal[64, 128, 256, 512] = 256
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
     base_width: int = Field(default=64, ge=2, multiple_of=2)
@@ -29,8 +31,6 @@ class OneShotConfig(ModelConfig):
     """Pixels a side of the smallest map with a SPADE block; 16 in the paper, 4 in its authors' code."""
     spade_kernel: Literal[1, 3] = 1
     """Side of the SPADE blocks' own convolutions."""
-    noise: bool = False
-    """N(0, 1) is added to each photo's code, in training and in use, as the authors' code does."""
     fusion: Fusion = "learned"
     """Fusion with the warped photo: by FusionNet's mask, by the authors' hand-made masks, or none."""
     fusion_width: int = Field(default=32, ge=4, multiple_of=4)

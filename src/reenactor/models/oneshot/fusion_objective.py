@@ -141,7 +141,7 @@ class FusionObjective(Objective[PairBatch]):
         (decoder,) = self._decoder
         decoder.to(batch.truth.device)
         parsing = batch.driver_maps[MapKind.PARSING]
-        found = decoder.encode(batch.targets, rng=torch.Generator().manual_seed(0))
+        found = decoder.encode(batch.targets)
         z, maps = found.z, found.maps
         if identity_mix:
             weight = torch.rand(len(z), 1, 1, 1) * _MOST_MIXED * (torch.rand(len(z), 1, 1, 1) < identity_mix)

@@ -56,11 +56,8 @@ class _Encode(nn.Module):
         self.size = (generator.config.resolution, generator.config.resolution)
         self.concatenate = generator.config.concatenate
 
-    def forward(
-        self, images: Float[Tensor, "1 k 3 h w"], noise: Float[Tensor, "k c 1 1"] | None = None
-    ) -> tuple[Tensor, ...]:
+    def forward(self, images: Float[Tensor, "1 k 3 h w"]) -> tuple[Tensor, ...]:
         codes = self.encoder(images[0])
-        codes = codes if noise is None else codes + noise
         maps, _ = self.decoder(codes, self.size)
         maps = tuple(one.mean(dim=0, keepdim=True) for one in maps)
         start = self.modules_up(codes.mean(dim=0, keepdim=True), maps)
@@ -102,11 +99,8 @@ class OneShotGraphs(GraphAdapter[OneShot]):
         generator = simplified(model.generator)
         config, size = self.config, self.resolution
         photos = {"images": torch.rand(1, 2, 3, size, size)}
-        if config.noise:
-            photos["noise"] = torch.rand(2, config.max_width, 1, 1)
         outputs = ("start", *(f"map{i + 1}" for i in range(CONCATENATED * config.concatenate)))
-        free = {"images": {1: PHOTOS}, "noise": {0: PHOTOS}}
-        encode = Graph(_Encode(generator), photos, outputs, {name: free[name] for name in photos})
+        encode = Graph(_Encode(generator), photos, outputs, {"images": {1: PHOTOS}})
         with torch.no_grad():
             encoded = encode.module(*photos.values())
         inputs = {
@@ -122,12 +116,7 @@ class OneShotGraphs(GraphAdapter[OneShot]):
     def target_inputs(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `GraphAdapter.target_inputs`."""
         check_targets(targets)
-        given = {"images": targets.images[None]}
-        if self.config.noise:
-            # The model's own: the same photos always give the same code.
-            shape = (len(targets.images), self.config.max_width, 1, 1)
-            given["noise"] = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        return given
+        return {"images": targets.images[None]}
 
     def code(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
         """See `GraphAdapter.code`."""

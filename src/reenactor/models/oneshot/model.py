@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -85,8 +84,6 @@ class OneShotGenerator(nn.Module):
         targets: Float[Tensor, "b k 3 h w"],
         parsing: Float[Tensor, "b 9 h w"],
         warped: Float[Tensor, "b 8 h w"] | None = None,
-        *,
-        rng: torch.Generator | None = None,
     ) -> Drawn:
         """The whole generator, for training: `fuse(decode(encode(targets), parsing), warped, parsing)`.
 
@@ -95,22 +92,17 @@ class OneShotGenerator(nn.Module):
         | targets | (B, K, 3, H, W) in [-1, 1] |
         | parsing | (B, 9, H, W) in [0, 1], of the target landmarks |
         | warped | (B, 8, H, W), the first photos at these landmarks (`warped_m1p1`); not without fusion |
-        | rng | for the code's noise |
         """
-        found = self.encode(targets, rng=rng)
+        found = self.encode(targets)
         face = self.decode(found.z, found.maps, parsing)
         image, mask = self.fuse(face, warped, parsing)
         return Drawn(image, face, mask, found.reconstructions)
 
-    def encode(self, targets: Float[Tensor, "b k 3 h w"], *, rng: torch.Generator | None = None) -> Appearance:
+    def encode(self, targets: Float[Tensor, "b k 3 h w"]) -> Appearance:
         """Encode the target photos: F of each, and means over them."""
         _check_size(targets)
         batch, k = targets.shape[:2]
         codes = self.appearance_encoder(targets.flatten(0, 1))
-        if self.config.noise:
-            if rng is None:
-                raise ValueError("this network adds noise to its codes: give it a random generator")
-            codes = codes + torch.randn(codes.shape, generator=rng, device=rng.device).to(codes)
         maps, pictures = self.appearance_decoder(codes, (targets.shape[-2], targets.shape[-1]))
 
         def mean(each: Tensor) -> Tensor:
@@ -168,8 +160,7 @@ class OneShot(ReenactmentModel):
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
         images = targets.images
-        # A fixed seed: the same photos always give the same code.
-        found = self.generator.encode(images[None], rng=torch.Generator().manual_seed(0))
+        found = self.generator.encode(images[None])
         photo = None
         if self.config.fusion != "none":
             photo = warped_photo(images[0], targets.mesh_px[0], _parsing(targets.maps, "target photos")[0, GAZE])

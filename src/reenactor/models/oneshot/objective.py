@@ -150,7 +150,7 @@ class OneShotObjective(Objective[PairBatch]):
         targets, count = batch.targets, batch.targets.shape[1]
         moved, _ = augmented(targets.flatten(0, 1), batch.target_mesh.flatten(0, 1), self.config.augment)
         targets = moved.unflatten(0, (-1, count))
-        found = self.G.encode(targets, rng=torch.default_generator)
+        found = self.G.encode(targets)
         drawn = truth_outside(self._decoded(self.G, found, batch), batch.truth, batch.mask)
         parsing = batch.driver_maps[MapKind.PARSING]
         parts = {
@@ -197,9 +197,9 @@ class OneShotObjective(Objective[PairBatch]):
         return model_checkpoint(self.config.model, generator.state_dict())
 
     def _drawn(self, generator: nn.Module, batch: PairBatch) -> tuple[Appearance, Float[Tensor, "b 3 h w"]]:
-        """As in inference: targets not augmented, noise (if any) always the same."""
+        """As in inference: targets not augmented."""
         assert isinstance(generator, OneShotGenerator)
-        found = generator.encode(batch.targets, rng=torch.Generator().manual_seed(0))
+        found = generator.encode(batch.targets)
         return found, self._decoded(generator, found, batch)
 
     @staticmethod
