@@ -118,7 +118,7 @@ def test_weights_are_of_each_frames_own_photos():
 @torch.no_grad()
 def test_openings_are_cut_out_and_marked():
     torch.manual_seed(0)
-    align = MeshAlignment(3, MarioNETteConfig(mesh_prior=True)).double()
+    align = MeshAlignment(3, 0.1).double()
     u, s = noise(1, 3, 4, 4), noise(1, 1, 3, 4, 4, seed=1)
     align.flow.weight.zero_()
     align.flow.bias.zero_()

@@ -156,7 +156,10 @@ class MouthObjective(Objective[PairBatch]):
         drawing = drawn_pair(hybrid, batch, photos=photos)
         side, size = self.config.side, batch.truth.shape[-1]
         people = zip(batch.targets, batch.target_maps[RASTER], batch.target_mesh, strict=True)
-        references = [reference_mouth(*(part[:photos] for part in person), self._model) for person in people]
+        references = [
+            reference_mouth(photo[:photos], raster[:photos], mesh[:photos], self._model)
+            for photo, raster, mesh in people
+        ]
         box = mouth_box(batch.driver_mesh, size, self._model)
         whole = (drawing.pictures, batch.driver_maps[RASTER], batch.truth, batch.mask)
         return _Mouths(

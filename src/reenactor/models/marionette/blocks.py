@@ -205,13 +205,13 @@ def _sized(maps: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n c s s"
 class WarpAlignment(nn.Module):
     """Warps the target's features to the driver's pose and concatenates them with the driver's."""
 
-    def __init__(self, channels: int, config: MarioNETteConfig) -> None:
+    def __init__(self, channels: int, flow_scale: float) -> None:
         super().__init__()
         self.flow = nn.Conv2d(channels, 2, 1)
-        self.flow_scale = config.flow_scale
+        self.flow_scale = flow_scale
 
     def forward(self, u: Float[Tensor, "b c h w"], s_hat: Float[Tensor, "b cs h w"]) -> Float[Tensor, "b c2 h w"]:
-        """`concat(u, T(S^_j; f_u))`, f_u a 1x1 convolution of u, times the config's `flow_scale`.
+        """`concat(u, T(S^_j; f_u))`, f_u a 1x1 convolution of u, times `flow_scale`.
 
         | | shape | paper |
         |---|---|---|
@@ -225,11 +225,11 @@ class WarpAlignment(nn.Module):
 class MeshAlignment(nn.Module):
     """`WarpAlignment` with the mesh prior: the mesh's flow plus a learned one, and marks where the mesh's is wrong."""
 
-    def __init__(self, channels: int, config: MarioNETteConfig) -> None:
+    def __init__(self, channels: int, flow_scale: float) -> None:
         super().__init__()
         self.flow = nn.Conv2d(channels, 2, 1)
         self.mark = nn.Conv2d(len(FLAGS), channels, 1, bias=False)
-        self.flow_scale = config.mesh_correction * config.flow_scale
+        self.flow_scale = flow_scale
 
     def forward(self, u: Float[Tensor, "b c h w"], photos: MeshWarp) -> Float[Tensor, "b c2 h w"]:
         """`concat(u, sum_k w_k (T(S_j; mesh flow + f_u) + mark))`; what would fill mouth or eyes with skin is cut out.
@@ -253,19 +253,20 @@ class Decoder(nn.Module):
 
     def __init__(self, config: MarioNETteConfig) -> None:
         super().__init__()
+        scale = config.flow_scale * (config.mesh_correction if config.mesh_prior else 1)
         self.align = nn.ModuleList()
         self.up = nn.ModuleList()
         for j in range(config.levels, 0, -1):
             channels = config.width(j)
             if config.alignment:
                 align = MeshAlignment if config.mesh_prior else WarpAlignment
-                self.align.append(align(channels, config))
+                self.align.append(align(channels, scale))
                 channels *= 2
             self.up.append(ResidualBlock(channels, config.width(j - 1), resample=Resample.UP, norm=Norm.INSTANCE))
         channels = config.width(0)
         self.norm = norm_layer(Norm.INSTANCE, channels)
         if config.mesh_prior:
-            self.align.append(MeshAlignment(channels, config))
+            self.align.append(MeshAlignment(channels, scale))
             self.up.append(ResidualBlock(2 * channels, channels, resample=Resample.SAME, norm=Norm.INSTANCE))
             # Instance normalization would take off how bright each picture is, which s_0 brings.
             self.norm = nn.GroupNorm(1, channels)
