@@ -1,6 +1,8 @@
-"""The examples of docs/python.md are run as they stand there."""
+"""The examples of docs/python.md are run as they stand there; commands, links and paths of all pages exist."""
 
+import argparse
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,10 +12,14 @@ from PIL import Image
 
 import reenactor
 from factories import head
+from reenactor.cli.main import parser
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_motion
 
-PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+PARSER = parser()
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.md")])
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^## ([^\n]+)\n.*?^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -48,3 +54,40 @@ def test_example(title, code, folder, capsys):
 def test_the_table_names_the_public_api():
     named = set(re.findall(r"`(\w+)`", "\n".join(line for line in PAGE.splitlines() if line.startswith("|"))))
     assert named == set(reenactor.__all__) - {"__version__"}
+
+
+def commands(text):
+    """Every `reenactor ...` in code, continued lines joined."""
+    text = text.replace("\\\n", " ")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for language, block in blocks if language in ("", "sh") for line in block.splitlines()]
+    lines += re.findall(r"^    (reenactor .*)$", text, re.MULTILINE)
+    lines += re.findall(r"`(reenactor [^`]*)`", text)
+    return [line.strip() for line in lines if line.strip().startswith("reenactor ")]
+
+
+def unknown_words(command):
+    """What of a command line its parser does not know: commands and options."""
+    at = PARSER
+    for word in shlex.split(command.split("#")[0], posix=True)[1:]:
+        below = next((a.choices for a in at._actions if isinstance(a, argparse._SubParsersAction)), None)
+        if below is not None and not word.startswith("-"):
+            if word not in below:
+                if word.isupper() or word == "...":
+                    return
+                yield word
+                return
+            at = below[word]
+        elif word.startswith("--") and word.split("=")[0] not in at._option_string_actions:
+            yield word
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_commands_and_links_exist(page):
+    text = page.read_text(encoding="utf-8")
+    wrong = {command: list(unknown_words(command)) for command in commands(text)}
+    assert {command: words for command, words in wrong.items() if words} == {}
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    tools = re.findall(r"\btools/\w+\.\w+", text)
+    assert [tool for tool in tools if not (ROOT / tool).exists()] == []

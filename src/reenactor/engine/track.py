@@ -107,7 +107,7 @@ class Track:
         """At most `most` frames with a face, evenly spread: their numbers and meshes."""
         frames = np.flatnonzero(self.seen)
         frames = frames[:: max(1, -(-len(frames) // most))]
-        return frames, np.concatenate([self.read(i, i + 1) for i in frames])
+        return frames, np.concatenate([self.read(int(i), int(i) + 1) for i in frames])
 
     def meshes(self, start: int = 0, smooth: MeshSmoother | None = None) -> Iterator[Float[np.ndarray, "478 3"]]:
         """The meshes one by one from frame `start` on; a filter sees those before as well.
