@@ -91,3 +91,11 @@ def test_commands_and_links_exist(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
     tools = re.findall(r"\btools/\w+\.\w+", text)
     assert [tool for tool in tools if not (ROOT / tool).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_modules_exist(page):
+    """Files of the package that a page names by their path in it."""
+    rooms = "|".join(path.parent.name for path in (ROOT / "src" / "reenactor").glob("*/__init__.py"))
+    named = re.findall(rf"`(?:src/reenactor/)?((?:{rooms})/[\w/]+(?:\.\w+|/))`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / "src" / "reenactor" / name).exists()] == []
