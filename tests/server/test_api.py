@@ -1,14 +1,18 @@
 """Who may ask for what, and what is answered: everything but the animating itself."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from reenactor.cli.main import parser
+from reenactor.cli.serve import transformers_of, weights_of
 from reenactor.core import Layout, ReenactError, Runtime
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import write_image
+from reenactor.nn.checkpoint import shipped_checkpoint
 from reenactor.server import Keys, Limits, Settings, add_key, load_keys
 from reenactor.server.guard import RateLimit
 from reenactor.server.jobs import ExpiryTask
@@ -190,6 +194,27 @@ def test_loopback_needs_none(tmp_path, host):
 def test_settings_that_cannot_be(tmp_path, change):
     with pytest.raises(ReenactError, match="--"):
         Settings(data=tmp_path, **change).check()
+
+
+def test_weights_of_the_command_line(tmp_path):
+    shipped = str(shipped_checkpoint("hybrid"))
+
+    def read(*arguments):
+        args = parser().parse_args(["serve", *arguments])
+        return weights_of(args, args.model), transformers_of(args)
+
+    assert read() == ({}, {})
+    assert read("--weights", shipped) == ({"hybrid": Path(shipped)}, {})
+    both = ("--model", "warp", "--weights", f"hybrid={shipped}", "--transformer", f"mine={tmp_path}")
+    assert read(*both) == ({"hybrid": Path(shipped)}, {"mine": tmp_path})
+    for wrong in (
+        ("--sha256", "0" * 64),
+        ("--weights", shipped, "--weights", f"hybrid={shipped}", "--sha256", "0" * 64),
+        ("--transformer", str(tmp_path)),
+        ("--transformer", f"mine={tmp_path / 'missing'}"),
+    ):
+        with pytest.raises(ReenactError):
+            read(*wrong)
 
 
 def test_web_pages_of_others(keyless):

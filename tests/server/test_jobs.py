@@ -20,6 +20,7 @@ from reenactor.engine.shipped import shipped_motions
 from reenactor.media import VideoWriter, read_image, read_motion, read_provenance, write_image, write_motion
 from reenactor.server import Client, Settings, serve
 from reenactor.server.client import ServerError
+from reenactor.server.page.edits import Edits, still_motion
 
 SMALL = {"size": 64, "max_side": 128}
 
@@ -91,6 +92,16 @@ def test_a_photo_as_driver(served, photo, tmp_path):
     with served.client(served.key) as client:
         out = client.animate([photo], photo, tmp_path / "o.jpg", transfer="absolute", **SMALL)
     assert read_image(out).shape == (128, 128, 3)
+
+
+def test_a_motion_of_one_frame_as_driver(served, photo, motion, tmp_path):
+    write_motion(tmp_path / "still.motion", still_motion(Edits(yaw=15)))
+    with served.client(served.key) as client:
+        out = client.animate([photo], tmp_path / "still.motion", tmp_path / "o.png", **SMALL)
+        with pytest.raises(ServerError, match="png needs a photo"):
+            client.animate([photo], motion, tmp_path / "no.png", **SMALL)
+    assert read_image(out).shape == (128, 128, 3)
+    assert read_provenance(out).valid
 
 
 def test_a_video_as_driver(served, photo, face, tmp_path):

@@ -25,6 +25,10 @@ WAIT_MS = 60_000
 TABS = ["Animate", "Live", "Edit", "Compare", "Inspect"]
 
 
+class Address(str):
+    """The page's, with the folder in which its server keeps everything."""
+
+
 @pytest.fixture(scope="module")
 def page_url(tmp_path_factory):
     """One server for all tests; it must leave nothing behind."""
@@ -39,7 +43,9 @@ def page_url(tmp_path_factory):
     command = [sys.executable, "-m", "reenactor", "web", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
-        yield process.stdout.readline().split()[-1]
+        url = Address(process.stdout.readline().split()[-1])
+        url.folder = folder / "tmp"
+        yield url
     finally:
         process.terminate()
         try:
@@ -224,6 +230,22 @@ def test_sliders_change_the_picture_and_are_saved(page, tmp_path):
     page.wait_for_function("document.querySelector('#edit-yaw input[type=range]').value === '0'")
     page.set_input_files("[data-testid='Read one-upload-button']", motion)
     page.wait_for_function("Math.abs(document.querySelector('#edit-yaw input[type=range]').value - 10) < 1")
+
+
+def test_leaving_deletes_what_was_sent(browser, page_url, wait_until):
+    def kept():
+        (folder,) = Path(page_url.folder).glob("reenactor-web-*")
+        return {path.name for name in ("targets", "jobs") for path in (folder / name).iterdir()}
+
+    before = kept()
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(page_url)
+    choose_example(page)
+    assert len(kept() - before) == 1
+    context.close()
+    wait_until(lambda: not kept() - before, 30)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import math
 import socket
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from fastapi import HTTPException
+from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,7 +35,8 @@ _PAGE_HEADERS = {
     "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer", with which browsers send the login's form with the origin "null".
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -221,18 +222,13 @@ def queue_full(wait_s: float) -> RefusalError:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: RefusalError) -> None:
-    prefix = ""
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.sentence[:120]})
             return
-        prefix = "websocket."
-    body = json.dumps({"error": refusal.sentence}).encode()
-    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refusal.headers}
-    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": f"{prefix}http.response.start", "status": refusal.status, "headers": pairs})
-    await send({"type": f"{prefix}http.response.body", "body": body})
+    answer = JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
+    await answer(scope, receive, send)
 
 
 def _takes_job(scope: Scope) -> bool:
