@@ -17,6 +17,7 @@ from reenactor.server.guard import RefusalError
 from reenactor.server.page.edits import clipped
 from reenactor.server.page.html import capital, note, problem, progress, remaining, sentence_of
 from reenactor.server.page.previews import Previews
+from reenactor.server.records import JobOptions
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "about 1 s"), (45.4, "about 45 s"), (150, "about 2 min")])
@@ -81,7 +82,7 @@ def test_photos_without_a_face_are_refused(previews, tmp_path):
 
 
 def test_edits_are_drawn_and_saved(previews, photo, tmp_path):
-    options = {"model": "warp", "face": None, "layout": "crop", "max_side": 256}
+    options = JobOptions(model="warp", layout="crop", max_side=256)
     rest, turned = ([0.0] * 10, [20.0] + [0.0] * 9)
     pictures = [decoded(asyncio.run(previews.edited([photo], options, one))).astype(int) for one in (rest, turned)]
     assert np.abs(pictures[0] - pictures[1]).mean() > 2

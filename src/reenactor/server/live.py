@@ -7,13 +7,14 @@ import json
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 
 from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess, ProcessDiedError
+from reenactor.server.records import LiveOptions
 from reenactor.server.settings import Settings
 from reenactor.server.store import Job, State, Store, Target, new_id
 from reenactor.server.worker import drive_live
@@ -104,7 +105,7 @@ class LiveSession:
         socket: accepted.
         process: taken from the slots.
         target: to drive.
-        options: for the process, see `worker.drive_live`.
+        options: of the session.
         store: of the target and of recordings.
         settings: of the server.
         metrics: counts pictures.
@@ -115,13 +116,14 @@ class LiveSession:
         socket: WebSocket,
         process: ChildProcess,
         target: Target,
-        options: dict[str, Any],
+        options: LiveOptions,
         *,
         store: Store,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self._socket, self._process, self._target, self._options = socket, process, target, options
+        self._socket, self._process, self._target = socket, process, target
+        self._options = {**asdict(options), "size": None if options.size == "photo" else options.size}
         self._store, self._settings, self._metrics = store, settings, metrics
         self._statistics = _Statistics()
         self._newest: tuple[int, float, bytes] | None = None

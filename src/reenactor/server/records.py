@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from fastapi import Form, Query
 from pydantic import BaseModel, Field
 
+from reenactor.core.options import Background, Layout, Runtime, Transfer
 from reenactor.server.store import Job, State, Target
 
 Format = Literal["mp4", "mov", "gif", "webp", "png", "jpg"]
@@ -25,6 +28,45 @@ def motion_path(name: str) -> Path:
     """File of a motion that ships; only for names from `motion_names`."""
     assert name in motion_names()
     return _MOTIONS / f"{name}.motion"
+
+
+_Face = Annotated[int | None, Field(ge=1, le=100, description="Which face, from the left; the largest if not given.")]
+
+
+@dataclass
+class JobOptions:
+    """The form fields of a job that say how to animate; those of `core.Options` that a request may choose."""
+
+    format: Annotated[Format, Form(description="png and jpg only with a photo or still motion as driver.")] = "mp4"
+    model: Annotated[str | None, Form(description="One of /v1/offers.")] = None
+    transfer: Annotated[Transfer | None, Form(description="The model's usual one if not given.")] = None
+    transformer: Annotated[str | None, Form(description="One of /v1/offers, for its transfer.")] = None
+    layout: Annotated[Layout, Form()] = Layout.PHOTO
+    size: Annotated[int | None, Form(ge=64, le=1024, multiple_of=32, description="Side of the face crop.")] = None
+    max_side: Annotated[int, Form(ge=64, le=1920, description="Longest side of the result.")] = 1920
+    face: Annotated[_Face, Form()] = None
+    driver_face: Annotated[_Face, Form()] = None
+    smooth: Annotated[bool, Form(description="Steady a jittery driver.")] = False
+    background: Annotated[Background, Form(description="Whether it stays or follows the head.")] = Background.STILL
+    runtime: Annotated[Runtime, Form(description="One of /v1/offers.")] = Runtime.TORCH
+
+
+@dataclass
+class LiveOptions:
+    """The query parameters of a live session."""
+
+    mirror: bool = False
+    smooth: bool = True
+    layout: Literal["photo", "crop"] = "photo"
+    size: Literal["photo"] | Annotated[int, Field(ge=64, le=1024, multiple_of=32)] = 256
+    max_side: Annotated[int, Query(ge=64, le=1920)] = 640
+    face: Annotated[_Face, Query()] = None
+    driver_face: Annotated[_Face, Query()] = None
+    model: str | None = None
+    transfer: Transfer | None = None
+    transformer: str | None = None
+    background: Background = Background.STILL
+    runtime: Runtime = Runtime.TORCH
 
 
 class Problem(BaseModel):

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile, WebSocket
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile, WebSocket
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.security import HTTPBearer
-from pydantic import Field
 
 from reenactor import __version__
-from reenactor.core.options import Background, Layout, Runtime, Transfer
 from reenactor.server.guard import KEY_PROTOCOL, RefusalError
 from reenactor.server.live import LiveSession
-from reenactor.server.records import Format, Health, JobRecord, Motions, Offers, Problem, TargetRecord, motion_names
+from reenactor.server.records import (
+    Health,
+    JobOptions,
+    JobRecord,
+    LiveOptions,
+    Motions,
+    Offers,
+    Problem,
+    TargetRecord,
+    motion_names,
+)
 from reenactor.server.state import AppState
-
-_Size = Annotated[int | None, Form(ge=64, le=1024, multiple_of=32, description="Side of the face crop in pixels.")]
-_LiveSize = Annotated[Literal["photo"] | Annotated[int, Field(ge=64, le=1024, multiple_of=32)], Query()]
-_Face = Annotated[int | None, Form(ge=1, le=100, description="Which face, from the left; the largest if not given.")]
 
 
 def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -108,36 +112,11 @@ def job_routes(state: AppState) -> APIRouter:
         owner: Owner,
         response: Response,
         target: Annotated[str, Form(description="Id of a target.")],
+        options: Annotated[JobOptions, Depends()],
         driver: Annotated[UploadFile | None, File(description="A video, a photo or a .motion file.")] = None,
         motion: Annotated[str | None, Form(description="Instead of a driver: one of /v1/motions.")] = None,
-        format: Annotated[Format, Form(description="png and jpg only with a photo or still motion as driver.")] = "mp4",
-        model: Annotated[str | None, Form(description="One of /v1/offers.")] = None,
-        transfer: Annotated[Transfer | None, Form(description="The model's usual one if not given.")] = None,
-        transformer: Annotated[str | None, Form(description="One of /v1/offers, for its transfer.")] = None,
-        layout: Annotated[Layout, Form()] = Layout.PHOTO,
-        size: _Size = None,
-        max_side: Annotated[int, Form(ge=64, le=1920, description="Longest side of the result.")] = 1920,
-        face: _Face = None,
-        driver_face: _Face = None,
-        smooth: Annotated[bool, Form(description="Steady a jittery driver.")] = False,
-        background: Annotated[Background, Form(description="Whether it stays or follows the head.")] = Background.STILL,
-        runtime: Annotated[Runtime, Form(description="One of /v1/offers.")] = Runtime.TORCH,
     ) -> JobRecord:
         """Queue an animation."""
-        options = {
-            "format": format,
-            "model": model,
-            "transfer": transfer,
-            "transformer": transformer,
-            "layout": layout,
-            "size": size,
-            "max_side": max_side,
-            "face": face,
-            "driver_face": driver_face,
-            "smooth": smooth,
-            "background": background,
-            "runtime": runtime,
-        }
         state.target(owner, target)
         checked = await state.driver(motion, None if driver is None else driver.file)
         job = await state.add_job(owner, target, options, checked)
@@ -178,33 +157,8 @@ def live_routes(state: AppState) -> APIRouter:
     async def drive_live(
         socket: WebSocket,
         identity: str,
-        mirror: bool = False,
-        smooth: bool = True,
-        layout: Literal["photo", "crop"] = "photo",
-        size: _LiveSize = 256,
-        max_side: Annotated[int, Query(ge=64, le=1920)] = 640,
-        face: Annotated[int | None, Query(ge=1, le=100)] = None,
-        driver_face: Annotated[int | None, Query(ge=1, le=100)] = None,
-        model: str | None = None,
-        transfer: Transfer | None = None,
-        transformer: str | None = None,
-        background: Background = Background.STILL,
-        runtime: Runtime = Runtime.TORCH,
+        options: Annotated[LiveOptions, Depends()],
     ) -> None:
-        options = {
-            "mirror": mirror,
-            "smooth": smooth,
-            "layout": layout,
-            "size": None if size == "photo" else size,
-            "max_side": max_side,
-            "face": face,
-            "driver_face": driver_face,
-            "model": model,
-            "transfer": transfer,
-            "transformer": transformer,
-            "background": background,
-            "runtime": runtime,
-        }
         try:
             target = state.target(socket.state.owner, identity)
             await state.check_names(options)

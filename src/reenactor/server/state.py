@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +19,16 @@ from reenactor.server.jobs import ExpiryTask, Workers
 from reenactor.server.live import LiveSlots
 from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess
-from reenactor.server.records import STILLS, JobRecord, Offers, Result, motion_names, motion_path
+from reenactor.server.records import (
+    STILLS,
+    JobOptions,
+    JobRecord,
+    LiveOptions,
+    Offers,
+    Result,
+    motion_names,
+    motion_path,
+)
 from reenactor.server.settings import Settings, runtimes
 from reenactor.server.store import Job, QueueFullError, State, Store, Target, new_id
 from reenactor.server.uploads import PHOTO_SUFFIXES, Upload, UploadChecker
@@ -203,13 +212,13 @@ class AppState:
         # Its suffix says what it is to the engine.
         return Driver(f"driver{checked.suffix}", path.rename(path.with_suffix(checked.suffix)), still=still)
 
-    async def add_job(self, owner: str, target: str, options: dict[str, Any], driver: Driver) -> Job:
+    async def add_job(self, owner: str, target: str, options: JobOptions, driver: Driver) -> Job:
         """Queue an animation.
 
         Args:
             owner: of the target.
             target: id.
-            options: `format` and fields of `Options`, with names instead of folders.
+            options: of the animation.
             driver: its file is moved, or deleted if the job is refused.
 
         Raises:
@@ -218,7 +227,7 @@ class AppState:
         try:
             await self.check_names(options)
             _check_fit(driver, options)
-            job = Job(new_id(), owner, target, driver.name, options)
+            job = Job(new_id(), owner, target, driver.name, asdict(options))
             await asyncio.to_thread(self.store.add_job, job, driver.path, self.settings.queue)
         except QueueFullError:
             raise queue_full(self.workers.wait_s(1)) from None
@@ -229,20 +238,19 @@ class AppState:
         self.workers.wake()
         return job
 
-    async def check_names(self, options: dict[str, Any]) -> None:
+    async def check_names(self, options: JobOptions | LiveOptions) -> None:
         """Refuse names of models, transformers and runtimes that this server does not offer.
 
         Raises:
             RefusalError: says what there is.
         """
-        transformer, model = options.get("transformer"), options.get("model")
-        if transformer is not None:
-            _check_name("landmark transformer", transformer, list(self.settings.transformers))
-            if options.get("transfer") != Transfer.TRANSFORMER:
+        if options.transformer is not None:
+            _check_name("landmark transformer", options.transformer, list(self.settings.transformers))
+            if options.transfer is not Transfer.TRANSFORMER:
                 raise RefusalError(422, "a landmark transformer goes with the transfer 'transformer'; choose that")
-        if model is not None and model != self.settings.model:
-            _check_name("model", model, list((await asyncio.to_thread(self.models))["models"]))
-        _check_name("runtime", str(options["runtime"]), runtimes())
+        if options.model is not None and options.model != self.settings.model:
+            _check_name("model", options.model, list((await asyncio.to_thread(self.models))["models"]))
+        _check_name("runtime", options.runtime.value, runtimes())
 
     def target(self, owner: str, identity: str) -> Target:
         """The owner's target of that id.
@@ -340,9 +348,9 @@ def _check_name(what: str, name: str, offered: Sequence[str]) -> None:
         raise RefusalError(422, f"there is no {what} of that name here; {choice}")
 
 
-def _check_fit(driver: Driver, options: dict[str, Any]) -> None:
+def _check_fit(driver: Driver, options: JobOptions) -> None:
     """Refuse at once what the job would refuse."""
-    if options["format"] in STILLS and not driver.still:
-        raise RefusalError(422, f"{options['format']} needs a photo as driver; ask for mp4, mov, gif or webp")
-    if options["driver_face"] is not None and (driver.path is None or driver.name.endswith(".motion")):
+    if options.format in STILLS and not driver.still:
+        raise RefusalError(422, f"{options.format} needs a photo as driver; ask for mp4, mov, gif or webp")
+    if options.driver_face is not None and (driver.path is None or driver.name.endswith(".motion")):
         raise RefusalError(422, "a motion holds one face, so that there is none to choose; leave out driver_face")

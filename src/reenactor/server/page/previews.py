@@ -13,12 +13,13 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reenactor.core.errors import NoFaceError, ReenactError
 from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
+from reenactor.server.records import JobOptions
 from reenactor.server.settings import Settings
 from reenactor.server.worker import ReportedProgress, StoppedError, encode_jpeg, options_of, set_threads
 
@@ -98,18 +99,19 @@ class Previews:
         """Write the photo that ships as a PNG file."""
         await self._ask("preview", {"do": "example", "output": str(output)})
 
-    async def edited(self, photos: list[Path], options: dict[str, Any], values: list[float]) -> str:
+    async def edited(self, photos: list[Path], options: JobOptions, values: list[float]) -> str:
         """Draw a face as the sliders say.
 
         Args:
             photos: of the target.
-            options: `model`, `face`, `layout` and `max_side`.
+            options: of which `model`, `face`, `layout` and `max_side` count.
             values: of `edits.Edits`.
 
         Raises:
             ReenactError: the photos cannot be used.
         """
-        request = {"do": "edited", "photos": [str(photo) for photo in photos], "options": options, "values": values}
+        files = [str(photo) for photo in photos]
+        request = {"do": "edited", "photos": files, "options": asdict(options), "values": values}
         return (await self._ask("preview", request))["picture"]
 
     async def motion(self, values: list[float], *, still: bool) -> bytes:

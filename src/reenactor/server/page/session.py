@@ -13,9 +13,8 @@ from typing import Any
 import gradio as gr
 
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import Background, Layout, Runtime
 from reenactor.server.page.previews import PhotoFaces, Previews
-from reenactor.server.records import JobRecord
+from reenactor.server.records import JobOptions, JobRecord
 from reenactor.server.state import AppState, Driver
 from reenactor.server.store import Job, State, Target
 
@@ -167,12 +166,12 @@ class Sessions:
             session: of the visitor.
             tab: that the job belongs to.
             driver: from `driver`.
-            options: fields of `POST /v1/jobs` that differ from their defaults.
+            options: fields of `JobOptions`.
 
         Raises:
             RefusalError: the options do not fit, or there is no room.
         """
-        job = await self.state.add_job(session.owner, self.target(session).id, {**_DEFAULTS, **options}, driver)
+        job = await self.state.add_job(session.owner, self.target(session).id, JobOptions(**options), driver)
         session.jobs.setdefault(tab, []).append(job.id)
         return job
 
@@ -218,22 +217,6 @@ class Sessions:
             for job in self.state.store.jobs_of(session.owner, target):
                 self.state.delete_job(job)
             self.state.store.remove_target(target)
-
-
-_DEFAULTS: dict[str, Any] = {
-    "format": "mp4",
-    "model": None,
-    "transfer": None,
-    "transformer": None,
-    "layout": Layout.PHOTO,
-    "size": None,
-    "max_side": 1920,
-    "face": None,
-    "driver_face": None,
-    "smooth": False,
-    "background": Background.STILL,
-    "runtime": Runtime.TORCH,
-}
 
 
 def _key(request: gr.Request) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from reenactor.server.page import html
 from reenactor.server.page.edits import HIGHEST, LOWEST, NAMES, Edits
 from reenactor.server.page.session import Sessions
 from reenactor.server.page.tabs import QUICK, TargetPanel, model_choice
+from reenactor.server.records import JobOptions
 
 EDIT_SIDE_PX = 1024
 _LABELS = {
@@ -65,8 +66,8 @@ def build(sessions: Sessions, panel: TargetPanel, tab: gr.Tab) -> None:
             return "", html.note("Add a photo at the top of the page, or take the example.")
         try:
             photos = sessions.state.store.photos(sessions.target(session))
-            options = options_of(face, layout, model)
-            await sessions.state.check_names({**options, "runtime": "torch"})
+            options = JobOptions(**options_of(face, layout, model))
+            await sessions.state.check_names(options)
             drawn = await sessions.previews.edited(photos, options, list(values))
             return html.picture(drawn), ""
         except Exception as error:
