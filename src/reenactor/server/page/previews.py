@@ -272,7 +272,7 @@ class _Previews:
         key = (*photos, chosen.face, chosen.model, chosen.max_side)
         reenactor = self._edited.get(key)
         if reenactor is None:
-            reenactor = Reenactor(chosen.model, weights=chosen.weights, max_side=chosen.max_side)
+            reenactor = Reenactor.of(chosen)
             reenactor.set_target(list(photos), face=chosen.face)
             self._edited[key] = reenactor
             while len(self._edited) > _KEPT_EDITED:
@@ -306,10 +306,7 @@ class _Previews:
         from reenactor.engine import Reenactor
         from reenactor.server.page.origins import HEAT_PX, origins_of
 
-        reenactors = []
-        for name, given in ways.items():
-            one = options_of(given, self._settings)
-            reenactors.append((name, Reenactor(one.model, transfer=one.transfer, weights=one.weights, size=one.size)))
+        reenactors = [(name, Reenactor.of(options_of(given, self._settings))) for name, given in ways.items()]
         crops = []
         for number, photo in enumerate(photos, start=1):
             picture, meshes = self._found(Path(photo), f"photo {number}")
