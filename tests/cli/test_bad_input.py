@@ -273,6 +273,7 @@ BAD_OPTIONS = {
     "size enormous": (("--size", 32 * 10**6), "multiple of 32"),
     "size no number": (("--size", "big"), "--size"),
     "longest side": (("--max-side", 8), "at least 64"),
+    "device": (("--device", "tpu"), "the device must be auto, cpu, cuda"),
     "no such face": (("--face", 2), "shows 1"),
     "face zero": (("--face", 0), "from 1"),
     "face negative": (("--driver-face", -1), "from 1"),

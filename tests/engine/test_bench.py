@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from reenactor.cli.bench import render, to_json
 from reenactor.engine.bench import Bench, Job, Network, Variant, measure
-from reenactor.engine.bench_tables import render, to_json
 from reenactor.engine.timing import Spread, Times, interleaved
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 from reenactor.models.sizes import model_size

@@ -26,7 +26,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         epilog=(
             "A folder or a quoted pattern ('people/*.jpg') for --target or --driver makes a batch: every photo with "
             "every driver, into the folder given with -o; results that are there already are kept, whatever "
-            "the options: delete them to make them anew."
+            "the options; delete them to make them again."
         ),
     )
     p.add_argument(
@@ -63,6 +63,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--driver-face", type=int, metavar="N", help="which face of a driver with pictures (default: largest)"
     )
     add_runtime(p)
+    add_device(p)
     p.add_argument(
         "--moving-background",
         action="store_true",
@@ -101,6 +102,15 @@ def add_runtime(p: argparse.ArgumentParser) -> None:
         choices=[one.value for one in Runtime],
         default="torch",
         help="what computes a trained model (default: %(default)s); auto measures which is fastest here, once",
+    )
+
+
+def add_device(p: argparse.ArgumentParser) -> None:
+    """What PyTorch computes on."""
+    p.add_argument(
+        "--device",
+        default="auto",
+        help="what PyTorch computes on: auto (a CUDA GPU if there is one), cpu, cuda, cuda:1 or mps (default: auto)",
     )
 
 
@@ -168,6 +178,7 @@ def _options(args: argparse.Namespace) -> Options:
         background=Background.MOVING if args.moving_background else Background.STILL,
         provenance=not args.no_provenance,
         runtime=Runtime(args.runtime),
+        device=args.device,
     )
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reenactor.cli.animate import add_runtime, add_signing, add_weights, signing_credentials, weights_folder
+from reenactor.cli.animate import add_device, add_runtime, add_signing, add_weights, signing_credentials, weights_folder
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
 
@@ -51,6 +51,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
     add_weights(p)
     add_runtime(p)
+    add_device(p)
     p.add_argument("--size", type=int, metavar="PX", help="side of the face crop (default: as for animate)")
     p.add_argument(
         "--max-side", type=int, default=720, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
@@ -76,7 +77,12 @@ def run(args: argparse.Namespace) -> int:
 
     pictures = _pictures(args)
     reenactor = Reenactor(
-        args.model, size=args.size, max_side=args.max_side, weights=weights_folder(args), runtime=args.runtime
+        args.model,
+        size=args.size,
+        max_side=args.max_side,
+        weights=weights_folder(args),
+        runtime=args.runtime,
+        device=args.device,
     )
     target = reenactor.set_target(args.target, face=args.face)
     for number in target.other_people:

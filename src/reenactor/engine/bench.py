@@ -16,12 +16,20 @@ import torch
 from jaxtyping import Float, UInt8
 from torch.utils.flop_counter import FlopCounterMode
 
-from reenactor.core import Layout, Options, Runtime
+from reenactor.core import Layout, Options, Runtime, TargetCode
 from reenactor.engine.composite import Compositor
 from reenactor.engine.job import animate
 from reenactor.engine.loading import load_model, load_transformer
 from reenactor.engine.memory import peak_memory_mib
-from reenactor.engine.portrait import STANDARD_SIZE, driver_frame, target_set
+from reenactor.engine.portrait import (
+    STANDARD_SIZE,
+    device_of,
+    driver_frame,
+    half_precision,
+    placed,
+    target_set,
+    torch_device,
+)
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.timing import Spread, Times, interleaved
 from reenactor.engine.track import Track, track_neutral
@@ -58,10 +66,13 @@ class Variant:
     options: Options | None = None
 
     @classmethod
-    def of(cls, name: str, weights: Path | None = None, runtime: Runtime = Runtime.TORCH) -> Variant:
-        """A model of the zoo in a runtime."""
+    def of(
+        cls, name: str, weights: Path | None = None, runtime: Runtime = Runtime.TORCH, device: str = "auto"
+    ) -> Variant:
+        """A model by name, in a runtime and on a device."""
         label = name if runtime is Runtime.TORCH else f"{name} ({runtime})"
-        return cls(label, load_model(name, weights, runtime), Options(model=name, weights=weights, runtime=runtime))
+        options = Options(model=name, weights=weights, runtime=runtime, device=device)
+        return cls(label, load_model(name, weights, runtime, device), options)
 
     @classmethod
     def paper(cls) -> Variant:
@@ -133,6 +144,7 @@ class Bench:
 def measure(
     variants: Sequence[Variant],
     *,
+    device: str = "auto",
     rounds: int = 60,
     seconds_each: float = 10.0,
     job_rounds: int = 3,
@@ -141,25 +153,26 @@ def measure(
 
     Args:
         variants: at least one; ratios are to the first.
+        device: where PyTorch's models are measured, see `torch_device`.
         rounds: of the parts and networks, at most.
         seconds_each: no part is measured for much longer than this.
         job_rounds: whole jobs of each kind; 0 for none.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    finish = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    place = torch_device(device)
+    finish = torch.cuda.synchronize if place.type == "cuda" else lambda: None
     with tempfile.TemporaryDirectory(prefix="reenactor-bench-") as name:
         folder = Path(name)
         scene = _Scene.make(folder, seconds=None if job_rounds else _SHORT_S)
         parts = _Parts(scene, folder)
-        networks = [_Subject(variant, scene, device) for variant in variants]
-        shared = parts.works(device)
+        networks = [_Subject(variant, scene, place) for variant in variants]
+        shared = parts.works(place)
         works = shared | {key: work for one in networks for key, work in one.works().items()}
         with parts, torch.inference_mode():
             times = interleaved(works, rounds=rounds, seconds_each=seconds_each, finish=finish)
-            peaks = _peaks(device, finish)
+            peaks = _peaks(place, finish)
             shown = [one.network(times, peaks) for one in networks]
         jobs = _jobs(variants, scene, folder, job_rounds)
-    return Bench(_machine(device), {key: times[key] for key in shared}, shown, peaks, jobs)
+    return Bench(_machine(place), {key: times[key] for key in shared}, shown, peaks, jobs)
 
 
 @dataclass(frozen=True)
@@ -246,7 +259,7 @@ class _Subject:
 
     def __init__(self, variant: Variant, scene: _Scene, device: torch.device) -> None:
         self.variant = variant
-        self._model = model = variant.model.to(device)
+        self._model = model = placed(variant.model, device)
         self._size = size = model.resolution or STANDARD_SIZE
         crop = face_crop(scene.mesh_px, size=size, scale=model.needs.crop_scale)
         mesh = crop.to_crop(scene.mesh_px)
@@ -258,20 +271,28 @@ class _Subject:
             self._photos[k] = target_set(model, np.repeat(cut[None], k, 0), meshes)
         self._frame = driver_frame(model, self._wanted, size)
         with torch.inference_mode():
-            self._codes = {k: model.encode_target(photos) for k, photos in self._photos.items()}
+            self._codes = {k: self._encoded(k) for k in self._photos}
 
     def works(self) -> dict[str, Callable[[], object]]:
         """Encoder and generator for 1 and many photos, and the maps."""
         model, (one, many) = self._model, (min(self._photos), max(self._photos))
         works: dict[str, Callable[[], object]] = {
-            self._key("encode"): lambda: model.encode_target(self._photos[one]),
-            self._key("encode many"): lambda: model.encode_target(self._photos[many]),
-            self._key("draw"): lambda: model.synthesize(self._codes[one], self._frame),
-            self._key("draw many"): lambda: model.synthesize(self._codes[many], self._frame),
+            self._key("encode"): lambda: self._encoded(one),
+            self._key("encode many"): lambda: self._encoded(many),
+            self._key("draw"): lambda: self._drawn(one),
+            self._key("draw many"): lambda: self._drawn(many),
         }
         if model.needs.maps:
             works[self._key("maps")] = lambda: driver_frame(model, self._wanted, self._size)
         return works
+
+    def _encoded(self, k: int) -> TargetCode:
+        with half_precision(device_of(self._model)):
+            return self._model.encode_target(self._photos[k])
+
+    def _drawn(self, k: int) -> torch.Tensor:
+        with half_precision(device_of(self._model)):
+            return self._model.synthesize(self._codes[k], self._frame)
 
     def network(self, times: Mapping[str, Times], peaks: Mapping[str, float]) -> Network:
         """What came out."""
@@ -279,7 +300,7 @@ class _Subject:
         works = self.works()
         counted = self._model.trained
         encode_flop, draw_flop = (_flop(works[self._key(work)]) if counted else 0 for work in ("encode", "draw"))
-        seconds = Spread.of(draw.wall_ms).median / 1000
+        seconds = draw.wall.median / 1000
         return Network(
             label=self.variant.label,
             size=self._size,

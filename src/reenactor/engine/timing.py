@@ -1,4 +1,4 @@
-"""Times that can be compared on a machine that also does other things."""
+"""Timing pieces of work so that they compare fairly on a busy machine."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ class Times:
 
     wall_ms: Float[np.ndarray, " r"]
     cpu_ms: Float[np.ndarray, " r"]
+
+    @property
+    def wall(self) -> Spread:
+        """By the clock, ms."""
+        return Spread.of(self.wall_ms)
+
+    @property
+    def cpu(self) -> Spread:
+        """Of all threads together, ms."""
+        return Spread.of(self.cpu_ms)
 
     @property
     def runs(self) -> int:
