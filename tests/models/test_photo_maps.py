@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reenactor.core import DriverFrame, TargetSet
-from reenactor.engine.heatmaps import heat_over
+from reenactor.engine.composite import heat_over
 from reenactor.face.geometry import mean_face
 from reenactor.face.maps import draw_maps
 from reenactor.models import PhotoUse, create_model

@@ -1,4 +1,4 @@
-"""From the face crop back to a whole picture: the photo's own background, the seam, and layouts side by side."""
+"""Pictures made of pictures: the face crop back in its photo, side by side, heat over it, the background restored."""
 
 from __future__ import annotations
 
@@ -112,6 +112,18 @@ def draw_landmarks(
     for x, y in (mesh_px[:, :2] + 0.5) * scale + offset:
         cv2.circle(canvas, (round(float(x) * 16), round(float(y) * 16)), 14, (120, 200, 255), -1, cv2.LINE_AA, 4)
     return canvas
+
+
+def heat_over(
+    picture: UInt8[np.ndarray, "s s 3"], heat: Float[np.ndarray, "u v"], brightest: float
+) -> UInt8[np.ndarray, "s s 3"]:
+    """A picture in grey with a map over it in colour; `brightest` is the value that gets the brightest colour."""
+    size = len(picture)
+    wide = cv2.resize(np.asarray(heat, np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    heat = np.clip(wide / max(brightest, 1e-12), 0, 1)
+    colours = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)
+    return np.asarray(cv2.addWeighted(grey, 0.4, np.ascontiguousarray(colours), 0.6, 0), np.uint8)
 
 
 class StillBackground:

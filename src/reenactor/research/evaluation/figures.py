@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reenactor.engine.heatmaps import heat_over
+from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import Portrait, driver_frame
 from reenactor.face.geometry import head_angles
 from reenactor.models import PhotoUse, ReenactmentModel

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 
 from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, Track, TrackFolder
-from reenactor.engine.heatmaps import heat_over
+from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import driver_frame
 from reenactor.engine.track import track_neutral, track_of_file
 from reenactor.media import is_video
