@@ -28,7 +28,7 @@ from reenactor.models.oneshot import (
     VerificationObjectiveConfig,
     face_centre,
 )
-from reenactor.models.oneshot.shape_objective import rescaled, wing_loss
+from reenactor.models.oneshot.shape_encoder import rescaled, wing_loss
 from reenactor.models.oneshot.verification import area_under_curve
 from reenactor.nn.checkpoint import write_checkpoint
 from reenactor.nn.losses import TrainedFeatures, build_features

@@ -12,8 +12,12 @@ from reenactor.face.geometry import contours, head_angles, matrix_from_angles, m
 from reenactor.face.maps.boundaries import BOUNDARIES, boundary_maps
 from reenactor.face.perception import FaceFinder
 from reenactor.media import write_image
-from reenactor.models.oneshot.shape_encoder import CURVE_POINTS, ShapeEncoderConfig
-from reenactor.models.oneshot.shape_objective import ShapeEncoderObjective, ShapeEncoderObjectiveConfig
+from reenactor.models.oneshot.shape_encoder import (
+    CURVE_POINTS,
+    ShapeEncoderConfig,
+    ShapeEncoderObjective,
+    ShapeEncoderObjectiveConfig,
+)
 from reenactor.research.data import ShardReader
 from reenactor.research.data.datasets import wflw
 from reenactor.research.data.datasets.wflw import mesh_of_wflw

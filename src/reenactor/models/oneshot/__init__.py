@@ -14,10 +14,11 @@ from reenactor.models.oneshot.shape_encoder import (
     Shape,
     ShapeEncoder,
     ShapeEncoderConfig,
+    ShapeEncoderObjective,
+    ShapeEncoderObjectiveConfig,
     ShapeFeatures,
     shape_features,
 )
-from reenactor.models.oneshot.shape_objective import ShapeEncoderObjective, ShapeEncoderObjectiveConfig
 from reenactor.models.oneshot.verification import (
     VERIFICATION,
     AngularMargin,

@@ -1,5 +1,14 @@
 """Training objectives, and the losses that they add up."""
 
+from reenactor.nn.losses.comparison import (
+    FeatureNetwork,
+    feature_matching,
+    masked_psnr,
+    perceptual_loss,
+    psnr_of_each,
+    truth_outside,
+    weighted_l1,
+)
 from reenactor.nn.losses.features import (
     VGG16_IMAGENET,
     VGG19_IMAGENET,
@@ -17,8 +26,6 @@ from reenactor.nn.losses.gan import (
     least_squares_generator,
 )
 from reenactor.nn.losses.objective import MapsNeeded, Objective, Step, frozen
-from reenactor.nn.losses.perceptual import FeatureNetwork, feature_matching, perceptual_loss
-from reenactor.nn.losses.pixel import masked_psnr, psnr_of_each, truth_outside, weighted_l1
 
 __all__ = [
     "VGG16_IMAGENET",

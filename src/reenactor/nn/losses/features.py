@@ -13,7 +13,7 @@ from torch import nn
 from reenactor.core import CheckpointError
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.download import check_digest, fetch
-from reenactor.nn.losses.perceptual import FeatureNetwork
+from reenactor.nn.losses.comparison import FeatureNetwork
 from reenactor.nn.losses.vgg import IMAGENET, VGG16, VGG19, VGG_FACE, VggFeatures, load_vgg, read_tensors
 
 FIRST_RELUS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
