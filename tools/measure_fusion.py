@@ -24,8 +24,7 @@ from reenactor.nn.losses import psnr_of_each
 from reenactor.research.data import ShardReader, Split
 from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.training.batches import Batches
-from reenactor.research.training.sources import people_of
+from reenactor.research.training.batches import Batches, people_of
 
 BELOW_DB = 0.5
 

@@ -1,4 +1,4 @@
-"""`reenactor train`: prepared data in, weights out."""
+"""`reenactor train`: train a model by a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG = "config.json"
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
-    """Describe the verb."""
+    """Add the verb to the command line."""
     p = verbs.add_parser(
         "train",
         help="train a model by a recipe",
@@ -33,17 +33,19 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         metavar="A.B=C",
         help="change a setting, e.g. optimizers.generator_lr=1e-4; may be repeated",
     )
-    p.add_argument("--resume", action="store_true", help="go on where RUN stopped, if it has begun")
-    p.add_argument("--max-minutes", type=float, metavar="M", help="stop after so long, with a checkpoint")
-    p.add_argument("--overfit", type=int, metavar="N", help="learn the first N samples by heart, to look for mistakes")
+    p.add_argument("--resume", action="store_true", help="continue where RUN stopped, or begin it")
+    p.add_argument("--max-minutes", type=float, metavar="M", help="stop after this time, with a checkpoint")
+    p.add_argument(
+        "--overfit", type=int, metavar="N", help="overfit N samples, to find mistakes in a network"
+    )
     p.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
-    p.add_argument("--devices", default="auto", metavar="N", help="processes on this machine (default: one a GPU)")
+    p.add_argument("--devices", default="auto", metavar="N", help="processes on this machine (default: one per GPU)")
     p.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")
     p.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train."""
+    """Train, and print the config and where the weights are."""
     from reenactor.research.training.loop import train
     from reenactor.research.training.machines import is_first_process, make_fabric
 
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and not value > 0:
             raise ReenactError(f"--{name.replace('_', '-')} must be more than 0, not {value}")
     config = _config(args) if is_first_process() else None
-    devices = args.devices if args.devices == "auto" else _whole(args.devices)
+    devices = args.devices if args.devices == "auto" else _count(args.devices)
     fabric = make_fabric(accelerator=args.accelerator, devices=devices, nodes=args.nodes)
     config = fabric.broadcast(config)
     assert config is not None
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if result.finished:
             print(f"finished after {result.step} steps; weights: {result.model}")
         else:
-            print(f"stopped after {result.step} of {config.steps} steps; the same command with --resume goes on")
+            print(f"stopped after {result.step} of {config.steps} steps; the same command with --resume continues")
     return 0
 
 
@@ -87,14 +89,14 @@ def _config(args: argparse.Namespace) -> RunConfig:
     config = recipe(args.recipe)
     if checkpoints(args.out / CHECKPOINTS):
         if not args.resume:
-            raise ReenactError(f"{args.out} holds a run already; add --resume to go on, or choose another --out")
+            raise ReenactError(f"{args.out} holds a run already; add --resume to continue it, or choose another --out")
         config = saved_config(args.out / CONFIG)
         if config.recipe != args.recipe:
             raise ReenactError(f"{args.out} holds a run of the recipe '{config.recipe}'; choose another --out")
     return changed(config, args.set)
 
 
-def _whole(text: str) -> int:
+def _count(text: str) -> int:
     if not text.isdigit() or int(text) == 0:
         raise ReenactError(f"--devices must be a whole number or auto, not {text}")
     return int(text)

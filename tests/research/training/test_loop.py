@@ -15,8 +15,8 @@ from reenactor.core import CheckpointError, DriverFrame, ReenactError, TargetSet
 from reenactor.face.maps import draw_maps
 from reenactor.models import create_model
 from reenactor.research.training import changed
+from reenactor.research.training.batches import StreamSource
 from reenactor.research.training.log import read_log
-from reenactor.research.training.sources import StreamSource
 from reenactor.research.training.state import checkpoints
 
 CLOCKS = {"samples_per_s", "minutes"}
@@ -42,7 +42,7 @@ class StopAfter:
 
     def step(self, done, total):
         if done == self.samples:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     def end(self):
         pass
@@ -111,14 +111,6 @@ def test_only_the_newest_checkpoints_stay(run, config):
     assert names == ["step-00000005", "step-00000006"]
 
 
-def test_large_checkpoints_come_in_parts(run, config, whole):
-    result = run(changed(config, ["max_file_mb=0.05"]), "parts")
-    files = sorted(result.checkpoint.glob("*.safetensors"))
-    assert len(files) > 1
-    joined = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    assert all(torch.equal(joined[name], value) for name, value in weights(whole).items())
-
-
 def test_a_run_of_other_networks_is_not_continued(whole, run, config):
     with pytest.raises(CheckpointError, match="other networks"):
         run(changed(config, ["objective.model.base_width=8"]), "whole")
@@ -127,7 +119,7 @@ def test_a_run_of_other_networks_is_not_continued(whole, run, config):
 def test_stops_when_the_loss_is_no_number(run, config):
     good = run(config, "bad")
     wild = changed(config, ["steps=40", "optimizers.generator_lr=1e30", "save_every=1"])
-    with pytest.raises(ReenactError, match=r"not a number any more .*last good checkpoint is .*step-000000"):
+    with pytest.raises(ReenactError, match=r"became NaN or infinite .*last good checkpoint is .*step-000000"):
         run(wild, "bad")
     last = checkpoints(good.checkpoint.parent)[-1]
     assert all(torch.isfinite(value).all() for value in load_file(last / "model.safetensors").values())
@@ -142,12 +134,12 @@ def test_accumulated_gradients_are_those_of_one_large_batch(run, config):
     assert joined[1].norm() == pytest.approx(joined[0].norm(), rel=0.25)
 
 
-def test_learns_a_few_samples_by_heart(run, config, tmp_path):
+def test_overfits_a_few_samples(run, config, tmp_path):
     simple = ["objective.gan=0", "objective.feature_matching=0", "objective.pixel_l1=10"]
     steps = ["steps=80", "sample_every=10", "save_every=80", "optimizers.generator_lr=3e-3"]
     config = changed(config, simple + steps)
-    run(config, "heart", overfit=4)
-    psnr = [line["overfit/psnr"] for line in read_log(tmp_path / "heart") if "overfit/psnr" in line]
+    run(config, "overfit", overfit=4)
+    psnr = [line["overfit/psnr"] for line in read_log(tmp_path / "overfit") if "overfit/psnr" in line]
     assert psnr[-1] > psnr[0] + 2
 
 

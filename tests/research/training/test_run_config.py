@@ -3,20 +3,8 @@
 import pytest
 
 from reenactor.core import ReenactError
-from reenactor.research.recipes import RECIPES, recipe
-from reenactor.research.training import changed, saved_config
-from reenactor.research.training.schedule import learning_rate_factor
-from reenactor.research.training.sources import micro_batch_size
-
-
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_recipes_are_complete_and_come_back_from_json(name, tmp_path):
-    config = recipe(name)
-    assert config.recipe == name
-    assert RECIPES[name].__doc__
-    path = tmp_path / "config.json"
-    path.write_text(config.model_dump_json())
-    assert saved_config(path) == config
+from reenactor.research.training import FrameData, changed, updated
+from reenactor.research.training.batches import micro_batch_size
 
 
 def test_settings_change_by_name(config):
@@ -43,22 +31,40 @@ def test_wrong_settings_are_refused(config, assignment, message):
         changed(config, [assignment])
 
 
-def test_unknown_recipe(tmp_path):
-    with pytest.raises(ReenactError, match="no recipe 'nothing'"):
-        recipe("nothing")
-    with pytest.raises(ReenactError, match="cannot read"):
-        saved_config(tmp_path / "config.json")
+@pytest.mark.parametrize("name", ["stepz", "data.mixx", "objective.vgg19.widht", "data.size.x"])
+def test_a_misspelt_setting_of_a_recipe_is_refused(config, name):
+    with pytest.raises(ReenactError, match=f"no such setting: {name}"):
+        updated(config, {name: 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.mix": {"clipp": 1.0}}, "data.*mix.*cannot be"),
+        ({"data": {"kind": "pairs", "sizee": 64}}, "sizee cannot be"),
+        ({"optimizers.betas": (0.5,)}, "betas.*cannot be"),
+    ],
+)
+def test_a_wrong_value_of_a_recipe_is_refused(config, changes, message):
+    with pytest.raises(ReenactError, match=message):
+        updated(config, changes)
+
+
+def test_parts_of_a_recipe_are_replaced(config):
+    new = updated(config, {"data": FrameData(size=64), "steps": 3, "optimizers.generator_lr": 0.5})
+    assert (new.data, new.steps, new.optimizers.generator_lr) == (FrameData(size=64), 3, 0.5)
+    assert (new.objective, new.optimizers.betas) == (config.objective, config.optimizers.betas)
 
 
 def test_learning_rate_rises_then_falls(config):
     config = changed(config, ["steps=110", "optimizers.warmup_steps=9", "optimizers.final_factor=0.1"])
-    factors = [learning_rate_factor(config, step) for step in range(111)]
+    factors = [config.learning_rate_factor(step) for step in range(111)]
     assert factors[:3] == pytest.approx([0.1, 0.2, 0.3], abs=2e-3)
     assert max(factors) == pytest.approx(1.0, abs=1e-3) == factors[9]
     assert factors[9 + 101 // 2] == pytest.approx(0.55, abs=0.02)
     assert factors[110] == pytest.approx(0.1)
     flat = changed(config, ["optimizers.warmup_steps=0", "optimizers.final_factor=1"])
-    assert {learning_rate_factor(flat, step) for step in (0, 50, 109)} == {1.0}
+    assert {flat.learning_rate_factor(step) for step in (0, 50, 109)} == {1.0}
 
 
 def test_batches_must_divide(config):

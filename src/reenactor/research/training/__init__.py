@@ -1,5 +1,13 @@
-"""The one training loop, for every model; any number of processes and machines."""
+"""Training for every model, in any number of processes and machines. `loop.train` is the entry."""
 
-from reenactor.research.training.config import FrameData, Optimizers, PairData, RunConfig, changed, saved_config
+from reenactor.research.training.config import (
+    FrameData,
+    Optimizers,
+    PairData,
+    RunConfig,
+    changed,
+    saved_config,
+    updated,
+)
 
-__all__ = ["FrameData", "Optimizers", "PairData", "RunConfig", "changed", "saved_config"]
+__all__ = ["FrameData", "Optimizers", "PairData", "RunConfig", "changed", "saved_config", "updated"]

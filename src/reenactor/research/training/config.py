@@ -1,9 +1,10 @@
-"""A run, completely: printed when it begins, saved beside its checkpoints."""
+"""The complete config of a run: printed when it begins, saved beside its checkpoints."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,105 +42,118 @@ class _Settings(BaseModel):
 
 
 class Optimizers(_Settings):
-    """Adam, one for each player."""
+    """One Adam for the generator, one for the discriminator."""
 
     generator_lr: float = Field(default=5e-5, gt=0)
     discriminator_lr: float = Field(default=2e-4, gt=0)
     betas: tuple[float, float] = (0.0, 0.999)
     clip_norm: float | None = Field(default=None, gt=0)
-    """Gradients of a player are scaled down to this norm."""
+    """Gradients of each network are scaled down to this norm; None leaves them."""
     warmup_steps: int = Field(default=0, ge=0)
-    """The learning rates rise linearly from zero."""
+    """Steps in which the learning rates rise linearly from zero."""
     final_factor: float = Field(default=1.0, gt=0, le=1)
-    """The learning rates fall to this share of themselves by the last step (half a cosine); 1 keeps them."""
+    """The learning rates fall to this fraction by the last step (half a cosine); 1 keeps them constant."""
 
 
 class RunConfig(_Settings):
-    """All that a run depends on, but for the pack and the machine."""
+    """Everything that a run depends on, except the data pack and the machine."""
 
     recipe: str
+    """Name of the recipe that made the config."""
     objective: ObjectiveConfig
+    """What is trained, with which losses."""
     data: Annotated[PairData | FrameData, Field(discriminator="kind")] = PairData()
+    """Which samples of the pack."""
     optimizers: Optimizers = Optimizers()
     steps: int = Field(ge=1)
-    """Steps of the optimizers in all."""
+    """Total steps of the optimizers."""
     batch_size: int = Field(default=8, ge=1)
-    """Samples a step, over all processes and accumulated gradients."""
+    """Samples per step, over all processes and backward passes."""
     accumulate: int = Field(default=1, ge=1)
-    """Backward passes a step: memory for time."""
+    """Backward passes per step: less memory, more time."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast; weights and attention stay in fp32."""
+    """bf16 uses autocast; weights and attention stay in fp32."""
     channels_last: bool = False
-    """Memory layout of pictures and weights; GPUs like it."""
+    """Memory layout of images and weights that is faster on GPUs."""
     ema_halflife_ksamples: float = Field(default=10.0, ge=0)
-    """Thousands of samples after which weights count half in the moving average that is kept; 0: no average."""
+    """Thousands of samples after which old weights count half in the moving average; 0: no average."""
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=2, ge=0)
-    """Processes that prepare data, for each process that trains; 0: none."""
+    """Processes that load data, per process that trains; 0: none."""
     epoch_steps: int = Field(default=500, ge=1)
-    """The data's order begins anew every so many steps; a resumed run goes through no more than these again."""
+    """Steps after which the data streams restart; resuming repeats the loading of at most these steps."""
     log_every: int = Field(default=20, ge=1)
-    """Steps between lines of the log."""
+    """Steps between lines of log.jsonl."""
     sample_every: int = Field(default=500, ge=1)
-    """Steps between pictures."""
+    """Steps between sample images and validation measures."""
     save_every: int = Field(default=500, ge=1)
     """Steps between checkpoints."""
-    max_file_mb: float = Field(default=1024.0, gt=0)
-    """Largest file of a checkpoint, in MiB."""
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Factor of the learning rates at step `step` (from 0): a linear rise, then half a cosine."""
+        o = self.optimizers
+        rise = min(1.0, (step + 1) / (o.warmup_steps + 1))
+        done = max(0, step - o.warmup_steps) / max(1, self.steps - o.warmup_steps)
+        return rise * (o.final_factor + (1 - o.final_factor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def changed(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
-    """The run with some settings changed.
+def updated(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """A copy with some settings changed, validated like a new config.
 
     Args:
         config: the run.
-        assignments: "a.b=c": the setting b in the part a; values in JSON, or plain text.
+        changes: dotted name of a setting -> new value: `{"steps": 200, "data.mix": {...}, "objective": ...}`.
 
     Raises:
-        ReenactError: no such setting, or not such a value.
+        ReenactError: there is no such setting, or it does not take such a value.
     """
     settings = config.model_dump(mode="json")
+    for name, value in changes.items():
+        *parts, last = name.split(".")
+        part: Any = settings
+        for key in parts:
+            part = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or last not in part:
+            raise ReenactError(f"no such setting: {name}; the config that a run prints when it begins has all of them")
+        part[last] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return _parsed(settings)
+
+
+def changed(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
+    """As `updated`, from the command line's "name=value"; values are JSON or plain text.
+
+    Raises:
+        ReenactError: not of that form, no such setting, or not such a value.
+    """
+    changes = {}
     for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        *parts, last = path.strip().split(".")
-        place: Any = settings
-        for part in parts:
-            place = place.get(part) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict) or last not in place:
-            raise ReenactError(f"--set {assignment}: no such setting; the config printed when a run begins has all")
-        place[last] = _value(text)
-    return parsed(settings)
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise ReenactError(f"no such setting: {assignment}; write --set name=value")
+        try:
+            changes[name.strip()] = json.loads(text)
+        except ValueError:
+            changes[name.strip()] = text
+    return updated(config, changes)
 
 
 def saved_config(path: Path) -> RunConfig:
-    """The run that a `config.json` describes.
+    """The config of a run, from its `config.json`.
 
     Raises:
-        ReenactError: it cannot be read, or is of another release.
+        ReenactError: the file cannot be read, or is from a release with other settings.
     """
     try:
         settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ReenactError(f"cannot read {path}: {error}; begin a new run") from error
-    return parsed(settings)
+    return _parsed(settings)
 
 
-def parsed(settings: Any) -> RunConfig:
-    """A run from what `config.json` holds.
-
-    Raises:
-        ReenactError: one sentence about the first thing that is wrong.
-    """
+def _parsed(settings: Any) -> RunConfig:
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ReenactError(f"the run's setting {place or 'config'} cannot be: {first['msg'].lower()}") from error
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        name = ".".join(str(part) for part in first["loc"])
+        raise ReenactError(f"the run's setting {name or 'config'} cannot be: {first['msg'].lower()}") from error

@@ -1,4 +1,4 @@
-"""What a run tells: lines of JSON, TensorBoard, pictures."""
+"""The log of a run: lines of JSON, TensorBoard, sample images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class RunLog:
     """Writes `log.jsonl`, `tensorboard/` and `pictures/` in a run's folder.
 
     Args:
-        folder: of the run.
-        first_step: what an earlier attempt wrote of later steps is dropped.
+        folder: the run's folder.
+        first_step: step to resume from; lines of later steps are dropped.
     """
 
     def __init__(self, folder: Path, *, first_step: int = 0) -> None:
@@ -36,7 +36,7 @@ class RunLog:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Named numbers of a step; a line also has the minutes spent, those of earlier attempts included."""
+        """Log named numbers of a step, with the minutes spent in all attempts."""
         minutes = self._minutes_before + (time.monotonic() - self._started) / 60
         rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
         with self._lines.open("a") as file:
@@ -45,18 +45,18 @@ class RunLog:
             self._board.add_scalar(name, value, step)
 
     def pictures(self, step: int, rows: Float[Tensor, "n 3 h w"]) -> None:
-        """Rows of pictures in [-1, 1], one below the other."""
-        sheet = _pixels(torch.cat(list(rows), dim=1))
-        Image.fromarray(sheet).save(self._pictures / f"{step:08d}.png")
-        self._board.add_image("pictures", sheet, step, dataformats="HWC")
+        """Save images in [-1, 1], one below the other."""
+        image = _pixels(torch.cat(list(rows), dim=1))
+        Image.fromarray(image).save(self._pictures / f"{step:08d}.png")
+        self._board.add_image("pictures", image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Flush and close the files."""
         self._board.close()
 
 
 class Means:
-    """Named numbers averaged over steps and processes; and how many samples a second it were."""
+    """Named numbers averaged over steps and processes, and samples per second."""
 
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
@@ -68,14 +68,14 @@ class Means:
         self._since = time.monotonic()
 
     def add(self, parts: Mapping[str, Tensor], *, samples: int) -> None:
-        """One step's."""
+        """Add the numbers of one step."""
         for name, value in parts.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._steps += 1
         self._samples += samples
 
     def take(self) -> dict[str, float]:
-        """The means since the last call."""
+        """The means since the last call; empty if nothing was added."""
         if not self._sums:
             return {}
         means = self._fabric.all_reduce(torch.stack(list(self._sums.values())) / self._steps, reduce_op="mean")
@@ -87,7 +87,7 @@ class Means:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; a line that a crash cut short is left out."""
+    """The lines of a run's log.jsonl, without a last line that a crash cut short."""
     lines = []
     path = folder / "log.jsonl"
     for text in path.read_text().splitlines() if path.exists() else ():

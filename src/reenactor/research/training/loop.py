@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop for every model."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from reenactor.core.progress import Progress, Silent
 from reenactor.nn.checkpoint import write_checkpoint
 from reenactor.nn.losses import Objective, Step, frozen
 from reenactor.research.data import ShardReader, Split
-from reenactor.research.training.batches import Batches
+from reenactor.research.training.batches import (
+    Batches,
+    OverfitSource,
+    Raw,
+    StreamSource,
+    fixed_batch,
+    people_of,
+    seed_step,
+)
 from reenactor.research.training.config import PairData, RunConfig
-from reenactor.research.training.ema import average_of, update_average
 from reenactor.research.training.log import Means, RunLog
-from reenactor.research.training.machines import Fabric, average_gradients
-from reenactor.research.training.schedule import learning_rate_factor
-from reenactor.research.training.sources import OverfitSource, Raw, StreamSource, fixed_batch, people_of, seed_step
-from reenactor.research.training.state import RunState, all_finite, checkpoints
-from reenactor.research.training.stopping import stop_signals
+from reenactor.research.training.machines import Fabric, average_gradients, stop_signals
+from reenactor.research.training.state import RunState, all_finite, average_of, checkpoints, update_average
 from reenactor.research.training.tasks import make_objective
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 _SAMPLES = 8
-"""Samples that are looked at and measured on the way ..."""
-_MOST_BY_HEART = 32
-"""... at most, when it is those that are learned by heart."""
+"""Validation samples for images and measures."""
+_MOST_OVERFIT_SAMPLES = 32
+"""The same when the run overfits."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,9 @@ class Result:
     """How a run ended.
 
     Args:
-        step: steps made in all.
-        finished: whether that is all there were to make.
-        checkpoint: the newest one's folder.
+        step: steps made so far.
+        finished: whether these are all of the config's steps.
+        checkpoint: folder of the newest checkpoint.
         model: folder of the weights for inference.
     """
 
@@ -64,23 +68,23 @@ def train(
     overfit: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Train until the last step, `max_minutes`, or a signal to stop; go on where an earlier call stopped.
+    """Train until the last step, `max_minutes`, or a signal to stop; resume if `out` holds a checkpoint.
 
-    Each step: the generator's gradients, the discriminator's on what was drawn, both averaged over the processes,
-    both optimizers' steps, the moving average. Step n's samples and random numbers follow from `config` and n alone,
-    so a run that was interrupted ends with the same weights as one that was not.
+    Each step: gradients of the generator, gradients of the discriminator on the generator's images, both averaged over
+    the processes, one step of each optimizer, the moving average. The samples and random numbers of step n follow from
+    `config` and n alone, so an interrupted run ends with the same weights as an undisturbed one.
 
     Args:
-        config: everything about the run.
-        pack: prepared data.
-        out: the run's folder; checkpoints in it are continued.
+        config: the run's config.
+        pack: folder of prepared data.
+        out: the run's folder.
         fabric: the processes, launched.
-        max_minutes: of wall-clock time for this call.
-        overfit: learn the first so many samples by heart instead of the whole pack.
-        progress: told in samples.
+        max_minutes: wall-clock limit of this call.
+        overfit: train on the first `overfit` samples instead of the whole pack, to find mistakes in a network.
+        progress: reports samples.
 
     Raises:
-        ReenactError: if the loss is no number any more; the last good checkpoint stays.
+        ReenactError: the loss or a weight became NaN or infinite; the last good checkpoint stays.
     """
     return _Run(config, pack, out, fabric, overfit).go(max_minutes, progress or Silent())
 
@@ -97,13 +101,13 @@ class _Run:
         if config.channels_last:
             self.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.batches = Batches(self.objective.maps, people, fabric.device, channels_last=config.channels_last)
-        share = {"rank": fabric.global_rank, "world": fabric.world_size}
+        process = {"rank": fabric.global_rank, "world": fabric.world_size}
         if overfit is None:
-            self.source = StreamSource(config, pack, **share)
+            self.source = StreamSource(config, pack, **process)
             self.shown_name, self.shown = _shown(config, pack)
         else:
-            self.source = OverfitSource(config, pack, count=overfit, **share)
-            self.shown_name, self.shown = "overfit", default_collate(self.source.samples[:_MOST_BY_HEART])
+            self.source = OverfitSource(config, pack, count=overfit, **process)
+            self.shown_name, self.shown = "overfit", default_collate(self.source.samples[:_MOST_OVERFIT_SAMPLES])
         self.state = RunState(self.objective, average_of(self.objective.generator), _optimizers(self.objective, config))
 
     def go(self, max_minutes: float | None, progress: Progress) -> Result:
@@ -111,7 +115,7 @@ class _Run:
         started = time.monotonic()
         saved = checkpoints(self.out / CHECKPOINTS)
         step = self.state.load(saved[-1]) if saved else 0
-        place = saved[-1] if saved else None
+        checkpoint = saved[-1] if saved else None
         log = RunLog(self.out, first_step=step) if self.fabric.is_global_zero else None
         means = Means(self.fabric)
         progress.start("training", step * config.batch_size, config.steps * config.batch_size)
@@ -127,25 +131,25 @@ class _Run:
                     last = stopping or step == config.steps
                     save = last or step % config.save_every == 0
                     if save or step % config.log_every == 0:
-                        self._log(log, step, means, place)
+                        self._log(log, step, means, checkpoint)
                     if log and (step == config.steps or step % config.sample_every == 0):
                         self._show(log, step)
                     if save:
-                        place = self._save(step)
+                        checkpoint = self._save(step)
                     if stopping:
                         break
         finally:
             progress.end()
             if log:
                 log.close()
-        assert place is not None
-        return Result(step, step >= config.steps, place, self.out / MODEL)
+        assert checkpoint is not None
+        return Result(step, step >= config.steps, checkpoint, self.out / MODEL)
 
     def _step(self, step: int, raws: list[Raw]) -> dict[str, Tensor]:
-        """Both players' halves; returns the terms of their losses."""
+        """One step of both networks; returns the terms of their losses."""
         config, objective = self.config, self.objective
         seed_step(config.seed, step, self.fabric.global_rank)
-        factor = learning_rate_factor(config, step)
+        factor = config.learning_rate_factor(step)
         for player, optimizer in self.state.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = factor * _learning_rate(config, player)
@@ -180,21 +184,21 @@ class _Run:
         return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _anyone(self, flag: bool) -> bool:
-        """Whether it is so in any of the processes, which must all stop at the same step."""
+        """Whether the flag is set in any process: all of them must stop at the same step."""
         if self.fabric.world_size == 1:
             return flag
         count = self.fabric.all_reduce(torch.tensor(float(flag), device=self.fabric.device), reduce_op="sum")
         assert isinstance(count, Tensor)
         return bool(count > 0)
 
-    def _log(self, log: RunLog | None, step: int, means: Means, place: Path | None) -> None:
+    def _log(self, log: RunLog | None, step: int, means: Means, checkpoint: Path | None) -> None:
         values = means.take()
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad or not all_finite(self.objective):
             what = bad[0] if bad else "a weight"
-            good = f"the last good checkpoint is {place}" if place else "there is no checkpoint yet"
+            good = f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint yet"
             raise ReenactError(
-                f"{what} is not a number any more at step {step}; {good}; go on with a smaller learning rate "
+                f"{what} became NaN or infinite at step {step}; {good}; resume with a smaller learning rate "
                 "(--resume --set optimizers.generator_lr=...)"
             )
         if log:
@@ -212,21 +216,17 @@ class _Run:
             log.scalars(step, {f"{self.shown_name}/{name}": float(value) for name, value in measured.items()})
 
     def _save(self, step: int) -> Path:
-        place = self.out / CHECKPOINTS
+        folder = self.out / CHECKPOINTS
         if self.fabric.is_global_zero:
-            self.state.save(place, step, max_file_mb=self.config.max_file_mb)
+            self.state.save(folder, step)
             trained = self.objective.checkpoint(self.state.average)
-            write_checkpoint(
-                self.out / MODEL,
-                replace(trained, card=trained.card + _card(self.config, step)),
-                max_file_mb=self.config.max_file_mb,
-            )
+            write_checkpoint(self.out / MODEL, replace(trained, card=trained.card + _card(self.config, step)))
         self.fabric.barrier()
-        return checkpoints(place)[-1]
+        return checkpoints(folder)[-1]
 
 
 def _shown(config: RunConfig, pack: Path) -> tuple[str, Raw]:
-    """What to look at on the way: people it does not learn from, if the pack has any."""
+    """Samples for images and measures: of the validation split, or of the training split if there is none."""
     try:
         return Split.VAL.value, fixed_batch(config, pack, split=Split.VAL, count=_SAMPLES)
     except ReenactError:
@@ -260,5 +260,5 @@ def _optimizers(objective: Objective[Any], config: RunConfig) -> dict[str, Optim
 def _collect(parts: dict[str, Tensor], player: str, half: Step, count: int) -> None:
     for name, value in {"loss": half.loss, **half.parts}.items():
         key = f"{player}/{name}"
-        share = value.detach().float() / count
-        parts[key] = parts[key] + share if key in parts else share
+        term = value.detach().float() / count
+        parts[key] = parts[key] + term if key in parts else term

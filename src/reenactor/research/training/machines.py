@@ -1,10 +1,14 @@
-"""One process or many: Lightning Fabric, and gradients averaged over processes."""
+"""Processes that train together (Lightning Fabric): starting, averaging gradients, stopping."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,15 +21,22 @@ except ImportError as error:
     raise ReenactError("training needs more packages; install them with: pip install 'reenactor[research]'") from error
 
 
-def make_fabric(*, accelerator: str = "auto", devices: int | str = "auto", nodes: int = 1) -> Fabric:
-    """The processes that train together, launched.
+BUCKET_BYTES = 25 * 2**20
+"""Gradients averaged in one message: enough for full speed, little beside the 690 MB of the largest network."""
 
-    Under `torchrun` or `fabric run`, what they say wins: each process they start calls this and finds the others.
+
+def make_fabric(*, accelerator: str = "auto", devices: int | str = "auto", nodes: int = 1) -> Fabric:
+    """Launch the processes that train together.
+
+    Under `torchrun` or `fabric run` their numbers are used: each process that they start calls this function.
 
     Args:
         accelerator: "cpu", "cuda", "mps" or "auto".
-        devices: how many on each machine; "auto" for all GPUs, or one CPU process.
+        devices: processes on each machine; "auto" for one per GPU, or one on the CPU.
         nodes: machines.
+
+    Raises:
+        ReenactError: the machine has no such devices.
     """
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     if "LOCAL_WORLD_SIZE" in os.environ:
@@ -40,30 +51,69 @@ def make_fabric(*, accelerator: str = "auto", devices: int | str = "auto", nodes
             num_nodes=nodes,
             strategy="ddp" if count * nodes > 1 else "auto",
         )
-    except (ValueError, RuntimeError) as error:  # asked for what the machine lacks
+    except (ValueError, RuntimeError) as error:
         raise ReenactError(f"cannot train on {count} x {accelerator}: {' '.join(str(error).split())}") from error
     fabric.launch()
     return fabric
 
 
 def is_first_process() -> bool:
-    """Whether this process speaks for all; known from its environment, before it finds the others."""
+    """Whether this is process 0, by its environment: known before the processes are connected."""
     names = ["RANK"] if "RANK" in os.environ else ["LOCAL_RANK", "NODE_RANK"]
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
-def average_gradients(fabric: Fabric, parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its mean over the processes, in one message.
+def average_gradients(fabric: Fabric, parameters: Iterable[Tensor], *, bucket_bytes: int = BUCKET_BYTES) -> None:
+    """Replace each gradient by its mean over the processes.
 
-    Done by hand instead of by wrapping the networks: a GAN's halves use each other's networks out of turn, which
-    wrappers forbid, and the networks are small enough for one message a half.
+    Done here instead of by wrapping the networks: a GAN's halves use each other's networks out of turn, which wrappers
+    forbid.
+
+    Args:
+        fabric: the processes.
+        parameters: those with the same gradients (or None) in every process.
+        bucket_bytes: size of the messages that gradients are joined into.
     """
     if fabric.world_size == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
+    for bucket in _buckets([p.grad for p in parameters if p.grad is not None], bucket_bytes):
+        mean = fabric.all_reduce(torch.cat([g.flatten() for g in bucket]), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        for gradient, part in zip(bucket, mean.split([g.numel() for g in bucket]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def _buckets(gradients: list[Tensor], most_bytes: int) -> Iterator[list[Tensor]]:
+    """Consecutive gradients, as many as fit; at least one."""
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        if bucket and size + gradient.nbytes > most_bytes:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += gradient.nbytes
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that the step is completed; a second signal ends the program."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
         return
-    mean = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
-    assert isinstance(mean, Tensor)
-    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

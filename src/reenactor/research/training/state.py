@@ -1,12 +1,13 @@
-"""Checkpoints of a run: all that going on needs, in safetensors and JSON, written whole or not at all."""
+"""What a run learns: networks, their moving average and the optimizers, saved in checkpoints to resume from."""
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +18,27 @@ from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoin
 
 KIND = "training-run"
 _KEPT = 2
-"""Checkpoints of a run that stay; the one before the last is there should the last turn out to be bad."""
+"""Checkpoints of a run that are kept: the last, and one more in case the last is bad."""
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What learns.
+    """Everything that changes while a run trains.
 
     Args:
-        objective: with all of its networks.
-        average: of the generator.
-        optimizers: by the players' names.
+        objective: the losses with all their networks.
+        average: moving average of the generator.
+        optimizers: by the name of the network that each one trains.
     """
 
     objective: nn.Module
     average: nn.Module
     optimizers: dict[str, Optimizer]
 
-    def save(self, folder: Path, step: int, *, max_file_mb: float) -> Path:
-        """Write `folder/step-N` and remove older ones.
+    def save(self, folder: Path, step: int) -> Path:
+        """Write `folder/step-N` atomically, and remove all but the newest checkpoints.
 
         Returns:
             the new checkpoint's folder.
@@ -48,26 +51,26 @@ class RunState:
             groups[player] = state["param_groups"]
             for number, values in state["state"].items():
                 tensors |= {f"optimizer.{player}.{number}.{name}": value for name, value in values.items()}
-        place = folder / f"step-{step:08d}"
-        # safetensors stores no two names for one memory.
+        checkpoint = folder / f"step-{step:08d}"
+        # safetensors does not store two tensors that share memory.
         own = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-        write_checkpoint(place, Checkpoint(KIND, {"step": step, "param_groups": groups}, own), max_file_mb=max_file_mb)
+        write_checkpoint(checkpoint, Checkpoint(KIND, {"step": step, "param_groups": groups}, own))
         for old in checkpoints(folder)[:-_KEPT]:
             shutil.rmtree(old)
-        return place
+        return checkpoint
 
-    def load(self, place: Path) -> int:
-        """Take over what `save` wrote.
+    def load(self, checkpoint: Path) -> int:
+        """Restore what `save` wrote.
 
         Returns:
-            the step it was at.
+            the step of the checkpoint.
 
         Raises:
-            CheckpointError: damaged, or of a run with other networks.
+            CheckpointError: damaged, or from a run with other networks.
         """
-        saved = read_checkpoint(place)
+        saved = read_checkpoint(checkpoint)
         if saved.kind != KIND:
-            raise CheckpointError(f"{place} is no checkpoint of a training run; give a run's folder")
+            raise CheckpointError(f"{checkpoint} is not a checkpoint of a training run; give a run's folder")
         try:
             self.objective.load_state_dict(_under("objective.", saved.tensors))
             self.average.load_state_dict(_under("average.", saved.tensors))
@@ -79,7 +82,9 @@ class RunState:
                 optimizer.load_state_dict({"state": values, "param_groups": saved.config["param_groups"][player]})
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0].rstrip(":")
-            raise CheckpointError(f"{place} is of a run with other networks ({reason}); begin a new run") from error
+            raise CheckpointError(
+                f"{checkpoint} is from a run with other networks ({reason}); begin a new run"
+            ) from error
         return int(saved.config["step"])
 
 
@@ -96,3 +101,25 @@ def _under(prefix: str, tensors: Any) -> dict[str, Tensor]:
 def all_finite(module: nn.Module) -> bool:
     """Whether no parameter is NaN or infinite."""
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())
+
+
+def average_of(network: M) -> M:
+    """A copy of the network to hold its moving average: evaluation mode, no gradients."""
+    return copy.deepcopy(network).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, *, samples: int, halflife_samples: float) -> None:
+    """Move the average of the parameters towards the network's; buffers are copied.
+
+    Args:
+        average: changed in place.
+        network: the network as it is now.
+        samples: samples seen since the last update.
+        halflife_samples: samples after which old weights count half; 0 copies the network.
+    """
+    keep = 0.5 ** (samples / halflife_samples) if halflife_samples > 0 else 0.0
+    for mine, their in zip(average.parameters(), network.parameters(), strict=True):
+        mine.lerp_(their, 1 - keep)
+    for mine_buffer, their_buffer in zip(average.buffers(), network.buffers(), strict=True):
+        mine_buffer.copy_(their_buffer)

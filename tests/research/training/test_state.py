@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from reenactor.research.training.ema import average_of, update_average
+from reenactor.research.training.state import average_of, update_average
 
 
 def test_halves_in_the_halflife():
