@@ -35,9 +35,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--resume", action="store_true", help="continue where RUN stopped, or begin it")
     p.add_argument("--max-minutes", type=float, metavar="M", help="stop after this time, with a checkpoint")
-    p.add_argument(
-        "--overfit", type=int, metavar="N", help="overfit N samples, to find mistakes in a network"
-    )
+    p.add_argument("--overfit", type=int, metavar="N", help="overfit N samples, to find mistakes in a network")
     p.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     p.add_argument("--devices", default="auto", metavar="N", help="processes on this machine (default: one per GPU)")
     p.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: %(default)s)")

@@ -34,7 +34,7 @@ ObjectiveConfig = Annotated[
     | VerificationObjectiveConfig,
     Field(discriminator="kind"),
 ]
-"""What can be trained. A new one also needs an entry in `models.registry` or `training.tasks`."""
+"""What can be trained. A new one also needs an entry in `models.registry` or `training.state`."""
 
 
 class _Settings(BaseModel):

@@ -30,8 +30,14 @@ from reenactor.research.training.batches import (
 from reenactor.research.training.config import PairData, RunConfig
 from reenactor.research.training.log import Means, RunLog
 from reenactor.research.training.machines import Fabric, average_gradients, stop_signals
-from reenactor.research.training.state import RunState, all_finite, average_of, checkpoints, update_average
-from reenactor.research.training.tasks import make_objective
+from reenactor.research.training.state import (
+    RunState,
+    all_finite,
+    average_of,
+    checkpoints,
+    make_objective,
+    update_average,
+)
 
 CHECKPOINTS, MODEL = "checkpoints", "model"
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"

@@ -1,10 +1,11 @@
-"""What a run learns: networks, their moving average and the optimizers, saved in checkpoints to resume from."""
+"""What a run learns: the objective, its moving average, the optimizers; checkpoints to resume from."""
 
 from __future__ import annotations
 
 import copy
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +15,47 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from reenactor.core import CheckpointError
+from reenactor.face.maps import boundary_maps
+from reenactor.face.retarget.transformer import LandmarkTransformerObjective, fit_statistics
+from reenactor.models import METHODS
+from reenactor.models.oneshot import ShapeEncoderObjective, VerificationObjective
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.losses import Objective
+from reenactor.research.data import ShardReader
+from reenactor.research.data.streams import clip_landmarks
+from reenactor.research.training.config import ObjectiveConfig
 
 KIND = "training-run"
 _KEPT = 2
 """Checkpoints of a run that are kept: the last, and one more in case the last is bad."""
 
 M = TypeVar("M", bound=nn.Module)
+
+
+def _landmark_transformer(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
+    return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model))
+
+
+_OTHERS: dict[str, Callable[[Any, ShardReader, int], Objective[Any]]] = {
+    "landmark-transformer": _landmark_transformer,
+    "shape-encoder": lambda config, _, __: ShapeEncoderObjective(config, boundary_maps),
+    "verification": lambda config, _, identities: VerificationObjective(config, identities),
+}
+"""Networks that are no models of their own, by `kind`; models register theirs in `models.registry`."""
+
+
+def make_objective(config: ObjectiveConfig, pack: ShardReader, *, identities: int) -> Objective[Any]:
+    """The objective that `config` describes, with fresh weights from PyTorch's generator.
+
+    Args:
+        config: settings of anything that can be trained.
+        pack: for objectives that measure something of the data first.
+        identities: people in the training split.
+    """
+    if config.kind in _OTHERS:
+        return _OTHERS[config.kind](config, pack, identities)
+    makers = {kind: make for method in METHODS.values() for kind, make in method.objectives.items()}
+    return makers[config.kind](config, identities)
 
 
 @dataclass(frozen=True)
