@@ -4,7 +4,7 @@ python tools/bench_overfit.py --pack pack --out RUN [--minutes 10] [--recipe mar
 
 MarioNETte, without the mesh prior so that flows are learned too: sixteen pairs of one clip. One-shot: eight portraits,
 on contours of others. Both without discriminator and perceptual losses: absolute error alone. Prints the curve
-(docs/training.md).
+(docs/experiments.md).
 """
 
 from __future__ import annotations
