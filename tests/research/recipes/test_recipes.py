@@ -114,9 +114,9 @@ def test_from_the_decoder_to_fusion_to_one_person(trained):
     models = {fusion: OneShotConfig(**TINY, fusion=fusion) for fusion in ("none", "learned")}
     vgg = {"objective.features": RandomVgg(width=1 / 16)}
     decoder = trained(small("oneshot-lite", **vgg, **{"objective.model": models["none"]}))
-    fused = trained(small("oneshot-lite-fusion", **vgg, **{"objective.decoder": decoder}))
-    personal = {"objective.model": models["learned"], "objective.init": fused, "data.people": ["person1"]}
-    personal = trained(small("oneshot-lite-1-shot", **vgg, **personal))
+    fused = trained(small("oneshot-lite-fusion", **{"objective.decoder": decoder}))
+    changes = {"objective.model": models["learned"], "objective.init": fused, "data.people": ["person1"]}
+    personal = trained(small("oneshot-lite-1-shot", **vgg, **changes))
     first, second, third = (read_checkpoint(folder) for folder in (decoder, fused, personal))
     assert [one.config["fusion"] for one in (first, second, third)] == ["none", "learned", "learned"]
     assert all((second.tensors[name] == tensor).all() for name, tensor in first.tensors.items())

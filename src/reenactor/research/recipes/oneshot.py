@@ -181,7 +181,7 @@ def _rows(size: Size) -> dict[str, tuple[str, partial[RunConfig]]]:
     rows[f"{base}-fusion"] = (f'Table 1, "Ours": FusionNet for the model in runs/{base}', partial(fusion, size=size))
     for shots in (1, 3, 5):
         rows[f"{base}-{shots}-shot"] = (
-            f"Table 3: fine-tune runs/{base}-fusion on {shots} photo{'s' * (shots > 1)} of a person",
+            f"Table 3: fine-tuned on {shots} photo{'s' * (shots > 1)} of a person, from runs/{base}-fusion",
             partial(few_shot, size=size, shots=shots),
         )
     return rows
