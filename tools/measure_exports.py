@@ -26,8 +26,8 @@ from reenactor.face.perception.identity import IdentityEmbedder, identity_mean
 from reenactor.models import METHODS, ReenactmentModel, create_model
 from reenactor.research.data import Split
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.evaluation.pairs import PackPair, pairs_of_pack
-from reenactor.research.metrics import csim, m_psnr, psnr, ssim
+from reenactor.research.evaluation.packs import PackPair, pairs_of_pack
+from reenactor.research.metrics import csim, psnr, ssim
 
 WAYS = {
     f"{kind.value}-{precision.value}": (kind, precision)
@@ -108,10 +108,12 @@ class Judge:
     def __call__(self, drawn: Tensor) -> dict[str, float]:
         """Of (N, 3, s, s)."""
         found = csim(self._embed(drawn, self._meshes), self._people, identity_mean())
+        masks = self._face[:, 0].numpy()
+        pairs = list(zip(*(images.permute(0, 2, 3, 1).numpy() for images in (drawn, self._truth)), strict=True))
         return {
-            "PSNR": float(psnr(drawn, self._truth).mean()),
-            "SSIM": float(ssim(drawn, self._truth).mean()),
-            "M-PSNR": float(m_psnr(drawn, self._truth, self._face).mean()),
+            "PSNR": float(np.mean([psnr(*pair) for pair in pairs])),
+            "SSIM": float(np.mean([ssim(*pair) for pair in pairs])),
+            "M-PSNR": float(np.mean([psnr(*pair, mask) for pair, mask in zip(pairs, masks, strict=True)])),
             "CSIM": float(found.mean()),
         }
 

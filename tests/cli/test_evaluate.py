@@ -38,7 +38,7 @@ def call(capsys):
 
 
 def test_everything_by_one_command(call, pack, tmp_path):
-    data = ("--data", pack, "--split", "train", "--sets", 3, "--size", 128)
+    data = ("--data", pack, "--split", "train", "--cases", 3, "--size", 128)
     said = call("run", *data, "--models", "warp", "--protocol", "self,different", "--k", "1,2", "--out", tmp_path)
     assert "### self, 2 target pictures" in said
     assert "other data, not comparable" in said
@@ -64,7 +64,7 @@ def test_everything_by_one_command(call, pack, tmp_path):
 
 
 def test_the_background_may_be_put_back(call, pack, tmp_path):
-    data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
+    data = ("--data", pack, "--split", "train", "--cases", 2, "--size", 128)
     models = f"warp,hybrid={shutil.make_archive(tmp_path / 'weights', 'zip', shipped_checkpoint('hybrid'))}"
     said = call("run", *data, "--models", models, "--background", "still", "--out", tmp_path, "--no-figures")
     assert "| warp (still background) |" in said
@@ -74,15 +74,15 @@ def test_the_background_may_be_put_back(call, pack, tmp_path):
 
 
 def test_another_tool(call, pack, tmp_path):
-    data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
-    assert "2 sets" in call("export", *data, "--inputs", "--out", tmp_path / "inputs")
+    data = ("--data", pack, "--split", "train", "--cases", 2, "--size", 128)
+    assert "2 cases" in call("export", *data, "--inputs", "--out", tmp_path / "inputs")
     drawn = tmp_path / "their tool"
     drawn.mkdir()
     for folder in (tmp_path / "inputs").glob("self-*"):
         (drawn / f"{folder.name}.png").write_bytes((folder / "driver.png").read_bytes())
     call("export", *data, "--model", "warp", "--out", tmp_path / "warp", "--name", "mine")
-    sets = tmp_path / "inputs" / "sets.json"
-    said = call("score", drawn, tmp_path / "warp", "--sets", sets, "--no-figures", "--out", tmp_path / "out")
+    cases = tmp_path / "inputs" / "cases.json"
+    said = call("score", drawn, tmp_path / "warp", "--cases", cases, "--no-figures", "--out", tmp_path / "out")
     assert "| their tool | 1 [1, 1] |" in said
     assert "| mine |" in said
     assert not (tmp_path / "out" / "figures").exists()
@@ -120,7 +120,7 @@ def test_retargeting(call, tmp_path):
 )
 def test_bad_input_in_one_sentence(call, pack, tmp_path, arguments, said):
     with pytest.raises(ReenactError, match=said):
-        call("run", "--data", pack, "--split", "train", "--sets", 2, *arguments, "--out", tmp_path)
+        call("run", "--data", pack, "--split", "train", "--cases", 2, *arguments, "--out", tmp_path)
 
 
 def write_weights(folder, name, **settings):
@@ -136,17 +136,30 @@ def write_weights(folder, name, **settings):
 
 
 def test_not_all_have_attention(call, pack, tmp_path):
-    data = ("--data", pack, "--split", "train", "--sets", 1, "--size", 128, "--attention", 1, "--out", tmp_path / "out")
+    data = (
+        "--data",
+        pack,
+        "--split",
+        "train",
+        "--cases",
+        1,
+        "--size",
+        128,
+        "--attention",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
     write_weights(tmp_path / "weights", "hybrid")
     for model in (("--model", "warp"), ("--model", "hybrid", "--weights", tmp_path / "weights")):
         with pytest.raises(ReenactError, match="has no attention"):
-            call("export", *data, *model)
+            call("export", *data, *more, *model)
     assert not (tmp_path / "out").exists()
 
 
 def test_marionette_draws_its_attention(call, pack, tmp_path):
     write_weights(tmp_path / "weights", "marionette", max_width=16)
-    data = ("--data", pack, "--split", "train", "--sets", 2, "--size", 128)
+    data = ("--data", pack, "--split", "train", "--cases", 2, "--size", 128)
     model = ("--model", "marionette", "--weights", tmp_path / "weights", "--attention", 2)
     call("export", *data, *model, "--k", 2, "--out", tmp_path / "out")
     assert read_image(tmp_path / "out" / "attention.png").shape == (20 + 2 * 180, 6 * 160, 3)

@@ -1,4 +1,4 @@
-"""`reenactor evaluate`: how good methods are, by the papers' protocols."""
+"""`reenactor evaluate`: measure methods by the papers' protocols."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from reenactor.cli import ablate
 from reenactor.cli.animate import add_weights, weights_folder
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import DEFAULT_MODEL
+from reenactor.core.options import DEFAULT_MODEL, Background, Transfer
 
 if TYPE_CHECKING:
     from reenactor.research.evaluation import CaseList, Entry, Packs, WorkerPool
 
 _PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different")
-_TRANSFERS = ("relative", "absolute", "transformer")
 _STOPPED = "stopped; the same command continues where it stopped"
 
 
@@ -39,15 +38,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 
 def _add_run(actions: argparse._SubParsersAction) -> None:
-    p = actions.add_parser("run", help="export, score and print tables", description="Do all for several models.")
-    p.add_argument(
-        "--models",
-        default=DEFAULT_MODEL,
-        metavar="A,B=DIR",
-        help="names, each perhaps with its weights: a folder or a zip file",
-    )
+    p = actions.add_parser("run", help="export, score and print tables", description="Evaluate several models.")
+    models = "names, each perhaps with its weights: a folder or a zip file (default: %(default)s)"
+    p.add_argument("--models", default=DEFAULT_MODEL, metavar="A,B=DIR", help=models)
     p.add_argument("--protocol", default="self", metavar="A,B", help=f"of {', '.join(_PROTOCOLS)} (default: self)")
-    p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each set (default: 1)")
+    p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each case (default: 1)")
     _add_data(p)
     _add_transfer(p)
     _add_work(p)
@@ -60,21 +55,16 @@ def _add_export(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser("export", help="draw a protocol's pictures", description="Draw a protocol's pictures.")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="NAME", help="which model ('reenactor models' lists them)")
-    what.add_argument("--inputs", action="store_true", help="write what another tool is to draw from")
+    what.add_argument("--inputs", action="store_true", help="write the input pictures for another tool")
     add_weights(p)
     p.add_argument("--name", help="of the method, in tables (default: the model's)")
     p.add_argument("--protocol", default="self", choices=_PROTOCOLS, help="who drives whom (default: %(default)s)")
-    p.add_argument("--k", type=int, default=1, help="target pictures in each set (default: %(default)s)")
+    p.add_argument("--k", type=int, default=1, help="target pictures in each case (default: %(default)s)")
     _add_data(p)
     _add_transfer(p)
     _add_work(p)
-    p.add_argument(
-        "--attention",
-        type=int,
-        default=0,
-        metavar="N",
-        help="draw where the model looks (marionette, hybrid), for N sets",
-    )
+    attention = "draw where the model looks (marionette, hybrid), for N cases"
+    p.add_argument("--attention", type=int, default=0, metavar="N", help=attention)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     p.set_defaults(run=_export, stopped=_STOPPED)
 
@@ -83,14 +73,12 @@ def _add_score(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser(
         "score",
         help="score drawn pictures",
-        description="Score folders of pictures, named '<set id>.png' or '.webp', and compare those of the same sets.",
+        description="Score folders of pictures, named '<case id>.png' or '.webp', and compare those of the same cases.",
     )
     p.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="what 'export' or another tool wrote")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results, tables and figures")
-    p.add_argument("--data", type=Path, metavar="PACK", help="prepared data (default: what was drawn from)")
-    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
-    p.add_argument("--sets", type=Path, metavar="FILE", help="sets.json that another tool's pictures were drawn for")
-    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+    add_predictions_data(p)
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor)")
     _add_report(p)
     p.set_defaults(run=_score, stopped=_STOPPED)
 
@@ -100,7 +88,7 @@ def _add_table(actions: argparse._SubParsersAction) -> None:
     p.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="results.jsonl, or the folder it is in")
     p.add_argument("--format", default="markdown", choices=("markdown", "latex", "html"), help="default: %(default)s")
     p.add_argument("--scores", metavar="A,B", help="columns, named as in results.jsonl (default: all)")
-    p.add_argument("--against", metavar="METHOD", help="of the differences, those to this method (default: all)")
+    p.add_argument("--against", metavar="METHOD", help="print only differences to this method (default: all)")
     p.set_defaults(run=_table)
 
 
@@ -113,44 +101,44 @@ def _add_retargeting(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--ict", type=Path, required=True, metavar="FILE", help="neutral, ident, expr and names, as .npz")
     p.add_argument("--transformer", type=Path, metavar="DIR", help="landmark transformer (default: the one that ships)")
     p.add_argument("--people", type=int, default=40, metavar="N", help="pairs of people (default: %(default)s)")
-    p.add_argument(
-        "--photo-expression",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="strength of an expression in the target's photo (default: %(default)s, at rest)",
-    )
+    photo = "strength of an expression in the target's photo (default: %(default)s, at rest)"
+    p.add_argument("--photo-expression", type=float, default=0.0, metavar="X", help=photo)
     p.add_argument("--seed", type=int, default=0, help="of the random faces (default: %(default)s)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     p.set_defaults(run=_retargeting)
 
 
+def add_predictions_data(p: argparse.ArgumentParser) -> None:
+    """Arguments for the data of drawn pictures."""
+    p.add_argument("--data", type=Path, metavar="PACK", help="prepared data (default: what was drawn from)")
+    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
+    p.add_argument("--cases", type=Path, metavar="FILE", help="cases.json that another tool's pictures were drawn for")
+    p.add_argument("--sets", type=Path, dest="cases", help=argparse.SUPPRESS)  # until version 0.1
+
+
 def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", type=Path, required=True, metavar="PACK", help="what 'reenactor prepare' wrote")
     p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
-    p.add_argument("--sets", type=int, metavar="N", help="how many sets (default: as the paper, or as there are)")
+    p.add_argument("--cases", type=int, metavar="N", help="how many (default: as in the paper, or as the data allows)")
+    p.add_argument("--sets", type=int, dest="cases", help=argparse.SUPPRESS)  # until version 0.1
     p.add_argument("--frames", type=int, default=50, metavar="N", help="in a sequence of video (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, help="of the choice of sets (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=0, help="of the choice of cases (default: %(default)s)")
     p.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: %(default)s")
     p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
 
 
 def _add_transfer(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--transfer", choices=_TRANSFERS, help="between people (default: relative; marionette-lt's is transformer)"
-    )
+    transfer = "between people (default: relative; marionette-lt's is transformer)"
+    p.add_argument("--transfer", choices=[one.value for one in Transfer], help=transfer)
     p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
-    p.add_argument(
-        "--background",
-        choices=("still", "moving"),
-        default="moving",
-        help="as the model draws it (default), or put back as 'animate' does",
-    )
+    background = "as the model draws it (default), or put back as 'animate' does"
+    choices = [one.value for one in Background]
+    p.add_argument("--background", choices=choices, default=Background.MOVING.value, help=background)
 
 
 def _add_work(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--device", default="cpu", help="where models run: cpu (default), cuda...")
-    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one a processor)")
+    p.add_argument("--device", default="auto", help="what models run on: auto (default), cpu, cuda, cuda:N or mps")
+    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor)")
 
 
 def _add_report(p: argparse.ArgumentParser) -> None:
@@ -171,60 +159,55 @@ def _run(args: argparse.Namespace) -> int:
             for k in args.k.split(","):
                 if not k.isdigit():
                     raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
-                packs, sets = _sets(args, protocol, int(k))
+                packs, cases = _cases(args, protocol, int(k))
                 for entry in entries:
-                    folders.append(args.out / sets.name / entry.title(sets.protocol))
-                    export(packs, sets, entry, folders[-1], device=args.device, pool=pool)
+                    folders.append(args.out / cases.name / entry.title(cases.protocol))
+                    export(packs, cases, entry, folders[-1], device=args.device, pool=pool)
         _score_and_print(args, folders, None, pool)
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
-    """Draw."""
     from reenactor.research.evaluation import export, export_inputs
 
-    packs, sets = _sets(args, args.protocol, args.k)
+    packs, cases = _cases(args, args.protocol, args.k)
     with _pool(args) as pool:
         if args.inputs:
-            export_inputs(packs, sets, args.out, pool=pool)
-            print(f"{len(sets)} sets: {args.out}; name each result '<set id>.png'")
+            export_inputs(packs, cases, args.out, pool=pool)
+            print(f"{len(cases)} cases: {args.out}; name each result '<case id>.png'")
             return 0
         entry = _entry(args, args.model, weights_folder(args), args.name)
         if args.attention:
-            _draw_attention(args, entry, packs, sets)
-        export(packs, sets, entry, args.out, device=args.device, pool=pool)
-    print(f"{len(sets)} pictures: {args.out}")
+            _draw_attention(args, entry, packs, cases)
+        export(packs, cases, entry, args.out, device=args.device, pool=pool)
+    print(f"{len(cases)} pictures: {args.out}")
     return 0
 
 
 def _score(args: argparse.Namespace) -> int:
-    """Score."""
     with _pool(args) as pool:
-        _score_and_print(args, args.folders, args.sets, pool)
+        _score_and_print(args, args.folders, args.cases, pool)
     return 0
 
 
-def _score_and_print(args: argparse.Namespace, folders: list[Path], sets: Path | None, pool: WorkerPool) -> None:
-    from reenactor.research.evaluation import Form, result_tables, score_folders, write_tables
+def _score_and_print(args: argparse.Namespace, folders: list[Path], cases: Path | None, pool: WorkerPool) -> None:
+    from reenactor.research.evaluation import TableFormat, result_tables, score_folders, write_tables
 
-    figures = not args.no_figures
     results = score_folders(
         folders,
         args.out,
         data=args.data,
         targets=args.targets,
-        sets=sets,
+        cases=cases,
         features=args.features,
-        figures=figures,
+        figures=not args.no_figures,
         pool=pool,
     )
-    print(write_tables(result_tables(results), Form.MARKDOWN), end="")
+    print(write_tables(result_tables(results), TableFormat.MARKDOWN), end="")
 
 
 def _table(args: argparse.Namespace) -> int:
-    """Print."""
-    from reenactor.research.evaluation import Form, read_results, result_tables, write_tables
-    from reenactor.research.evaluation.report import RESULTS
+    from reenactor.research.evaluation import RESULTS, TableFormat, read_results, result_tables, write_tables
 
     files = [path / RESULTS if path.is_dir() else path for path in args.results]
     results = [one for path in files for one in read_results(path)]
@@ -233,53 +216,43 @@ def _table(args: argparse.Namespace) -> int:
     if unknown := [name for name in scores if name not in known]:
         raise ReenactError(f"there is no score {', '.join(unknown)} in these results; choose of: {', '.join(known)}")
     chosen = [one for one in results if one.score in scores and one.against in (None, args.against or one.against)]
-    print(write_tables(result_tables(chosen), Form(args.format)), end="")
+    print(write_tables(result_tables(chosen), TableFormat(args.format)), end="")
     return 0
 
 
 def _retargeting(args: argparse.Namespace) -> int:
-    """Measure against synthetic truth."""
-    import numpy as np
+    from reenactor.research.evaluation.retargeting import markdown, measure_transfers
 
-    from reenactor.face.retarget.transformer import KIND
-    from reenactor.nn.checkpoint import shipped_checkpoint
-    from reenactor.research.evaluation.retargeting import make_trials, measure, methods, read_face_model
-    from reenactor.research.evaluation.transfer import read_transformer
-
-    if args.people < 1:
-        raise ReenactError(f"--people must be 1 or more, not {args.people}")
-    model = read_face_model(args.ict)
-    folder = args.transformer or shipped_checkpoint(KIND)
-    transformer = None if folder is None else read_transformer(folder)
-    rng = np.random.default_rng(args.seed)
-    trials = make_trials(model, rng, people=args.people, target_expression=args.photo_expression)
-    found = measure(trials, methods(transformer))
-    parts = list(next(iter(found.values())))
-    print("error, % of the outer-eye distance [95% interval over people]\n")
-    print(f"| transfer | {' | '.join(parts)} |\n|---|{'---:|' * len(parts)}")
-    for name, row in found.items():
-        print(f"| {name} | {' | '.join(f'{i.estimate:.2f} [{i.low:.2f}, {i.high:.2f}]' for i in row.values())} |")
+    found = measure_transfers(
+        args.ict,
+        args.transformer,
+        people=args.people,
+        target_expression=args.photo_expression,
+        seed=args.seed,
+    )
+    print(markdown(found), end="")
     if args.json:
-        numbers = {name: {part: vars(i) for part, i in row.items()} for name, row in found.items()}
+        numbers = {name: {part: vars(interval) for part, interval in row.items()} for name, row in found.items()}
         args.json.write_text(json.dumps(numbers, indent=1) + "\n")
     return 0
 
 
-def _sets(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, CaseList]:
+def _cases(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, CaseList]:
     from reenactor.research.data import Split
     from reenactor.research.evaluation import Packs, Protocol, choose_cases
 
     packs = Packs(args.data, args.targets)
-    return packs, choose_cases(
+    cases = choose_cases(
         packs,
         Protocol(protocol),
         k=k,
-        count=args.sets,
+        count=args.cases,
         frames=args.frames,
         seed=args.seed,
         split=Split(args.split),
         size=args.size,
     )
+    return packs, cases
 
 
 def _pool(args: argparse.Namespace) -> WorkerPool:
@@ -287,21 +260,21 @@ def _pool(args: argparse.Namespace) -> WorkerPool:
 
     if args.workers is not None and args.workers < 0:
         raise ReenactError(f"--workers must be 0 or more, not {args.workers}")
-    return WorkerPool(args.workers, Bar(unit="picture"))
+    return WorkerPool(args.workers, Bar(unit="case"))
 
 
 def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None) -> Entry:
     from reenactor.engine.loading import system
-    from reenactor.research.evaluation import Entry, Way
+    from reenactor.research.evaluation import Entry
 
     chosen = system(model)
     name = name or (model if chosen.model != model and args.transfer is None else None)
-    way = Way(args.transfer or chosen.transfer.value)
-    return Entry(chosen.model, weights, way, args.transformer, args.background, name)
+    transfer = Transfer(args.transfer or chosen.transfer)
+    return Entry(chosen.model, weights, transfer, args.transformer, Background(args.background), name)
 
 
 def _entries(args: argparse.Namespace) -> list[Entry]:
-    """Of `A,B=DIR`; where a model stands several times, each is called by its folder too."""
+    """Entries of `A,B=DIR`; a model that is given several times has its folder in its names."""
     from reenactor.nn.download import checkpoint_folder
 
     pairs = [item.partition("=")[::2] for item in args.models.split(",")]
@@ -313,7 +286,7 @@ def _entries(args: argparse.Namespace) -> list[Entry]:
     ]
 
 
-def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: CaseList) -> None:
+def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, cases: CaseList) -> None:
     from reenactor.media import write_image
     from reenactor.models import PhotoUse, create_model
     from reenactor.research.evaluation.figures import attention_figure
@@ -322,5 +295,5 @@ def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, sets: 
     if PhotoUse.ATTENDED not in model.photo_uses:
         raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
     args.out.mkdir(parents=True, exist_ok=True)
-    figure = attention_figure(model, sets.sets[: args.attention], packs, entry.way(sets.protocol), entry.transformer)
-    write_image(args.out / "attention.png", figure)
+    some, transfer = cases.cases[: args.attention], entry.transfer_in(cases.protocol)
+    write_image(args.out / "attention.png", attention_figure(model, some, packs, transfer, entry.transformer))

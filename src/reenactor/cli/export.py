@@ -97,7 +97,7 @@ def _validates(pack: Path | None) -> bool:
 def _of_pack(model: ReenactmentModel, folder: Path, split: str, count: int) -> Examples:
     """A photo, and the landmarks of another moment."""
     from reenactor.research.data import Split
-    from reenactor.research.evaluation.pairs import pairs_of_pack
+    from reenactor.research.evaluation.packs import pairs_of_pack
 
     return ((pair.targets, pair.driver) for pair in islice(pairs_of_pack(model, folder, Split(split)), count))
 

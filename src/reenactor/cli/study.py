@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from reenactor.cli.evaluate import add_predictions_data
 from reenactor.core.errors import ReenactError
 
 
@@ -25,13 +26,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 
 def _add_make(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser("make", help="choose what is asked", description="Make a study of exported predictions.")
-    p.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="what 'evaluate export' wrote, the same sets")
+    p.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="what 'evaluate export' wrote, the same cases")
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the study")
-    p.add_argument("--data", type=Path, metavar="PACK", help="prepared data (default: what was drawn from)")
-    p.add_argument("--targets", type=Path, metavar="PACK", help="targets' data, for cross-source and wild")
-    p.add_argument("--sets", type=Path, metavar="FILE", help="sets.json that another tool's pictures were drawn for")
+    add_predictions_data(p)
     p.add_argument("--against", metavar="NAME", help="compare all others with this method (default: all with each)")
-    p.add_argument("--examples", type=int, default=150, metavar="N", help="sets to ask about (default: %(default)s)")
+    p.add_argument("--examples", type=int, default=150, metavar="N", help="cases to ask about (default: %(default)s)")
     p.add_argument("--pairs", type=int, default=20, metavar="N", help="for each participant (default: %(default)s)")
     p.add_argument("--odd", type=int, default=20, metavar="N", help="of three, for each (default: %(default)s)")
     p.add_argument("--checks", type=int, default=3, metavar="N", help="of attention, of each kind (default: 3)")
@@ -59,11 +58,10 @@ def _add_report(actions: argparse._SubParsersAction) -> None:
 
 def _make(args: argparse.Namespace) -> int:
     """Choose, and write pictures."""
-    from reenactor.research.evaluation import open_predictions
-    from reenactor.research.evaluation.report import packs_of
+    from reenactor.research.evaluation import open_predictions, packs_of
     from reenactor.research.evaluation.study import Kind, make_study
 
-    opened = [open_predictions(folder, args.sets) for folder in args.folders]
+    opened = [open_predictions(folder, args.cases) for folder in args.folders]
     study = make_study(
         opened,
         packs_of(opened, args.data, args.targets),
@@ -105,13 +103,13 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     """Tell."""
-    from reenactor.research.evaluation import Form, write_tables
+    from reenactor.research.evaluation import TableFormat, write_tables
     from reenactor.research.evaluation.study import AnswerBook, deceptions, judged, study_tables, win_ratios
 
     found = judged(AnswerBook(args.db).answers())
     if not found.kept:
         raise ReenactError(f"{args.db} has no answers that count yet ({found.failed} participants failed the checks)")
-    print(write_tables(study_tables(found), Form(args.format)), end="")
+    print(write_tables(study_tables(found), TableFormat(args.format)), end="")
     if args.json:
         wins = [{"methods": pair, **{q: vars(r) for q, r in of.items()}} for pair, of in win_ratios(found.kept).items()]
         numbers = {

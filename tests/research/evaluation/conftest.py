@@ -25,8 +25,8 @@ def packs(pack):
 
 
 @pytest.fixture(scope="session")
-def sets_of(packs):
-    """Few sets of a protocol."""
+def cases_of(packs):
+    """Few cases of a protocol."""
 
     def choose(protocol, **options):
         return choose_cases(packs, protocol, **{"count": COUNTS.get(protocol), "split": Split.TRAIN, **options})
@@ -38,11 +38,11 @@ def sets_of(packs):
 def copies(packs):
     """Write the drivers' or the targets' pictures as if a tool had drawn them."""
 
-    def write(folder, sets, side):
+    def write(folder, cases, side):
         folder.mkdir(parents=True)
-        (folder / "sets.json").write_text(sets.to_json())
-        frames = {one.id: one.driver if side == "driver" else one.targets[0] for one in sets.sets}
-        pictures = packs.driver.pictures(frames.values(), sets.size)
+        (folder / "cases.json").write_text(cases.to_json())
+        frames = {one.id: one.driver if side == "driver" else one.targets[0] for one in cases}
+        pictures = packs.driver.pictures(frames.values(), cases.size)
         for name, frame in frames.items():
             write_image(folder / f"{name}.png", np.ascontiguousarray(pictures[frame]))
         return folder

@@ -12,7 +12,7 @@ from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 from reenactor.research.data import Split
 from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
-from reenactor.research.evaluation.pairs import pairs_of_pack
+from reenactor.research.evaluation.packs import pairs_of_pack
 
 HYBRID = HybridConfig(resolution=64, base_width=8)
 MARIONETTE = MarioNETteConfig(resolution=64, base_width=8, max_width=16)

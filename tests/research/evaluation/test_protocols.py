@@ -10,35 +10,35 @@ from reenactor.face.geometry import in_mean_pose
 from reenactor.face.geometry.mean_face import head_angles
 from reenactor.research.data import Kind, Split
 from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, read_cases
-from reenactor.research.evaluation.protocols import _different_looks, _shares
+from reenactor.research.evaluation.protocols import _counts, _different_looks
 
 OURS = [Protocol.SELF, Protocol.DIFFERENT, Protocol.SAME_SOURCE]
 
 
 @pytest.mark.parametrize("protocol", OURS)
-def test_repeatable_and_kept_as_json(protocol, sets_of, tmp_path):
-    sets = sets_of(protocol)
-    assert sets_of(protocol) == sets
-    assert sets_of(protocol, seed=1).sets != sets.sets
-    path = tmp_path / "sets.json"
-    path.write_text(sets.to_json())
-    assert read_cases(path) == sets
-    assert read_cases(path).digest == sets.digest
-    assert len({one.id for one in sets.sets}) == len(sets)
+def test_repeatable_and_kept_as_json(protocol, cases_of, tmp_path):
+    cases = cases_of(protocol)
+    assert cases_of(protocol) == cases
+    assert cases_of(protocol, seed=1).cases != cases.cases
+    path = tmp_path / "cases.json"
+    path.write_text(cases.to_json())
+    assert read_cases(path) == cases
+    assert read_cases(path).digest == cases.digest
+    assert len({one.id for one in cases}) == len(cases)
 
 
 @pytest.mark.parametrize("protocol", [Protocol.SELF, Protocol.DIFFERENT])
-def test_more_targets_or_more_sets_change_nothing_else(protocol, sets_of):
-    one, eight = sets_of(protocol), sets_of(protocol, k=8)
-    assert [s.driver for s in one.sets] == [s.driver for s in eight.sets]
-    assert [s.targets for s in one.sets] == [s.targets[:1] for s in eight.sets]
-    assert all(len(set(s.targets)) == 8 for s in eight.sets)
-    assert sets_of(protocol, count=5).sets == one.sets[:5]
+def test_more_targets_or_more_sets_change_nothing_else(protocol, cases_of):
+    one, eight = cases_of(protocol), cases_of(protocol, k=8)
+    assert [s.driver for s in one.cases] == [s.driver for s in eight.cases]
+    assert [s.targets for s in one.cases] == [s.targets[:1] for s in eight.cases]
+    assert all(len(set(s.targets)) == 8 for s in eight.cases)
+    assert cases_of(protocol, count=5).cases == one.cases[:5]
 
 
-def test_self_is_one_clip_a_second_apart(packs, sets_of):
-    sets = sets_of(Protocol.SELF, count=40, k=3)
-    for one in sets.sets:
+def test_self_is_one_clip_a_second_apart(packs, cases_of):
+    cases = cases_of(Protocol.SELF, count=40, k=3)
+    for one in cases:
         clip = packs.driver.sample(one.driver.key)
         assert {f.key for f in one.targets} == {one.driver.key}
         assert one.identity == clip.identity
@@ -48,51 +48,51 @@ def test_self_is_one_clip_a_second_apart(packs, sets_of):
         farthest = np.abs(clip.times_s - clip.times_s[one.driver.number]).max()
         assert (away_s >= min(1.0, 0.7 * farthest) - 1e-6).all()
         assert (away_s > 0.5).all()
-    assert set(Counter(one.identity for one in sets.sets).values()) == {20}
+    assert set(Counter(one.identity for one in cases).values()) == {20}
 
 
-def test_different_people_in_runs(packs, sets_of):
-    sets = sets_of(Protocol.DIFFERENT, count=24)
-    for one in sets.sets:
+def test_different_people_in_runs(packs, cases_of):
+    cases = cases_of(Protocol.DIFFERENT, count=24)
+    for one in cases:
         assert one.identity == packs.target.sample(one.targets[0].key).identity
         assert one.identity != packs.driver.sample(one.driver.key).identity
-    assert set(Counter(one.clip for one in sets.sets).values()) == {12}
+    assert set(Counter(one.clip for one in cases).values()) == {12}
 
 
-def test_portraits_are_driven_by_a_clip_each(packs, sets_of):
-    sets = sets_of(Protocol.SAME_SOURCE, count=30)
-    assert {packs.target.sample(one.targets[0].key).kind for one in sets.sets} == {Kind.PHOTO}
+def test_portraits_are_driven_by_a_clip_each(packs, cases_of):
+    cases = cases_of(Protocol.SAME_SOURCE, count=30)
+    assert {packs.target.sample(one.targets[0].key).kind for one in cases} == {Kind.PHOTO}
     clips = {}
-    for one in sets.sets:
+    for one in cases:
         clips.setdefault(one.targets[0].key, set()).add(one.driver.key)
     assert len(clips) == 3
     assert all(len(keys) == 1 for keys in clips.values())
-    assert len({(one.targets, one.driver) for one in sets.sets}) == 30
+    assert len({(one.targets, one.driver) for one in cases}) == 30
 
 
-def test_few_shot_portraits_come_from_clips(packs, sets_of):
-    sets = sets_of(Protocol.SAME_SOURCE, k=3)
-    assert {packs.target.sample(one.targets[0].key).kind for one in sets.sets} == {Kind.CLIP}
-    assert all(len(set(one.targets)) == 3 for one in sets.sets)
+def test_few_shot_portraits_come_from_clips(packs, cases_of):
+    cases = cases_of(Protocol.SAME_SOURCE, k=3)
+    assert {packs.target.sample(one.targets[0].key).kind for one in cases} == {Kind.CLIP}
+    assert all(len(set(one.targets)) == 3 for one in cases)
 
 
-def test_as_many_as_the_paper(sets_of):
-    assert len(sets_of(Protocol.SELF, count=None)) == 2083
-    assert len(sets_of(Protocol.DIFFERENT, count=None)) == 4000
+def test_as_many_as_the_paper(cases_of):
+    assert len(cases_of(Protocol.SELF, count=None)) == 2083
+    assert len(cases_of(Protocol.DIFFERENT, count=None)) == 4000
     # Six people, one of two clips of 40 frames each.
-    assert len(sets_of(Protocol.SAME_SOURCE, count=None)) == 240
+    assert len(cases_of(Protocol.SAME_SOURCE, count=None)) == 240
 
 
 @pytest.mark.parametrize(
-    ("count", "people", "shares"),
+    ("count", "people", "counts"),
     [(None, 800, (500, 100)), (None, 60, (60, 100)), (50_000, 800, (500, 100)), (300, 800, (30, 10)), (5, 9, (1, 5))],
 )
-def test_five_targets_to_a_driver(count, people, shares):
-    assert _shares(count, people) == shares
+def test_five_targets_to_a_driver(count, people, counts):
+    assert _counts(count, people) == counts
 
 
-def test_expressions_differ_as_much_as_can_be(packs, sets_of):
-    clip = packs.driver.sample(sets_of(Protocol.SELF).sets[0].driver.key)
+def test_expressions_differ_as_much_as_can_be(packs, cases_of):
+    clip = packs.driver.sample(cases_of(Protocol.SELF).cases[0].driver.key)
     shape = in_mean_pose(clip.landmarks)[1].reshape(len(clip), -1)
     looks = np.hstack([head_angles(clip.landmarks) / 10, shape / (0.03 * np.sqrt(shape.shape[1] / 3))])
 
@@ -106,35 +106,35 @@ def test_expressions_differ_as_much_as_can_be(packs, sets_of):
     assert nearest(picked) > max(by_chance)
 
 
-def test_refusals(pack, packs, sets_of):
+def test_refusals(pack, packs, cases_of):
     with pytest.raises(ReenactError, match="no clips in its split val"):
         choose_cases(packs, Protocol.SELF)
     with pytest.raises(ReenactError, match="clips of 0 people"):
         choose_cases(packs, Protocol.DIFFERENT)
     with pytest.raises(ReenactError, match="give --targets"):
-        sets_of(Protocol.WILD)
+        cases_of(Protocol.WILD)
     with pytest.raises(ReenactError, match="leave out --targets"):
         choose_cases(Packs(pack, pack), Protocol.SELF, split=Split.TRAIN)
     for options in ({"k": 0}, {"count": 0}, {"size": 100}):
         with pytest.raises(ReenactError, match="must be"):
-            sets_of(Protocol.SELF, **options)
+            cases_of(Protocol.SELF, **options)
 
 
 def test_targets_of_another_pack(pack):
-    sets = choose_cases(Packs(pack, pack), Protocol.WILD, count=10, split=Split.TRAIN)
-    assert sets.name == "k1_wild"
-    assert len(sets) == 10
+    cases = choose_cases(Packs(pack, pack), Protocol.WILD, count=10, split=Split.TRAIN)
+    assert cases.name == "k1_wild"
+    assert len(cases) == 10
 
 
 def test_no_sets_in_a_file(tmp_path):
     with pytest.raises(ReenactError, match="is missing"):
-        read_cases(tmp_path / "sets.json")
-    (tmp_path / "sets.json").write_text("{}")
-    with pytest.raises(ReenactError, match="does not list sets"):
-        read_cases(tmp_path / "sets.json")
+        read_cases(tmp_path / "cases.json")
+    (tmp_path / "cases.json").write_text("{}")
+    with pytest.raises(ReenactError, match="does not describe"):
+        read_cases(tmp_path / "cases.json")
 
 
-def test_json_is_one_line_a_set(sets_of):
-    sets = sets_of(Protocol.SELF)
-    assert isinstance(sets, CaseList)
-    assert sum('"id"' in line for line in sets.to_json().splitlines()) == len(sets)
+def test_json_is_one_line_a_set(cases_of):
+    cases = cases_of(Protocol.SELF)
+    assert isinstance(cases, CaseList)
+    assert sum('"id"' in line for line in cases.to_json().splitlines()) == len(cases)

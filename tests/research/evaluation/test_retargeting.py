@@ -14,8 +14,8 @@ from reenactor.research.evaluation.retargeting import (
     errors,
     make_trials,
     measure,
-    methods,
     read_face_model,
+    transfers,
 )
 
 ICT = Path(__file__).parents[2].parent / "shared" / "data" / "ict" / "ict_mp468.npz"
@@ -83,7 +83,7 @@ def test_eyeballs_are_left_alone(model, trials):
 
 
 def test_relative_keeps_the_face(trials):
-    found = measure(trials, methods())
+    found = measure(trials, transfers())
     assert set(found) == {"still photo", "absolute", "relative"}
     for part in ("all", "shape", "jaw"):
         assert found["relative"][part].high < found["absolute"][part].low
@@ -110,6 +110,6 @@ def test_ict_facekit():
     down = model.expressions[model.names.index("jawOpen")][152]
     assert down[1] > 0.1, "the chin goes down"
     trials = make_trials(model, np.random.default_rng(0), people=8, frames=4)
-    found = measure(trials, methods())
+    found = measure(trials, transfers())
     assert found["relative"]["all"].estimate < 1
     assert found["absolute"]["all"].estimate > 1.5

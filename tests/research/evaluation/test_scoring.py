@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from reenactor.core import ReenactError
+from reenactor.core import Background, ReenactError, Transfer
 from reenactor.face.geometry import matrix_from_angles
 from reenactor.face.geometry.contours import INNER_LIPS_LOWER as LOWER
 from reenactor.face.geometry.contours import INNER_LIPS_UPPER as UPPER
@@ -20,40 +20,39 @@ from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
 from reenactor.nn.losses import TrainedFeatures, build_features
 from reenactor.research.data import ShardReader, Split
 from reenactor.research.evaluation import (
+    RESULTS,
     SCORES,
     Better,
     Entry,
     Packs,
     Protocol,
-    Way,
     choose_cases,
     export,
     export_inputs,
+    measure_all,
     open_predictions,
-    read_all,
     read_results,
     score_folders,
     write_results,
 )
-from reenactor.research.evaluation.likeness import face_features
-from reenactor.research.evaluation.readings import COMPARED, FaceReader
-from reenactor.research.evaluation.report import RESULTS
+from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
+from reenactor.research.evaluation.measurements import COMPARISON, Judges, face_features
 from reenactor.research.evaluation.scores import Ideal
-from reenactor.research.evaluation.scoring import DRIVER_COPY, LIKENESS, TARGET_COPY
+from reenactor.research.evaluation.scoring import FEATURE_DISTANCE
 
 PROTOCOLS = [Protocol.SELF, Protocol.DIFFERENT, Protocol.SAME_SOURCE]
 
 
 @pytest.fixture(scope="module", params=PROTOCOLS, ids=lambda p: p.value)
-def scored(request, sets_of, packs, copies, tmp_path_factory):
+def scored(request, cases_of, packs, copies, tmp_path_factory):
     """The warp, and both copies written into folders as another tool would."""
     folder = tmp_path_factory.mktemp("scored")
-    sets = sets_of(request.param, size=128)
+    cases = cases_of(request.param, size=128)
     drawn = [
-        export(packs, sets, Entry("warp"), folder / "warp"),
-        *(open_predictions(copies(folder / f"{side} files", sets, side)) for side in ("driver", "target")),
+        export(packs, cases, Entry("warp"), folder / "warp"),
+        *(open_predictions(copies(folder / f"{side} files", cases, side)) for side in ("driver", "target")),
     ]
-    return read_all(drawn, packs, folder / "cache")
+    return measure_all(drawn, packs, folder / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +66,19 @@ def plain(results):
 
 
 def test_every_method_has_every_score(scored, plain):
-    names = [name for name, score in SCORES.items() if score.applies(scored.sets.protocol) and name != LIKENESS]
-    assert len(names) == (16 if scored.sets.protocol is Protocol.SELF else 8)
+    names = [
+        name for name, score in SCORES.items() if score.applies(scored.cases.protocol) and name != FEATURE_DISTANCE
+    ]
+    assert len(names) == (16 if scored.cases.protocol is Protocol.SELF else 8)
     assert set(plain) == {(name, method) for name in names for method in scored.scenes}
-    assert all(one.metric == f"{one.score}_{scored.sets.name}" for one in plain.values())
+    assert all(one.metric == f"{one.score}_{scored.cases.name}" for one in plain.values())
     assert all(one.failures == 0 for one in plain.values())
-    # Ten sets of this pack hold no head that turns far.
+    # Ten cases of this pack hold no head that turns far.
     assert all((one.value is None) == (one.counted == 0) for one in plain.values())
-    assert {one.score for one in plain.values() if one.value is None} <= {"rim_error_turned", "mouth_psnr_opening"}
+    assert {one.score for one in plain.values() if one.value is None} <= {
+        "silhouette_error_turned",
+        "mouth_psnr_opening",
+    }
 
 
 def test_files_score_as_the_frames_they_copy(plain):
@@ -92,7 +96,7 @@ def badness(score, value):
 
 
 def test_copies_are_ceiling_and_floor(scored, plain):
-    truth = scored.sets.protocol is Protocol.SELF
+    truth = scored.cases.protocol is Protocol.SELF
     best = {"psnr": 100, "m_psnr": 100, "mouth_psnr": 100, "au_percent": 100, "id_percent": 100}
     best["mouth_psnr_opening"] = 100
     for score in {name for name, _ in plain if plain[name, "warp"].value is not None}:
@@ -109,7 +113,7 @@ def test_copies_are_ceiling_and_floor(scored, plain):
 def test_the_warp_lies_between(scored, plain):
     # Elsewhere the warp keeps the photo's own pose; and of two copies of one woman either may look more like her.
     with_truth = ("csim", "aucon", "ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr", "prmse", "pose_mae", "nme")
-    for score in ("au_percent", *(with_truth if scored.sets.protocol is Protocol.SELF else ())):
+    for score in ("au_percent", *(with_truth if scored.cases.protocol is Protocol.SELF else ())):
         perfect, warp, floor = (badness(score, plain[score, m].value) for m in (DRIVER_COPY, "warp", TARGET_COPY))
         assert perfect < warp < floor, score
 
@@ -144,32 +148,32 @@ def test_results_as_json_lines(results, tmp_path):
 
 
 @pytest.fixture
-def few(sets_of):
-    return sets_of(Protocol.SELF, count=3, size=128)
+def few(cases_of):
+    return cases_of(Protocol.SELF, count=3, size=128)
 
 
-def no_reading(*args):
-    raise AssertionError("a picture was read again")
+def no_measuring(*args):
+    raise AssertionError("a picture was measured again")
 
 
 class TestCache:
-    def test_second_scoring_reads_nothing(self, few, packs, tmp_path, monkeypatch):
+    def test_second_scoring_measures_nothing(self, few, packs, tmp_path, monkeypatch):
         export(packs, few, Entry("warp"), tmp_path / "warp")
         first = score_folders([tmp_path / "warp"], tmp_path / "out", figures=False)
-        monkeypatch.setattr(FaceReader, "mesh", no_reading)
+        monkeypatch.setattr(Judges, "mesh", no_measuring)
         assert score_folders([tmp_path / "warp"], tmp_path / "out", figures=False) == first
         assert read_results(tmp_path / "out" / RESULTS) == first
 
-    def test_only_a_changed_picture_is_read_again(self, few, packs, tmp_path, monkeypatch):
+    def test_only_a_changed_picture_is_measured_again(self, few, packs, tmp_path, monkeypatch):
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
         before = score_folders([tmp_path / "warp"], tmp_path / "out", figures=False)
-        path = made.path(few.sets[0])
+        path = made.path(few.cases[0])
         darker = (read_image(path) * 0.5).astype(np.uint8)
         path.unlink()
         write_image(path.with_suffix(".png"), darker)
         read = []
-        plain_mesh = FaceReader.mesh
-        monkeypatch.setattr(FaceReader, "mesh", lambda self, picture: read.append(1) or plain_mesh(self, picture))
+        plain_mesh = Judges.mesh
+        monkeypatch.setattr(Judges, "mesh", lambda self, picture: read.append(1) or plain_mesh(self, picture))
         after = score_folders([tmp_path / "warp"], tmp_path / "out", figures=False)
         assert len(read) == 1
         psnr = [
@@ -181,7 +185,7 @@ class TestCache:
     def test_damaged_cache_is_measured_again(self, few, packs, tmp_path):
         export(packs, few, Entry("warp"), tmp_path / "warp")
         first = score_folders([tmp_path / "warp"], tmp_path / "out", figures=False)
-        for path in (tmp_path / "warp" / "readings.npz", *(tmp_path / "out" / "cache").glob("*.npz")):
+        for path in (tmp_path / "warp" / "measurements.npz", *(tmp_path / "out" / "cache").glob("*.npz")):
             path.write_bytes(path.read_bytes()[:1000])
         assert score_folders([tmp_path / "warp"], tmp_path / "out", figures=False) == first
 
@@ -189,46 +193,46 @@ class TestCache:
 class TestExport:
     def test_goes_on_where_it_stopped(self, few, packs, tmp_path):
         made = export(packs, few, Entry("warp"), tmp_path)
-        whole = {one.id: made.path(one).read_bytes() for one in few.sets}
-        made.path(few.sets[1]).unlink()
-        kept = made.path(few.sets[0])
+        whole = {one.id: made.path(one).read_bytes() for one in few.cases}
+        made.path(few.cases[1]).unlink()
+        kept = made.path(few.cases[0])
         kept.write_bytes(b"kept as it is")
         export(packs, few, Entry("warp"), tmp_path)
         assert kept.read_bytes() == b"kept as it is"
-        assert made.path(few.sets[1]).read_bytes() == whole[few.sets[1].id]
+        assert made.path(few.cases[1]).read_bytes() == whole[few.cases[1].id]
 
     def test_names_say_what_is_unusual(self):
         assert Entry("warp").title(Protocol.DIFFERENT) == "warp"
-        assert Entry("warp", transfer=Way.TRANSFORMER).title(Protocol.SELF) == "warp"
-        both = Entry("warp", transfer=Way.TRANSFORMER, background="still")
+        assert Entry("warp", transfer=Transfer.TRANSFORMER).title(Protocol.SELF) == "warp"
+        both = Entry("warp", transfer=Transfer.TRANSFORMER, background=Background.STILL)
         assert both.title(Protocol.DIFFERENT) == "warp (transformer, still background)"
         assert replace(both, name="other").title(Protocol.DIFFERENT) == "other (still background)"
 
-    def test_another_method_or_other_sets_are_refused(self, few, sets_of, packs, tmp_path):
+    def test_another_method_or_other_sets_are_refused(self, few, cases_of, packs, tmp_path):
         export(packs, few, Entry("warp"), tmp_path)
         with pytest.raises(ReenactError, match="holds pictures of 'warp'"):
             export(packs, few, Entry("warp", name="another"), tmp_path)
-        with pytest.raises(ReenactError, match="holds pictures of other sets"):
-            export(packs, sets_of(Protocol.SELF, count=3, seed=9, size=128), Entry("warp"), tmp_path)
+        with pytest.raises(ReenactError, match="holds pictures of other cases"):
+            export(packs, cases_of(Protocol.SELF, count=3, seed=9, size=128), Entry("warp"), tmp_path)
 
-    def test_neighbours_do_not_matter(self, few, sets_of, packs, tmp_path):
-        more = sets_of(Protocol.SELF, count=6, size=128)
+    def test_neighbours_do_not_matter(self, few, cases_of, packs, tmp_path):
+        more = cases_of(Protocol.SELF, count=6, size=128)
         a = export(packs, few, Entry("warp"), tmp_path / "a")
         b = export(packs, more, Entry("warp"), tmp_path / "b")
-        assert all(a.path(one).read_bytes() == b.path(one).read_bytes() for one in few.sets)
+        assert all(a.path(one).read_bytes() == b.path(one).read_bytes() for one in few.cases)
 
-    @pytest.mark.parametrize("way", [Way.RELATIVE, Way.ABSOLUTE, Way.TRANSFORMER])
-    def test_ways_to_another_person(self, way, sets_of, packs, tmp_path):
-        sets = sets_of(Protocol.DIFFERENT, count=2, size=128)
-        made = export(packs, sets, Entry("warp", transfer=way), tmp_path)
-        assert read_image(made.path(sets.sets[0])).shape == (128, 128, 3)
-        assert made.method.transfer == way.value
-        assert made.method.name == ("warp" if way is Way.RELATIVE else f"warp ({way.value})")
+    @pytest.mark.parametrize("transfer", list(Transfer))
+    def test_transfer_to_another_person(self, transfer, cases_of, packs, tmp_path):
+        cases = cases_of(Protocol.DIFFERENT, count=2, size=128)
+        made = export(packs, cases, Entry("warp", transfer=transfer), tmp_path)
+        assert read_image(made.path(cases[0])).shape == (128, 128, 3)
+        assert made.method.transfer == transfer.value
+        assert made.method.name == ("warp" if transfer is Transfer.RELATIVE else f"warp ({transfer.value})")
 
-    def test_inputs_for_another_tool(self, sets_of, packs, tmp_path):
-        sets = sets_of(Protocol.DIFFERENT, count=2, k=2, size=64)
-        export_inputs(packs, sets, tmp_path)
-        one = sets.sets[1]
+    def test_inputs_for_another_tool(self, cases_of, packs, tmp_path):
+        cases = cases_of(Protocol.DIFFERENT, count=2, k=2, size=64)
+        export_inputs(packs, cases, tmp_path)
+        one = cases[1]
         names = {path.name for path in (tmp_path / one.id).iterdir()}
         assert names == {"target-1.png", "target-2.png", "driver.png", "driver-rest.png"}
         driver = packs.driver.pictures([one.driver], 64)[one.driver]
@@ -247,23 +251,23 @@ class TestRefusals:
 
     def test_changed_sets(self, few, packs, tmp_path):
         export(packs, few, Entry("warp"), tmp_path)
-        (tmp_path / "sets.json").write_text(replace(few, sets=few.sets[::-1]).to_json())
-        with pytest.raises(ReenactError, match="drawn for other sets than are listed"):
+        (tmp_path / "cases.json").write_text(replace(few, cases=few.cases[::-1]).to_json())
+        with pytest.raises(ReenactError, match="drawn for other cases than are listed"):
             open_predictions(tmp_path)
 
     def test_unfinished(self, few, packs, tmp_path):
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
-        made.path(few.sets[2]).unlink()
-        with pytest.raises(ReenactError, match=f"lacks 1 of 3 pictures, {few.sets[2].id} the first"):
+        made.path(few.cases[2]).unlink()
+        with pytest.raises(ReenactError, match=f"lacks 1 of 3 pictures, {few.cases[2].id} the first"):
             score_folders([tmp_path / "warp"], tmp_path / "out")
 
-    def test_other_sets_side_by_side(self, few, sets_of, packs, copies, tmp_path):
+    def test_other_sets_side_by_side(self, few, cases_of, packs, copies, tmp_path):
         drawn = [
             open_predictions(copies(tmp_path / "a", few, "driver")),
-            open_predictions(copies(tmp_path / "b", sets_of(Protocol.SELF, count=2, size=128), "driver")),
+            open_predictions(copies(tmp_path / "b", cases_of(Protocol.SELF, count=2, size=128), "driver")),
         ]
-        with pytest.raises(ReenactError, match="compare them apart"):
-            read_all(drawn, packs, tmp_path / "cache")
+        with pytest.raises(ReenactError, match="compare them separately"):
+            measure_all(drawn, packs, tmp_path / "cache")
 
     def test_folders_that_tell_nothing(self, few, copies, tmp_path):
         with pytest.raises(ReenactError, match="is no folder"):
@@ -271,22 +275,22 @@ class TestRefusals:
         folder = copies(tmp_path / "tool", few, "driver")
         with pytest.raises(ReenactError, match="give it with --data"):
             score_folders([folder], tmp_path / "out")
-        (folder / "sets.json").unlink()
-        with pytest.raises(ReenactError, match=r"sets\.json is missing"):
+        (folder / "cases.json").unlink()
+        with pytest.raises(ReenactError, match=r"cases\.json is missing"):
             open_predictions(folder)
-        (tmp_path / "sets.json").write_text(few.to_json())
-        assert open_predictions(folder, tmp_path / "sets.json").method.name == "tool"
+        (tmp_path / "cases.json").write_text(few.to_json())
+        assert open_predictions(folder, tmp_path / "cases.json").method.name == "tool"
 
     def test_a_picture_that_is_not_square(self, few, packs, pack, copies, tmp_path):
         folder = copies(tmp_path / "tool", few, "driver")
-        write_image(folder / f"{few.sets[0].id}.png", np.zeros((64, 80, 3), np.uint8))
+        write_image(folder / f"{few.cases[0].id}.png", np.zeros((64, 80, 3), np.uint8))
         with pytest.raises(ReenactError, match="is not square"):
             score_folders([folder], tmp_path / "out", data=pack, figures=False)
 
 
 def test_no_face_is_nobody(few, packs, pack, copies, tmp_path):
     folder = copies(tmp_path / "tool", few, "driver")
-    write_image(folder / f"{few.sets[0].id}.png", np.full((128, 128, 3), 90, np.uint8))
+    write_image(folder / f"{few.cases[0].id}.png", np.full((128, 128, 3), 90, np.uint8))
     results = score_folders([folder], tmp_path / "out", data=pack)
     found = {one.score: one for one in results if (one.method, one.against) == ("tool", None)}
     assert {one.failures for one in found.values()} == {1}
@@ -299,11 +303,11 @@ def test_no_face_is_nobody(few, packs, pack, copies, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def scene(sets_of, packs, tmp_path_factory):
-    """The warp's answers to three sets."""
+def scene(cases_of, packs, tmp_path_factory):
+    """The warp's answers to three cases."""
     folder = tmp_path_factory.mktemp("scene")
-    sets = sets_of(Protocol.SELF, count=3, size=128)
-    return read_all([export(packs, sets, Entry("warp"), folder / "warp")], packs, folder / "cache").scenes["warp"]
+    cases = cases_of(Protocol.SELF, count=3, size=128)
+    return measure_all([export(packs, cases, Entry("warp"), folder / "warp")], packs, folder / "cache").scenes["warp"]
 
 
 def with_target(scene, meshes):
@@ -331,19 +335,19 @@ def test_opening_is_measured_where_mouths_open(scene):
     assert told.opening.tolist() == [False, True, False]
     found = SCORES["mouth_psnr_opening"].measure(told)
     np.testing.assert_array_equal(found.values, SCORES["mouth_psnr"].measure(scene).values[1:2])
-    assert found.identities == (scene.sets.sets[1].identity,)
+    assert found.identities == (scene.cases[1].identity,)
     closed = replace(told, driver=replace(told.driver, mesh_px=np.stack([lips_at(mesh, 0.05) for mesh in driver])))
     tight = with_target(closed, [lips_at(mesh, 0.01) for mesh in driver])
     assert not tight.opening.any(), "closed mouths do not open by reading errors"
 
 
-def test_the_rim_is_measured_where_heads_turn(scene):
+def test_the_silhouette_is_measured_where_heads_turn(scene):
     driver = scene.driver.mesh_px
     told = with_target(scene, [head_turned(mesh, yaw) for mesh, yaw in zip(driver, (14.0, 17.0, -17.0), strict=True)])
     assert told.turned.tolist() == [False, True, True]
-    found = SCORES["rim_error_turned"].measure(told)
-    np.testing.assert_array_equal(found.values, scene.compared[1:, COMPARED.index("rim_error")])
-    assert SCORES["rim_error_turned"].measure(with_target(scene, driver)).values.shape == (0,)
+    found = SCORES["silhouette_error_turned"].measure(told)
+    np.testing.assert_array_equal(found.values, scene.comparison[1:, COMPARISON.index("silhouette_error")])
+    assert SCORES["silhouette_error_turned"].measure(with_target(scene, driver)).values.shape == (0,)
 
 
 def head_turned(mesh, yaw_deg):
@@ -366,21 +370,21 @@ class TestFeatures:
     def test_distances_are_named_and_kept(self, network, few, packs, tmp_path, monkeypatch):
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
         results = score_folders([made.folder], tmp_path / "out", features=network, figures=False)
-        found = {(one.method, one.against): one for one in results if one.score == LIKENESS}
+        found = {(one.method, one.against): one for one in results if one.score == FEATURE_DISTANCE}
         assert found[DRIVER_COPY, None].value == 0
         assert 0 < found["warp", None].value < found[TARGET_COPY, None].value
         assert found["warp", TARGET_COPY].value < 0
         digest = hashlib.sha256((network / "config.json").read_bytes()).hexdigest()
         assert {one.features for one in found.values()} == {f"oneshot-shape-encoder {digest[:12]}"}
         assert f"face features of oneshot-shape-encoder {digest[:12]}" in (tmp_path / "out" / "tables.md").read_text()
-        monkeypatch.setattr("reenactor.research.evaluation.likeness._Compare.__call__", no_reading)
+        monkeypatch.setattr("reenactor.research.evaluation.measurements.lpips", no_measuring)
         assert score_folders([made.folder], tmp_path / "out", features=network, figures=False) == results
 
     def test_the_distance_is_of_unit_features(self, network, few, packs, tmp_path):
         """By hand: of each place the squared distance of the two directions, averaged, summed over layers."""
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
-        scored = read_all([made], packs, tmp_path / "cache", features=face_features(network))
-        one = few.sets[1]
+        scored = measure_all([made], packs, tmp_path / "cache", features=face_features(network))
+        one = few.cases[1]
         truth = packs.driver.pictures([one.driver], 128)[one.driver]
         layers = build_features(TrainedFeatures(folder=network), FEATURE_READERS)
         seen = []
@@ -392,7 +396,7 @@ class TestFeatures:
             a, b = (x[0].double().flatten(1).numpy() for x in layer)
             cosine = (a * b).sum(0) / (np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0))
             total += (2 - 2 * cosine).mean()
-        assert scored.values(LIKENESS)["warp"].values[1] == pytest.approx(total, rel=1e-3)
+        assert scored.values(FEATURE_DISTANCE)["warp"].values[1] == pytest.approx(total, rel=1e-3)
 
     def test_other_checkpoints_are_refused(self, few, packs, tmp_path):
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
@@ -402,10 +406,10 @@ class TestFeatures:
 
 def test_targets_of_another_pack_are_read_from_there(pack, tmp_path):
     two = Packs(pack, shutil.copytree(pack, tmp_path / "targets"))
-    sets = choose_cases(two, Protocol.WILD, count=2, split=Split.TRAIN, size=128)
-    made = export(two, sets, Entry("warp"), tmp_path / "warp")
+    cases = choose_cases(two, Protocol.WILD, count=2, split=Split.TRAIN, size=128)
+    made = export(two, cases, Entry("warp"), tmp_path / "warp")
     again = open_predictions(made.folder)
     assert again.targets == tmp_path / "targets"
-    values = read_all([again], two, tmp_path / "cache").values("csim")
+    values = measure_all([again], two, tmp_path / "cache").values("csim")
     assert values[TARGET_COPY].values == pytest.approx(1)
     assert (values["warp"].values > 0.5).all()

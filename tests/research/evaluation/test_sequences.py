@@ -1,4 +1,4 @@
-"""Consecutive frames: sets far from their targets, flicker and jitter of sequences with known second differences."""
+"""Consecutive frames: cases far from their targets, flicker and jitter of sequences with known second differences."""
 
 import argparse
 from dataclasses import replace
@@ -16,22 +16,22 @@ from reenactor.research.evaluation import (
     Entry,
     Packs,
     Protocol,
-    Way,
+    TableFormat,
     choose_cases,
     export,
+    measure_all,
+    measurements,
     open_predictions,
-    read_all,
     read_cases,
     result_tables,
     score_folders,
     write_tables,
 )
-from reenactor.research.evaluation.figures import _second_differences, sequence_sheet
-from reenactor.research.evaluation.pixels import distance_to_face
+from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
+from reenactor.research.evaluation.figures import sequence_sheet
+from reenactor.research.evaluation.measurements import STILL_LEVELS, distance_to_face, flicker, still_background
 from reenactor.research.evaluation.protocols import _starts
 from reenactor.research.evaluation.scores import ratio_of_means
-from reenactor.research.evaluation.scoring import DRIVER_COPY, TARGET_COPY
-from reenactor.research.evaluation.sequences import STILL_LEVELS, _Flicker, flicker, still_background
 
 BOTH = [Protocol.VIDEO, Protocol.VIDEO_DIFFERENT]
 FRAMES = 6
@@ -42,16 +42,16 @@ def film_of(values, size=64):
     return np.broadcast_to(np.array(values, np.uint8)[:, None, None, None], (len(values), size, size, 3)).copy()
 
 
-class TestSets:
+class TestCases:
     @pytest.mark.parametrize("protocol", BOTH)
-    def test_consecutive_and_repeatable(self, protocol, packs, sets_of, tmp_path):
-        sets = sets_of(protocol, frames=FRAMES)
-        assert sets_of(protocol, frames=FRAMES) == sets
-        assert sets_of(protocol, frames=FRAMES, seed=1).sets != sets.sets
-        (tmp_path / "sets.json").write_text(sets.to_json())
-        assert read_cases(tmp_path / "sets.json") == sets
-        assert len({one.id for one in sets.sets}) == len(sets) == 2 * FRAMES, "a sequence of each clip"
-        for some in (sets.sets[:FRAMES], sets.sets[FRAMES:]):
+    def test_consecutive_and_repeatable(self, protocol, packs, cases_of, tmp_path):
+        cases = cases_of(protocol, frames=FRAMES)
+        assert cases_of(protocol, frames=FRAMES) == cases
+        assert cases_of(protocol, frames=FRAMES, seed=1).cases != cases.cases
+        (tmp_path / "cases.json").write_text(cases.to_json())
+        assert read_cases(tmp_path / "cases.json") == cases
+        assert len({one.id for one in cases}) == len(cases) == 2 * FRAMES, "a sequence of each clip"
+        for some in (cases.cases[:FRAMES], cases.cases[FRAMES:]):
             assert len({(one.clip, one.identity, one.targets, one.driver.key) for one in some}) == 1
             assert np.diff([one.driver.number for one in some]).tolist() == [1] * (FRAMES - 1)
             clip = packs.driver.sample(some[0].driver.key)
@@ -59,33 +59,33 @@ class TestSets:
             target = packs.target.sample(some[0].targets[0].key)
             assert target.identity == some[0].identity
             assert (target.identity == clip.identity) == protocol.has_truth
-        assert sets.sets[0].clip != sets.sets[FRAMES].clip
+        assert cases[0].clip != cases[FRAMES].clip
 
-    def test_the_same_frames_for_one_person_and_for_two(self, sets_of):
-        own, other = (sets_of(protocol, frames=FRAMES) for protocol in BOTH)
-        assert [one.driver for one in own.sets] == [one.driver for one in other.sets]
-        assert all(one.targets[0].key != one.driver.key for one in other.sets)
+    def test_the_same_frames_for_one_person_and_for_two(self, cases_of):
+        own, other = (cases_of(protocol, frames=FRAMES) for protocol in BOTH)
+        assert [one.driver for one in own.cases] == [one.driver for one in other.cases]
+        assert all(one.targets[0].key != one.driver.key for one in other.cases)
 
     @pytest.mark.parametrize("frames", [FRAMES, 100])
-    def test_targets_are_far_in_time(self, frames, packs, sets_of):
+    def test_targets_are_far_in_time(self, frames, packs, cases_of):
         """Slowly: of all seen frames' distances to the nearest driven frame, 0.7 of the greatest or more."""
-        sets = sets_of(Protocol.VIDEO, frames=frames, k=4, count=120)
+        cases = cases_of(Protocol.VIDEO, frames=frames, k=4, count=120)
         length = min(frames, 20)  # half of these clips
         for first in range(0, 120, length):
-            some = sets.sets[first : first + length]
+            some = cases.cases[first : first + length]
             clip = packs.driver.sample(some[0].driver.key)
             driven = clip.times_s[[one.driver.number for one in some]]
             away = [min(abs(t - d) for d in driven) for t in clip.times_s]
             most = max(a for a, seen in zip(away, clip.seen, strict=True) if seen)
             assert all(away[frame.number] >= 0.7 * most - 1e-6 for frame in some[0].targets)
 
-    def test_more_targets_or_more_sets_change_nothing_else(self, sets_of):
-        one, four = (sets_of(Protocol.VIDEO, frames=FRAMES, k=k) for k in (1, 4))
-        assert [s.targets for s in one.sets] == [s.targets[:1] for s in four.sets]
-        more = sets_of(Protocol.VIDEO, frames=FRAMES, count=4 * FRAMES - 3)
-        assert more.sets[: 2 * FRAMES] == one.sets
+    def test_more_targets_or_more_sets_change_nothing_else(self, cases_of):
+        one, four = (cases_of(Protocol.VIDEO, frames=FRAMES, k=k) for k in (1, 4))
+        assert [s.targets for s in one.cases] == [s.targets[:1] for s in four.cases]
+        more = cases_of(Protocol.VIDEO, frames=FRAMES, count=4 * FRAMES - 3)
+        assert more.cases[: 2 * FRAMES] == one.cases
         assert len(more) == 4 * FRAMES, "whole sequences"
-        assert len({s.clip for s in more.sets}) == 4
+        assert len({s.clip for s in more.cases}) == 4
 
     def test_frames_without_a_face_are_left_out(self):
         starts, length = _starts(np.array([i not in (10, 22) for i in range(40)]), 8)
@@ -95,9 +95,9 @@ class TestSets:
         assert _starts(np.array([True] * 7), 8)[1] == 3, "half of the clip at most"
         assert len(_starts(np.array([True] * 5), 8)[0]) == 0
 
-    def test_refusals(self, pack, packs, sets_of):
+    def test_refusals(self, pack, packs, cases_of):
         with pytest.raises(ReenactError, match="3 frames or more"):
-            sets_of(Protocol.VIDEO, frames=2)
+            cases_of(Protocol.VIDEO, frames=2)
         with pytest.raises(ReenactError, match="leave out --targets"):
             choose_cases(Packs(pack, pack), Protocol.VIDEO, split=Split.TRAIN)
         with pytest.raises(ReenactError, match="no clips in its split val"):
@@ -174,11 +174,11 @@ class TestFlicker:
 def disturbed(packs):
     """Write the drivers' pictures with every other one so many levels brighter, and pixels farther to the right."""
 
-    def write(folder, sets, *, levels=0, shift_px=0):
+    def write(folder, cases, *, levels=0, shift_px=0):
         folder.mkdir(parents=True)
-        (folder / "sets.json").write_text(sets.to_json())
-        pictures = packs.driver.pictures([one.driver for one in sets.sets], sets.size)
-        for i, one in enumerate(sets.sets):
+        (folder / "cases.json").write_text(cases.to_json())
+        pictures = packs.driver.pictures([one.driver for one in cases], cases.size)
+        for i, one in enumerate(cases.cases):
             picture = np.roll(pictures[one.driver].astype(np.int16), shift_px * (i % 2), axis=1) + levels * (i % 2)
             write_image(folder / f"{one.id}.png", np.clip(picture, 0, 255).astype(np.uint8))
         return folder
@@ -187,22 +187,22 @@ def disturbed(packs):
 
 
 @pytest.fixture(scope="module", params=BOTH, ids=lambda p: p.value)
-def scored(request, sets_of, packs, copies, disturbed, tmp_path_factory):
+def scored(request, cases_of, packs, copies, disturbed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sequences")
-    sets = sets_of(request.param, frames=FRAMES, size=128)
+    cases = cases_of(request.param, frames=FRAMES, size=128)
     drawn = [
-        export(packs, sets, Entry("warp"), folder / "warp"),
-        open_predictions(copies(folder / "copied", sets, "driver")),
-        open_predictions(disturbed(folder / "noisy", sets, levels=12)),
-        open_predictions(disturbed(folder / "shaken", sets, shift_px=2)),
+        export(packs, cases, Entry("warp"), folder / "warp"),
+        open_predictions(copies(folder / "copied", cases, "driver")),
+        open_predictions(disturbed(folder / "noisy", cases, levels=12)),
+        open_predictions(disturbed(folder / "shaken", cases, shift_px=2)),
     ]
-    return read_all(drawn, packs, folder / "cache")
+    return measure_all(drawn, packs, folder / "cache")
 
 
 class TestScores:
     def test_copies_and_noise(self, scored):
         plain = {(one.score, one.method): one for one in scored.results() if one.against is None}
-        truth = scored.sets.protocol.has_truth
+        truth = scored.cases.protocol.has_truth
         assert ("flicker_ratio" in {score for score, _ in plain}) == truth
         assert ("psnr" in {score for score, _ in plain}) == truth
         for score in ("jitter_ratio", *(["flicker_ratio"] if truth else [])):
@@ -215,11 +215,10 @@ class TestScores:
         name = "k1_video" if truth else "k1_video_different"
         assert plain["jitter_ratio", "warp"].metric == f"jitter_ratio_{name}"
         assert plain["jitter_ratio", "warp"].transfer == ("truth" if truth else "relative")
-        assert scored.predictions["warp"].method.transfer == (Way.TRUTH if truth else Way.RELATIVE).value
 
     def test_noise_flickers_as_much_as_was_added(self, scored):
         """Every other frame 12 levels brighter: 24 of second difference, more or less what the clip itself has."""
-        if scored.sets.protocol.has_truth:
+        if scored.cases.protocol.has_truth:
             flickers = scored.scenes["noisy"].flicker
             assert (np.abs(flickers[:, 0] - 24) <= flickers[:, 1] + 0.5).all()
 
@@ -257,42 +256,35 @@ class TestScores:
         assert measured(lost, mesh + square)[0] == pytest.approx(3)
 
     def test_table_and_figures(self, scored):
-        text = write_tables(result_tables(list(scored.results())), "markdown")
-        assert f"### {scored.sets.protocol.value}, 1 target picture" in text
+        text = write_tables(result_tables(list(scored.results())), TableFormat.MARKDOWN)
+        assert f"### {scored.cases.protocol.value}, 1 target picture" in text
         assert "| jitter →1 |" in text
-        assert ("| background flicker ≤1 |" in text) == scored.sets.protocol.has_truth
+        assert ("| background flicker ≤1 |" in text) == scored.cases.protocol.has_truth
         assert sequence_sheet(scored, "shaken").shape == (20 + 4 * 180, FRAMES * 160, 3)
 
 
-def test_the_sheet_shows_what_jerks():
-    film = film_of([0, 10, 20, 60])
-    shown = _second_differences(film)
-    assert [int(picture.min()) for picture in shown] == [255, 255 - 4 * 30]
-
-
-def test_no_sequences_no_sheet(sets_of, packs, copies, tmp_path):
-    sets = sets_of(Protocol.SELF, count=2, size=64)
-    scored = read_all([open_predictions(copies(tmp_path / "a", sets, "driver"))], packs, tmp_path / "cache")
+def test_no_sequences_no_sheet(cases_of, packs, copies, tmp_path):
+    cases = cases_of(Protocol.SELF, count=2, size=64)
+    scored = measure_all([open_predictions(copies(tmp_path / "a", cases, "driver"))], packs, tmp_path / "cache")
     with pytest.raises(ValueError, match="no consecutive frames"):
         sequence_sheet(scored, "a")
 
 
-def test_a_changed_picture_changes_its_sequence_alone(sets_of, pack, copies, tmp_path, monkeypatch):
-    sets = sets_of(Protocol.VIDEO, frames=4, size=64)
-    folder = copies(tmp_path / "tool", sets, "driver")
-    read = []
-    plain = _Flicker.__call__
-    monkeypatch.setattr(_Flicker, "__call__", lambda self, films: read.extend(films) or plain(self, films))
+def test_a_changed_picture_changes_its_sequence_alone(cases_of, pack, copies, tmp_path, monkeypatch):
+    cases = cases_of(Protocol.VIDEO, frames=4, size=64)
+    folder = copies(tmp_path / "tool", cases, "driver")
+    measured = []
+    monkeypatch.setattr(measurements, "flicker", lambda *args: measured.append(1) or flicker(*args))
 
     def score():
-        read.clear()
+        measured.clear()
         results = score_folders([folder], tmp_path / "out", data=pack, figures=False)
         found = {one.method: one.value for one in results if one.score == "flicker_ratio" and one.against is None}
-        return found["tool"], len(read)
+        return found["tool"], len(measured)
 
     assert score() == (1, 4), "both clips, true and drawn"
     assert score() == (1, 0)
-    path = folder / f"{sets.sets[1].id}.png"
+    path = folder / f"{cases[1].id}.png"
     write_image(path, (read_image(path) * 0.8).astype(np.uint8))
     value, again = score()
     assert value > 1
@@ -303,7 +295,7 @@ def test_by_command(pack, tmp_path, capsys):
     top = argparse.ArgumentParser()
     evaluate.add_parser(top.add_subparsers())
     data = ("--data", pack, "--split", "train", "--frames", 4, "--size", 64, "--workers", 0)
-    arguments = ("run", "--protocol", "video", "--sets", 1, *data, "--out", tmp_path)
+    arguments = ("run", "--protocol", "video", "--cases", 1, *data, "--out", tmp_path)
     args = top.parse_args(["evaluate", *map(str, arguments)])
     assert args.run(args) == 0
     printed = capsys.readouterr().out

@@ -357,13 +357,13 @@ def test_the_limit_hides_the_pictures(browser, study, folder, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def drawn(sets_of, packs, copies, tmp_path_factory):
+def drawn(cases_of, packs, copies, tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn")
-    sets = sets_of(Protocol.SELF, count=5, size=64)
+    cases = cases_of(Protocol.SELF, count=5, size=64)
     return [
-        export(packs, sets, Entry("warp"), folder / "warp"),
-        open_predictions(copies(folder / "driver's", sets, "driver")),
-        open_predictions(copies(folder / "still", sets, "target")),
+        export(packs, cases, Entry("warp"), folder / "warp"),
+        open_predictions(copies(folder / "driver's", cases, "driver")),
+        open_predictions(copies(folder / "still", cases, "target")),
     ]
 
 
@@ -388,7 +388,7 @@ class TestMaking:
     def test_pictures_are_the_results(self, drawn, packs, tmp_path):
         study = make_study(drawn, packs, tmp_path, examples=1, checks=0)
         by_name = dict(next(one for one in study.trials if one.kind is Kind.PAIR).options)
-        one = next(s for s in drawn[0].sets.sets if study.trials[0].id.startswith(s.id))
+        one = next(s for s in drawn[0].cases.cases if study.trials[0].id.startswith(s.id))
         np.testing.assert_array_equal(read_image(tmp_path / PICTURES / by_name["warp"]), read_image(drawn[0].path(one)))
 
     def test_against_one(self, drawn, packs, tmp_path):

@@ -2,15 +2,15 @@
 
 import pytest
 
-from reenactor.research.evaluation import SCORES, Form, Protocol, Result, result_tables, write_tables
+from reenactor.research.evaluation import SCORES, Protocol, Result, TableFormat, result_tables, write_tables
+from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
 from reenactor.research.evaluation.papers import PAPERS
-from reenactor.research.evaluation.scoring import DRIVER_COPY, TARGET_COPY
 
 
 def result(score, method, value, low, high, against=None, protocol="self", k=1, **more):
     about = {
         "people": 12,
-        "sets": 50,
+        "cases": 50,
         "failures": 2,
         "better": SCORES[score].better.value,
         "unit": SCORES[score].unit,
@@ -43,7 +43,7 @@ def results():
 
 
 def test_markdown(results):
-    text = write_tables(result_tables(results), Form.MARKDOWN)
+    text = write_tables(result_tables(results), TableFormat.MARKDOWN)
     lines = text.splitlines()
     assert "### self, 1 target picture" in lines
     assert "| method | CSIM ↑ | AUCON ↑ | failures |" in lines
@@ -64,7 +64,7 @@ def test_markdown(results):
 
 
 def test_latex_escapes(results):
-    text = write_tables(result_tables(results), Form.LATEX)
+    text = write_tables(result_tables(results), TableFormat.LATEX)
     assert r"a\_method \& co & 0.812 [0.7, 0.9]" in text
     assert r"CSIM $\uparrow$" in text
     assert text.count(r"\begin{tabular}{lrrr}") == 2
@@ -72,7 +72,7 @@ def test_latex_escapes(results):
 
 
 def test_html_escapes(results):
-    text = write_tables(result_tables(results), Form.HTML)
+    text = write_tables(result_tables(results), TableFormat.HTML)
     assert "<td>a_method &amp; co</td><td>0.812 [0.7, 0.9]</td>" in text
     assert "other data, not comparable" in text
 

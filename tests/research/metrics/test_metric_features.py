@@ -9,12 +9,12 @@ import torch
 from scipy.linalg import sqrtm
 from torch import nn
 
-from reenactor.research.metrics import FID, Average, fid, frechet_distance, lpips
+from reenactor.research.metrics import fid, lpips
 
 
-def covariance(rng, size, rank):
-    x = rng.normal(size=(size, rank))
-    return x @ x.T / rank
+def pictures_of(features):
+    """(N, 4) features as (N, 1, 2, 2) pictures, which `nn.Flatten` turns back."""
+    return torch.from_numpy(features).view(-1, 1, 2, 2)
 
 
 def spread_as(generator, count, mean, root):
@@ -25,49 +25,37 @@ def spread_as(generator, count, mean, root):
     return mean + x @ root.T
 
 
-class TestFrechet:
+class TestFID:
     def test_gaussians_along_the_axes(self):
         # Commuting covariances: |m|^2 + sum (s1 - s2)^2.
-        a, b = np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 0.5])
-        value = frechet_distance(np.zeros(3), np.diag(a**2), np.array([3.0, 0, 4]), np.diag(b**2))
-        assert value == pytest.approx(25 + ((a - b) ** 2).sum())
+        rng = np.random.default_rng(0)
+        a, b = np.array([1.0, 2.0, 3.0, 1.0]), np.array([2.0, 2.0, 0.5, 1.0])
+        one = spread_as(rng, 40, np.zeros(4), np.diag(a))
+        two = spread_as(rng, 30, np.array([3.0, 0, 4, 0]), np.diag(b))
+        found = fid(pictures_of(one), pictures_of(two), nn.Flatten())
+        assert found == pytest.approx(25 + ((a - b) ** 2).sum(), rel=1e-6)
 
-    @pytest.mark.parametrize("size", [2, 10, 40])
-    def test_is_the_matrix_square_roots(self, size):
-        rng = np.random.default_rng(size)
-        m1, m2 = rng.normal(size=(2, size))
-        s1, s2 = covariance(rng, size, 3 * size), covariance(rng, size, 3 * size)
-        wanted = ((m1 - m2) ** 2).sum() + np.trace(s1 + s2 - 2 * np.real(sqrtm(s1 @ s2)))
-        assert frechet_distance(m1, s1, m2, s2) == pytest.approx(wanted, rel=1e-6)
+    def test_is_the_matrix_square_roots(self):
+        rng = np.random.default_rng(1)
+        m1, m2 = rng.normal(size=(2, 4))
+        r1, r2 = (np.linalg.cholesky(np.cov(rng.normal(size=(4, 12)))) for _ in range(2))
+        s1, s2 = r1 @ r1.T, r2 @ r2.T
+        expected = ((m1 - m2) ** 2).sum() + np.trace(s1 + s2 - 2 * np.real(sqrtm(s1 @ s2)))
+        one, two = pictures_of(spread_as(rng, 50, m1, r1)), pictures_of(spread_as(rng, 60, m2, r2))
+        assert fid(one, two, nn.Flatten()) == pytest.approx(expected, rel=1e-6)
+        assert fid(one, one, nn.Flatten()) == pytest.approx(0, abs=1e-6)
 
     def test_low_rank(self):
         # On a line and on another one at 60 degrees: (S1 S2)^(1/2) has the trace |u.v| s1 s2 (Bures' formula).
-        u, v = np.array([1.0, 0, 0]), np.array([0.5, math.sqrt(0.75), 0])
-        value = frechet_distance(np.zeros(3), 4 * np.outer(u, u), np.zeros(3), 9 * np.outer(v, v))
-        assert value == pytest.approx(4 + 9 - 2 * 0.5 * 2 * 3)
-
-    def test_fid_of_pictures(self):
-        rng = np.random.default_rng(0)
-        root1, root2 = np.linalg.cholesky(covariance(rng, 4, 9)), np.linalg.cholesky(covariance(rng, 4, 9))
-        m1, m2 = rng.normal(size=(2, 4))
-        a, b = (torch.from_numpy(spread_as(rng, 50, m, r)) for m, r in ((m1, root1), (m2, root2)))
-        wanted = frechet_distance(m1, root1 @ root1.T, m2, root2 @ root2.T)
-        pictures_a, pictures_b = (x.view(50, 1, 2, 2) for x in (a, b))
-        assert fid(pictures_a, pictures_b, nn.Flatten()) == pytest.approx(wanted, rel=1e-8)
-        assert fid(pictures_a, pictures_a, nn.Flatten()) == pytest.approx(0, abs=1e-6)
-
-        here, there = FID(nn.Flatten()), FID(nn.Flatten())
-        here.update(pictures_a[:20], pictures_b[:35])
-        there.update(drawn=pictures_a[20:])
-        there.update(truth=pictures_b[35:])
-        here.merge(there.state)
-        assert here.compute() == pytest.approx(wanted, rel=1e-8)
+        u, v = np.array([1.0, 0, 0, 0]), np.array([0.5, math.sqrt(0.75), 0, 0])
+        t = np.random.default_rng(2).normal(size=(25, 1))
+        t = (t - t.mean()) / t.std(ddof=1)
+        found = fid(pictures_of(2 * t * u), pictures_of(3 * t * v), nn.Flatten())
+        assert found == pytest.approx(4 + 9 - 2 * 0.5 * 2 * 3, rel=1e-6)
 
     def test_too_few(self):
-        metric = FID(nn.Flatten())
-        metric.update(torch.zeros(5, 1, 2, 2), torch.zeros(1, 1, 2, 2))
-        with pytest.raises(ValueError, match="1 truth"):
-            metric.compute()
+        with pytest.raises(ValueError, match="not 5 and 1"):
+            fid(torch.zeros(5, 1, 2, 2), torch.zeros(1, 1, 2, 2), nn.Flatten())
 
 
 class TestLPIPS:
@@ -78,9 +66,8 @@ class TestLPIPS:
         at_first, at_second = 0.4**2 + 0.8**2, 0.6**2 + 0.2**2
         value = lpips(a, b, lambda x: [x])
         assert value.item() == pytest.approx((at_first + at_second) / 2, abs=1e-6)
-        weighted = lpips(a, b, lambda x: [x, 2 * x], [torch.tensor([1.0, 0, 0]), torch.tensor([0, 10.0, 0])])
-        wanted = (0.4**2 + 0.6**2) / 2 + 10 * (0.8**2 + 0.2**2) / 2
-        assert weighted.item() == pytest.approx(wanted, abs=1e-5)
+        both = lpips(a, b, lambda x: [x, 2 * x])
+        assert both.item() == pytest.approx(at_first + at_second, abs=1e-6), "a layer's scale does not matter"
 
     def test_equal_and_disturbed_pictures(self):
         torch.manual_seed(0)
@@ -96,14 +83,6 @@ class TestLPIPS:
         distances = [lpips(picture, picture + s * noise, network).detach() for s in (0.05, 0.2, 0.8)]
         assert (distances[0] < distances[1]).all()
         assert (distances[1] < distances[2]).all()
-        running = Average(lpips)
-        running.update(picture, picture + noise, network)
-        assert running.compute() == pytest.approx(lpips(picture, picture + noise, network).mean().item(), rel=1e-5)
-
-    def test_weights_must_fit(self):
-        picture = torch.zeros(1, 3, 4, 4)
-        with pytest.raises(ValueError, match="1 feature maps, but there are weights for 2"):
-            lpips(picture, picture, lambda x: [x], [torch.ones(3), torch.ones(3)])
 
     def test_black_features_are_no_division_by_zero(self):
         with warnings.catch_warnings():

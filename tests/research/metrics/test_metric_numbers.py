@@ -20,10 +20,8 @@ from reenactor.research.metrics import (
     aucon_chance,
     csim,
     gaze_error,
-    identity_distance,
     landmark_nme,
     pose_mae,
-    prmse,
     roughness,
     temporal_jitter,
     verification_rate,
@@ -36,8 +34,8 @@ class TestIdentity:
     def test_csim_is_scipys_cosine_about_the_mean(self):
         rng = RNG(0)
         a, b, mean = rng.normal(3, 1, (5, 128)), rng.normal(3, 1, (5, 128)), rng.normal(3, 0.1, 128)
-        wanted = [1 - cosine(x - mean, y - mean) for x, y in zip(a, b, strict=True)]
-        np.testing.assert_allclose(csim(a, b, mean), wanted)
+        expected = [1 - cosine(x - mean, y - mean) for x, y in zip(a, b, strict=True)]
+        np.testing.assert_allclose(csim(a, b, mean), expected)
         assert csim(a, b, np.zeros(128)).min() > 0.8  # the shared part hides that they differ
 
     def test_by_hand(self):
@@ -45,15 +43,14 @@ class TestIdentity:
         a, b = np.array([[2.0, 1.0], [1.0, 3.0], [2.0, 2.0]]), np.array([[1.0, 2.0], [1.0, 0.0], [3.0, 3.0]])
         np.testing.assert_allclose(csim(a, b, mean), [0, -1, 1], atol=1e-12)
 
-    def test_distance_and_rate(self):
+    def test_rate(self):
         rng = RNG(1)
         a = rng.normal(size=(6, 16)).astype(np.float32)
         b = a + rng.normal(size=(6, 16)).astype(np.float32) * np.array([0, 0.01, 0.1, 0.2, 1, 2])[:, None]
         b = b.astype(np.float32)
-        wanted = [euclidean(x, y) for x, y in zip(a, b, strict=True)]
-        np.testing.assert_allclose(identity_distance(a, b), wanted, rtol=1e-5, atol=1e-7)
+        expected = [euclidean(x, y) for x, y in zip(a, b, strict=True)]
         rate = verification_rate(a, b, threshold=0.6)
-        assert rate.mean() == pytest.approx(100 * np.mean(np.array(wanted) < 0.6))
+        assert rate.mean() == pytest.approx(100 * np.mean(np.array(expected) < 0.6))
         assert set(rate) == {0.0, 100.0}
         a[0] = np.nan
         assert np.isnan(verification_rate(a, b, threshold=0.6)[0])
@@ -64,7 +61,6 @@ class TestPose:
         drawn, driver = np.array([[179.0, -170, 10]]), np.array([[-179.0, 175, 350]])
         np.testing.assert_allclose(angle_errors(drawn, driver), [[-2, 15, 20]])
         np.testing.assert_allclose(pose_mae(drawn, driver), [(2 + 15 + 20) / 3])
-        assert prmse(drawn, driver) == pytest.approx(math.sqrt((4 + 225 + 400) / 3))
 
     @pytest.mark.parametrize(("axis", "letter"), [(0, "y"), (1, "x"), (2, "z")])
     def test_a_turn_about_one_axis_is_its_error(self, axis, letter):
@@ -78,16 +74,13 @@ class TestPose:
         a, b = (Rotation.from_euler(letter, sign * x[:, [axis]], degrees=True) for x in (drawn, driver))
         apart = np.rad2deg((a * b.inv()).magnitude())
         np.testing.assert_allclose(pose_mae(drawn, driver), apart / 3, atol=1e-6)
-        assert prmse(drawn, driver) == pytest.approx(np.sqrt((apart**2).mean() / 3))
 
     def test_ideal_and_missing(self):
         poses = RNG(3).uniform(-90, 90, (5, 3))
-        assert prmse(poses, poses) == 0
+        assert pose_mae(poses, poses).max() == 0
         with_gap = poses + 3.0
         with_gap[2] = np.nan
-        assert prmse(with_gap, poses) == pytest.approx(3)
         assert np.isnan(pose_mae(with_gap, poses)).tolist() == [False, False, True, False, False]
-        assert math.isnan(prmse(with_gap[2:3], poses[2:3]))
 
 
 class TestActionUnits:
@@ -113,9 +106,9 @@ class TestActionUnits:
         rng = RNG(5)
         driver = rng.uniform(0, 5, (40, 3))
         drawn = 0.5 * driver + rng.normal(0, [0.1, 1, 5], (40, 3))
-        wanted = [pearsonr(drawn[:, i], driver[:, i])[0] for i in range(3)]
-        np.testing.assert_allclose(au_intensity_correlation(drawn, driver), wanted, atol=1e-9)
-        assert au_consistency(drawn, driver) == pytest.approx(100 * np.mean(wanted))
+        expected = [pearsonr(drawn[:, i], driver[:, i])[0] for i in range(3)]
+        np.testing.assert_allclose(au_intensity_correlation(drawn, driver), expected, atol=1e-9)
+        assert au_consistency(drawn, driver) == pytest.approx(100 * np.mean(expected))
 
     def test_what_does_not_move(self):
         driver = RNG(6).uniform(0, 5, (20, 3))
@@ -179,8 +172,8 @@ class TestLandmarks:
     def test_gaze_turns_by_what_the_eyes_turn(self, yaw, pitch):
         straight, aside = posed(looking(0, 0)), posed(looking(yaw, pitch))
         a, b = (matrix_from_angles(np.array(x, float)) @ [0, 0, -1] for x in ((0, 0, 0), (yaw, pitch, 0)))
-        wanted = np.rad2deg(np.arccos(a @ b))
-        np.testing.assert_allclose(gaze_error(aside[None], straight[None]), [wanted], atol=0.2)
+        expected = np.rad2deg(np.arccos(a @ b))
+        np.testing.assert_allclose(gaze_error(aside[None], straight[None]), [expected], atol=0.2)
 
     def test_the_heads_pose_does_not_matter_to_gaze(self):
         one, two = posed(looking(8, 3)), posed(looking(8, 3), (20, -10, 30), scale=60)
@@ -188,18 +181,18 @@ class TestLandmarks:
 
     def test_people_with_other_eyes_are_compared_about_their_means(self):
         turns = [(0, 0), (6, 0), (-6, 0), (0, 5), (0, -5)]
-        wanted = np.stack([posed(looking(*turn)) for turn in turns])
+        expected = np.stack([posed(looking(*turn)) for turn in turns])
         offset = np.stack([posed(looking(yaw + 5, pitch + 3)) for yaw, pitch in turns])
-        np.testing.assert_allclose(gaze_error(offset, wanted), np.hypot(5, 3), atol=0.3)
-        np.testing.assert_allclose(gaze_error(offset, wanted, about_mean=True), 0, atol=0.3)
+        np.testing.assert_allclose(gaze_error(offset, expected), np.hypot(5, 3), atol=0.3)
+        np.testing.assert_allclose(gaze_error(offset, expected, about_mean=True), 0, atol=0.3)
         half = np.stack([posed(looking(yaw / 2, pitch / 2)) for yaw, pitch in turns])
-        np.testing.assert_allclose(gaze_error(half, wanted, about_mean=True), [0, 3, 3, 2.5, 2.5], atol=0.1)
+        np.testing.assert_allclose(gaze_error(half, expected, about_mean=True), [0, 3, 3, 2.5, 2.5], atol=0.1)
         # A frame without one face does not shift the mean of the other.
         half[1] = np.nan
-        three = gaze_error(half, wanted, about_mean=True)
+        three = gaze_error(half, expected, about_mean=True)
         np.testing.assert_allclose(
             three,
-            gaze_error(half[[0, 2, 3, 4]], wanted[[0, 2, 3, 4]], about_mean=True)[[0, 0, 1, 2, 3]]
+            gaze_error(half[[0, 2, 3, 4]], expected[[0, 2, 3, 4]], about_mean=True)[[0, 0, 1, 2, 3]]
             * [1, np.nan, 1, 1, 1],
         )
 

@@ -1,23 +1,23 @@
-"""How good methods are, by both papers' protocols: pictures are drawn once, then scored (docs/evaluation.md)."""
+"""Evaluation by both papers' protocols: pictures are drawn once (`export`), then measured and scored."""
 
+from reenactor.research.evaluation.cases import Case, CaseList, Protocol, read_cases
 from reenactor.research.evaluation.export import Entry, export, export_inputs
 from reenactor.research.evaluation.packs import Frame, Packs
-from reenactor.research.evaluation.predictions import Method, Predictions, open_predictions
-from reenactor.research.evaluation.protocols import Case, CaseList, Protocol, choose_cases, read_cases
-from reenactor.research.evaluation.report import score_folders
+from reenactor.research.evaluation.predictions import Method, Predictions, open_predictions, packs_of
+from reenactor.research.evaluation.protocols import choose_cases
+from reenactor.research.evaluation.report import RESULTS, score_folders
 from reenactor.research.evaluation.scores import SCORES, Better, Score
-from reenactor.research.evaluation.scoring import Result, Scored, read_all, read_results, write_results
-from reenactor.research.evaluation.tables import Form, ablation_tables, result_tables, write_tables
-from reenactor.research.evaluation.transfer import Way
+from reenactor.research.evaluation.scoring import Result, Scored, measure_all, read_results, write_results
+from reenactor.research.evaluation.tables import TableFormat, ablation_tables, result_tables, write_tables
 from reenactor.research.evaluation.workers import WorkerPool
 
 __all__ = [
+    "RESULTS",
     "SCORES",
     "Better",
     "Case",
     "CaseList",
     "Entry",
-    "Form",
     "Frame",
     "Method",
     "Packs",
@@ -26,14 +26,15 @@ __all__ = [
     "Result",
     "Score",
     "Scored",
-    "Way",
+    "TableFormat",
     "WorkerPool",
     "ablation_tables",
     "choose_cases",
     "export",
     "export_inputs",
+    "measure_all",
     "open_predictions",
-    "read_all",
+    "packs_of",
     "read_cases",
     "read_results",
     "result_tables",

@@ -1,171 +1,250 @@
-"""The first pass: every set's picture is drawn once and kept."""
+"""The first pass: every case's picture is drawn once, and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from reenactor.core import Background, ReenactError
-from reenactor.core.files import sha256
+from reenactor.core import Background, ReenactError, Transfer
+from reenactor.core.files import sha256, write_atomically
 from reenactor.engine.composite import StillBackground
-from reenactor.engine.portrait import Portrait
+from reenactor.engine.portrait import Portrait, placed, torch_device
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
+from reenactor.face.retarget import Retargeter
+from reenactor.face.retarget.transformer import KIND, LandmarkTransformer, TransformerRetargeter
 from reenactor.media import write_image
 from reenactor.models import ReenactmentModel, create_model
-from reenactor.nn.checkpoint import CONFIG, shipped_checkpoint
+from reenactor.nn.checkpoint import CONFIG, read_checkpoint, shipped_checkpoint
+from reenactor.research.evaluation.cases import CASES, Case, CaseList, Protocol
 from reenactor.research.evaluation.packs import Frame, Packs
 from reenactor.research.evaluation.predictions import Method, Predictions, begin, write_prediction
-from reenactor.research.evaluation.protocols import Case, CaseList, Protocol
-from reenactor.research.evaluation.transfer import Wanted, Way, transformer_folder
-from reenactor.research.evaluation.workers import WorkerPool
+from reenactor.research.evaluation.workers import WorkerPool, batches
 
+TRUTH = "truth"
+"""Transfer in a manifest if the driver's landmarks are used as they are: target and driver are one person in one steady
+crop."""
 _AT_ONCE = 16
 """Frames of one target drawn together."""
+
+Pictures = Callable[[Frame], UInt8[np.ndarray, "s s 3"]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What shall draw.
+    """A method to evaluate.
 
     Args:
-        model: of the zoo.
-        weights: folder of a checkpoint; None for those that ship.
-        transfer: for a different identity; a person's own landmarks need none.
+        model: name in the zoo.
+        weights: folder of a checkpoint; None for the weights that ship.
+        transfer: how landmarks are carried to another person; within one person the driver's own are used.
         transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
-        background: "still": put back as animation does; by default it is as the model draws it.
-        name: of model and transfer in tables; None for the model's, with a transfer that is not the usual one.
+        background: by default as the model draws it; STILL puts it back as animation does.
+        name: in tables; None for the model's, with the transfer if it is not the usual one.
     """
 
     model: str
     weights: Path | None = None
-    transfer: Way = Way.RELATIVE
+    transfer: Transfer = Transfer.RELATIVE
     transformer: Path | None = None
     background: Background = Background.MOVING
     name: str | None = None
 
-    def way(self, protocol: Protocol) -> Way:
-        """How landmarks are carried over in a protocol."""
-        return Way.TRUTH if protocol.has_truth else self.transfer
+    def transfer_in(self, protocol: Protocol) -> Transfer | None:
+        """How landmarks are carried over in a protocol; None if the driver's own are used."""
+        return None if protocol.has_truth else self.transfer
 
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
-        usual = self.way(protocol) in (Way.TRUTH, Way.RELATIVE)
-        unusual = [self.transfer.value] if self.name is None and not usual else []
-        unusual += ["still background"] if self.background == "still" else []
-        called = self.name or self.model
-        return f"{called} ({', '.join(unusual)})" if unusual else called
+        transfer = self.transfer_in(protocol)
+        unusual = [self.transfer.value] if self.name is None and transfer not in (None, Transfer.RELATIVE) else []
+        unusual += ["still background"] if self.background == Background.STILL else []
+        name = self.name or self.model
+        return f"{name} ({', '.join(unusual)})" if unusual else name
 
     def method(self, protocol: Protocol) -> Method:
-        """What a manifest tells of it.
+        """Its description in a manifest.
 
         Raises:
-            ReenactError: no such model, or no weights.
+            ReenactError: there is no such model, or there are no weights.
         """
-        model, way = create_model(self.model, self.weights), self.way(protocol)
+        model, transfer = create_model(self.model, self.weights), self.transfer_in(protocol)
         weights = self.weights or (shipped_checkpoint(self.model) if model.trained else None)
+        still = {"background": "still"} if self.background == Background.STILL else {}
+        transformer = transformer_folder(self.transformer) if transfer is Transfer.TRANSFORMER else None
         return Method(
             name=self.title(protocol),
             model=self.model,
             version=model.version,
             weights_sha256=None if weights is None else sha256(weights / CONFIG),
-            config=model.config.model_dump(mode="json")
-            | ({"background": "still"} if self.background == "still" else {}),
-            transfer=way.value,
-            transformer_sha256=sha256(transformer_folder(self.transformer) / CONFIG)
-            if way is Way.TRANSFORMER
-            else None,
+            config=model.config.model_dump(mode="json") | still,
+            transfer=TRUTH if transfer is None else transfer.value,
+            transformer_sha256=None if transformer is None else sha256(transformer / CONFIG),
         )
+
+
+class TargetLandmarks:
+    """The landmarks that a method is asked to draw for each case, in the pixels of the target's crop.
+
+    Args:
+        packs: the cases' data.
+        size: side of the crops, pixels.
+        transfer: how they are made of the driver's; None to use the driver's own.
+        transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
+
+    Raises:
+        ReenactError: the transformer is missing, or moves only 68 points.
+    """
+
+    def __init__(self, packs: Packs, size: int, transfer: Transfer | None, transformer: Path | None = None) -> None:
+        self._packs, self._size, self._transfer = packs, size, transfer
+        self._transformer: LandmarkTransformer | None = None
+        if transfer is Transfer.TRANSFORMER:
+            self._transformer = read_transformer(transformer_folder(transformer))
+        self.needs_pictures = self._transformer is not None and self._transformer.config.image != "none"
+
+    def __call__(self, case: Case, target: Pictures, driver: Pictures) -> Float[np.ndarray, "478 3"]:
+        """The mesh to draw.
+
+        Args:
+            case: which.
+            target, driver: give the pictures of its frames; called only if `needs_pictures`.
+        """
+        mesh = self._packs.driver.mesh(case.driver, self._size)
+        if self._transfer is None:
+            return mesh
+        meshes = np.stack([self._packs.target.mesh(frame, self._size) for frame in case.targets])
+        rest = self._packs.driver.neutral(case.driver.key, self._size)
+        if self._transformer is None:
+            return Retargeter(meshes[0], rest, self._transfer)(mesh)
+        images, image = None, None
+        if self.needs_pictures:
+            images = _m1p1([target(frame) for frame in case.targets])
+            image = _m1p1([driver(case.driver)])[0]
+        return TransformerRetargeter(self._transformer, meshes, rest, images)(mesh, image)
+
+
+def transformer_folder(given: Path | None) -> Path:
+    """The given landmark transformer, or the one that ships.
+
+    Raises:
+        ReenactError: neither exists.
+    """
+    folder = given or shipped_checkpoint(KIND)
+    if folder is None:
+        raise ReenactError(
+            "no landmark transformer ships with this release; train one and give its --transformer folder"
+        )
+    return folder
+
+
+@lru_cache(maxsize=1)
+def read_transformer(folder: Path) -> LandmarkTransformer:
+    """Read a landmark transformer of the whole mesh.
+
+    Raises:
+        ReenactError: another kind of checkpoint, or one of 68 points.
+    """
+    transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(folder))
+    if transformer.config.points != "mesh":
+        raise ReenactError(f"{folder} moves 68 points, and models need the whole mesh; give a transformer of the mesh")
+    return transformer
 
 
 def export(
     packs: Packs,
-    sets: CaseList,
+    cases: CaseList,
     entry: Entry,
     out: Path,
     *,
     device: str = "cpu",
     pool: WorkerPool | None = None,
 ) -> Predictions:
-    """Draw all sets that are not there yet.
+    """Draw the cases that are not in the folder yet.
 
     Args:
-        packs: where the sets were chosen from.
-        sets: what to draw.
+        packs: the cases' data.
+        cases: what to draw.
         entry: what draws.
         out: folder for the pictures.
-        device: where the model runs; anything but the CPU is used by one process.
+        device: what the model runs on, see `engine.portrait.torch_device`; a GPU is used by one process.
         pool: does the work; None for this process.
 
     Raises:
-        ReenactError: nothing can draw, or `out` holds something else.
+        ReenactError: the method cannot be made, or `out` holds something else.
     """
-    made = begin(out, entry.method(sets.protocol), sets, packs)
-    missing = _ordered(made.missing())
-    work = _Export(packs.folders, entry, entry.way(sets.protocol), sets.size, out, device)
-    told = (pool or WorkerPool()).spread(
-        work, missing, what=f"draw {made.method.name}", done=len(sets) - len(missing), alone=device != "cpu"
-    )
-    for _ in told:
+    device = str(torch_device(device))
+    predictions = begin(out, entry.method(cases.protocol), cases, packs)
+    missing = _ordered(predictions.missing())
+    work = _Export(packs.folders, entry, entry.transfer_in(cases.protocol), cases.size, out, device)
+    what, done = f"draw {predictions.method.name}", len(cases) - len(missing)
+    for _ in (pool or WorkerPool()).spread(work, batches(missing), what=what, done=done, alone=device != "cpu"):
         pass
-    return made
+    return predictions
 
 
-def export_inputs(packs: Packs, sets: CaseList, out: Path, *, pool: WorkerPool | None = None) -> None:
-    """The sets' own pictures, for another tool: `sets.json`, and of each set `target-1.png`..., `driver.png`, and
-    `driver-rest.png`, the driver's most neutral frame, for tools that carry over changes.
+def export_inputs(packs: Packs, cases: CaseList, out: Path, *, pool: WorkerPool | None = None) -> None:
+    """Write the cases' pictures for another tool.
+
+    `out` gets `cases.json`, and a folder for each case with `target-1.png`..., `driver.png`, and `driver-rest.png`, the
+    driver's most neutral frame, for tools that transfer changes.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "sets.json").write_text(sets.to_json())
-    work = _Inputs(packs.folders, sets.size, out)
-    for _ in (pool or WorkerPool()).spread(work, _ordered(sets.sets), what="write pictures"):
+    write_atomically(out / CASES, cases.to_json())
+    work = _Inputs(packs.folders, cases.size, out)
+    for _ in (pool or WorkerPool()).spread(work, batches(_ordered(cases.cases)), what="write pictures"):
         pass
 
 
 def draw(
     model: ReenactmentModel,
-    sets: Sequence[Case],
+    cases: Sequence[Case],
     packs: Packs,
-    wanted: Wanted,
+    landmarks: TargetLandmarks,
     size: int,
     background: Background = Background.MOVING,
 ) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
-    """Pictures for some sets by their ids, those with the same targets from one encoding.
+    """Draw some cases; neighbours with the same targets share one encoding.
 
     Args:
         model: on its device.
-        sets: neighbours share what they have in common.
-        packs: where the sets' pictures are.
-        wanted: made for `drawn_at(model, size)`.
+        cases: what to draw.
+        packs: their data.
+        landmarks: made for `drawn_at(model, size)`.
         size: side of the results, pixels.
         background: as the model draws it, or put back where it is in the first photo.
+
+    Returns:
+        Pictures by the cases' ids.
     """
     at = drawn_at(model, size)
     most = model.needs.max_targets
-    pictures = packs.target.pictures((frame for one in sets for frame in one.targets), at)
-    drivers = packs.driver.pictures((one.driver for one in sets), at) if wanted.sees_pictures else {}
+    pictures = packs.target.pictures((frame for case in cases for frame in case.targets), at)
+    drivers = packs.driver.pictures((case.driver for case in cases), at) if landmarks.needs_pictures else {}
     drawn = {}
-    for targets, group in groupby(sets, key=lambda one: one.targets):
+    for targets, group in groupby(cases, key=lambda case: case.targets):
         some = list(group)
         images = np.stack([pictures[frame] for frame in targets[:most]])
         meshes = np.stack([packs.target.mesh(frame, at) for frame in targets[:most]])
-        still = StillBackground(images[0], meshes[0]) if background == "still" else None
+        still = StillBackground(images[0], meshes[0]) if background == Background.STILL else None
         portrait = Portrait(model, images, meshes, exact=True)
         for first in range(0, len(some), _AT_ONCE):
             part = some[first : first + _AT_ONCE]
-            mesh = np.stack([wanted(one, pictures.__getitem__, drivers.__getitem__) for one in part])
-            for one, picture, own in zip(part, portrait.draw(mesh), mesh, strict=True):
-                drawn[one.id] = resize(picture if still is None else still.apply(picture, own), size)
+            mesh = np.stack([landmarks(case, pictures.__getitem__, drivers.__getitem__) for case in part])
+            for case, picture, own in zip(part, portrait.draw(mesh), mesh, strict=True):
+                drawn[case.id] = resize(picture if still is None else still.apply(picture, own), size)
     return drawn
 
 
 def drawn_at(model: ReenactmentModel, size: int) -> int:
-    """Side of the crops that a model is given, pixels: its own, or the protocol's if it takes any."""
+    """Side of a model's input crops, pixels: its own resolution, or the protocol's if it takes any."""
     return size if model.needs.any_resolution or model.resolution is None else model.resolution
 
 
@@ -173,30 +252,29 @@ def drawn_at(model: ReenactmentModel, size: int) -> int:
 class _Export:
     folders: tuple[Path, Path | None]
     entry: Entry
-    way: Way
+    transfer: Transfer | None
     size: int
     out: Path
     device: str
 
-    def __call__(self, sets: Sequence[Case]) -> None:
-        packs, model, wanted = _tools(self.folders, self.entry, self.way, self.size, self.device)
-        drawn = draw(model, sets, packs, wanted, self.size, self.entry.background)
+    def __call__(self, cases: Sequence[Case]) -> None:
+        packs, model, landmarks = _tools(self.folders, self.entry, self.transfer, self.size, self.device)
+        drawn = draw(model, cases, packs, landmarks, self.size, self.entry.background)
         for name, picture in drawn.items():
             write_prediction(self.out / f"{name}.webp", picture)
 
 
 @lru_cache(maxsize=1)
 def _tools(
-    folders: tuple[Path, Path | None], entry: Entry, way: Way, size: int, device: str
-) -> tuple[Packs, ReenactmentModel, Wanted]:
-    """A process' own."""
-    model = create_model(entry.model, entry.weights).to(device)
+    folders: tuple[Path, Path | None], entry: Entry, transfer: Transfer | None, size: int, device: str
+) -> tuple[Packs, ReenactmentModel, TargetLandmarks]:
+    model = placed(create_model(entry.model, entry.weights), torch_device(device))
     if model.needs.crop_scale != FACE_CROP_SCALE:
         raise ReenactError(
-            f"the model '{entry.model}' wants other crops than prepared data has; it cannot be evaluated"
+            f"the model '{entry.model}' needs other crops than prepared data has; it cannot be evaluated"
         )
     packs = Packs(*folders)
-    return packs, model, Wanted(packs, drawn_at(model, size), way, entry.transformer)
+    return packs, model, TargetLandmarks(packs, drawn_at(model, size), transfer, entry.transformer)
 
 
 @dataclass(frozen=True)
@@ -205,19 +283,18 @@ class _Inputs:
     size: int
     out: Path
 
-    def __call__(self, sets: Sequence[Case]) -> None:
+    def __call__(self, cases: Sequence[Case]) -> None:
         packs = _packs(self.folders)
-        targets = packs.target.pictures((frame for one in sets for frame in one.targets), self.size)
-        rests = {one: packs.driver.neutral_number(one.driver.key) for one in sets}
-        needed = [frame for one in sets for frame in (one.driver, Frame(one.driver.key, rests[one]))]
-        drivers = packs.driver.pictures(needed, self.size)
-        for one in sets:
-            folder = self.out / one.id
+        targets = packs.target.pictures((frame for case in cases for frame in case.targets), self.size)
+        rests = {case: Frame(case.driver.key, packs.driver.neutral_number(case.driver.key)) for case in cases}
+        drivers = packs.driver.pictures([frame for case in cases for frame in (case.driver, rests[case])], self.size)
+        for case in cases:
+            folder = self.out / case.id
             folder.mkdir(exist_ok=True)
-            for number, frame in enumerate(one.targets, start=1):
+            for number, frame in enumerate(case.targets, start=1):
                 write_image(folder / f"target-{number}.png", targets[frame])
-            write_image(folder / "driver.png", drivers[one.driver])
-            write_image(folder / "driver-rest.png", drivers[Frame(one.driver.key, rests[one])])
+            write_image(folder / "driver.png", drivers[case.driver])
+            write_image(folder / "driver-rest.png", drivers[rests[case]])
 
 
 @lru_cache(maxsize=1)
@@ -225,6 +302,10 @@ def _packs(folders: tuple[Path, Path | None]) -> Packs:
     return Packs(*folders)
 
 
-def _ordered(sets: Sequence[Case]) -> list[Case]:
-    """Those together that share clips."""
-    return sorted(sets, key=lambda one: ([(f.key, f.number) for f in one.targets], one.driver.key, one.driver.number))
+def _ordered(cases: Sequence[Case]) -> list[Case]:
+    """Cases with the same targets and clips next to each other."""
+    return sorted(cases, key=lambda c: ([(f.key, f.number) for f in c.targets], c.driver.key, c.driver.number))
+
+
+def _m1p1(pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Float[Tensor, "n 3 s s"]:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

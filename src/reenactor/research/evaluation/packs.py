@@ -1,28 +1,35 @@
-"""The prepared data that is evaluated on: one pack for the drivers, and perhaps another for the targets."""
+"""The prepared data that is evaluated on: its pictures by key and number, and pairs as a model takes them."""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from reenactor.core import ReenactError
+from reenactor.core import DriverFrame, ReenactError, TargetSet
 from reenactor.core.files import sha256
+from reenactor.engine.portrait import driver_frame, target_set, usual_size
 from reenactor.face.geometry import Similarity, fit_head, mean_face, with_lips_closed
 from reenactor.face.retarget import neutral_frame
-from reenactor.research.data import Kind, Sample, ShardReader
+from reenactor.models import ReenactmentModel
+from reenactor.research.data import Kind, Sample, ShardReader, Split
+from reenactor.research.data.pair_stream import PairData, PairStream
+from reenactor.research.data.pairs import PairKind
 from reenactor.research.data.shards import MANIFEST
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a pack: a sample's key, and the number of the frame (0 for a photo)."""
+    """A picture of a pack: the key of a sample and the number of the frame (0 for a photo)."""
 
     key: str
     number: int
@@ -32,10 +39,10 @@ class Frame:
 
 
 class Pack:
-    """A pack whose pictures are asked for by key and number.
+    """A pack whose pictures are read by key and number.
 
     Args:
-        reader: of the shards.
+        reader: reads the pack's shards.
     """
 
     def __init__(self, reader: ShardReader) -> None:
@@ -51,12 +58,12 @@ class Pack:
     def _sample(self, key: str) -> Sample:
         if key not in self._row_of:
             raise ReenactError(
-                f"{self.reader.folder} has no sample {key}; give the data that the sets were chosen from"
+                f"{self.reader.folder} has no sample {key}; give the data that the cases were chosen from"
             )
         return self.reader[self._row_of[key]]
 
     def pictures(self, frames: Iterable[Frame], size: int) -> dict[Frame, UInt8[np.ndarray, "s s 3"]]:
-        """Decode frames, those of one clip together."""
+        """Decode frames, (size, size, 3) RGB each; those of one clip together."""
         numbers: dict[str, set[int]] = defaultdict(set)
         for frame in frames:
             numbers[frame.key].add(frame.number)
@@ -68,19 +75,19 @@ class Pack:
         return found
 
     def mesh(self, frame: Frame, size: int) -> Float[np.ndarray, "478 3"]:
-        """The pack's landmarks of a frame, in pixels of its picture."""
+        """The pack's landmarks of a frame, in pixels of a picture of this size."""
         return self.meshes(frame.key, size)[frame.number]
 
     def _meshes(self, key: str, size: int) -> Float[np.ndarray, "t 478 3"]:
         return self.sample(key).landmarks_at(size)
 
     def neutral_number(self, key: str) -> int:
-        """The most neutral frame of a clip; a photo has one only."""
+        """Number of the most neutral frame of a clip; 0 for a photo."""
         sample = self.sample(key)
         return neutral_frame(sample.landmarks, sample.seen) if sample.kind is Kind.CLIP else 0
 
     def _neutral(self, key: str, size: int) -> Float[np.ndarray, "478 3"]:
-        """The sample's person at rest: a clip's most neutral frame; for a photo the mean face at its place and size."""
+        """Landmarks of the person at rest: a clip's most neutral frame; for a photo the mean face, moved and scaled."""
         mesh = self.meshes(key, size)[self.neutral_number(key)]
         if self.sample(key).kind is Kind.CLIP:
             return mesh
@@ -89,11 +96,11 @@ class Pack:
 
 
 class Packs:
-    """Drivers and targets.
+    """The drivers' pack and the targets' pack, which may be the same.
 
     Args:
-        drivers: folder of the drivers' pack.
-        targets: folder of the targets' pack; None for the drivers'.
+        drivers: folder that `reenactor prepare` wrote.
+        targets: folder of the targets' pack; None for the drivers' pack.
     """
 
     def __init__(self, drivers: str | os.PathLike[str], targets: str | os.PathLike[str] | None = None) -> None:
@@ -112,10 +119,40 @@ class Packs:
 
     @property
     def folders(self) -> tuple[Path, Path | None]:
-        """To open them again, in another process."""
+        """Arguments that open the same packs again, in another process."""
         return self.drivers.folder, None if self.target is self.driver else self.targets.folder
 
 
 def pack_digest(pack: ShardReader) -> str:
-    """Of the pack's manifest, which names the digests of all shards."""
+    """SHA-256 of the pack's manifest, which holds the digests of all shards."""
     return sha256(pack.folder / MANIFEST)
+
+
+class PackPair(NamedTuple):
+    """A target, a driver frame, and the true picture, (1, 3, s, s) in [-1, 1]."""
+
+    targets: TargetSet
+    driver: DriverFrame
+    truth: Float[Tensor, "1 3 s s"]
+
+
+def pairs_of_pack(
+    model: ReenactmentModel, folder: Path, split: Split, *, mix: Mapping[PairKind, float] | None = None
+) -> Iterator[PackPair]:
+    """Endless, repeatable pairs of a pack with the maps that a model needs, in crops of `usual_size`.
+
+    They calibrate exported models, and judge them.
+
+    Args:
+        model: the model that will draw them.
+        folder: what `reenactor prepare` wrote.
+        split: which part of it.
+        mix: weights of the kinds of pairs; None for those of `PairData`.
+    """
+    size = usual_size(model)
+    data = PairData(size=size, targets=1) if mix is None else PairData(size=size, targets=1, mix=dict(mix))
+    for pair in PairStream(folder, data, split=split, seed=0):
+        meshes, driver_mesh = (np.asarray(x, np.float32) for x in (pair["target_mesh"], pair["driver_mesh"][None]))
+        targets = target_set(model, np.moveaxis(np.asarray(pair["targets"]), 1, -1), meshes)
+        truth = torch.as_tensor(pair["truth"][None]).float() / 127.5 - 1
+        yield PackPair(targets, driver_frame(model, driver_mesh, size), truth)

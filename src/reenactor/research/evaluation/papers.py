@@ -1,4 +1,4 @@
-"""What the papers report: other data, other judges (ArcFace, OpenFace), so not comparable with what is measured here.
+"""What the papers report: other data, other judges (ArcFace, OpenFace), so not comparable with our measurements.
 
 Paper B: tables 1, 2, 4 and 5 (PRMSE, AUCON and CSIM of OpenFace and ArcFace). Paper A: table 1 (and 3 for few-shot).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reenactor.research.evaluation.protocols import Protocol
+from reenactor.research.evaluation.cases import Protocol
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class PaperRow:
     """A row of a paper's table.
 
     Args:
-        method: as the paper calls it.
-        k: target pictures.
-        values: by the names of `scores.SCORES`.
+        method: its name in the paper.
+        k: number of target pictures.
+        values: numbers by the names of `scores.SCORES`.
     """
 
     method: str
@@ -31,8 +31,8 @@ class PaperTable:
     """A table of a paper.
 
     Args:
-        source: which one, and the data it was measured on.
-        rows: its rows.
+        source: paper, number of the table, data set.
+        rows: of the table.
     """
 
     source: str
@@ -40,7 +40,7 @@ class PaperTable:
 
 
 def _rows(scores: str, table: str) -> tuple[PaperRow, ...]:
-    """Lines of `method (k) | number | number...`; `-` where the paper has none."""
+    """Parse lines of `method (k) | number | number...`; `-` stands for no number."""
     names = scores.split()
     rows = []
     for line in table.strip().splitlines():

@@ -1,10 +1,10 @@
-"""A folder of drawn pictures, one for each set, and what made them; ours or another tool's.
+"""Predictions: a folder with a drawn picture for each case, ours or another tool's.
 
 | file | holds |
 |---|---|
-| `<set id>.webp` or `.png` | the picture drawn for that set |
-| `sets.json` | the sets (`protocols.CaseList`) |
-| `manifest.json` | which method drew, and from what; another tool's folder has none |
+| `<case id>.webp` or `.png` | the picture drawn for that case |
+| `cases.json` | the cases (`cases.CaseList`) |
+| `manifest.json` | which method drew them, and from which data; another tool's folder has none |
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,29 +22,29 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from reenactor.core import ReenactError
+from reenactor.core.files import read_json, write_atomically
 from reenactor.face.geometry import resize
 from reenactor.media import read_image
+from reenactor.research.evaluation.cases import CASES, Case, CaseList, read_cases
 from reenactor.research.evaluation.packs import Packs, pack_digest
-from reenactor.research.evaluation.protocols import Case, CaseList, read_cases
 
-FORMAT = "reenactor-predictions"
-VERSION = 1
-MANIFEST, SETS = "manifest.json", "sets.json"
-SUFFIXES = (".webp", ".png")
+MANIFEST = "manifest.json"
+_VERSION = 2
+_SUFFIXES = (".webp", ".png")
 
 
 @dataclass(frozen=True)
 class Method:
-    """What drew.
+    """What drew the pictures.
 
     Args:
         name: in tables.
-        model: of the zoo; None for another tool.
-        version: the model's, with the beginning of its weights' digest.
-        weights_sha256: of the weights, where there are any.
+        model: name in the zoo; None for another tool.
+        version: the model's version, with the beginning of its weights' digest.
+        weights_sha256: digest of the weights; None for a model without.
         config: the model's settings.
-        transfer: how the driver's landmarks became the target's.
-        transformer_sha256: of the landmark transformer, where there is one.
+        transfer: where the target landmarks came from (`export.LandmarkSource`).
+        transformer_sha256: digest of the landmark transformer, if one was used.
     """
 
     name: str
@@ -58,133 +58,137 @@ class Method:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A folder, opened.
+    """An open folder of predictions.
 
     Args:
-        folder: where the pictures are.
+        folder: with the pictures.
         method: what drew them.
-        sets: for which sets.
-        data, targets: folders of the packs, as they were called then.
+        cases: which pictures there should be.
+        data, targets: folders of the packs at that time; None if not known, or if there is one pack.
     """
 
     folder: Path
     method: Method
-    sets: CaseList
+    cases: CaseList
     data: Path | None
     targets: Path | None
 
-    def path(self, one: Case) -> Path | None:
-        """The file of a set's picture; None if it is not there."""
-        return next((p for p in (self.folder / f"{one.id}{suffix}" for suffix in SUFFIXES) if p.exists()), None)
+    def path(self, case: Case) -> Path | None:
+        """The file of a case's picture; None if it is missing."""
+        return next((p for p in (self.folder / f"{case.id}{suffix}" for suffix in _SUFFIXES) if p.exists()), None)
 
     def missing(self) -> list[Case]:
-        """Sets without a picture."""
+        """Cases without a picture."""
         names = {entry.name for entry in os.scandir(self.folder)}
-        return [one for one in self.sets.sets if not any(one.id + suffix in names for suffix in SUFFIXES)]
+        return [case for case in self.cases if not any(case.id + suffix in names for suffix in _SUFFIXES)]
 
 
 def read_prediction(path: Path, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """A drawn picture in the protocol's size.
+    """Read a drawn picture, resampled to (size, size, 3).
 
     Raises:
         ReenactError: it cannot be read, or is not square.
     """
     picture = read_image(path)
     if picture.shape[0] != picture.shape[1]:
-        raise ReenactError(f"{path} is not square; draw the face crop that the set's target shows")
+        raise ReenactError(f"{path} is not square; draw the face crop that the case's target shows")
     return resize(picture, size)
 
 
 def write_prediction(path: Path, picture: UInt8[np.ndarray, "s s 3"]) -> None:
-    """Lossless WebP, whole or not at all."""
+    """Write a picture as lossless WebP."""
     buffer = io.BytesIO()
     # 8 ms and 66 kB a picture of 256 pixels; PNG takes 23 ms and 93 kB.
     Image.fromarray(picture).save(buffer, format="WEBP", lossless=True, method=0, quality=0)
-    write_whole(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """A file, or none."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(data)
-    os.replace(beside, path)
-
-
-def begin(folder: Path, method: Method, sets: CaseList, packs: Packs) -> Predictions:
-    """Start a folder, or go on with one that was started alike.
+def begin(folder: Path, method: Method, cases: CaseList, packs: Packs) -> Predictions:
+    """Start a folder of predictions, or continue one with the same method and cases.
 
     Raises:
-        ReenactError: it holds another method's pictures, or other sets'.
+        ReenactError: the folder holds pictures of another method or of other cases.
     """
     data, targets = packs.folders
-    made = Predictions(folder, method, sets, data, targets)
-    text = json.dumps(_manifest(made), indent=1) + "\n"
+    predictions = Predictions(folder, method, cases, data, targets)
     if (folder / MANIFEST).exists():
         before = open_predictions(folder)
-        if (before.sets.digest, before.method) != (sets.digest, method):
-            what = "other sets" if before.method == method else f"'{before.method.name}', or with other settings"
+        if (before.cases.digest, before.method) != (cases.digest, method):
+            what = "other cases" if before.method == method else f"'{before.method.name}', or with other settings"
             raise ReenactError(f"{folder} holds pictures of {what}; choose another --out, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / SETS, sets.to_json().encode())
-    write_whole(folder / MANIFEST, text.encode())
-    return made
+    write_atomically(folder / CASES, cases.to_json())
+    manifest = {
+        "format": "reenactor-predictions",
+        "version": _VERSION,
+        "method": asdict(method),
+        "cases_sha256": cases.digest,
+        "data_sha256": cases.data_sha256,
+        "data": None if data is None else str(data.resolve()),
+        "targets": None if targets is None else str(targets.resolve()),
+    }
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    return predictions
 
 
-def open_predictions(folder: Path, sets: Path | None = None) -> Predictions:
+def open_predictions(folder: Path, cases: Path | None = None) -> Predictions:
     """Open a folder that `reenactor evaluate export` or another tool wrote.
 
     Args:
         folder: with the pictures.
-        sets: what another tool's pictures were drawn for; None for the folder's own.
+        cases: the list that another tool's pictures were drawn for; None for the one in the folder.
 
     Raises:
-        ReenactError: it holds no pictures, or of another version, or the sets were changed since.
+        ReenactError: the folder has no list of cases, is of another version, or its list was changed.
     """
     if not folder.is_dir():
         raise ReenactError(f"{folder} is no folder; give one that 'reenactor evaluate export' or another tool wrote")
     path = folder / MANIFEST
     if not path.exists():
-        return Predictions(folder, Method(folder.name), read_cases(sets or folder / SETS), None, None)
+        return Predictions(folder, Method(folder.name), read_cases(cases or folder / CASES), None, None)
+    again = "export the pictures again"
+    found = read_json(path, "predictions", _VERSION, missing=f"{path} is missing; {again}", again=again)
     try:
-        found = json.loads(path.read_text())
-        if found["format"] != FORMAT or found["version"] != VERSION:
-            raise ValueError(f"{found['format']} of version {found['version']}")
         method = Method(**found["method"])
-        listed = read_cases(folder / SETS)
-        places = [None if found[side] is None else Path(found[side]) for side in ("data", "targets")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReenactError(f"cannot read {path} ({error}); export the pictures anew") from error
-    if listed.digest != found["cases_sha256"] or (sets is not None and read_cases(sets).digest != listed.digest):
-        raise ReenactError(f"the pictures in {folder} were drawn for other sets than are listed; export them anew")
-    return Predictions(folder, method, listed, *places)
+        data, targets = (None if found[side] is None else Path(found[side]) for side in ("data", "targets"))
+        digest = found["cases_sha256"]
+    except (KeyError, TypeError) as error:
+        raise ReenactError(f"cannot read {path} ({error}); {again}") from error
+    listed = read_cases(folder / CASES)
+    if listed.digest != digest or (cases is not None and read_cases(cases).digest != listed.digest):
+        raise ReenactError(f"the pictures in {folder} were drawn for other cases than are listed; {again}")
+    return Predictions(folder, method, listed, data, targets)
 
 
-def check_fresh(predictions: Predictions, packs: Packs) -> None:
-    """Refuse pictures that were drawn from other data, or not to the end.
+def check_comparable(predictions: Predictions, cases: CaseList, packs: Packs) -> None:
+    """Check that pictures are complete, and drawn for these cases from this data.
 
     Raises:
-        ReenactError: which, and what to do.
+        ReenactError: they are not; says what to do.
     """
-    listed = predictions.sets
+    folder, listed = predictions.folder, predictions.cases
     if (listed.data_sha256, listed.targets_sha256) != (pack_digest(packs.drivers), pack_digest(packs.targets)):
         raise ReenactError(
-            f"the pictures in {predictions.folder} were drawn from other data than {packs.drivers.folder} holds now; "
-            "export them anew, or give that data with --data"
+            f"the pictures in {folder} were drawn from other data than {packs.drivers.folder} holds now; export them "
+            "again, or give that data with --data"
         )
     if missing := predictions.missing():
         raise ReenactError(
-            f"{predictions.folder} lacks {len(missing)} of {len(listed)} pictures, {missing[0].id} the first; "
-            "finish the export, or draw them"
+            f"{folder} lacks {len(missing)} of {len(listed)} pictures, the first is {missing[0].id}; finish the export"
         )
+    if listed.digest != cases.digest:
+        raise ReenactError(f"{folder} was drawn for other cases than the first folder; compare them separately")
 
 
-def _manifest(made: Predictions) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "method": asdict(made.method),
-        "cases_sha256": made.sets.digest,
-        "data_sha256": made.sets.data_sha256,
-        "data": None if made.data is None else str(made.data.resolve()),
-        "targets": None if made.targets is None else str(made.targets.resolve()),
-    }
+def packs_of(predictions: Sequence[Predictions], data: Path | None, targets: Path | None) -> Packs:
+    """Open the packs that are given, or else those that the first of the pictures were drawn from.
+
+    Raises:
+        ReenactError: neither is known.
+    """
+    if data is not None:
+        return Packs(data, targets)
+    for one in predictions:
+        if one.data is not None:
+            return Packs(one.data, one.targets)
+    raise ReenactError(f"{predictions[0].folder} does not say which data it was drawn from; give it with --data")

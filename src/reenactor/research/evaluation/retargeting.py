@@ -1,7 +1,7 @@
 """Retargeting against exact truth: faces of ICT-FaceKit (Li et al. 2020), whose identity and expression are known.
 
-Person A's photo and person B's clip are made from the same model, so what A looks like with B's expression is known at
-every vertex. Errors are in percent of A's outer-eye distance, in the picture plane.
+Person A's photo and person B's clip are made from the same model, so every vertex of A with B's expression is known.
+Errors are in percent of A's outer-eye distance, in the picture plane.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from jaxtyping import Float
 from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS, ReenactError, Transfer
 from reenactor.face.geometry import contours, fit_similarity, matrix_from_angles, mean_face
 from reenactor.face.retarget import Retargeter
-from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
+from reenactor.face.retarget.transformer import KIND, LandmarkTransformer, TransformerRetargeter
+from reenactor.nn.checkpoint import shipped_checkpoint
+from reenactor.research.evaluation.export import read_transformer
 from reenactor.research.metrics import Interval, bootstrap_interval
 
 SURFACE = 468
-"""Vertices that ICT-FaceKit has counterparts of; irises are not among them."""
+"""Vertices of the mesh that ICT-FaceKit has too; it has no irises."""
 _FACE_PX, _CENTRE_PX = 60.0, 128.0
 _TURN_DEG = (20.0, 10.0, 10.0)
 _ACTIVE = 6
-"""Expressions that are active at a time, at most."""
+"""Most expressions that are active at a time."""
 _LOOKS = ("eyeLook",)
-"""Expressions that turn the eyeballs, which have no counterpart here."""
+"""Expressions that turn the eyeballs, which the model lacks."""
 _LIPS = (
     *contours.OUTER_LIPS_UPPER,
     *contours.INNER_LIPS,
@@ -42,7 +44,7 @@ PARTS: Mapping[str, tuple[int, ...]] = {
     "mouth": _LIPS,
     "jaw": contours.FACE_OVAL,
 }
-"""Vertices that errors are told of."""
+"""Vertices whose errors are reported."""
 
 Mover = Callable[["Trial"], Float[np.ndarray, "478 3"]]
 
@@ -53,9 +55,9 @@ class FaceModel:
 
     Args:
         neutral: (468, 3).
-        identities: (I, 468, 3) what each unit of an identity adds.
-        expressions: (E, 468, 3) what each whole expression adds.
-        names: of the expressions; `_L` and `_R` of one belong together.
+        identities: (I, 468, 3) offsets of each identity component.
+        expressions: (E, 468, 3) offsets of each expression at full strength.
+        names: of the expressions; those ending in `_L` and `_R` are the two sides of one.
     """
 
     neutral: Float[np.ndarray, "468 3"]
@@ -66,10 +68,10 @@ class FaceModel:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a method is given, and the truth; pixels.
+    """Input of a transfer, and the truth; pixels.
 
     Args:
-        person: number of A, for intervals.
+        person: number of A, to group intervals.
         target: (478, 3) A's photo.
         rest: (478, 3) B's neutral frame.
         driver: (478, 3) B with an expression and a turned head.
@@ -87,7 +89,7 @@ def read_face_model(path: Path) -> FaceModel:
     """Read `neutral` (468, 3), `ident` (I, 468, 3), `expr` (E, 468, 3) and `names` from an .npz file.
 
     Raises:
-        ReenactError: it is no such file.
+        ReenactError: the file is missing, or holds something else.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -103,6 +105,41 @@ def read_face_model(path: Path) -> FaceModel:
     return FaceModel(fit.apply(neutral), ident @ moves, expr @ moves, names)
 
 
+def measure_transfers(
+    ict: Path, transformer: Path | None, *, people: int, target_expression: float, seed: int
+) -> dict[str, dict[str, Interval]]:
+    """`measure` all transfers on random faces of ICT-FaceKit.
+
+    Args:
+        ict: file for `read_face_model`.
+        transformer: folder of a landmark transformer; None for the one that ships.
+        people: pairs of people.
+        target_expression: strength of an expression in the target's photo.
+        seed: of the random faces.
+
+    Raises:
+        ReenactError: a file cannot be read, or there are no people.
+    """
+    if people < 1:
+        raise ReenactError(f"--people must be 1 or more, not {people}")
+    model = read_face_model(ict)
+    folder = transformer or shipped_checkpoint(KIND)
+    rng = np.random.default_rng(seed)
+    trials = make_trials(model, rng, people=people, target_expression=target_expression)
+    return measure(trials, transfers(None if folder is None else read_transformer(folder)))
+
+
+def markdown(found: Mapping[str, Mapping[str, Interval]]) -> str:
+    """What `measure` found as a table."""
+    parts = list(next(iter(found.values())))
+    lines = ["error, % of the outer-eye distance [95% interval over people]", ""]
+    lines += [f"| transfer | {' | '.join(parts)} |", f"|---|{'---:|' * len(parts)}"]
+    for name, row in found.items():
+        cells = [f"{one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in row.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def make_trials(
     model: FaceModel, rng: np.random.Generator, *, people: int = 40, frames: int = 10, target_expression: float = 0.0
 ) -> list[Trial]:
@@ -110,10 +147,10 @@ def make_trials(
 
     Args:
         model: the faces.
-        rng: makes it repeatable.
+        rng: source of randomness.
         people: pairs of an A and a B.
         frames: driver frames of each pair.
-        target_expression: strength of a random expression in A's photo: 0 for none. The truth has the driver's alone.
+        target_expression: strength of a random expression in A's photo; 0 for none. The truth shows only the driver's.
     """
     trials = []
     for person in range(people):
@@ -128,11 +165,15 @@ def make_trials(
     return trials
 
 
-def methods(transformer: LandmarkTransformer | None = None) -> dict[str, Mover]:
-    """Those that can be measured: a still photo, absolute and relative transfer, and a transformer that is given."""
+def transfers(transformer: LandmarkTransformer | None = None) -> dict[str, Mover]:
+    """The transfers to measure: a still photo, absolute and relative, and a landmark transformer if one is given.
 
-    def simple(way: Transfer) -> Mover:
-        return lambda trial: Retargeter(trial.target, trial.rest, way)(trial.driver)
+    Raises:
+        ReenactError: the transformer needs pictures, or moves only 68 points.
+    """
+
+    def simple(transfer: Transfer) -> Mover:
+        return lambda trial: Retargeter(trial.target, trial.rest, transfer)(trial.driver)
 
     found: dict[str, Mover] = {
         "still photo": lambda trial: trial.target,
@@ -141,7 +182,7 @@ def methods(transformer: LandmarkTransformer | None = None) -> dict[str, Mover]:
     }
     if transformer is not None:
         if transformer.config.image != "none" or transformer.config.points != "mesh":
-            raise ReenactError("these faces have no pictures: give a transformer of the mesh that looks at none")
+            raise ReenactError("these faces have no pictures: give a transformer of the mesh that needs none")
 
         def move(trial: Trial) -> Float[np.ndarray, "478 3"]:
             return TransformerRetargeter(transformer, trial.target[None], trial.rest)(trial.driver)
@@ -161,9 +202,10 @@ def errors(
 
     Args:
         results: one for each trial.
-        trials: what was to be moved.
-        part: a name of `PARTS`.
-        shape_only: bring the result onto the truth by a similarity first, so that size, place and turn do not count.
+        trials: the inputs.
+        part: name in `PARTS`.
+        shape_only: align the result with the truth by a similarity first, so that size, position and rotation do not
+            count.
     """
     vertices = list(PARTS[part])
     weights = mean_face().weights[:SURFACE]
@@ -179,7 +221,7 @@ def errors(
 
 
 def measure(trials: Sequence[Trial], movers: Mapping[str, Mover]) -> dict[str, dict[str, Interval]]:
-    """Mean error of each method and part, its interval over people; `shape` is `all` without size, place and turn."""
+    """Mean error of each transfer and part, with its interval over people; `shape` is `all` after alignment."""
     people = [trial.person for trial in trials]
 
     def interval(values: Float[np.ndarray, " n"]) -> Interval:
@@ -198,7 +240,7 @@ def _person(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray, "46
 
 
 def _expression(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray, "468 3"]:
-    """A few units at random strengths, most of them the same on both sides of the face."""
+    """A few expressions at random strengths, nearly equal on both sides of the face."""
     units: dict[str, list[int]] = {}
     for i, name in enumerate(model.names):
         if not name.startswith(_LOOKS):
@@ -212,7 +254,7 @@ def _expression(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray,
 
 
 def _in_pixels(surface: Float[np.ndarray, "468 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "478 3"]:
-    """The whole mesh, irises in the middle of the eyes."""
+    """The whole mesh, with irises in the middle of the eyes."""
     mesh = np.zeros((MESH_POINTS, 3))
     mesh[:SURFACE] = surface
     for iris, eye in ((contours.RIGHT_IRIS, contours.RIGHT_EYE), (contours.LEFT_IRIS, contours.LEFT_EYE)):

@@ -1,4 +1,4 @@
-"""The second pass: read what was drawn, and say how good it is, with error bars."""
+"""Scoring: measure what was drawn, and say how good it is, with intervals."""
 
 from __future__ import annotations
 
@@ -8,46 +8,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from reenactor import __version__
 from reenactor.core import ReenactError
+from reenactor.core.files import write_atomically
 from reenactor.face.geometry import mean_face, with_lips_closed
 from reenactor.face.perception.action_units import AU_NUMBERS, action_units, rest_of
 from reenactor.research.data import Kind
-from reenactor.research.evaluation.likeness import FaceFeatures, read_distances
+from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY, measure
+from reenactor.research.evaluation.cases import CaseList
+from reenactor.research.evaluation.measurements import COMPARISON, IDEAL_COMPARISON, FaceFeatures
 from reenactor.research.evaluation.packs import Packs
-from reenactor.research.evaluation.predictions import Method, Predictions, check_fresh
-from reenactor.research.evaluation.protocols import CaseList
-from reenactor.research.evaluation.readings import (
-    COMPARED,
-    OF_EQUALS,
-    VERSION,
-    compare_copies,
-    read_drawn,
-    read_frames,
-)
-from reenactor.research.evaluation.scores import SCORES, Readings, Scene, Values, aucon_chance_of, clips_of
-from reenactor.research.evaluation.sequences import read_flicker, sequences_of
-from reenactor.research.evaluation.store import Row, Store
+from reenactor.research.evaluation.predictions import Method, Predictions, check_comparable
+from reenactor.research.evaluation.scores import SCORES, Faces, Scene, Values, aucon_chance_of
 from reenactor.research.evaluation.workers import WorkerPool
-from reenactor.research.metrics import aucon, bootstrap_interval, paired_difference
-from reenactor.research.metrics.intervals import Statistic
+from reenactor.research.metrics import Interval, aucon, bootstrap_interval, paired_difference
 
-TARGET_COPY, DRIVER_COPY = "target shown as output", "driver shown as output"
-LIKENESS = "likeness_distance"
+FEATURE_DISTANCE = "feature_distance"
 RESAMPLES = 2000
 """Of people, for each interval."""
-_READ_TWICE = 300
-"""Drivers' frames that are read a second time, for AUCON's ceiling."""
-
-
-class _How(TypedDict):
-    statistic: Statistic
-    resamples: int
 
 
 @dataclass(frozen=True)
@@ -55,24 +38,24 @@ class Result:
     """One line of results: a score of a method, or the difference of two methods.
 
     Args:
-        metric: with its protocol: `csim_k1_self`.
-        score: a name of `scores.SCORES`.
-        protocol, k: of the sets.
-        method: whose; minuend of a difference.
-        against: subtrahend of a difference; None for a plain score.
-        value: None where it cannot be measured.
+        metric: name with its protocol: `csim_k1_self`.
+        score: name in `scores.SCORES`.
+        protocol, k: of the cases.
+        method: what was scored; of a difference the first method.
+        against: of a difference the second method; None for a plain score.
+        value: None if it cannot be measured.
         low, high: 95% bootstrap interval over people.
-        people: how many it rests on.
-        sets: how many sets there are.
-        failures: how many results showed no face.
-        better: which way.
+        people: number of people in the interval.
+        cases: number of cases.
+        failures: number of results without a face.
+        better: which values are better.
         unit: of the value.
-        chance, ceiling: of AUCON: with frames shuffled within clips; of a second reading of the driver itself.
+        chance, ceiling: of AUCON: with frames shuffled within clips; of a second measurement of the driver itself.
         version, weights_sha256, transfer, config: of the method.
-        data_sha256, targets_sha256, cases_sha256: of what it was measured on.
+        data_sha256, targets_sha256, cases_sha256: of the data.
         software: release of reenactor.
-        counted: how many sets, or clips of them, have a value.
-        features: the network of `likeness_distance`: its kind and the beginning of its digest.
+        counted: number of cases, or of sequences, that have a value.
+        features: network of `feature_distance`: its kind and the beginning of its digest.
     """
 
     metric: str
@@ -85,7 +68,7 @@ class Result:
     low: float | None
     high: float | None
     people: int
-    sets: int
+    cases: int
     failures: int
     better: str
     unit: str
@@ -104,41 +87,41 @@ class Result:
 
     @property
     def shown(self) -> bool:
-        """A difference whose interval excludes 0."""
+        """Whether it is a difference whose interval excludes 0."""
         if self.low is None or self.high is None:
             return False
-        # Of a single person there is no interval: both ends are the estimate.
+        # A single person gives no interval: both ends are the estimate.
         return self.people > 1 and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A protocol's methods, ready to be measured.
+    """Measured methods of a protocol.
 
     Args:
-        packs: where the sets' pictures are.
-        sets: the same for all.
-        scenes: by method, the two copies first.
-        predictions: of the methods that are no copies, by name.
-        ceiling: AUCON of second readings of the drivers' frames.
-        features: the network of `likeness_distance`; without one that is not measured.
+        packs: the cases' data.
+        cases: the same for all methods.
+        scenes: measurements by method, the two copies first.
+        predictions: drawn pictures by method.
+        ceiling: AUCON of second measurements of the drivers' frames.
+        features: network of `feature_distance`; None if that is not measured.
     """
 
     packs: Packs
-    sets: CaseList
+    cases: CaseList
     scenes: Mapping[str, Scene]
     predictions: Mapping[str, Predictions]
     ceiling: float
     features: FaceFeatures | None = None
 
     def values(self, score: str) -> dict[str, Values]:
-        """Of each method, before averaging."""
+        """Values of a score for each method, before averaging."""
         return {name: SCORES[score].measure(scene) for name, scene in self.scenes.items()}
 
     def results(self) -> Iterator[Result]:
-        """Every score of every method, then the differences of methods and to the target's copy."""
+        """Every score of every method, then the differences between methods and to the target's copy."""
         for name, score in SCORES.items():
-            if not score.applies(self.sets.protocol) or (name == LIKENESS and self.features is None):
+            if not score.applies(self.cases.protocol) or (name == FEATURE_DISTANCE and self.features is None):
                 continue
             values = self.values(name)
             for method in values:
@@ -151,46 +134,44 @@ class Scored:
         scene, ours = self.scenes[method], values[method]
         about = self.predictions[method].method if method in self.predictions else Method(method)
         rng = np.random.default_rng(0)
-        how: _How = {"statistic": ours.statistic, "resamples": RESAMPLES}
-        known = _known(ours)
-        if against is None:
-            found = bootstrap_interval(ours.values, ours.identities, rng, **how) if known.any() else None
-        else:
-            theirs = values[against]
-            known &= _known(theirs)
-            pair = ours.values, theirs.values, ours.identities
-            found = paired_difference(*pair, rng, **how) if known.any() else None
+        known = _known(ours) if against is None else _known(ours) & _known(values[against])
+        found: Interval | None = None
+        if known.any() and against is None:
+            found = bootstrap_interval(ours.values, ours.identities, rng, statistic=ours.statistic, resamples=RESAMPLES)
+        elif known.any() and against is not None:
+            pair = ours.values, values[against].values
+            found = paired_difference(*pair, ours.identities, rng, statistic=ours.statistic, resamples=RESAMPLES)
         plain_aucon = score == "aucon" and against is None
         return Result(
-            metric=f"{score}_{self.sets.name}",
+            metric=f"{score}_{self.cases.name}",
             score=score,
-            protocol=self.sets.protocol.value,
-            k=self.sets.k,
+            protocol=self.cases.protocol.value,
+            k=self.cases.k,
             method=method,
             against=against,
             value=None if found is None else _number(found.estimate),
             low=None if found is None else _number(found.low),
             high=None if found is None else _number(found.high),
             people=0 if found is None else found.identities,
-            sets=len(self.sets),
+            cases=len(self.cases),
             counted=int(known.sum()),
             failures=int(scene.failed.sum()),
             better=SCORES[score].better.value,
             unit=SCORES[score].unit,
-            features=self.features.name if score == LIKENESS and self.features else None,
+            features=self.features.name if score == FEATURE_DISTANCE and self.features else None,
             chance=_number(aucon_chance_of(scene)) if plain_aucon else None,
             ceiling=_number(self.ceiling) if plain_aucon else None,
             version=about.version,
             weights_sha256=about.weights_sha256,
             transfer=about.transfer,
             config=about.config,
-            data_sha256=self.sets.data_sha256,
-            targets_sha256=self.sets.targets_sha256,
-            cases_sha256=self.sets.digest,
+            data_sha256=self.cases.data_sha256,
+            targets_sha256=self.cases.targets_sha256,
+            cases_sha256=self.cases.digest,
         )
 
 
-def read_all(
+def measure_all(
     predictions: Sequence[Predictions],
     packs: Packs,
     cache: Path,
@@ -198,102 +179,68 @@ def read_all(
     features: FaceFeatures | None = None,
     pool: WorkerPool | None = None,
 ) -> Scored:
-    """Read everything that methods of one protocol are judged by; what was read before is not read again.
+    """Measure everything that methods of one protocol are judged by; nothing is measured twice (`cache`).
 
     Args:
-        predictions: of the same sets.
-        packs: where the sets were chosen from.
-        cache: folder for readings of the packs' frames; readings of drawn pictures stay beside them.
-        features: the network of `likeness_distance`; None leaves that out.
+        predictions: of the same cases.
+        packs: the data that the cases were chosen from.
+        cache: folder for measurements of real pictures; those of drawn pictures are kept beside them.
+        features: network of `feature_distance`; None to leave that out.
         pool: does the work; None for this process.
 
     Raises:
-        ReenactError: pictures are missing, or were drawn from other data, or for other sets than the others.
+        ReenactError: pictures are missing, or were drawn from other data or for other cases, or two methods have one
+            name.
     """
-    sets = predictions[0].sets
+    cases = predictions[0].cases
+    by_name: dict[str, Predictions] = {}
     for one in predictions:
-        check_fresh(one, packs)
-        if one.sets.digest != sets.digest:
-            raise ReenactError(
-                f"{one.folder} and {predictions[0].folder} were drawn for other sets; compare them apart"
-            )
-    pool = pool or WorkerPool()
-
-    def store(what: str, digest: str) -> Store:
-        return Store(cache / f"{what}-{digest[:16]}-{sets.size}.npz", f"{VERSION} {digest} {sets.size}")
-
-    # Targets may be of another pack, and then have a store of their own.
-    of_drivers = store("frames", sets.data_sha256)
-    same = sets.targets_sha256 == sets.data_sha256
-    of_targets = of_drivers if same else store("frames", sets.targets_sha256)
-    places = [one.driver for one in sets.sets]
-    drivers = read_frames(packs, "driver", places, sets.size, of_drivers, pool)
-    firsts = [one.targets[0] for one in sets.sets]
-    targets = read_frames(packs, "target", firsts, sets.size, of_targets, pool)
-    twice = store("again", sets.data_sha256)
-    again = read_frames(packs, "driver", places[:_READ_TWICE], sets.size, twice, pool, again=True)
-
-    nothing = np.full((len(sets), len(COMPARED)), np.nan)
-    copied = equal = nothing
-    seen_by = features if sets.protocol.has_truth else None
-    if sets.protocol.has_truth:
-        rows = compare_copies(packs, sets.sets, sets.size, store("copies", sets.digest), pool)
-        copied, equal = _column(rows, "compared"), np.tile(OF_EQUALS, (len(sets), 1))
-
-    def flickers(one: Predictions | None) -> Float[np.ndarray, " c"]:
-        if not SCORES["flicker_ratio"].applies(sets.protocol):
-            return np.full(len(sequences_of(sets)), np.nan)
-        return read_flicker(packs, sets, one, cache if one is None else one.folder, pool)
-
-    true_flicker = flickers(None)
-    still = np.where(np.isnan(true_flicker), np.nan, 0.0)
-    rests = _Rests(packs, sets)
-    driver, target = _readings(drivers), _readings(targets)
-
-    def scene(
-        drawn: Readings,
-        compared: np.ndarray,
-        rest: Float[np.ndarray, "c 10"],
-        distance: np.ndarray,
-        flicker: Float[np.ndarray, " c"],
-    ) -> Scene:
-        both = np.stack([flicker, true_flicker], axis=1)
-        return Scene(sets, drawn, driver, target, compared, rest, rests.driver, both, distance)
-
-    def distances(one: Predictions | None) -> np.ndarray:
-        if seen_by is None:
-            return np.full(len(sets), np.nan)
-        return read_distances(packs, sets, one, seen_by, cache if one is None else one.folder, pool)
-
-    scenes = {
-        TARGET_COPY: scene(target, copied, rests.drawn(target), distances(None), still),
-        DRIVER_COPY: scene(driver, equal, rests.driver, np.zeros(len(sets)), true_flicker),
-    }
-    names: dict[str, Predictions] = {}
-    for one in predictions:
-        if one.method.name in scenes:
-            raise ReenactError(f"two methods are called '{one.method.name}'; export {one.folder} under another --name")
-        kept = Store(one.folder / "readings.npz", f"{VERSION} {sets.digest}")
-        rows = read_drawn(packs, one, kept, pool)
-        drawn = _readings(rows)
-        compared, rest = _column(rows, "compared"), rests.drawn(drawn)
-        scenes[one.method.name] = scene(drawn, compared, rest, distances(one), flickers(one))
-        names[one.method.name] = one
-    ceiling = _ceiling(scenes[DRIVER_COPY], [row["mesh"] for row in again])
-    return Scored(packs, sets, scenes, names, ceiling, seen_by)
+        check_comparable(one, cases, packs)
+        name = one.method.name
+        if name in (*by_name, TARGET_COPY, DRIVER_COPY):
+            raise ReenactError(f"two methods are called '{name}'; export {one.folder} under another --name")
+        by_name[name] = one
+    features = features if cases.protocol.has_truth else None
+    measured = measure(packs, cases, by_name, cache, features=features, pool=pool or WorkerPool())
+    if cases.protocol.has_truth:
+        measured[DRIVER_COPY]["comparison"] = np.tile(IDEAL_COMPARISON, (len(cases), 1))
+        measured[DRIVER_COPY][FEATURE_DISTANCE] = np.zeros(len(cases))
+    firsts = [rows[0] for rows in cases.sequences]
+    flickers = {name: values["flicker"][firsts] for name, values in measured.items() if "flicker" in values}
+    unknown = np.full(len(firsts), np.nan)
+    true_flicker = flickers.get(DRIVER_COPY, unknown)
+    flickers[TARGET_COPY] = 0 * true_flicker
+    rests = _Rests(packs, cases)
+    driver, target = _faces(measured[DRIVER_COPY]), _faces(measured[TARGET_COPY])
+    scenes = {}
+    for name, values in measured.items():
+        drawn = _faces(values)
+        scenes[name] = Scene(
+            cases,
+            drawn,
+            driver,
+            target,
+            values.get("comparison", np.full((len(cases), len(COMPARISON)), np.nan)),
+            rests.driver if name == DRIVER_COPY else rests.drawn(drawn),
+            rests.driver,
+            np.stack([flickers.get(name, unknown), true_flicker], axis=1),
+            values.get(FEATURE_DISTANCE, np.full(len(cases), np.nan)),
+        )
+    ceiling = _ceiling(scenes[DRIVER_COPY], measured[DRIVER_COPY]["mesh_again"])
+    return Scored(packs, cases, scenes, by_name, ceiling, features)
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
-    """JSON lines."""
+    """Write results as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(asdict(one), allow_nan=False) + "\n" for one in results))
+    write_atomically(path, "".join(json.dumps(asdict(one), allow_nan=False) + "\n" for one in results))
 
 
 def read_results(path: Path) -> list[Result]:
-    """What `write_results` wrote.
+    """Read what `write_results` wrote.
 
     Raises:
-        ReenactError: missing, or something else.
+        ReenactError: the file is missing, or holds something else.
     """
     try:
         return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
@@ -304,16 +251,15 @@ def read_results(path: Path) -> list[Result]:
 
 
 class _Rests:
-    """Faces at rest, for action units: of each of the sets' clips."""
+    """Faces at rest, for action units, of each sequence."""
 
-    def __init__(self, packs: Packs, sets: CaseList) -> None:
-        self._packs, self._sets = packs, sets
-        self._clips = clips_of(sets)
-        self.driver = np.stack([self._of_driver(sets.sets[rows[0]].driver.key) for rows in self._clips])
+    def __init__(self, packs: Packs, cases: CaseList) -> None:
+        self._packs, self._cases = packs, cases
+        self.driver = np.stack([self._of_driver(cases[rows[0]].driver.key) for rows in cases.sequences])
 
-    def drawn(self, drawn: Readings) -> Float[np.ndarray, "c 10"]:
-        """Of the target: from its clip's real frames, or for a portrait from what was drawn of it."""
-        return np.stack([self._of_drawn(drawn, rows) for rows in self._clips])
+    def drawn(self, drawn: Faces) -> Float[np.ndarray, "c 10"]:
+        """Rest of the target: from its clip's real frames, or for a portrait from what was drawn of it."""
+        return np.stack([self._of_drawn(drawn, np.array(rows)) for rows in self._cases.sequences])
 
     def _of_driver(self, key: str) -> Float[np.ndarray, "10"]:
         sample = self._packs.driver.sample(key)
@@ -321,37 +267,33 @@ class _Rests:
             return rest_of(sample.landmarks[sample.seen])
         return rest_of(with_lips_closed(mean_face().points)[None])
 
-    def _of_drawn(self, drawn: Readings, rows: np.ndarray) -> Float[np.ndarray, "10"]:
-        sample = self._packs.target.sample(self._sets.sets[rows[0]].targets[0].key)
+    def _of_drawn(self, drawn: Faces, rows: np.ndarray) -> Float[np.ndarray, "10"]:
+        sample = self._packs.target.sample(self._cases[rows[0]].targets[0].key)
         if sample.kind is Kind.CLIP:
             return rest_of(sample.landmarks[sample.seen])
         seen = rows[drawn.seen[rows]]
         return rest_of(drawn.mesh_px[seen]) if len(seen) else np.zeros(len(AU_NUMBERS))
 
 
-def _ceiling(scene: Scene, again: Sequence[np.ndarray]) -> float:
-    """AUCON between two readings of the same drivers' frames."""
-    meshes = np.stack(again)
+def _ceiling(scene: Scene, meshes: Float[np.ndarray, "n 478 3"]) -> float:
+    """AUCON between two measurements of the same drivers' frames."""
     once = scene.units[1].presence
-    shares = []
-    for rows, rest in zip(scene.clips, scene.driver_rest, strict=True):
+    values, weights = [], []
+    for rows, rest in zip(scene.sequences, scene.driver_rest, strict=True):
         some = rows[rows < len(meshes)]
         some = some[scene.driver.seen[some] & ~np.isnan(meshes[some]).any(axis=(1, 2))]
         if len(some):
-            shares += [(aucon(action_units(meshes[some], rest).presence, once[some]), len(some))]
-    return float(np.average([s for s, _ in shares], weights=[n for _, n in shares])) if shares else math.nan
+            values.append(aucon(action_units(meshes[some], rest).presence, once[some]))
+            weights.append(len(some))
+    return float(np.average(values, weights=weights)) if values else math.nan
 
 
-def _readings(rows: Sequence[Row]) -> Readings:
-    return Readings(*(_column(rows, name) for name in ("mesh", "embedding", "sharpness")))
-
-
-def _column(rows: Sequence[Row], name: str) -> np.ndarray:
-    return np.stack([row[name] for row in rows])
+def _faces(values: Mapping[str, np.ndarray]) -> Faces:
+    return Faces(values["mesh"], values["embedding"], values["sharpness"])
 
 
 def _known(values: Values) -> np.ndarray:
-    """(m,) which of them are."""
+    """(m,) whether there is a value."""
     return ~np.isnan(values.values).all(axis=tuple(range(1, values.values.ndim)))
 
 

@@ -1,4 +1,4 @@
-"""Results as tables, the papers' beside them: Markdown, LaTeX, HTML."""
+"""Results as tables beside the papers' numbers: Markdown, LaTeX, HTML."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
+from reenactor.research.evaluation.cases import Protocol
 from reenactor.research.evaluation.papers import PAPERS, PaperTable
-from reenactor.research.evaluation.protocols import Protocol
 from reenactor.research.evaluation.scores import SCORES, Better
-from reenactor.research.evaluation.scoring import DRIVER_COPY, TARGET_COPY, Result
+from reenactor.research.evaluation.scoring import Result
 
 NOT_COMPARABLE = "other data, not comparable"
 _ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.NEAR_ONE: "→1", Better.AT_MOST_ONE: "≤1"}
 
 
-class Form(str, Enum):
-    """What a table is written in."""
+class TableFormat(str, Enum):
+    """How a table is written."""
 
     MARKDOWN = "markdown"
     LATEX = "latex"
@@ -29,8 +30,8 @@ class Table:
     """A table before it is written.
 
     Args:
-        title: above it.
-        heads: of the columns; the first is the methods'.
+        title: heading above it.
+        heads: headings of the columns; the first is that of the methods.
         sections: named groups of rows; a row has a cell for each column.
         notes: sentences below it.
     """
@@ -41,18 +42,18 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def write_tables(tables: Iterable[Table], form: Form) -> str:
-    """All of them, one after the other."""
-    write: dict[Form, Callable[[Table], str]] = {
-        Form.MARKDOWN: _markdown,
-        Form.LATEX: _latex,
-        Form.HTML: _html,
+def write_tables(tables: Iterable[Table], form: TableFormat) -> str:
+    """Write the tables one after the other."""
+    write: dict[TableFormat, Callable[[Table], str]] = {
+        TableFormat.MARKDOWN: _markdown,
+        TableFormat.LATEX: _latex,
+        TableFormat.HTML: _html,
     }
     return "\n\n".join(write[form](table) for table in tables) + "\n"
 
 
 def result_tables(results: Sequence[Result]) -> list[Table]:
-    """For each protocol and K: every method beside the papers' rows, and how methods differ."""
+    """For each protocol and K: every method with the papers' rows, and the differences between methods."""
     tables = []
     for protocol, k in dict.fromkeys((one.protocol, one.k) for one in results):
         some = [one for one in results if (one.protocol, one.k) == (protocol, k)]
@@ -63,12 +64,12 @@ def result_tables(results: Sequence[Result]) -> list[Table]:
 
 
 def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str]) -> list[Table]:
-    """For each protocol and K: every method but the copies, and what sets the others apart from the first.
+    """For each protocol and K: every method without the copies, and the differences of the others to the first.
 
     Args:
-        results: of `Scored.results`, the first method scored first.
-        first: its name.
-        notes: sentences to go below.
+        results: of `Scored.results`; the first method must have been scored first.
+        first: name of that method.
+        notes: sentences below the table.
     """
     tables = []
     for protocol, k in dict.fromkeys((one.protocol, one.k) for one in results):
@@ -81,8 +82,8 @@ def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str])
         others = [[m, *(_cell(cells.get((m, first, name))) for name in scores)] for m in methods if m != first]
         sections = [("", rows), (f"minus {first}", others)]
         heads = ["recipe", *(_head(name, plain) for name in scores)]
-        told = [*notes, *_basis_notes(plain), "Differences are paired; * the interval excludes 0."]
-        tables.append(Table(f"{_title(Protocol(protocol), k)}: ablation", heads, sections, told))
+        below = [*notes, *_basis_notes(plain), "Differences are paired; * the interval excludes 0."]
+        tables.append(Table(f"{_title(Protocol(protocol), k)}: ablation", heads, sections, below))
     return tables
 
 
@@ -126,27 +127,27 @@ def _differences(results: Sequence[Result], protocol: Protocol, k: int) -> Table
     for method, against in dict.fromkeys((one.method, one.against) for one in pairs):
         found = [cells.get((method, against, name)) for name in scores]
         rows.append([f"{method} - {against}", *map(_cell, found)])
-    note = "Paired over the same sets; * the interval excludes 0."
+    note = "Paired over the same cases; * the interval excludes 0."
     heads = ["difference", *(_head(name, pairs) for name in scores)]
     return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note])
 
 
 def _basis_notes(plain: Sequence[Result]) -> list[str]:
-    """What the numbers rest on."""
+    """The data behind the numbers."""
     one = plain[0]
     people = max(r.people for r in plain)
     return [
-        f"{one.sets} sets, {people} people; 95% bootstrap intervals over people"
+        f"{one.cases} cases, {people} people; 95% bootstrap intervals over people"
         + (" (fewer than 10: too narrow)." if people < 10 else "."),
-        f"Data {one.data_sha256[:12]}, sets {one.cases_sha256[:12]}, reenactor {one.software}.",
+        f"Data {one.data_sha256[:12]}, cases {one.cases_sha256[:12]}, reenactor {one.software}.",
         *_subset_notes(plain),
     ]
 
 
 def _subset_notes(plain: Sequence[Result]) -> list[str]:
-    """How many sets the scores of some sets rest on."""
+    """For scores of some of the cases: how many cases."""
     counted = {one.score: one for one in plain if SCORES[one.score].only}
-    return [f"{SCORES[name].title}: {one.counted} sets where {SCORES[name].only}." for name, one in counted.items()]
+    return [f"{SCORES[name].title}: {one.counted} cases where {SCORES[name].only}." for name, one in counted.items()]
 
 
 def _aucon_notes(plain: Sequence[Result]) -> list[str]:
@@ -154,7 +155,7 @@ def _aucon_notes(plain: Sequence[Result]) -> list[str]:
     if not found:
         return []
     chances = ", ".join(f"{one.method} {one.chance:.3g}" for one in found)
-    ceiling = f"; a second reading of the drivers themselves {found[0].ceiling:.3g}" if found[0].ceiling else ""
+    ceiling = f"; a second measurement of the drivers themselves {found[0].ceiling:.3g}" if found[0].ceiling else ""
     return [f"AUCON by chance (frames shuffled within clips): {chances}{ceiling}."]
 
 
@@ -163,7 +164,7 @@ def _title(protocol: Protocol, k: int) -> str:
 
 
 def _head(name: str, results: Sequence[Result]) -> str:
-    """Title, whose features where there are any, unit, and which way is better."""
+    """Title, network if there is one, unit, and direction."""
     score = SCORES[name]
     features = next((f" of {one.features}" for one in results if one.score == name and one.features), "")
     return f"{score.title}{features}{f' [{score.unit}]' if score.unit else ''} {_ARROWS[score.better]}"

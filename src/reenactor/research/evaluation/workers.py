@@ -1,4 +1,4 @@
-"""Many sets, several processes: parts are worked on in order, and what is done is told."""
+"""Cases spread over several processes, part by part and in order, with progress."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PART = 32
-"""Sets worked on together: they share decoded frames and encoded targets."""
+"""Cases worked on together: they share decoded frames and encoded targets."""
 WORTH_A_PROCESS = 200
-"""Fewer pictures than this are done sooner than another process starts (5 s)."""
+"""Fewer cases than this are done before another process has started (5 s)."""
+
+
+def batches(items: Sequence[T]) -> list[Sequence[T]]:
+    """Parts of `PART` items."""
+    return [items[i : i + PART] for i in range(0, len(items), PART)]
 
 
 class WorkerPool:
-    """Processes that are started when they are needed and kept for the next stage; use `with`.
+    """Worker processes, started when first needed and kept for the next stage; use `with`.
 
     Args:
-        workers: how many; 0 for this process alone, None for one a processor where that pays.
-        progress: told in items.
+        workers: how many; 0 for this process alone, None for one for each processor if there is enough to do.
+        progress: reports cases.
     """
 
     def __init__(self, workers: int | None = 0, progress: Progress | None = None) -> None:
@@ -43,28 +48,27 @@ class WorkerPool:
     def spread(
         self,
         work: Callable[[Sequence[T]], R],
-        items: Sequence[T],
+        parts: Sequence[Sequence[T]],
         *,
         what: str,
         done: int = 0,
         alone: bool = False,
     ) -> Iterator[tuple[Sequence[T], R]]:
-        """Each part of the items with what `work` made of it, in order.
+        """Give each part with the result of `work`, in order.
 
         Args:
-            work: can be pickled; a process calls it with one part after the other.
-            items: in an order in which neighbours share what they need.
-            what: names the stage.
-            done: items that were done before, for the progress.
-            alone: in this process in any case.
+            work: called with one part after the other; must be picklable.
+            parts: in an order in which neighbours share what they need.
+            what: name of the stage, for the progress.
+            done: number of cases that were done before, for the progress.
+            alone: work in this process in any case.
         """
-        if not items:
+        total = done + sum(map(len, parts))
+        if total == done:
             return
-        parts = [items[i : i + PART] for i in range(0, len(items), PART)]
         workers = self._workers
         if workers is None:
-            workers = available_cores() if len(items) >= WORTH_A_PROCESS else 0
-        total = done + len(items)
+            workers = available_cores() if total - done >= WORTH_A_PROCESS else 0
         self._progress.start(what, done, total)
         try:
             for part, result in _here(work, parts) if alone or workers < 2 else self._there(work, parts, workers):
@@ -75,7 +79,7 @@ class WorkerPool:
             self._progress.end()
 
     def close(self) -> None:
-        """End the processes; what they are at is lost."""
+        """End the processes; unfinished work is lost."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
@@ -89,7 +93,7 @@ class WorkerPool:
         self.close()
 
     def _there(
-        self, work: Callable[[Sequence[T]], R], parts: list[Sequence[T]], workers: int
+        self, work: Callable[[Sequence[T]], R], parts: Sequence[Sequence[T]], workers: int
     ) -> Iterator[tuple[Sequence[T], R]]:
         if self._pool is None:
             # MediaPipe deadlocks in processes that were forked.
@@ -104,7 +108,7 @@ class WorkerPool:
                 ahead.append((further, self._pool.submit(work, further)))
 
 
-def _here(work: Callable[[Sequence[T]], R], parts: list[Sequence[T]]) -> Iterator[tuple[Sequence[T], R]]:
+def _here(work: Callable[[Sequence[T]], R], parts: Sequence[Sequence[T]]) -> Iterator[tuple[Sequence[T], R]]:
     for part in parts:
         with one_thread():
             result = work(part)

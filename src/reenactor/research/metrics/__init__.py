@@ -1,53 +1,27 @@
-"""How good results are: what the papers report, and what they leave out. Each docstring says its protocol.
+"""Metrics: what the papers report, and what they leave out. Each docstring states the protocol.
 
-Functions give a value per picture, frame or clip (or one number where the metric is no mean of such); `Average` turns
-the former into a running result, the other classes the latter. Running results merge across processes by addition.
+Functions give a value per picture, frame or clip; evaluation averages them, with intervals (`intervals`).
 """
 
 from reenactor.core import ActionUnits
-from reenactor.research.metrics.functional import (
-    Outside,
-    angle_errors,
-    au_consistency,
-    au_intensity_correlation,
-    aucon,
-    aucon_chance,
-    csim,
-    fid,
-    frechet_distance,
-    gaze_error,
-    identity_distance,
-    landmark_nme,
-    lpips,
-    m_psnr,
-    m_ssim,
-    pose_mae,
-    prmse,
-    psnr,
-    roughness,
-    sharpness,
-    sharpness_ratio,
-    ssim,
-    ssim_map,
-    temporal_jitter,
-    verification_rate,
-)
+from reenactor.research.metrics.action_units import au_consistency, au_intensity_correlation, aucon, aucon_chance
+from reenactor.research.metrics.features import csim, fid, lpips, verification_rate
 from reenactor.research.metrics.intervals import Interval, bootstrap_interval, paired_difference
-from reenactor.research.metrics.metric import AUCON, FID, PRMSE, AUCONScores, AUIntensityCorrelation, Average, Metric
+from reenactor.research.metrics.landmarks import (
+    angle_errors,
+    gaze_error,
+    landmark_nme,
+    pose_mae,
+    roughness,
+    temporal_jitter,
+)
 from reenactor.research.metrics.openface import OpenFaceReading, read_openface, run_openface
+from reenactor.research.metrics.pictures import psnr, sharpness, ssim, ssim_map, ssim_mean
 
 __all__ = [
-    "AUCON",
-    "FID",
-    "PRMSE",
-    "AUCONScores",
-    "AUIntensityCorrelation",
     "ActionUnits",
-    "Average",
     "Interval",
-    "Metric",
     "OpenFaceReading",
-    "Outside",
     "angle_errors",
     "au_consistency",
     "au_intensity_correlation",
@@ -56,24 +30,19 @@ __all__ = [
     "bootstrap_interval",
     "csim",
     "fid",
-    "frechet_distance",
     "gaze_error",
-    "identity_distance",
     "landmark_nme",
     "lpips",
-    "m_psnr",
-    "m_ssim",
     "paired_difference",
     "pose_mae",
-    "prmse",
     "psnr",
     "read_openface",
     "roughness",
     "run_openface",
     "sharpness",
-    "sharpness_ratio",
     "ssim",
     "ssim_map",
+    "ssim_mean",
     "temporal_jitter",
     "verification_rate",
 ]

@@ -13,10 +13,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from reenactor.core import ReenactError
+from reenactor.core.files import write_atomically
 from reenactor.face.geometry import resize
+from reenactor.research.evaluation.cases import Case
 from reenactor.research.evaluation.packs import Frame, Pack, Packs
-from reenactor.research.evaluation.predictions import Predictions, check_fresh, read_prediction, write_whole
-from reenactor.research.evaluation.protocols import Case
+from reenactor.research.evaluation.predictions import Predictions, check_comparable, read_prediction
 from reenactor.research.evaluation.study.plan import PICTURES, REAL, RIGHT, STUDY, WRONG, Kind, Study, Trial
 
 EXAMPLES = 150
@@ -63,14 +64,12 @@ def make_study(
         raise ReenactError(f"there is no method '{against}' among {', '.join(names)}")
     if min(examples, pairs, odd, checks) < 0 or examples == 0 or pairs + odd == 0:
         raise ReenactError("a study needs examples and questions; give numbers above 0")
-    sets = predictions[0].sets
+    cases = predictions[0].cases
     for one in predictions:
-        check_fresh(one, packs)
-        if one.sets.digest != sets.digest:
-            raise ReenactError(f"{one.folder} and {predictions[0].folder} were drawn for other sets; export them anew")
+        check_comparable(one, cases, packs)
     rng = np.random.default_rng(seed)
-    chosen = [sets.sets[i] for i in rng.permutation(len(sets))[:examples]]
-    writer = _Pictures(packs, sets.size, out / PICTURES)
+    chosen = [cases[i] for i in rng.permutation(len(cases))[:examples]]
+    writer = _Pictures(packs, cases.size, out / PICTURES)
     couples = [c for c in combinations(names, 2) if against in (None, *c)]
     drawn = dict(zip(names, predictions, strict=True))
     trials = []
@@ -99,7 +98,7 @@ def make_study(
             "nothing can be asked: pairs need two methods, and odd ones targets from clips; give other predictions"
         )
     study = Study(title, seed, pairs, odd, tuple(trials))
-    write_whole(out / STUDY, study.to_json().encode())
+    write_atomically(out / STUDY, study.to_json())
     return study
 
 
@@ -132,7 +131,7 @@ class _Pictures:
         Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
         name = f"{hashlib.sha256(buffer.getvalue()).hexdigest()[:20]}.png"
         if not (self._folder / name).exists():
-            write_whole(self._folder / name, buffer.getvalue())
+            write_atomically(self._folder / name, buffer.getvalue())
         return name
 
 

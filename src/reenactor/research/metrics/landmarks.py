@@ -1,4 +1,7 @@
-"""Landmarks found anew in the results against the driver's: place, gaze, steadiness. Pixels, docs/conventions.md."""
+"""Landmarks and head pose found in the results against the driver's: position, pose, gaze, steadiness.
+
+Landmarks are pixels, angles are yaw, pitch, roll in degrees (docs/conventions.md).
+"""
 
 from __future__ import annotations
 
@@ -22,54 +25,73 @@ _CLOSED = 0.1
 
 
 def landmark_nme(
-    drawn_px: Float[np.ndarray, "n p d"], wanted_px: Float[np.ndarray, "n p d"]
+    drawn_px: Float[np.ndarray, "n p d"], driver_px: Float[np.ndarray, "n p d"]
 ) -> Float[np.ndarray, " n"]:
-    """Normalized mean error: the points' mean distance in the picture plane over the outer-eye distance of `wanted_px`.
+    """Normalized mean error: the points' mean distance in the picture plane over the outer-eye distance of `driver_px`.
 
     Args:
         drawn_px: (N, P, 2 or 3) landmarks found in the results, P = 478 (mesh) or 68 (iBUG); NaN where none were.
-        wanted_px: (N, P, 2 or 3): of the truth, or for another identity those that were asked for.
+        driver_px: (N, P, 2 or 3) landmarks of the true pictures.
 
     Returns:
-        (N,) share of the outer-eye distance; 0 is ideal.
+        (N,) in outer-eye distances; 0 is ideal.
     """
-    a, b = drawn_px[..., :2].astype(np.float64), wanted_px[..., :2].astype(np.float64)
+    a, b = drawn_px[..., :2].astype(np.float64), driver_px[..., :2].astype(np.float64)
     return np.linalg.norm(a - b, axis=2).mean(axis=1) / _eye_distance(b)
 
 
 def gaze_error(
     drawn_px: Float[np.ndarray, "n 478 3"],
-    wanted_px: Float[np.ndarray, "n 478 3"],
+    driver_px: Float[np.ndarray, "n 478 3"],
     *,
     about_mean: bool = False,
 ) -> Float[np.ndarray, " n"]:
-    """Difference of the gazes within the head (head poses are undone first), the mean of both eyes.
+    """Difference of the gaze relative to the head (head poses are removed first), the mean of both eyes.
 
-    The iris' offset from the middle between the eye's corners, in eye widths, gives the sines of the angles to the side
-    and up (`SINE_PER_EYE_WIDTH`); differences of the two angles are added as legs of a right triangle. Eyes closed on
-    either side are left out.
+    The iris' offset from the middle between the eye's corners, in eye widths, gives the sines of the horizontal and
+    vertical angles (`SINE_PER_EYE_WIDTH`); the result is the root of the sum of the squared differences of both. Eyes
+    closed on either side are left out.
 
     Args:
         drawn_px: (N, 478, 3) landmarks found in the results; NaN where none were.
-        wanted_px: (N, 478, 3) of the driver's frames.
-        about_mean: take off each side's mean over the N frames (of one clip) first. Needed where the two are different
-            people: eyes differ in shape, by 8.7 degrees on average between two people who look into the camera.
+        driver_px: (N, 478, 3) of the driver's frames.
+        about_mean: subtract each side's mean over the N frames (of one clip) first. Needed between different people:
+            eyes differ in shape, by 8.7 degrees on average between two people who look into the camera.
 
     Returns:
-        (N,) degrees; 0 is ideal, NaN where no eye can be judged. Two readings of one frame (one mirrored and
+        (N,) degrees; 0 is ideal, NaN where no eye can be judged. Two measurements of one frame (one mirrored and
         recompressed) differ by 4.9 on average (3.8 about their means), a clip and its reversal by 9.0.
     """
-    a, b = _gaze_deg(drawn_px), _gaze_deg(wanted_px)
+    a, b = _gaze_deg(drawn_px), _gaze_deg(driver_px)
     if about_mean:
         both = ~(np.isnan(a) | np.isnan(b))
         a, b = (angles - _mean_of_known(np.where(both, angles, np.nan)) for angles in (a, b))
     return _mean_of_known(np.linalg.norm(a - b, axis=2), axis=1)
 
 
-def temporal_jitter(drawn_px: Float[np.ndarray, "t p d"], driver_px: Float[np.ndarray, "t p d"]) -> float:
-    """How much rougher the result moves than the driver: the ratio of their `roughness`.
+def angle_errors(drawn_deg: Float[np.ndarray, "n 3"], driver_deg: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Difference of angles, `drawn - driver`, wrapped to [-180, 180) degrees: (N, 3) from (N, 3) each."""
+    return (drawn_deg.astype(np.float64) - driver_deg + 180) % 360 - 180
 
-    Both tracks from one detector, frame by frame without smoothing, so that its noise is on both sides.
+
+def pose_mae(drawn_deg: Float[np.ndarray, "n 3"], driver_deg: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """Mean absolute error of yaw, pitch and roll (paper A, table 1: the mean over frames).
+
+    Args:
+        drawn_deg: (N, 3) of the results; NaN where no face was found.
+        driver_deg: (N, 3) of the driver's frames. Take both sides from one estimator: `perception.head_pose` differs
+            from OpenFace, which paper B uses, by 4.9, 3.1 and 1.5 degrees (RMS).
+
+    Returns:
+        (N,) degrees; 0 is ideal.
+    """
+    return np.abs(angle_errors(drawn_deg, driver_deg)).mean(axis=1)
+
+
+def temporal_jitter(drawn_px: Float[np.ndarray, "t p d"], driver_px: Float[np.ndarray, "t p d"]) -> float:
+    """Ratio of the result's `roughness` to the driver's.
+
+    Take both tracks from one detector, frame by frame without smoothing, so that its noise is on both sides.
 
     Args:
         drawn_px: (T, P, 2 or 3) landmarks found in consecutive results, P = 478 or 68; NaN where none were.
@@ -78,7 +100,7 @@ def temporal_jitter(drawn_px: Float[np.ndarray, "t p d"], driver_px: Float[np.nd
     Returns:
         1 is ideal, more is jitter, less is over-smoothed; NaN if the driver does not move at all.
     """
-    # The same frames on both sides: where a result has no face, the driver's movement does not count either.
+    # The same frames on both sides: where a result has no face, the driver's movement is left out too.
     known = ~(np.isnan(drawn_px) | np.isnan(driver_px)).any(axis=(1, 2), keepdims=True)
     calm = roughness(np.where(known, driver_px, np.nan))
     return roughness(np.where(known, drawn_px, np.nan)) / calm if calm > 0 else float("nan")
@@ -91,7 +113,7 @@ def roughness(points_px: Float[np.ndarray, "t p d"]) -> float:
         points_px: (T, P, 2 or 3) of consecutive frames, P = 478 or 68; triples with NaN are left out.
 
     Returns:
-        Share of the outer-eye distance per frame squared; NaN with fewer than three frames.
+        Outer-eye distances per frame squared; NaN with fewer than three frames.
     """
     points = points_px[..., :2].astype(np.float64)
     second = points[:-2] - 2 * points[1:-1] + points[2:]
@@ -107,7 +129,7 @@ def _eye_distance(points: Float[np.ndarray, "n p 2"]) -> Float[np.ndarray, " n"]
 
 
 def _gaze_deg(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 2 2"]:
-    """Angles of both eyes to the image's right and down, in mean pose; NaN for a closed eye."""
+    """Angles of both eyes to the image's right and down, after removing the head pose; NaN for a closed eye."""
     gaze = np.full((len(mesh_px), len(_EYES), 2), np.nan)
     known = ~np.isnan(mesh_px).any(axis=(1, 2))
     _, shape = in_mean_pose(mesh_px[known])
@@ -121,7 +143,7 @@ def _gaze_deg(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n 2 2
 
 
 def _mean_of_known(values: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
-    """Mean without NaN; NaN of nothing."""
+    """Mean that leaves NaN out; NaN if nothing is left."""
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     return np.where(count > 0, np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1), np.nan)

@@ -1,15 +1,13 @@
-"""Does the result do what the driver does? Action units (AUs) of both; rows are frames, columns are AUs.
+"""Whether the result shows the driver's expression: action units (AUs) of both; rows are frames, columns are AUs.
 
-Both sides from one estimator: `perception.action_units` or OpenFace (`metrics.openface`). Leave out frames in which
-either face was not found (`ActionUnits.where`), and say how many.
+Take both sides from one estimator: `perception.action_units` or OpenFace (`metrics.openface`). Leave out frames in
+which either face was not found (`ActionUnits.where`), and report how many.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-
-from reenactor.research.metrics.functional._sums import Sums
 
 _STILL = 1e-10
 """Variance, in intensities squared, up to which an AU counts as not moving."""
@@ -19,8 +17,7 @@ def aucon(drawn: Bool[np.ndarray, "n a"], driver: Bool[np.ndarray, "n a"]) -> fl
     """AUCON: the share of identical presence values, over frames and AUs (paper B, tables 1 and 2).
 
     Chance is high: on the data pack's validation clips, with our estimator, shuffled frames of a clip score 0.69 (0.59
-    to 0.82), and a second reading of the same frames (mirrored and recompressed) 0.91 (0.85 to 0.96). The class `AUCON`
-    gives both beside it.
+    to 0.82), and a second measurement of the same frames (mirrored and recompressed) 0.91 (0.85 to 0.96).
 
     Args:
         drawn: (N, A) which AUs the results show.
@@ -40,7 +37,7 @@ def aucon_chance(drawn: Bool[np.ndarray, "n a"], driver: Bool[np.ndarray, "n a"]
         driver: (N, A) of the driver's frames; p and q are how often each AU is present.
 
     Returns:
-        In [0, 1]; what a result scores that has the right habits at the wrong time.
+        In [0, 1]: the score of a result that shows the right AUs as often as the driver, at the wrong times.
     """
     if not drawn.size:
         return float("nan")
@@ -60,14 +57,18 @@ def au_intensity_correlation(
     Returns:
         (A,) in [-1, 1]; 1 is ideal, NaN for an AU that does not move on one of the sides.
     """
-    return correlation_compute(correlation_update(drawn, driver))
+    x, y = drawn.astype(np.float64), driver.astype(np.float64)
+    x, y, xx, yy, xy = (products.sum(axis=0) / max(len(x), 1) for products in (x, y, x * x, y * y, x * y))
+    var_x, var_y = xx - x * x, yy - y * y
+    moves = (var_x > _STILL) & (var_y > _STILL)
+    return np.where(moves, (xy - x * y) / np.sqrt(np.where(moves, var_x * var_y, 1.0)), np.nan)
 
 
 def au_consistency(drawn: Float[np.ndarray, "n a"], driver: Float[np.ndarray, "n a"]) -> float:
     """AU consistency of a clip in %: mean `au_intensity_correlation` of the AUs that the driver moves, times 100.
 
     Paper A (table 1) refers to ReenactGAN for its protocol and gives no formula. A still picture scores 0.00 there,
-    as it does here (an AU that the result does not move counts 0), while the share of equal values would be high.
+    as it does here: an AU that the result does not move counts 0.
 
     Args:
         drawn: (N, A) intensities of the results, one clip.
@@ -79,18 +80,3 @@ def au_consistency(drawn: Float[np.ndarray, "n a"], driver: Float[np.ndarray, "n
     moved = np.ptp(driver, axis=0) > 0 if len(driver) else np.zeros(driver.shape[1], bool)
     r = au_intensity_correlation(drawn, driver)[moved]
     return 100 * float(np.nan_to_num(r).mean()) if len(r) else float("nan")
-
-
-def correlation_update(drawn: Float[np.ndarray, "n a"], driver: Float[np.ndarray, "n a"]) -> Sums:
-    """What a batch adds to `au_intensity_correlation`."""
-    x, y = drawn.astype(np.float64), driver.astype(np.float64)
-    products = {"x": x, "y": y, "xx": x * x, "yy": y * y, "xy": x * y}
-    return {"count": np.float64(len(x)), **{name: p.sum(axis=0) for name, p in products.items()}}
-
-
-def correlation_compute(sums: Sums) -> Float[np.ndarray, " a"]:
-    """`au_intensity_correlation` of all that was added."""
-    x, y, xx, yy, xy = (sums[name] / max(sums["count"], 1) for name in ("x", "y", "xx", "yy", "xy"))
-    var_x, var_y = xx - x * x, yy - y * y
-    moves = (var_x > _STILL) & (var_y > _STILL)
-    return np.where(moves, (xy - x * y) / np.sqrt(np.where(moves, var_x * var_y, 1.0)), np.nan)
