@@ -176,7 +176,7 @@ def test_unsigned_and_unfit_files(files, credentials, tmp_path):
     note = tmp_path / "note.png"
     note.write_text("hello" * 100)
     for unfit, words in [
-        (note, "no picture or video"),
+        (note, "not an image or video"),
         (tmp_path / "none.png", "does not exist"),
         (tmp_path, "folder"),
     ]:
@@ -184,7 +184,7 @@ def test_unsigned_and_unfit_files(files, credentials, tmp_path):
             read(unfit)
     assert not provenance.supports("a.mkv")
     assert provenance.supports("a.MP4")
-    with pytest.raises(MediaError, match=r"no place for one in \.mkv"):
+    with pytest.raises(MediaError, match=r"does not support \.mkv"):
         sign(files / "a.mp4", tmp_path / "a.mkv", claim(files), credentials)
     with pytest.raises(MediaError, match="whole image/png file"):
         sign(note, tmp_path / "b.png", claim(files), credentials)

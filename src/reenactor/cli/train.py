@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
+from reenactor.core.files import write_atomically
 
 if TYPE_CHECKING:
     from reenactor.research.training import RunConfig
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if fabric.is_global_zero:
         args.out.mkdir(parents=True, exist_ok=True)
         text = config.model_dump_json(indent=1)
-        (args.out / CONFIG).write_text(text + "\n")
+        write_atomically(args.out / CONFIG, text + "\n")
         print(text, flush=True)
     result = train(
         config,

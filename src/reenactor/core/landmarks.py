@@ -56,12 +56,12 @@ class Landmarks:
 
     @cached_property
     def irises(self) -> Float[np.ndarray, "2 3"]:
-        """Iris centres, image-left eye first (for an unmirrored picture)."""
+        """Iris centres, image-left eye first (for an unmirrored image)."""
         return self.mesh[list(IRIS_CENTRES)]
 
     @cached_property
     def interocular_px(self) -> float:
-        """Distance between the outer eye corners, in the picture plane."""
+        """Distance between the outer eye corners, in pixels of the image plane."""
         right, left = self.mesh[list(OUTER_EYE_CORNERS), :2]
         return float(np.linalg.norm(left - right))
 
@@ -71,13 +71,13 @@ class Motion:
     """Landmarks of a driver over time: what they did, without their pixels.
 
     Args:
-        mesh_px: (T, 478, 3) float32, pixels of the driver's picture. Frames without a face repeat the last pose seen.
+        mesh_px: (T, 478, 3) float32, pixels of the driver's frame. Frames without a face repeat the last pose seen.
         seen: (T,) whether a face was found in the frame.
         pts: (T,) presentation time of each frame in units of `time_base`, strictly increasing, first frame at 0.
         end_pts: when the last frame ends, same units.
         time_base: seconds per unit, exact (29.97 frames a second stay 30000/1001).
         pose_deg: (T, 3) yaw, pitch, roll of the head.
-        picture_size: width and height of the driver's picture, pixels.
+        picture_size: width and height of the driver's frames, pixels.
         about: facts as text: name of the source, its licence, who made it.
     """
 

@@ -67,7 +67,7 @@ def join_segments(
     """Join segments made by `VideoWriter` into one file, with the sound of another, packet by packet.
 
     The segments' times count from the start of the whole video, and each was closed with the next one's first
-    time as `end_pts`. Sound packets are copied bit for bit; they keep their place against the pictures of
+    time as `end_pts`. Sound packets are copied bit for bit. They keep their time relative to the frames of
     `audio_from` to within one tick of its clock, and end with the video. A source without sound gives none.
 
     Args:

@@ -175,10 +175,10 @@ def sign(
     source, output = Path(source), Path(output)
     if not supports(output):
         raise MediaError(
-            f"{output.name} cannot carry a signature: C2PA has no place for one in {output.suffix or 'such'}"
-            f" files; choose one of {', '.join(_MIME_TYPES)}, or pass --no-provenance"
+            f"{output.name} cannot carry a signature: C2PA does not support {output.suffix or 'such'} files;"
+            f" choose one of {', '.join(_MIME_TYPES)}, or pass --no-provenance"
         )
-    check_readable(source, "a picture or video")
+    check_readable(source, "an image or video")
     mime = _MIME_TYPES[output.suffix.lower()]
     with replacing(output) as temporary, source.open("rb") as reading, temporary.open("w+b") as writing:
         settings = _signing_settings(reading, mime)
@@ -210,13 +210,13 @@ def read(path: str | os.PathLike[str], *, trust_anchors_pem: bytes | None = None
         MediaError: the file cannot be read, or is not such an image or video.
     """
     path = Path(path)
-    check_readable(path, "a picture or video")
+    check_readable(path, "an image or video")
     with path.open("rb") as stream:
         try:
             return _read_stream(stream, _MIME_TYPES.get(path.suffix.lower()), trust_anchors_pem=trust_anchors_pem)
         except c2pa.C2paError as error:
             raise MediaError(
-                f"{path} is damaged, or no picture or video that can carry a signature"
+                f"{path} is damaged, or not an image or video that can hold a signature"
                 f" ({', '.join(_MIME_TYPES)}); check that it is the right file"
             ) from error
 
@@ -371,7 +371,7 @@ def _report(manifest: dict[str, Any], failures: list[str], state: str | None) ->
 
 
 _ISSUES = {
-    "assertion.dataHash.mismatch": "The picture is not the one that was signed",
+    "assertion.dataHash.mismatch": "The image is not the one that was signed",
     "assertion.bmffHash.mismatch": "The video is not the one that was signed",
     "assertion.hashedURI.mismatch": "The signed statement was changed",
     "claimSignature.mismatch": "The signature does not fit the statement",

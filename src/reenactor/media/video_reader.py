@@ -286,7 +286,7 @@ def _square_pixel_size(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[in
 
 @dataclass(frozen=True)
 class _Turn:
-    """One of the eight ways to turn and mirror a picture: transpose first, then flip."""
+    """One of the eight ways to turn and mirror an image: transpose first, then flip."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -308,7 +308,7 @@ class _Turn:
         return (stored[1], stored[0]) if self.transpose else stored
 
     def apply(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-        """_Turn a picture; the result is contiguous."""
+        """Turn an image; the result is contiguous."""
         if self.transpose:
             image = image.transpose(1, 0, 2)
         if self.flip_x:

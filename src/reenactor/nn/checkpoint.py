@@ -83,7 +83,7 @@ def write_checkpoint(
         "files": digests,
     }
     (beside / CONFIG).write_text(json.dumps(description, indent=1) + "\n")
-    (beside / CARD).write_text(checkpoint.card)
+    (beside / CARD).write_text(checkpoint.card, encoding="utf-8")
     replace_folder(beside, folder)
 
 
@@ -115,7 +115,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         kind=str(description["kind"]),
         config=description["config"],
         tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
-        card=(folder / CARD).read_text() if (folder / CARD).exists() else "",
+        card=(folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else "",
         digest=sha256(folder / CONFIG),
     )
 

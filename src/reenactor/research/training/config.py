@@ -144,7 +144,7 @@ def saved_config(path: Path) -> RunConfig:
         ReenactError: the file cannot be read, or is from a release with other settings.
     """
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReenactError(f"cannot read {path}: {error}; begin a new run") from error
     return _parsed(settings)
