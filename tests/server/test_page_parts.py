@@ -101,9 +101,9 @@ def test_comparisons_tell_where_pictures_come_from(previews, photo, tmp_path):
     reports = []
 
     def ask(token, model, going=True):
-        ways = {"mine": {"model": model, "transfer": "relative", "size": 64}}
+        variants = {"mine": {"model": model, "transfer": "relative", "size": 64}}
         driver = shipped_motions()["blink"]
-        request = {"token": token, "photos": [str(photo)], "face": None, "ways": ways, "driver": str(driver)}
+        request = {"token": token, "photos": [str(photo)], "face": None, "variants": variants, "driver": str(driver)}
 
         def reported(*progress):
             reports.append(progress)

@@ -298,7 +298,7 @@ def test_ways_side_by_side_and_where_they_come_from(page):
     page.locator("#compare-ways").get_by_label("hybrid, relative").uncheck()
     page.locator("#compare-ways").get_by_label("warp, absolute").check()
     page.click("#compare")
-    page.wait_for_selector("#compare-said .re-note:has-text('None of the ways chosen')")
+    page.wait_for_selector("#compare-said .re-note:has-text('None of the variants chosen')")
     assert not origins.is_visible()
 
 
@@ -307,7 +307,7 @@ def test_a_photo_that_drives_has_no_moment_to_choose(page, tmp_path):
     write_image(tmp_path / "me.png", demo_photo())
     choose_example(page)
     open_tab(page, "Compare")
-    driver = page.get_by_role("tabpanel").filter(has_text="Ways to draw").locator("input[type=file]")
+    driver = page.get_by_role("tabpanel").filter(has_text="Variants (two").locator("input[type=file]")
     driver.set_input_files(tmp_path / "me.png")
     page.wait_for_selector("#compare-motion label:has-text('my file').selected")
     page.click("#compare")

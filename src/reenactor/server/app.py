@@ -1,4 +1,4 @@
-"""The server as an ASGI application: the API, and the page if it is wanted, behind one guard."""
+"""The server as an ASGI application: the API, and the page with `Settings.page`, behind one guard."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PLAIN = {
     "Not Found": "there is nothing at this address; see /openapi.json for what there is",
     "Method Not Allowed": "this address does not take that method; see /openapi.json for those it takes",
 }
-"""Starlette's messages in our words."""
+"""Sentences instead of Starlette's messages."""
 
 
 def create_app(settings: Settings, *, models: dict[str, Any] | None = None) -> FastAPI:
@@ -107,8 +107,8 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        place = " ".join(str(part) for part in first["loc"][1:]) or "the request"
-        return JSONResponse({"error": f"{place}: {first['msg'].lower()}; see /openapi.json for what is taken"}, 422)
+        field = " ".join(str(part) for part in first["loc"][1:]) or "the request"
+        return JSONResponse({"error": f"{field}: {first['msg'].lower()}; see /openapi.json for what is taken"}, 422)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:

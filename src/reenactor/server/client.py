@@ -23,13 +23,18 @@ if TYPE_CHECKING:
 
 _OVER = ("done", "failed", "cancelled")
 _MOST_TRIES = 20
-"""A request that is told to come again later does so; with the server's waits this is minutes."""
+"""Tries of a request that the server answers with 429; with the waits it asks for these are minutes."""
 _LARGEST_RESULT = 64 * 2**20
 _Answer = TypeVar("_Answer")
 
 
 class ServerError(ReenactError):
-    """The server refused; `status` is HTTP's, `retry_s` when to come again if it is busy."""
+    """The server refused a request.
+
+    Attributes:
+        status: of HTTP.
+        retry_s: seconds until to try again, if the server is busy.
+    """
 
     def __init__(self, status: int, sentence: str, retry_s: float | None = None) -> None:
         super().__init__(sentence)
@@ -38,7 +43,7 @@ class ServerError(ReenactError):
 
 @dataclass(frozen=True)
 class Job:
-    """How far a job is; `docs/api.md` describes the fields, all of which are in `record`."""
+    """A job and its progress; docs/api.md describes the fields, all of which are in `record`."""
 
     id: str
     state: str
@@ -49,22 +54,22 @@ class Job:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Job:
-        """From the server's answer."""
+        """The job in a server's answer."""
         return cls(record["id"], record["state"], record["progress"], record["eta_s"], record["error"], record)
 
     @property
     def over(self) -> bool:
-        """Nothing more will happen."""
+        """Whether the job has ended."""
         return self.state in _OVER
 
 
 class Client:
-    """Speaks to one server; a context manager, for any number of threads.
+    """A connection to one server; a context manager, thread-safe.
 
     Args:
         url: "http://127.0.0.1:8000".
-        key: an API key, where the server wants one.
-        patient: come again when the server says that it is busy (429); otherwise `ServerError`.
+        key: an API key, if the server requires one.
+        patient: wait and try again when the server is busy (429), instead of raising `ServerError`.
     """
 
     def __init__(self, url: str, key: str | None = None, *, patient: bool = True) -> None:
@@ -86,13 +91,13 @@ class Client:
         on_progress: Callable[[Job], None] = lambda job: None,
         **options: Any,
     ) -> Path:
-        """Photos and a driver in, a file out; nothing stays on the server.
+        """Animate photos like a driver and save the result; nothing stays on the server.
 
         Args:
             photos: one to eight of one person.
             driver: a file, or the name of a motion that ships.
-            out: its suffix is the format, unless `format` is given.
-            on_progress: told now and then.
+            out: file of the result; its suffix is the format, unless `format` is given.
+            on_progress: called with the job now and then.
             options: fields of `POST /v1/jobs`, such as layout="crop".
 
         Raises:
@@ -114,16 +119,16 @@ class Client:
             self.delete_target(target)
 
     def motions(self) -> list[str]:
-        """The motions that ship."""
+        """Names of the motions that ship."""
         return self._ask("GET", "/v1/motions").json()["motions"]
 
     def add_target(self, photos: Sequence[str | Path]) -> str:
-        """Send photos of a person; gives the target's id."""
+        """Send photos of a person; returns the target's id."""
         files = [("photos", Path(photo)) for photo in photos]
         return self._send("/v1/targets", files, {}).json()["id"]
 
     def delete_target(self, target: str) -> None:
-        """Delete photos."""
+        """Delete a target's photos."""
         self._ask("DELETE", f"/v1/targets/{target}")
 
     def add_job(self, target: str, driver: str | Path, **options: Any) -> Job:
@@ -134,11 +139,11 @@ class Client:
         return Job.of(self._send("/v1/jobs", [("driver", Path(driver))], fields).json())
 
     def job(self, job: str) -> Job:
-        """How far a job is."""
+        """A job and its progress."""
         return Job.of(self._ask("GET", f"/v1/jobs/{job}").json())
 
     def wait(self, job: str, on_progress: Callable[[Job], None] = lambda job: None) -> Job:
-        """Until a job is over; asks more rarely the longer it takes."""
+        """Wait until a job has ended; asks less often the longer it takes."""
         pause = 0.1
         while not (now := self.job(job)).over:
             on_progress(now)
@@ -168,7 +173,7 @@ class Client:
 
     @contextmanager
     def live(self, target: str, **options: Any) -> Iterator[Live]:
-        """Drive live: `with client.live(target, mirror=True) as live: jpeg = live.step(jpeg)`."""
+        """A live session: `with client.live(target, mirror=True) as live: jpeg = live.step(jpeg)`."""
         import httpx
         from websockets.exceptions import InvalidStatus
         from websockets.sync.client import connect

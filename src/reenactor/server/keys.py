@@ -76,7 +76,7 @@ def add_key(file: Path, name: str) -> str:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as out:
             out.write(f"{name} {_hash(key)}\n")
     except OSError as error:
-        raise ReenactError(f"cannot write {file}: {(error.strerror or '').lower()}; choose another place") from error
+        raise ReenactError(f"cannot write {file}: {(error.strerror or '').lower()}; choose another path") from error
     return key
 
 

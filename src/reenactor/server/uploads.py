@@ -168,7 +168,7 @@ def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
     """Decode a file from beginning to end.
 
     Raises:
-        ReenactError: it is not what is wanted, damaged, or exceeds a limit.
+        ReenactError: it is of another kind, damaged, or exceeds a limit.
     """
     with path.open("rb") as file:
         start = file.read(512)

@@ -29,13 +29,13 @@ class Origins:
     """Models that can tell where their pictures come from.
 
     Args:
-        ways: models with their targets set, by the name of the way to draw.
+        variants: models with their targets set, by the name of the variant to draw.
         track: the driver's.
         rest: the driver at rest.
         photos: crops of the target photos.
     """
 
-    ways: Mapping[str, Reenactor]
+    variants: Mapping[str, Reenactor]
     track: Track
     rest: Float[np.ndarray, "478 3"]
     photos: Sequence[UInt8[np.ndarray, "s s 3"]]
@@ -46,18 +46,18 @@ class Origins:
         return self.track.pts * float(self.track.time_base)
 
     def at(self, time_s: float) -> str:
-        """The heat maps of all ways for the frame nearest to a time, as HTML."""
+        """The heat maps of all variants for the frame nearest to a time, as HTML."""
         frame = int(np.abs(self.times_s - time_s).argmin())
-        return "".join(self._section(way, reenactor, frame) for way, reenactor in self.ways.items())
+        return "".join(self._section(variant, reenactor, frame) for variant, reenactor in self.variants.items())
 
-    def _section(self, way: str, reenactor: Reenactor, frame: int) -> str:
+    def _section(self, variant: str, reenactor: Reenactor, frame: int) -> str:
         target = reenactor.target
         mesh = next(reenactor.target_meshes(self.track, start=frame, neutral_mesh=self.rest))
         driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
         maps = reenactor.model.photo_maps(target.portrait.code, driver)
         groups = [_group("the picture", _picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
         groups += [_group(_heading(one), self._heats(one)) for one in maps]
-        return f'<section class="re-origin"><h3>{escape(way)}</h3><div>{"".join(groups)}</div></section>'
+        return f'<section class="re-origin"><h3>{escape(variant)}</h3><div>{"".join(groups)}</div></section>'
 
     def _heats(self, one: PhotoMap) -> str:
         figures = []
@@ -76,10 +76,10 @@ def origins_of(
     folder: Path,
     progress: Progress,
 ) -> Origins | None:
-    """Prepare the heat maps; None if none of the ways has any.
+    """Prepare the heat maps; None if none of the variants has any.
 
     Args:
-        reenactors: name of the way and its model, without targets.
+        reenactors: name of the variant and its model, without targets.
         photos, face: the target; see `Reenactor.set_target`.
         crops: of the photos.
         driver: a video, motion file or photo.
@@ -89,14 +89,14 @@ def origins_of(
     Raises:
         ReenactError: a photo or the driver cannot be used.
     """
-    ways = {way: reenactor for way, reenactor in reenactors if reenactor.model.photo_uses}
-    if not ways:
+    variants = {variant: reenactor for variant, reenactor in reenactors if reenactor.model.photo_uses}
+    if not variants:
         return None
-    for reenactor in ways.values():
+    for reenactor in variants.values():
         reenactor.set_target(list(photos), face=face)
     progress.start("finding where the pictures come from", 0, None)
     track = TrackFolder(folder, driver).fill(progress.step) if is_video(driver) else track_of_file(driver, folder)
-    return Origins(ways, track, track_neutral(track), crops)
+    return Origins(variants, track, track_neutral(track), crops)
 
 
 def _heading(one: PhotoMap) -> str:

@@ -134,12 +134,12 @@ class Previews:
         """Prepare to show where compared pictures come from.
 
         Args:
-            request: `token` (names it from now on), `photos`, `face`, `ways` (name -> options), `driver`, and `folder`
-                (for the driver's landmarks; deleted when the comparison is forgotten).
+            request: `token` (names it from now on), `photos`, `face`, `driver`, `variants` (name -> options), and
+                `folder` (for the driver's landmarks; deleted when the comparison is forgotten).
             reported: called with what is being done and how much of it; False stops the work.
 
         Returns:
-            The times of the driver's frames in seconds; None if none of the ways can tell.
+            The times of the driver's frames in seconds; None if none of the variants can tell.
 
         Raises:
             ReenactError: a photo, driver or model cannot be used.
@@ -301,12 +301,18 @@ class _Previews:
         return {"values": astuple(edits_of(found))}
 
     def origins(
-        self, token: str, photos: list[str], face: int | None, ways: dict[str, dict[str, Any]], driver: str, folder: str
+        self,
+        token: str,
+        photos: list[str],
+        face: int | None,
+        variants: dict[str, dict[str, Any]],
+        driver: str,
+        folder: str,
     ) -> dict[str, Any]:
         from reenactor.engine import Reenactor
         from reenactor.server.page.origins import HEAT_PX, origins_of
 
-        reenactors = [(name, Reenactor.of(options_of(given, self._settings))) for name, given in ways.items()]
+        reenactors = [(name, Reenactor.of(options_of(given, self._settings))) for name, given in variants.items()]
         crops = []
         for number, photo in enumerate(photos, start=1):
             picture, meshes = self._found(Path(photo), f"photo {number}")

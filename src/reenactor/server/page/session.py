@@ -199,7 +199,7 @@ class Sessions:
             raise ReenactError(record.error or "the job failed")
 
     async def clear(self, session: Session, tab: str) -> None:
-        """Stop a tab's jobs and delete their results, as new ones take their place."""
+        """Stop a tab's jobs and delete their results, as new ones follow."""
         for identity in session.jobs.pop(tab, []):
             job = self.state.store.job(session.owner, identity)
             if job is not None:

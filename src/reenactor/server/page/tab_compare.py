@@ -1,4 +1,4 @@
-"""The tab Compare: the same photo and driver, drawn in several ways."""
+"""The tab Compare: the same photo and driver, in several variants."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from reenactor.server.page.tabs import QUICK, TargetPanel, motion_choice
 from reenactor.server.state import Driver
 from reenactor.server.store import new_id
 
-MAX_WAYS = 4
+MAX_VARIANTS = 4
 _SIZE_PX = 256
 _ORIGIN = (
     "Bright areas of the photos went into the picture at this moment, dark ones did not. *Taken over*: pixels that "
     "were moved into the picture; the rest of it is painted. *Looked at*: areas that the network reads while it draws."
 )
-_NO_ORIGIN = "None of the ways chosen can tell where in the photos its pictures come from; choose one of the hybrid."
+_NO_ORIGIN = "None of the variants chosen knows where in the photos its pictures come from; choose one of the hybrid."
 
 
 def build(sessions: Sessions, panel: TargetPanel) -> None:
     """The tab's components and handlers."""
     models = sessions.state.models()["models"]
     transfers = [one.value for one in Transfer]
-    ways = {f"{model}, {transfer}": (model, transfer) for model, transfer in product(models, transfers)}
+    variants = {f"{model}, {transfer}": (model, transfer) for model, transfer in product(models, transfers)}
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
             chosen = gr.CheckboxGroup(
-                list(ways),
-                value=list(ways)[:: len(transfers)][:2],
-                label=f"Ways to draw (two to {MAX_WAYS})",
+                list(variants),
+                value=list(variants)[:: len(transfers)][:2],
+                label=f"Variants (two to {MAX_VARIANTS})",
                 elem_id="compare-ways",
                 info="Model, and how the movement is carried over: relative adds the driver's change, absolute copies "
                 "its face, transformer replaces the photo's expression.",
@@ -54,8 +54,8 @@ def build(sessions: Sessions, panel: TargetPanel) -> None:
         moment = gr.Slider(0, 1, step=0.01, label="Moment (seconds)", elem_id="compare-moment", buttons=[])
         origins = gr.HTML(elem_id="compare-origins")
 
-    def options_of(way: str) -> dict[str, Any]:
-        model, transfer = ways[way]
+    def options_of(variant: str) -> dict[str, Any]:
+        model, transfer = variants[variant]
         # The same size where a model works at any, else the one it was trained at.
         size = _SIZE_PX if models[model]["any_resolution"] else None
         return {"model": model, "transfer": Transfer(transfer), "size": size}
@@ -68,13 +68,13 @@ def build(sessions: Sessions, panel: TargetPanel) -> None:
         yield {go: gr.update(interactive=False), stop: gr.update(interactive=True), origin: gr.update(visible=False)}
         try:
             await sessions.clear(session, "compare")
-            if not 2 <= len(names) <= MAX_WAYS:
-                raise ReenactError(f"{len(names)} ways are chosen; choose two to {MAX_WAYS}")
-            chosen_ways = {name: options_of(name) for name in names}
+            if not 2 <= len(names) <= MAX_VARIANTS:
+                raise ReenactError(f"{len(names)} variants are chosen; choose two to {MAX_VARIANTS}")
+            chosen_variants = {name: options_of(name) for name in names}
             sessions.target(session)
             async with sessions.driver(motion, upload) as source:
                 jobs = []
-                for options in chosen_ways.values():
+                for options in chosen_variants.values():
                     copied = await asyncio.to_thread(source.copy, sessions.state.store.new_upload())
                     shown = {"layout": Layout.CROP, "face": face or None, **options}
                     jobs.append(await sessions.submit(session, "compare", copied, **shown))
@@ -91,7 +91,7 @@ def build(sessions: Sessions, panel: TargetPanel) -> None:
                     progress[:] = now if now[0] else progress
                     return session.comparison == token
 
-                work = asyncio.create_task(_origins(sessions, session, face, chosen_ways, source, reported))
+                work = asyncio.create_task(_origins(sessions, session, face, chosen_variants, source, reported))
                 try:
                     while not work.done():
                         text, done, total = progress
@@ -147,7 +147,7 @@ async def _origins(
     sessions: Sessions,
     session: Session,
     face: int,
-    ways: dict[str, dict[str, Any]],
+    variants: dict[str, dict[str, Any]],
     driver: Driver,
     reported: Callable[..., bool],
 ) -> list[float] | str:
@@ -160,7 +160,7 @@ async def _origins(
         "token": session.comparison,
         "photos": [str(photo) for photo in store.photos(sessions.target(session))],
         "face": face or None,
-        "ways": ways,
+        "variants": variants,
         "driver": str(driver.file),
         "folder": str(store.new_upload()),
     }
