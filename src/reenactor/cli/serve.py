@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from reenactor.cli.animate import add_device
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
 
@@ -76,9 +77,7 @@ def add_server(p: argparse.ArgumentParser, *, port: int, live: int) -> None:
         metavar="NAME=DIR",
         help="a landmark transformer that requests may name; repeatable",
     )
-    p.add_argument(
-        "--device", default="auto", help="what PyTorch computes on: auto, cpu, cuda, cuda:N or mps (default: auto)"
-    )
+    add_device(p)
     p.add_argument("--live", type=int, default=live, metavar="N", help="live sessions at a time (default: %(default)s)")
     p.add_argument("--sign-cert", type=Path, metavar="PEM", help="certificate chain to sign with")
     p.add_argument("--sign-key", type=Path, metavar="PEM", help="the certificate's private key")
