@@ -57,7 +57,6 @@ def _add_report(actions: argparse._SubParsersAction) -> None:
 
 
 def _make(args: argparse.Namespace) -> int:
-    """Choose, and write pictures."""
     from reenactor.research.evaluation import open_predictions, packs_of
     from reenactor.research.evaluation.study import Kind, make_study
 
@@ -83,7 +82,6 @@ def _make(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    """Ask."""
     from reenactor.research.evaluation.study import AnswerBook, StudyServer, read_study
 
     if not 0 <= args.port < 2**16:
@@ -102,11 +100,10 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    """Tell."""
     from reenactor.research.evaluation import TableFormat, write_tables
-    from reenactor.research.evaluation.study import AnswerBook, deceptions, judged, study_tables, win_ratios
+    from reenactor.research.evaluation.study import AnswerBook, deceptions, study_tables, valid_answers, win_ratios
 
-    found = judged(AnswerBook(args.db).answers())
+    found = valid_answers(AnswerBook(args.db).answers())
     if not found.kept:
         raise ReenactError(f"{args.db} has no answers that count yet ({found.failed} participants failed the checks)")
     print(write_tables(study_tables(found), TableFormat(args.format)), end="")

@@ -24,11 +24,11 @@ from reenactor.research.evaluation.study import (
     StudyServer,
     Trial,
     deceptions,
-    judged,
     make_study,
     read_study,
     session,
     study_tables,
+    valid_answers,
     wilson,
     win_ratios,
 )
@@ -140,11 +140,11 @@ class TestReport:
         rows = [answer(0, Kind.PAIR, check, RIGHT, check=True)] * 3 + [answer(0, Kind.PAIR, check, WRONG, check=True)]
         rows += [answer(1, Kind.PAIR, check, c, check=True) for c in (RIGHT, RIGHT, WRONG)]
         rows += [answer(who, Kind.PAIR, ("a", "b"), "ab"[who > 0]) for who in (0, 1, 2)]
-        found = judged(rows)
+        found = valid_answers(rows)
         assert (found.participants, found.failed, found.unchecked) == (1, 1, 1)
         assert [(one.participant, one.choice) for one in found.kept] == [(0, "a")]
         assert "left out: 1 who failed" in study_tables(found)[0].notes[1]
-        assert judged([one for one in rows if not one.check]).participants == 3, "a study without checks"
+        assert valid_answers([one for one in rows if not one.check]).participants == 3, "a study without checks"
 
 
 class TestAnswerBook:
@@ -320,7 +320,7 @@ def test_a_whole_session_in_a_browser(browser, server):
     assert [one.late for one in answers] == late
     assert [one.options for one in answers] == [step.names for step in steps]
 
-    told = judged(answers)
+    told = valid_answers(answers)
     assert (told.participants, told.failed) == (1, 0)
     for question in QUESTIONS[Kind.PAIR]:
         mine = [s.names[c] for s, c in zip(steps, chosen, strict=True) if s.question == question and not s.trial.check]
@@ -431,7 +431,7 @@ class TestMaking:
     def test_bad_input(self, drawn, packs, tmp_path):
         with pytest.raises(ReenactError, match="no method 'x'"):
             make_study(drawn, packs, tmp_path, against="x")
-        with pytest.raises(ReenactError, match="names of their own"):
+        with pytest.raises(ReenactError, match="different names"):
             make_study([drawn[0], drawn[0]], packs, tmp_path)
         with pytest.raises(ReenactError, match="numbers above 0"):
             make_study(drawn, packs, tmp_path, examples=0)
@@ -442,5 +442,5 @@ class TestMaking:
         with pytest.raises(ReenactError, match="lacks"):
             read_study(tmp_path)
         (tmp_path / STUDY).write_text("{}")
-        with pytest.raises(ReenactError, match="holds no study"):
+        with pytest.raises(ReenactError, match="does not describe"):
             read_study(tmp_path)

@@ -1,7 +1,7 @@
 """Whether the result shows the driver's expression: action units (AUs) of both; rows are frames, columns are AUs.
 
-Take both sides from one estimator: `perception.action_units` or OpenFace (`metrics.openface`). Leave out frames in
-which either face was not found (`ActionUnits.where`), and report how many.
+Take both sides from one estimator. Leave out frames in which either face was not found (`ActionUnits.where`), and
+report how many.
 """
 
 from __future__ import annotations

@@ -1,35 +1,35 @@
-"""Asking people, as paper B does (section "User Study", table 3): which of two results is better, and which of three
-pictures is not the person's (docs/evaluation.md)."""
+"""User study as in paper B (section "User Study", table 3): which of two results is better, which of three pictures
+shows another person (docs/evaluation.md)."""
 
-from reenactor.research.evaluation.study.analysis import (
-    Answers,
+from reenactor.research.evaluation.study.answers import (
+    AnswerBook,
     Ratio,
+    ValidAnswers,
     deceptions,
-    judged,
     study_tables,
+    valid_answers,
     wilson,
     win_ratios,
 )
-from reenactor.research.evaluation.study.answers import AnswerBook
 from reenactor.research.evaluation.study.making import make_study
 from reenactor.research.evaluation.study.plan import Kind, Step, Study, Trial, read_study, session
 from reenactor.research.evaluation.study.server import StudyServer
 
 __all__ = [
     "AnswerBook",
-    "Answers",
     "Kind",
     "Ratio",
     "Step",
     "Study",
     "StudyServer",
     "Trial",
+    "ValidAnswers",
     "deceptions",
-    "judged",
     "make_study",
     "read_study",
     "session",
     "study_tables",
+    "valid_answers",
     "wilson",
     "win_ratios",
 ]

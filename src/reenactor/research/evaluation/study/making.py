@@ -1,4 +1,4 @@
-"""A study from exported predictions."""
+"""Makes a study of exported predictions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from reenactor.research.evaluation.predictions import Predictions, check_compara
 from reenactor.research.evaluation.study.plan import PICTURES, REAL, RIGHT, STUDY, WRONG, Kind, Study, Trial
 
 EXAMPLES = 150
-"""Of each kind (paper B)."""
+"""Trials of each kind (paper B)."""
 _PERSON = 3
 """Pictures of the person beside a pair (paper B)."""
 _MOSAIC = 12
-"""Squares a side of what should never be chosen in a check."""
+"""Squares along each side of the mosaic, the wrong choice of a check."""
 
 
 def make_study(
@@ -44,13 +44,13 @@ def make_study(
     """Write a study's folder.
 
     Args:
-        predictions: of the same sets.
-        packs: where the sets were chosen from.
+        predictions: of the same cases.
+        packs: the data that the cases were chosen from.
         out: the folder.
         against: the method that all others are compared with; None to compare all with each other.
-        examples: sets of each kind, at most.
-        pairs, odd: how many of each kind a participant is given.
-        checks: of attention, of each kind.
+        examples: cases of each kind, at most.
+        pairs, odd: number of trials of each kind for a participant.
+        checks: number of attention checks of each kind.
         seed: of the choice, the order and the sides.
         title: shown to participants.
 
@@ -59,7 +59,7 @@ def make_study(
     """
     names = [one.method.name for one in predictions]
     if len(set(names)) < len(names) or {REAL, RIGHT, WRONG} & set(names):
-        raise ReenactError(f"methods need names of their own, not {', '.join(names)}; export under another --name")
+        raise ReenactError(f"methods need different names, not {', '.join(names)}; export under another --name")
     if against is not None and against not in names:
         raise ReenactError(f"there is no method '{against}' among {', '.join(names)}")
     if min(examples, pairs, odd, checks) < 0 or examples == 0 or pairs + odd == 0:
@@ -103,7 +103,7 @@ def make_study(
 
 
 class _Pictures:
-    """Writes what is shown, under names that tell nothing."""
+    """Writes pictures, under names that reveal nothing."""
 
     def __init__(self, packs: Packs, size: int, folder: Path) -> None:
         self._packs, self._size, self._folder = packs, size, folder
@@ -136,13 +136,13 @@ class _Pictures:
 
 
 def _person(pack: Pack, one: Case) -> list[Frame]:
-    """Pictures of the person: the set's own targets, and others where they are too few."""
+    """Pictures of the person: the case's targets, and other frames if they are too few."""
     own = list(dict.fromkeys(one.targets))[:_PERSON]
     return own + _photos(pack, one, _PERSON - len(own))
 
 
 def _photos(pack: Pack, one: Case, count: int) -> list[Frame]:
-    """Frames of the targets' clip that no method has seen, evenly spread; fewer where there are no more."""
+    """Frames of the targets' clip that no method has seen, evenly spread; fewer if there are no more."""
     sample = pack.sample(one.targets[0].key)
     frames = [Frame(one.targets[0].key, int(i)) for i in np.flatnonzero(sample.seen)]
     free = [frame for frame in frames if frame not in (*one.targets, one.driver)]

@@ -1,9 +1,9 @@
-"""What is asked: a study's trials, and in which order and on which side each participant sees them.
+"""A study: its trials, and the order and sides in which each participant sees them.
 
 | file of a study's folder | holds |
 |---|---|
-| `study.json` | `Study`; its methods are named here alone, participants never see them |
-| `pictures/<digest>.png` | what is shown |
+| `study.json` | `Study`; only this file names the methods, participants never see them |
+| `pictures/<digest>.png` | the pictures |
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 
 from reenactor.core import ReenactError
+from reenactor.core.files import read_json
 
-FORMAT, VERSION = "reenactor-study", 1
+_VERSION = 1
 STUDY, PICTURES = "study.json", "pictures"
 REAL, RIGHT, WRONG = "real", "right", "wrong"
-"""Options that are no method: a photo; and in a check what should and should not be chosen."""
+"""Options that are no method: a photo; and in a check the right and the wrong choice."""
 SECONDS = 3.0
 """How long the three pictures are shown (paper B)."""
 
 
 class Kind(str, Enum):
-    """What sort of choice."""
+    """Kind of choice."""
 
     PAIR = "pair"
     """Two results beside pictures of the person and of the driver."""
@@ -46,19 +47,19 @@ QUESTIONS: Mapping[Kind, Mapping[str, str]] = {
     },
     Kind.ODD: {"odd": "One picture differs from the other two in who it shows. Which?"},
 }
-"""Asked of each trial, in this order; of a check the first alone."""
+"""Questions to each trial, in this order; a check has only the first."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One choice, before it is arranged.
+    """One choice, before its options are ordered.
 
     Args:
-        id: in the results.
-        kind: what sort.
-        person: pictures of the person, to compare with; none for `Kind.ODD`.
+        id: names it in the results.
+        kind: kind of choice.
+        person: pictures of the person, to compare with; empty for `Kind.ODD`.
         driver: picture of the driver; None for `Kind.ODD`.
-        options: (name, picture): methods, `REAL`; or in a check `RIGHT` and `WRONG`.
+        options: (name, picture) of methods and `REAL`, or in a check of `RIGHT` and `WRONG`.
     """
 
     id: str
@@ -69,23 +70,23 @@ class Trial:
 
     @property
     def check(self) -> bool:
-        """Whether it only asks if somebody is looking."""
+        """Whether it is an attention check."""
         return self.options[0][0] == RIGHT
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the options."""
+        """Names of the options."""
         return tuple(name for name, _ in self.options)
 
 
 @dataclass(frozen=True)
 class Study:
-    """All that a study asks.
+    """All trials of a study.
 
     Args:
         title: shown to participants.
         seed: of order and sides.
-        pairs, odd: how many trials of each kind a participant is given, checks apart; all, if there are fewer.
+        pairs, odd: number of trials of each kind for a participant, without checks; all if there are fewer.
         trials: of both kinds, and checks.
     """
 
@@ -102,13 +103,13 @@ class Study:
 
     @cached_property
     def pictures(self) -> frozenset[str]:
-        """Names of all files."""
+        """Names of all picture files."""
         context = [name for one in self.trials for name in (*one.person, one.driver) if name]
         return frozenset([*context, *(picture for one in self.trials for _, picture in one.options)])
 
     def to_json(self) -> str:
-        """What `read_study` reads."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1) + "\n"
+        """JSON; `read_study` reads it."""
+        return json.dumps({"format": "reenactor-study", "version": _VERSION, **asdict(self)}, indent=1) + "\n"
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ class Step:
     """One question to one participant.
 
     Args:
-        trial: what it is about.
-        question: key of `QUESTIONS`.
-        order: places of the trial's options from left to right.
+        trial: the trial.
+        question: key in `QUESTIONS`.
+        order: numbers of the trial's options from left to right.
     """
 
     trial: Trial
@@ -127,48 +128,50 @@ class Step:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the options, from left to right."""
+        """Names of the options, from left to right."""
         return tuple(self.trial.options[i][0] for i in self.order)
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """Of the options, from left to right."""
+        """Pictures of the options, from left to right."""
         return tuple(self.trial.options[i][1] for i in self.order)
 
 
-def read_study(place: Path) -> tuple[Study, Path]:
-    """A study and its folder.
+def read_study(path: Path) -> tuple[Study, Path]:
+    """Read a study.
 
     Args:
-        place: `study.json`, or the folder it is in.
+        path: `study.json`, or the folder it is in.
+
+    Returns:
+        The study and its folder.
 
     Raises:
-        ReenactError: missing, or something else, or pictures are missing.
+        ReenactError: the file or a picture is missing, or it holds something else.
     """
-    path = place / STUDY if place.is_dir() else place
+    path = path / STUDY if path.is_dir() else path
+    again = "make it again with 'reenactor study make'"
+    missing = f"{path} is missing; 'reenactor study make' writes it"
+    found = read_json(path, "study", _VERSION, missing=missing, again=again)
     try:
-        found = json.loads(path.read_text())
-        if (found.pop("format"), found.pop("version")) != (FORMAT, VERSION):
-            raise ValueError("another format or version")
-        study = Study(**{**found, "trials": tuple(_trial(one) for one in found["trials"])})
-    except FileNotFoundError:
-        raise ReenactError(f"{path} is missing; 'reenactor study make' writes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReenactError(f"{path} holds no study ({error}); make it anew with 'reenactor study make'") from error
+        settings = {name: found[name] for name in ("title", "seed", "pairs", "odd")}
+        study = Study(**settings, trials=tuple(_trial(one) for one in found["trials"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReenactError(f"{path} holds no study ({error}); {again}") from error
     for name in sorted(study.pictures):
         if not (path.parent / PICTURES / name).is_file():
-            raise ReenactError(f"{path.parent / PICTURES} lacks {name}; make the study anew")
+            raise ReenactError(f"{path.parent / PICTURES} lacks {name}; {again}")
     return study, path.parent
 
 
 def session(study: Study, number: int) -> list[Step]:
-    """What a participant is asked: pairs, then odd ones, checks among them; the same arguments always give the same.
+    """The questions of a participant: pairs, then odd ones, with checks among them; repeatable.
 
-    Trials are dealt out like cards, so that all are shown about equally often. Within a participant each option of
-    each kind of trial stands in each place equally often (or once more), at random.
+    Trials are dealt like cards, so that all are shown about equally often. Within a session each option of each kind of
+    trial is at each position equally often (or once more), at random.
 
     Args:
-        study: what is asked.
+        study: the study.
         number: of the participant, from 0.
     """
     steps: list[Step] = []
@@ -185,7 +188,7 @@ def session(study: Study, number: int) -> list[Step]:
 
 
 def _dealt(trials: Sequence[Trial], count: int, number: int, seed: list[int]) -> list[Trial]:
-    """A participant's hand from a deck that is shuffled anew when it is used up."""
+    """A participant's hand from a deck that is shuffled again when it is used up."""
     count = min(count, len(trials))
     if count == 0:
         return []
@@ -200,7 +203,7 @@ def _orders(trials: Sequence[Trial], rng: np.random.Generator) -> list[tuple[int
     for names in dict.fromkeys(one.names for one in trials):
         rows = [i for i, one in enumerate(trials) if one.names == names]
         size = len(names)
-        # Which place gets one more is drawn too, or the first would have it in every session.
+        # Which position gets one more is random too; otherwise it would be the first in every session.
         turns = (np.arange(len(rows)) + rng.integers(size)) % size
         for row, turn in zip(rows, rng.permutation(turns), strict=True):
             orders[row] = tuple(int(i + turn) % size for i in range(size))

@@ -1,4 +1,4 @@
-"""A study as a web page: the standard library's server, no traffic but this page's.
+"""A study as a web page, served by the standard library; the page loads nothing from elsewhere.
 
 | request | answer |
 |---|---|
@@ -6,7 +6,7 @@
 | `GET /pictures/NAME` | one of the study's pictures |
 | `POST /api/join` | `{"token"}` of a new participant |
 | `POST /api/next {"token"}` | the next question, see `StudyServer.question` |
-| `POST /api/show {"token", "step"}` | its time begins: `{"left_ms"}` |
+| `POST /api/show {"token", "step"}` | starts its time: `{"left_ms"}` |
 | `POST /api/answer {"token", "step", "chosen", "late", "took_ms"}` | the next question |
 """
 
@@ -33,7 +33,7 @@ _PAGE = {
     "/study.css": ("study.css", "text/css"),
 }
 _MOST_BYTES = 4096
-"""Of a request's body."""
+"""Largest body of a request."""
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -42,7 +42,7 @@ _HEADERS = {
 
 
 class _RequestError(Exception):
-    """With the status to answer."""
+    """A request that is answered with an error status."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -50,13 +50,13 @@ class _RequestError(Exception):
 
 
 class StudyServer(ThreadingHTTPServer):
-    """Asks, and keeps the answers.
+    """Serves a study and stores the answers.
 
     Args:
-        study: what is asked.
-        folder: where its pictures are.
-        book: for the answers.
-        host, port: where to listen; port 0 takes a free one.
+        study: the study.
+        folder: of the study, with its pictures.
+        book: stores the answers.
+        host, port: address to listen at; port 0 takes a free one.
     """
 
     daemon_threads = True
@@ -68,14 +68,15 @@ class StudyServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """To open in a browser."""
+        """Address to open in a browser."""
         return f"http://{self.server_address[0]}:{self.server_address[1]}/"
 
     def question(self, number: int) -> dict[str, Any]:
-        """What the page needs to ask a participant's next question.
+        """A participant's next question, as the page needs it; names no method.
 
-        `done` and `title`; and if not done: `step` of `total`, `kind`, `question`, `person`, `driver`, `pictures`,
-        and for pictures that are shown for a time `left_ms` (0: they were), else null. No method is named.
+        Returns:
+            `title`, `total`, `done`, `step`; and if not done `kind`, `question`, `person`, `driver`, `pictures`, and
+            `left_ms`: how long the pictures are still shown, null if their time is not limited.
         """
         steps, index = self.steps(number), self.book.next_step(number)
         head = {"title": self.study.title, "total": len(steps), "done": index >= len(steps), "step": index}
@@ -94,12 +95,12 @@ class StudyServer(ThreadingHTTPServer):
         }
 
     def show(self, number: int, index: int) -> dict[str, Any]:
-        """The time of a question begins; after a reload it goes on."""
+        """Start the time of a question; after a reload it continues."""
         self._step(number, index)
         return {"left_ms": _left_ms(self.book.show(number, index))}
 
     def answer(self, number: int, asked: dict[str, Any]) -> dict[str, Any]:
-        """Keep an answer; one to a question that was answered is passed over (a second click, a lost reply)."""
+        """Store an answer; one to an answered question is ignored (a second click, a lost reply)."""
         index, chosen, took_ms = (_whole(asked, name) for name in ("step", "chosen", "took_ms"))
         if index == self.book.next_step(number):
             step = self._step(number, index)
@@ -138,22 +139,22 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         try:
             asked = self._body()
-            ways: dict[str, Callable[[], dict[str, Any]]] = {
+            routes: dict[str, Callable[[], dict[str, Any]]] = {
                 "/api/join": lambda: {"token": self.server.book.join()},
                 "/api/next": lambda: self.server.question(self._number(asked)),
                 "/api/show": lambda: self.server.show(self._number(asked), _whole(asked, "step")),
                 "/api/answer": lambda: self.server.answer(self._number(asked), asked),
             }
-            if self.path not in ways:
+            if self.path not in routes:
                 raise _RequestError(HTTPStatus.NOT_FOUND)
-            self._send_json(HTTPStatus.OK, ways[self.path]())
+            self._send_json(HTTPStatus.OK, routes[self.path]())
         except _RequestError as error:
             self._send_json(error.status, {"error": error.status.phrase})
 
     def _body(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > _MOST_BYTES:
-            # What was not read would be taken for the next request.
+            # The unread body would be taken for the next request.
             self.close_connection = True
             raise _RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE if length.isdigit() else HTTPStatus.LENGTH_REQUIRED)
         try:
@@ -185,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: addresses of participants are nobody's business."""
+        """Log nothing: participants' addresses are private."""
 
 
 def _left_ms(shown_s: float) -> int:
