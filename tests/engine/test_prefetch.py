@@ -7,7 +7,7 @@ from reenactor.engine.prefetch import prefetch
 
 
 def helpers():
-    return [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
 def test_same_items_in_order():
@@ -64,7 +64,7 @@ def test_leaving_early_ends_the_thread_and_the_generator(error):
 
     with pytest.raises(error):
         leave()
-    assert closed == ["ahead"]
+    assert closed == ["prefetch"]
     assert not helpers()
 
 

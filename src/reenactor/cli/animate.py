@@ -45,7 +45,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--transfer",
         choices=[one.value for one in Transfer],
         help="relative adds the driver's change since its most neutral frame (default); absolute copies its face; "
-        "transformer replaces the photo's expression by the driver's (a small network tells it from the face's shape; "
+        "transformer replaces the photo's expression by the driver's (a small network separates the two; "
         "default of marionette-lt)",
     )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
@@ -213,13 +213,13 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     return jobs, True
 
 
-def _many(given: str, wanted: Callable[[Path], bool], kinds: str) -> list[Path] | None:
-    """The files of a folder or pattern, in order; None if `given` is a single file. `kinds` is `wanted` in words."""
+def _many(given: str, accepts: Callable[[Path], bool], kinds: str) -> list[Path] | None:
+    """The accepted files of a folder or pattern, in order; None for a single file. `kinds` names what is accepted."""
     path = Path(given)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if wanted(p))
+        found = sorted(p for p in path.iterdir() if accepts(p))
     elif not path.exists() and glob.has_magic(given):
-        found = sorted(p for p in map(Path, glob.glob(given)) if wanted(p))
+        found = sorted(p for p in map(Path, glob.glob(given)) if accepts(p))
     else:
         return None
     if not found:

@@ -26,7 +26,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "export",
         help="write a model's networks for fast runtimes",
-        description="Write a model's networks as ONNX or OpenVINO files, and how near their pictures are to PyTorch's.",
+        description="Write a model's networks as ONNX or OpenVINO files and compare their pictures with PyTorch's.",
     )
     p.add_argument("model", metavar="MODEL", help="which model, or shape-encoder")
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write; replaced if it exists")
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.model} as {kind.value}, {precision.value}: {args.out}")
     if near is not None:
         print(
-            f"beside PyTorch in fp32, of [-1, 1], {near.frames} frames: largest error {near.max_error:.2g}, "
+            f"compared with PyTorch in fp32, range [-1, 1], {near.frames} frames: largest error {near.max_error:.2g}, "
             f"mean {near.mean_error:.2g}, PSNR {near.psnr:.1f} dB"
         )
     return 0

@@ -1,4 +1,4 @@
-"""`reenactor live`: a photo moves like whoever sits before the camera."""
+"""`reenactor live`: a photo moves like the person in front of the camera."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "live",
         help="make photos move like a camera's picture",
-        description="Make the person in one to eight photos move like whoever is before the camera, at once.",
+        description="Make the person in one to eight photos move like the person in front of the camera, live.",
         epilog=f"Keys in the window: {_KEYS}. Without a window, Ctrl-C ends it.",
     )
     p.add_argument("target", nargs="+", type=Path, metavar="PHOTO", help="one to eight photos of one person")
@@ -57,9 +57,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--max-side", type=int, default=720, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
     )
     p.add_argument("--face", type=int, metavar="N", help="which face of the photos from the left (default: largest)")
-    p.add_argument("--driver-face", type=int, metavar="N", help="which face before the camera (default: largest)")
+    p.add_argument("--driver-face", type=int, metavar="N", help="which face in front of the camera (default: largest)")
     p.add_argument("--no-window", action="store_true", help="show nothing; for recording")
-    p.add_argument("--seconds", type=float, metavar="S", help="end after that time (default: when told to)")
+    p.add_argument("--seconds", type=float, metavar="S", help="end after that time (default: until stopped)")
     add_signing(p)
     p.set_defaults(run=run)
 
@@ -126,7 +126,7 @@ class _Recorder:
         self.on = False
 
     def toggle(self) -> None:
-        """Begin a recording, or end the one that is under way."""
+        """Start a recording, or end the current one."""
         if self.on:
             self.stop()
             return
@@ -134,7 +134,7 @@ class _Recorder:
         self.on = True
 
     def stop(self) -> None:
-        """End the one that is under way, if any, and say where it is."""
+        """End the current recording, if any, and print its path."""
         self.on = False
         made = self._session.stop_recording()
         if made is not None:
@@ -154,8 +154,8 @@ def _window(session: LiveSession, recorder: _Recorder, picture: np.ndarray | Non
     import cv2
 
     if picture is not None:
-        told = session.statistics()
-        text = f"{told.fps:.0f} fps  {told.latency_ms:.0f} ms" + ("  recording" if recorder.on else "")
+        now = session.statistics()
+        text = f"{now.fps:.0f} fps  {now.latency_ms:.0f} ms" + ("  recording" if recorder.on else "")
         cv2.imshow(_TITLE, with_text(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), text))
     key = cv2.waitKey(1) & 0xFF
     if not obey(key, session, recorder):
@@ -164,7 +164,7 @@ def _window(session: LiveSession, recorder: _Recorder, picture: np.ndarray | Non
 
 
 def obey(key: int, session: LiveSession, recorder: _Recorder) -> bool:
-    """Do what a key stands for; false for the one that quits."""
+    """Do what a key stands for; False for the one that quits."""
     if key == ord("n"):
         session.set_neutral()
     elif key == ord("m"):

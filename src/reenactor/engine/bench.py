@@ -1,4 +1,4 @@
-"""How fast this machine is: each part, whole frames (paper B, Tables 6 and 7), and whole jobs."""
+"""Speed of this machine: each part, whole frames (paper B, Tables 6 and 7), and whole jobs."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from reenactor.models import ReenactmentModel
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 
 MANY = 8
-"""The paper's K beside 1."""
+"""Target photos, besides 1: K in paper B's Tables 6 and 7."""
 _SHORT_S = 2.0
-"""Of driver are enough for the parts."""
+"""Length of the driver that the parts are timed with."""
 _PEAK_SIDE = 1024
 _PEAK_RUNS = 8
 
@@ -91,7 +91,7 @@ class Network:
         draw, draw_many: the generator with the code of 1 and of 8 photos.
         maps: drawing the maps that the generator reads.
         encode_flop, draw_flop: operations of `encode` and `draw`; 0 where PyTorch does not compute.
-        peak: share of the machine's measured matrix peak (fp32, as many threads) that `draw` reaches.
+        peak: fraction of the machine's measured matrix peak (fp32, as many threads) that `draw` reaches.
     """
 
     label: str
@@ -118,11 +118,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Bench:
-    """All that was measured.
+    """All measurements.
 
     Args:
         machine: in words.
-        parts: what all models share, by `PARTS`.
+        parts: times of what all models have in common, by name.
         networks: in the order given.
         peaks_gflops: matrix products a second by name.
         jobs: whole jobs.
@@ -158,21 +158,21 @@ def measure(
         seconds_each: no part is measured for much longer than this.
         job_rounds: whole jobs of each kind; 0 for none.
     """
-    place = torch_device(device)
-    finish = torch.cuda.synchronize if place.type == "cuda" else lambda: None
+    on = torch_device(device)
+    finish = torch.cuda.synchronize if on.type == "cuda" else lambda: None
     with tempfile.TemporaryDirectory(prefix="reenactor-bench-") as name:
         folder = Path(name)
         scene = _Scene.make(folder, seconds=None if job_rounds else _SHORT_S)
         parts = _Parts(scene, folder)
-        networks = [_Subject(variant, scene, place) for variant in variants]
-        shared = parts.works(place)
+        networks = [_Subject(variant, scene, on) for variant in variants]
+        shared = parts.works(on)
         works = shared | {key: work for one in networks for key, work in one.works().items()}
         with parts, torch.inference_mode():
             times = interleaved(works, rounds=rounds, seconds_each=seconds_each, finish=finish)
-            peaks = _peaks(place, finish)
+            peaks = _peaks(on, finish)
             shown = [one.network(times, peaks) for one in networks]
         jobs = _jobs(variants, scene, folder, job_rounds)
-    return Bench(_machine(place), {key: times[key] for key in shared}, shown, peaks, jobs)
+    return Bench(_machine(on), {key: times[key] for key in shared}, shown, peaks, jobs)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class _Scene:
         return cls(photo, mesh, Track.of_motion(motion), film)
 
     def pictures(self) -> Iterator[UInt8[np.ndarray, "256 256 3"]]:
-        """The film's, over and over."""
+        """The film's pictures, repeated without end."""
         while True:
             with VideoReader(self.film, precise=False) as reader:
                 for frame in reader:
@@ -207,7 +207,7 @@ class _Scene:
 
 
 class _Parts:
-    """What all models share; use `with`."""
+    """What all models have in common; use `with`."""
 
     def __init__(self, scene: _Scene, folder: Path) -> None:
         self._scene = scene
@@ -238,7 +238,7 @@ class _Parts:
         shown = TransformerRetargeter(transformer, meshes[:1], rest)
         compositor, face = Compositor(scene.photo, crop), crop.cut(scene.photo)
         photo_mesh = torch.from_numpy(mesh[None]).to(device)
-        wanted = torch.from_numpy(relative(next(drivers))[None]).to(device)
+        target_mesh = torch.from_numpy(relative(next(drivers))[None]).to(device)
         return {
             "decode": lambda: next(pictures),
             "face detector": lambda: self._detector.detect(picture),
@@ -248,7 +248,7 @@ class _Parts:
             "target landmark transformer (8)": lambda: TransformerRetargeter(transformer, meshes, rest),
             "driver landmark transformer": lambda: shown(next(drivers)),
             "relative transfer": lambda: relative(next(drivers)),
-            "mesh flow": lambda: mesh_flow(photo_mesh, wanted, STANDARD_SIZE, STANDARD_SIZE // 2),
+            "mesh flow": lambda: mesh_flow(photo_mesh, target_mesh, STANDARD_SIZE, STANDARD_SIZE // 2),
             "composite": lambda: compositor.paste(face),
             "encode": lambda: self._writer.write(picture, next(numbers)),
         }
@@ -264,12 +264,12 @@ class _Subject:
         crop = face_crop(scene.mesh_px, size=size, scale=model.needs.crop_scale)
         mesh = crop.to_crop(scene.mesh_px)
         cut = crop.cut(scene.photo)
-        self._wanted = Retargeter(mesh, track_neutral(scene.track))(next(_over_and_over(scene.track)))[None]
+        self._target_mesh = Retargeter(mesh, track_neutral(scene.track))(next(_over_and_over(scene.track)))[None]
         self._photos = {}
         for k in (1, min(MANY, model.needs.max_targets or MANY)):
             meshes = np.repeat(mesh[None], k, 0)
             self._photos[k] = target_set(model, np.repeat(cut[None], k, 0), meshes)
-        self._frame = driver_frame(model, self._wanted, size)
+        self._frame = driver_frame(model, self._target_mesh, size)
         with torch.inference_mode():
             self._codes = {k: self._encoded(k) for k in self._photos}
 
@@ -283,7 +283,7 @@ class _Subject:
             self._key("draw many"): lambda: self._drawn(many),
         }
         if model.needs.maps:
-            works[self._key("maps")] = lambda: driver_frame(model, self._wanted, self._size)
+            works[self._key("maps")] = lambda: driver_frame(model, self._target_mesh, self._size)
         return works
 
     def _encoded(self, k: int) -> TargetCode:
@@ -295,7 +295,7 @@ class _Subject:
             return self._model.synthesize(self._codes[k], self._frame)
 
     def network(self, times: Mapping[str, Times], peaks: Mapping[str, float]) -> Network:
-        """What came out."""
+        """The variant's costs, from the measured times."""
         draw = times[self._key("draw")]
         works = self.works()
         counted = self._model.trained

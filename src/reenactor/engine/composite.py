@@ -140,10 +140,10 @@ class StillBackground:
 
     def __init__(self, picture: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> None:
         self._mesh = np.asarray(mesh_px, np.float64)
-        share = cv2.resize(person_mask(picture), (_MAP, _MAP), interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(person_mask(picture), (_MAP, _MAP), interpolation=cv2.INTER_AREA)
         column, row = np.clip(self._mesh[:, :2].T * (_MAP / len(picture)), 0, _MAP - 1).astype(int)
-        self._found = bool(share[row, column].mean() > _PERSON[1])
-        self._person = _ramp(share, _PERSON)
+        self._found = bool(mask[row, column].mean() > _PERSON[1])
+        self._person = _ramp(mask, _PERSON)
         yaw_deg = np.abs(head_angles(self._mesh)[:1])
         self._hides = float(_ramp(yaw_deg, _TURNED_DEG)[0])
         around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _HALO + 1, 2 * _HALO + 1))
@@ -166,8 +166,8 @@ class StillBackground:
         steps = np.arange(_MAP, dtype=np.float32)
         x, y = steps + flow[0] * (_MAP / 2), steps[:, None] + flow[1] * (_MAP / 2)
         person, around = (
-            cv2.remap(share, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for share in (self._person, self._around)
+            cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for mask in (self._person, self._around)
         )
         beyond = flags[_BEYOND]
         # Where the photo shows the skin well, the mesh merely lies a little outside of it.
@@ -177,14 +177,14 @@ class StillBackground:
         return cv2.blendLinear(self._plate, drawn, stays, 1 - stays)
 
 
-def _ramp(share: Float[np.ndarray, "*m"], ends: tuple[float, float]) -> Float[np.ndarray, "*m"]:
+def _ramp(values: Float[np.ndarray, "*m"], ends: tuple[float, float]) -> Float[np.ndarray, "*m"]:
     """0 up to the first end, 1 from the second on, a straight line between."""
     low, high = ends
-    return np.clip((share - low) / (high - low), 0, 1)
+    return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _enlarged(share: Float[np.ndarray, "m m"], side: int) -> Float32[np.ndarray, "s s"]:
-    return np.asarray(cv2.resize(share.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR))
+def _enlarged(mask: Float[np.ndarray, "m m"], side: int) -> Float32[np.ndarray, "s s"]:
+    return np.asarray(cv2.resize(mask.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR))
 
 
 def _pixels(picture: Float[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
@@ -203,8 +203,8 @@ def _without(picture: UInt8[np.ndarray, "s s 3"], person: Float[np.ndarray, "m m
     seen = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
     filled = cv2.inpaint(seen, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     filled = cv2.resize(filled, (side, side), interpolation=cv2.INTER_LINEAR)
-    share = _enlarged(cv2.blur(hidden.astype(np.float32), (3, 3)), side)
-    return cv2.blendLinear(filled, picture, share, 1 - share)
+    alpha = _enlarged(cv2.blur(hidden.astype(np.float32), (3, 3)), side)
+    return cv2.blendLinear(filled, picture, alpha, 1 - alpha)
 
 
 def _repaired(
@@ -225,5 +225,5 @@ def _repaired(
     known = (skin * (torn < 0.1)).astype(np.float32)
     colours = cv2.resize(drawn, torn.shape, interpolation=cv2.INTER_AREA).astype(np.float32)
     filled = cv2.resize(fill_outside(colours, known), (side, side), interpolation=cv2.INTER_CUBIC)
-    share = _enlarged(torn, side)
-    return cv2.blendLinear(_pixels(filled), drawn, share, 1 - share)
+    alpha = _enlarged(torn, side)
+    return cv2.blendLinear(_pixels(filled), drawn, alpha, 1 - alpha)

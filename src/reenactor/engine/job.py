@@ -1,7 +1,7 @@
 """One animation from files to a file: resumable, signed, never half-written.
 
-Beside the output lies a folder `<output>.reenactor-job` while the job runs. It keeps the driver's landmarks and the
-finished segments of the result, and is removed at the end; a job that is stopped continues from it.
+While a job runs, the folder `<output>.reenactor-job` keeps the driver's landmarks and the finished segments of the
+result. A stopped job continues from it; a finished job removes it.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def animate(
         output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
         options: how; None for the defaults.
         credentials: who signs; the user's own self-made certificate if not given.
-        progress: told how it goes.
+        progress: receives the progress.
 
     Raises:
         ReenactError: one sentence that says what is wrong. Nothing is left under the output's name, and what was
@@ -151,7 +151,7 @@ def animate(
     except (OSError, FFmpegError) as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
-        raise MediaError(f"cannot write {output}: {reason.lower()}; make room or choose another place") from error
+        raise MediaError(f"cannot write {output}: {reason.lower()}; make room or choose another folder") from error
 
 
 class _Job:
@@ -223,7 +223,7 @@ class _Job:
         )
 
     def _check(self) -> bool:
-        """Refuse early what cannot work; tells whether the driver is a video."""
+        """Refuse early what cannot work; returns whether the driver is a video."""
         if self.options.driver_face is not None and is_motion(self.driver):
             raise ReenactError(
                 f"{self.driver} holds one face, so that there is none to choose; leave out --driver-face, or give "
@@ -260,7 +260,7 @@ class _Job:
             return reader.has_audio
 
     def _open_folder(self, inputs: list[SourceFile], model_version: str) -> None:
-        """Keep what an earlier run of this very job left; anything else begins anew."""
+        """Keep what an earlier run of the same job left; another job's folder is removed."""
         facts = {
             "inputs": [asdict(one) for one in inputs],
             "options": asdict(self.options),
@@ -317,7 +317,7 @@ class _Job:
 
     @contextmanager
     def _pictures(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Iterator[Picture]]:
-        """The result's frames from number `start` on, drawn ahead of the one who takes them."""
+        """The result's frames from number `start` on, drawn ahead in threads."""
         target = reenactor.target.crop.cut(reenactor.target.photo)
 
         def draw(frames: list[tuple[Mesh, Picture | None]]) -> list[Picture]:
@@ -402,7 +402,7 @@ class _Job:
             return
         assert self.credentials is not None
         claim = claim_of(reenactor.model, self.output.name, inputs)
-        # Signed in place first: a file cut short by a power failure must not bear the output's name.
+        # Signed in place first: a file cut short by a power failure must not have the output's name.
         sign(draft, draft, claim, self.credentials)
         draft.replace(self.output)
 

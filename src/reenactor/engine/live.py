@@ -26,12 +26,12 @@ from reenactor.media.provenance import SourceFile
 
 _MOST_RESULTS = 2
 _REMEMBERED = 300
-"""Frames over which speed and latency are told: ten seconds of a camera."""
+"""Frames over which speed and latency are measured: ten seconds of a camera."""
 
 
 @dataclass(frozen=True)
 class LiveStatistics:
-    """How a live session goes; speed and latency over the last 300 frames.
+    """Statistics of a live session; speed and latency are those of the last 300 frames.
 
     Args:
         frames: drawn so far.
@@ -60,8 +60,8 @@ class LiveStatistics:
 class LiveSession:
     """Drives the reenactor's target from any threads: `submit` pictures, take `results`.
 
-    Nothing waits for the drawing and nothing piles up: a picture that is not begun when the next one comes is dropped,
-    and so is a result that nobody took in time. Use `with`, or `close` it.
+    Nobody waits for the drawing and no queue grows: a picture that is still waiting when the next one comes is dropped,
+    and so is a result that is not taken in time. Use `with`, or `close` it.
 
     Args:
         reenactor: with its target set.
@@ -105,7 +105,7 @@ class LiveSession:
         self._driver.mirror = on
 
     def set_neutral(self) -> None:
-        """Take the next face that is seen for the driver at rest."""
+        """Take the next face that is seen as the driver at rest."""
         self._driver.set_neutral()
 
     def submit(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float | None = None) -> None:
@@ -133,7 +133,7 @@ class LiveSession:
             self._changed.notify_all()
 
     def results(self) -> Iterator[ResultFrame]:
-        """Results as they are drawn, for one taker; ends when the session does.
+        """Results as they are drawn, for one consumer; ends when the session does.
 
         Raises:
             ReenactError: whatever went wrong while drawing.
@@ -158,7 +158,7 @@ class LiveSession:
             return not self._ended or bool(self._results)
 
     def statistics(self) -> LiveStatistics:
-        """How it goes."""
+        """Frames, speed and latency so far."""
         with self._changed:
             times, latencies = list(self._finished_s), list(self._latencies_s)
             frames, dropped = self._frames, self._dropped
@@ -189,13 +189,13 @@ class LiveSession:
         return recording if recording is not None and recording.close() else None
 
     def finish(self) -> None:
-        """No more pictures: what was handed over is drawn, then `results` end."""
+        """No more pictures: those already submitted are drawn, then `results` ends."""
         with self._changed:
             self._no_more = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End it at once; a recording is finished."""
+        """End the session at once and finish its recording."""
         with self._changed:
             self._waiting = None
         self.finish()
@@ -226,7 +226,7 @@ class LiveSession:
                         if self._recording is not None:
                             self._recording.write(result.image, time_s)
                     self._give(result, arrived_s)
-        except BaseException as error:  # handed over, to be raised by the one who waits
+        except BaseException as error:  # raised again in the thread that waits
             self._error = error
         finally:
             with self._changed:
@@ -257,13 +257,13 @@ _PATIENCE_S = 2.0
 
 
 def camera_pictures(source: int | str) -> Pictures:
-    """Of a camera by its number, or of a stream by its address (rtsp://, http://...).
+    """Pictures of a camera by its number, or of a stream by its address (rtsp://, http://...).
 
     Raises:
         MediaError: at once, if it cannot be opened; later, if it fails.
     """
     before = cv2.getLogLevel()
-    cv2.setLogLevel(0)  # it tells of every camera that is not there
+    cv2.setLogLevel(0)  # it warns about every camera that is not there
     try:
         capture = cv2.VideoCapture(source)
     finally:
@@ -292,7 +292,7 @@ def _captured(capture: cv2.VideoCapture, name: str) -> Pictures:
 
 
 def film_pictures(path: Path) -> Pictures:
-    """Of a video file, once, each at its own time.
+    """Pictures of a video file, played once at its own speed.
 
     Raises:
         MediaError: at once, if it cannot be read.
@@ -326,7 +326,7 @@ def feeding(session: LiveSession, pictures: Pictures) -> Iterator[None]:
                     if stopped.is_set():
                         return
                     session.submit(picture, time_s)
-        except BaseException as error:  # handed over, to be raised by the one who waits
+        except BaseException as error:  # raised again in the thread that waits
             errors.append(error)
         finally:
             session.finish()

@@ -12,9 +12,9 @@ import psutil
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT = 8 * 2**20
-"""Bytes: more than a frame of 256 pixels frees at once, so that drawing is no slower."""
+"""Bytes: more than a frame of 256 pixels frees at once; drawing is as fast as without it."""
 _OWN_MAPPING = 32 * 2**20
-"""Bytes: the largest that glibc allows, which it comes to by itself."""
+"""Bytes: the largest that glibc allows, and the one that it reaches by itself."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Stages of work in threads of their own, joined by bounded queues, so that all cores are busy at once."""
+"""Stages of work in threads, joined by bounded queues, to keep all cores busy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def prefetch(
                 return
 
     def take() -> tuple[Item, Future[Result]] | None:
-        """The next item, and the place of its result in the queue; None where there are no more."""
+        """The next item and the promise of its result; None if there are no more."""
         with turn:
             if stopped.is_set() or ended.is_set():
                 return None
@@ -56,7 +56,7 @@ def prefetch(
                 ended.set()
                 put(None)
                 return None
-            except BaseException as error:  # handed over, to be raised by the one who waits
+            except BaseException as error:  # raised again in the thread that waits
                 ended.set()
                 promise.set_exception(error)
                 put(promise)
@@ -80,7 +80,7 @@ def prefetch(
         while (promise := waiting.get()) is not None:
             yield promise.result()
 
-    helpers = [threading.Thread(target=run, name="ahead", daemon=True) for _ in range(threads)]
+    helpers = [threading.Thread(target=run, name="prefetch", daemon=True) for _ in range(threads)]
     for helper in helpers:
         helper.start()
     try:

@@ -1,4 +1,4 @@
-"""A live result on disk, safe at every moment, and what every result says about itself."""
+"""A live result in a video file that is readable at every moment, and what results state about their origin."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _RATE_HINT = Fraction(30)
 class Recording:
     """Frames as they come, into a video file.
 
-    The file plays while it grows; should the program be killed, all but about the last half second is in it. `close`
-    turns it into an ordinary file and signs it.
+    The file plays while it grows; if the program is killed, only about the last half second is lost. `close` turns it
+    into an ordinary file and signs it.
 
     Args:
-        path: .mp4 or .mov, or .mkv unsigned; nothing may be there yet.
-        model: which drew the frames.
-        inputs: what was drawn from: the target's files.
+        path: .mp4 or .mov, or .mkv unsigned; must not exist yet.
+        model: the one that draws the frames.
+        inputs: the target's files, named in the signature.
         provenance: sign the result as synthetic.
         credentials: who signs; the user's own self-made certificate if not given.
 
     Raises:
-        MediaError: the place cannot be written, or there is a file already.
+        MediaError: the file cannot be written, or exists already.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Recording:
             )
 
     def write(self, image: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
-        """Append a frame; one less than a millisecond after the last is left out."""
+        """Append a frame; it is left out if less than a millisecond after the last one."""
         if self._writer is None:
             size = (image.shape[1], image.shape[0])
             self._writer = VideoWriter(self.path, size=size, time_base=_CLOCK, rate_hint=_RATE_HINT, growing=True)
@@ -81,7 +81,7 @@ class Recording:
         """Finish the file.
 
         Returns:
-            Whether there is one: not if no frame was written.
+            Whether there is a file: not if no frame was written.
         """
         writer, self._writer = self._writer, None
         if writer is None:
@@ -95,7 +95,13 @@ class Recording:
 
 
 def claim_of(model: ReenactmentModel, title: str, inputs: Iterable[SourceFile]) -> Claim:
-    """What a file of that name, drawn by the model from these inputs, says about itself."""
+    """What the provenance manifest of a file states.
+
+    Args:
+        model: the one that drew it.
+        title: the file's name.
+        inputs: the files it was made from.
+    """
     return Claim(
         title=title,
         model=model.name,

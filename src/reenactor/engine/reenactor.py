@@ -61,7 +61,7 @@ class Target:
         crop: the square of it that moves.
         all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
         portrait: the person, encoded.
-        other_people: numbers, from 1, of the photos that look like someone else than the first.
+        other_people: numbers, from 1, of photos that seem to show another person than the first.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
@@ -83,7 +83,7 @@ class ResultFrame:
     Args:
         image: (H, W, 3) the photo with the moving face in it.
         face: (s, s, 3) the face crop alone.
-        mesh_px: (478, 3) the landmarks that were asked for, in the crop's pixels.
+        mesh_px: (478, 3) the target landmarks, crop pixels.
         time_s: when the frame is shown.
         driver_seen: the driver's face was seen; if not, the last pose is held.
     """
@@ -195,7 +195,7 @@ class Reenactor:
     def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
         """Choose the person: one to eight photos; the first is the one that is animated.
 
-        Photos of someone else are not refused, but the result's `other_people` has their numbers.
+        Photos that seem to show another person are not refused; `Target.other_people` has their numbers.
 
         Args:
             photos: paths, or (H, W, 3) uint8 RGB arrays.
@@ -328,7 +328,7 @@ class Reenactor:
                 f"a driver is a video, a photo, a motion file, a Motion or pictures, not {type(driver).__name__}"
             )
         if driver_face is not None and (isinstance(driver, Motion) or _is_motion_file(driver)):
-            raise ReenactError("a motion holds one face, so that there is none to choose; leave out driver_face")
+            raise ReenactError("a motion holds one face; leave out driver_face")
         rest = None if neutral is None else _rest_mesh(neutral)
         if isinstance(driver, Motion):
             return self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
@@ -421,11 +421,11 @@ class LiveDriver:
 
     @property
     def ready(self) -> bool:
-        """Whether it is known how the driver looks at rest: a face was seen, or given as neutral."""
+        """Whether the driver at rest is known: a face was seen, or a neutral picture given."""
         return self._rest is not None
 
     def set_neutral(self) -> None:
-        """Take the next face that is seen for the driver at rest; any thread may call this."""
+        """Take the next face that is seen as the driver at rest; any thread may call this."""
         self._rest_pending = True
 
     def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
@@ -490,7 +490,7 @@ def _is_motion_file(driver: Driver) -> bool:
 
 
 def _other_people(pictures: list[UInt8[np.ndarray, "h w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
-    """Numbers, from 1, of the pictures that look like someone else than the first."""
+    """Numbers, from 1, of the pictures that seem to show another person than the first."""
     embeddings = IdentityEmbedder().embed_batch(pictures, faces)
     apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE
     return tuple(int(i) + 1 for i in np.flatnonzero(apart))

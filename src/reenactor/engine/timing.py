@@ -67,7 +67,7 @@ def interleaved(
     seconds_each: float,
     finish: Callable[[], None] = lambda: None,
 ) -> dict[str, Times]:
-    """Time pieces of work in turn, each once a round, so that a busy moment hits all of them alike.
+    """Time pieces of work in turn, each once a round, so that a busy moment slows all of them equally.
 
     Args:
         works: each is run once before, unmeasured.

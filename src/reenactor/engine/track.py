@@ -1,4 +1,4 @@
-"""A driver as landmarks over time, however long: in memory, or in a folder that is filled frame by frame."""
+"""A driver as landmarks over time, of any length: in memory, or in a folder that is filled frame by frame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reenactor.media.motion_file import is_motion, read_motion
 
 _CHUNK = 256
 _NEUTRAL_SAMPLE = 600
-"""Frames among which the most neutral one is looked for."""
+"""Frames among which the most neutral one is searched."""
 _RECORD = np.dtype(
     [
         ("pts", "<i8"),
@@ -112,7 +112,7 @@ class Track:
     def meshes(self, start: int = 0, smooth: MeshSmoother | None = None) -> Iterator[Float[np.ndarray, "478 3"]]:
         """The meshes one by one from frame `start` on; a filter sees those before as well.
 
-        Filtered or not, the last mesh is held while there is no face; a filter begins anew after that.
+        Filtered or not, the last mesh is held while there is no face; a filter is reset after that.
         """
         out = None
         for first in range(start - start % _CHUNK if smooth is None else 0, len(self), _CHUNK):
@@ -205,7 +205,7 @@ class TrackFolder:
             FaceTracker(face=self._face) as tracker,
             prefetch(reader.frames(start=max(0, done - 1))) as frames,
         ):
-            # The file may end in the middle of a record; the last whole one tells how to go on.
+            # The file may end in the middle of a record; the last whole one says how to continue.
             file.truncate(done * _RECORD.itemsize)
             if done:
                 file.seek((done - 1) * _RECORD.itemsize)
@@ -304,7 +304,7 @@ def track_of_photo(path: Path, *, face: int | None = None) -> Track:
 
 
 def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
-    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's place and size.
+    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's position and size.
 
     Raises:
         NoFaceError: if no frame shows a face.

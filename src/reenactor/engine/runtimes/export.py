@@ -66,7 +66,7 @@ def export_model(
     """Write the folder, whole or not at all; what was there is replaced.
 
     Args:
-        model: an entry of the zoo with weights.
+        model: a model with weights.
         out: the folder.
         kind: format of the graphs.
         precision: of `synthesize`; `encode_target`, which runs once a person, stays in fp32 where int8 is asked for.
@@ -156,23 +156,23 @@ def write_export(
     Args:
         out: the folder.
         graphs: by name.
-        description: what export.json says besides.
+        description: what export.json says drafts.
         config: of the network.
         kind, precision: of the graphs; `ENCODE` stays in fp32 where int8 is asked for.
         feed: for int8, makes inputs to calibrate with.
-        compared: compares what was written, before it takes its place.
+        compared: compares what was written, before it replaces `out`.
     """
-    beside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    draft = out.with_name(f".{out.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
     try:
         parts = {}
         for name, graph in graphs.items():
-            path = beside / f"{name}{kind.suffix}"
+            path = draft / f"{name}{kind.suffix}"
             lossless = name == ENCODE and precision is Precision.INT8
             write_graph(graph, path, kind, Precision.FP32 if lossless else precision, feed)
             parts[name] = {"file": path.name, "inputs": graph.shapes(), "outputs": list(graph.outputs)}
-        files = {path.name: sha256(path) for path in sorted(beside.iterdir())}
+        files = {path.name: sha256(path) for path in sorted(draft.iterdir())}
         whole = {
             "format": FORMAT,
             "version": VERSION,
@@ -183,13 +183,13 @@ def write_export(
             "graphs": parts,
             "files": files,
         }
-        (beside / DESCRIPTION).write_text(json.dumps(whole, indent=1) + "\n")
-        found = compared(beside)
+        (draft / DESCRIPTION).write_text(json.dumps(whole, indent=1) + "\n")
+        found = compared(draft)
         if found is not None:
-            (beside / PARITY).write_text(json.dumps(asdict(found), indent=1) + "\n")
-        replace_folder(beside, out)
+            (draft / PARITY).write_text(json.dumps(asdict(found), indent=1) + "\n")
+        replace_folder(draft, out)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
     return found
 
 

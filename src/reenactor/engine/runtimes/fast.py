@@ -1,4 +1,4 @@
-"""A model of the zoo in what runs it fastest on this machine; what was exported and chosen is kept in a cache."""
+"""A model in the runtime that is fastest on this machine; exports and the choice are kept in a cache."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fast_model(
     On a GPU PyTorch draws, compiled, in half precision. Models without a network come as they are.
 
     Args:
-        name: an entry of the zoo.
+        name: of the model.
         weights: folder of a checkpoint; None for the weights that ship.
         runtime: "auto" takes the fastest of those that are installed; ONNX Runtime is tried only where OpenVINO is
             missing, since exporting to ONNX takes longest.
@@ -61,28 +61,28 @@ def fast_model(
     model = create_model(name, weights)
     if METHODS[name].graphs is None:
         return model
-    wanted = None if precision is None else Precision(precision)
-    if wanted is Precision.FP16 or wanted is Precision.INT8:
-        raise ReenactError(f"{wanted.value} needs frames to calibrate or compare with; use reenactor export")
+    asked = None if precision is None else Precision(precision)
+    if asked is Precision.FP16 or asked is Precision.INT8:
+        raise ReenactError(f"{asked.value} needs frames to calibrate or compare with; use reenactor export")
     device = torch_device() if device is None else device
     if device.type != "cpu" and runtime in (Runtime.AUTO, Runtime.TORCH):
-        return in_torch(model, device, wanted or Precision.BF16)
+        return in_torch(model, device, asked or Precision.BF16)
     if runtime is not Runtime.AUTO:
         _check_installed(runtime)
-        return _ready(model, runtime, wanted, threads)
-    place = (
+        return _ready(model, runtime, asked, threads)
+    path = (
         cache_folder()
         / "models"
-        / f"choice-{_key(model, wanted, threads, torch.get_num_threads(), platform.processor())}.json"
+        / f"choice-{_key(model, asked, threads, torch.get_num_threads(), platform.processor())}.json"
     )
-    chosen = _remembered(place)
+    chosen = _remembered(path)
     if chosen is None:
-        found = {one: _ready(model, one, wanted, threads) for one in _candidates()}
+        found = {one: _ready(model, one, asked, threads) for one in _candidates()}
         chosen = min(found, key=lambda one: _ms_per_frame(found[one]))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, json.dumps({"runtime": chosen.value}) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({"runtime": chosen.value}) + "\n")
         return found[chosen]
-    return _ready(model, chosen, wanted, threads)
+    return _ready(model, chosen, asked, threads)
 
 
 def examples(
@@ -142,17 +142,17 @@ def _ready(
 
 def _exported(model: ReenactmentModel, runtime: Runtime, precision: Precision, threads: int | None) -> ReenactmentModel:
     kind = Format.ONNX if runtime is Runtime.ONNXRUNTIME else Format.OPENVINO
-    place = cache_folder() / "models" / f"{model.name}-{kind.value}-{precision.value}-{_key(model)}"
+    path = cache_folder() / "models" / f"{model.name}-{kind.value}-{precision.value}-{_key(model)}"
     try:
-        return load_exported(place, threads=threads)
+        return load_exported(path, threads=threads)
     except CheckpointError:  # missing, or damaged
-        place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
         export_model(model, Path(folder) / "export", kind=kind, precision=precision)
-        if place.exists():
-            os.replace(place, Path(folder) / "damaged")
-        os.replace(Path(folder) / "export", place)
-    return load_exported(place, threads=threads)
+        if path.exists():
+            os.replace(path, Path(folder) / "damaged")
+        os.replace(Path(folder) / "export", path)
+    return load_exported(path, threads=threads)
 
 
 def _ms_per_frame(model: ReenactmentModel) -> float:
@@ -183,10 +183,10 @@ def _version(package: str) -> str:
         return ""
 
 
-def _remembered(place: Path) -> Runtime | None:
+def _remembered(path: Path) -> Runtime | None:
     """The choice in a file; None if there is none that can be used."""
     try:
-        runtime = Runtime(json.loads(place.read_text())["runtime"])
+        runtime = Runtime(json.loads(path.read_text())["runtime"])
     except (OSError, ValueError, KeyError, TypeError, ReenactError):
         return None
     return runtime if installed(runtime) else None

@@ -96,7 +96,7 @@ class TorchRunner:
 def onnx_providers(available: Sequence[str], precision: Precision, engines: Path) -> list[tuple[str, dict[str, str]]]:
     """What ONNX Runtime should compute with, the best first: TensorRT, CUDA, the CPU; each with its settings.
 
-    Building TensorRT's engine takes minutes, so that it is kept on disk. ONNX Runtime leaves out by itself what is
+    Building TensorRT's engine takes minutes, so it is kept on disk. ONNX Runtime leaves out by itself what is
     available by name alone, as TensorRT is without its libraries. int8 files are made for CPUs (unsigned activations).
 
     Args:
@@ -142,7 +142,7 @@ class OnnxRunner:
 
 
 class OpenVinoRunner:
-    """OpenVINO on the CPU; compiled anew for each set of shapes, because fixed shapes run faster.
+    """OpenVINO on the CPU; compiled for each set of shapes, because fixed shapes run faster.
 
     Args:
         path: an OpenVINO model (.xml) or an ONNX file.
