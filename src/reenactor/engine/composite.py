@@ -85,7 +85,7 @@ def _seam_mask(side: int) -> Float[np.ndarray, "s s"]:
     return np.minimum.outer(edge, edge)
 
 
-def side_by_side(pictures: list[UInt8[np.ndarray, "h w 3"]], side: int) -> UInt8[np.ndarray, "s n 3"]:
+def side_by_side(pictures: list[UInt8[np.ndarray, "_h _w 3"]], side: int) -> UInt8[np.ndarray, "s n 3"]:
     """Pictures in a row, each fitted into a square of `side` pixels with dark bars."""
     squares = []
     for picture in pictures:

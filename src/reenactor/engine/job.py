@@ -54,7 +54,7 @@ from reenactor.media.video_writer import CONTAINERS
 from reenactor.models import ReenactmentModel
 
 Mesh = Float[np.ndarray, "478 3"]
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_h _w 3"]
 Item = TypeVar("Item")
 
 SEGMENT_FRAMES = 250

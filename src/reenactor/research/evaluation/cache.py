@@ -59,7 +59,7 @@ class MeasurementCache:
         known, value = self._values.get(key, ("", None))
         return value if known == stamp else None
 
-    def put(self, key: _Key, stamp: str, value: np.ndarray) -> None:
+    def put(self, key: _Key, stamp: str, value: np.ndarray | float) -> None:
         """Store a value; all values of a measurement have the same shape."""
         self._values[key] = stamp, value
         self._changed = True
