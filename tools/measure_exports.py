@@ -108,12 +108,12 @@ class Judge:
     def __call__(self, drawn: Tensor) -> dict[str, float]:
         """Of (N, 3, s, s)."""
         found = csim(self._embed(drawn, self._meshes), self._people, identity_mean())
-        masks = self._face[:, 0].numpy()
-        pairs = list(zip(*(images.permute(0, 2, 3, 1).numpy() for images in (drawn, self._truth)), strict=True))
+        a, b = (images.permute(0, 2, 3, 1).numpy() for images in (drawn, self._truth))
+        frames, masks = range(len(a)), self._face[:, 0].numpy()
         return {
-            "PSNR": float(np.mean([psnr(*pair) for pair in pairs])),
-            "SSIM": float(np.mean([ssim(*pair) for pair in pairs])),
-            "M-PSNR": float(np.mean([psnr(*pair, mask) for pair, mask in zip(pairs, masks, strict=True)])),
+            "PSNR": float(np.mean([psnr(a[i], b[i]) for i in frames])),
+            "SSIM": float(np.mean([ssim(a[i], b[i]) for i in frames])),
+            "M-PSNR": float(np.mean([psnr(a[i], b[i], masks[i]) for i in frames])),
             "CSIM": float(found.mean()),
         }
 

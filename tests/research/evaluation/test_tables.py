@@ -4,7 +4,7 @@ import pytest
 
 from reenactor.research.evaluation import SCORES, Protocol, Result, TableFormat, result_tables, write_tables
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
-from reenactor.research.evaluation.papers import PAPERS
+from reenactor.research.evaluation.tables import PAPERS
 
 
 def result(score, method, value, low, high, against=None, protocol="self", k=1, **more):

@@ -200,7 +200,7 @@ class _Plan:
         return _Entry(method, case, picture, key, f"{measurement.version} {digest} {network}")
 
 
-def _parts(cases: CaseList, missing: Mapping[int, list[_Entry]]) -> list[list[list[_Entry]]]:
+def _parts(cases: CaseList, missing: Mapping[int, list[_Entry]]) -> Sequence[Sequence[list[_Entry]]]:
     """Cases that are measured together: a whole sequence, or `PART` of them."""
     if not cases.protocol.consecutive:
         return batches(list(missing.values()))

@@ -243,7 +243,7 @@ def read_results(path: Path) -> list[Result]:
         ReenactError: the file is missing, or holds something else.
     """
     try:
-        return [Result(**json.loads(line)) for line in path.read_text().splitlines()]
+        return [Result(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         raise ReenactError(f"{path} is missing; 'reenactor evaluate score' writes it") from None
     except (OSError, ValueError, TypeError) as error:

@@ -97,7 +97,8 @@ def fid(drawn: Tensor, truth: Tensor, network: nn.Module) -> float:
 
     if min(len(drawn), len(truth)) < 2:
         raise ValueError(f"FID needs two or more pictures on each side, not {len(drawn)} and {len(truth)}")
-    metric = FrechetInceptionDistance(network, normalize=True, input_img_size=tuple(drawn.shape[1:]))
+    channels, height, width = drawn.shape[1:]
+    metric = FrechetInceptionDistance(network, normalize=True, input_img_size=(channels, height, width))
     metric.set_dtype(torch.float64)
     metric.update(truth, real=True)
     metric.update(drawn, real=False)

@@ -11,8 +11,7 @@ from reenactor.research.evaluation.study.answers import (
     wilson,
     win_ratios,
 )
-from reenactor.research.evaluation.study.making import make_study
-from reenactor.research.evaluation.study.plan import Kind, Step, Study, Trial, read_study, session
+from reenactor.research.evaluation.study.plan import Kind, Step, Study, Trial, make_study, read_study, session
 from reenactor.research.evaluation.study.server import StudyServer
 
 __all__ = [
