@@ -27,8 +27,7 @@ from reenactor.face.perception.dlib_weights import (
     Convolution,
     DlibFaceNetwork,
     FullyConnected,
-    Parameterless,
-    Pooling,
+    Operation,
     find_face_network,
     load_face_network,
     parse_face_network,
@@ -151,15 +150,15 @@ def forward_ref(network: DlibFaceNetwork, chip: np.ndarray) -> np.ndarray:
             x = np.einsum("chwij,ocij->ohw", windows, layer.weight, optimize=True) + layer.bias[:, None, None]
         elif isinstance(layer, Affine):
             x = layer.gamma[:, None, None] * x + layer.beta[:, None, None]
-        elif isinstance(layer, Pooling) and layer.kind == "max":
+        elif isinstance(layer, Operation) and layer.kind == "max_pool_2":
             x = before = shortcut = _windows(x, layer.size, layer.stride).max((3, 4))
-        elif isinstance(layer, Pooling) and layer.size:
+        elif isinstance(layer, Operation) and layer.size:
             shortcut = _windows(before, layer.size, layer.stride).mean((3, 4))
-        elif isinstance(layer, Pooling):
+        elif isinstance(layer, Operation) and layer.kind == "avg_pool_2":
             x = x.mean((1, 2))
         elif isinstance(layer, FullyConnected):
             x = layer.weight @ x
-        elif layer == Parameterless("add_prev_"):
+        elif layer == Operation("add_prev_"):
             total = np.zeros(np.maximum(x.shape, shortcut.shape))
             for part in (x, shortcut):
                 total[tuple(slice(size) for size in part.shape)] += part

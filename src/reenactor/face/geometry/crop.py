@@ -1,4 +1,4 @@
-"""Face crops: the similarity between a photo and the square that models see."""
+"""Face crops: squares of a picture, resampled to what models see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FACE_CROP_SCALE = 2.0
 _TIGHT_SCALE = 1.5
 """The same in pictures that are cut close around the face."""
 FACE_MARGIN = 1.06
-"""Side of a crop over the box of all places of a face that moves about, at least."""
+"""Least side of a crop over the box of all positions of a moving face."""
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,27 @@ class Crop:
         return self.size / self.side
 
     def to_crop(self, points_px: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
-        """Picture coordinates -> crop coordinates; a third coordinate (depth) is scaled alike."""
-        return self._offset(points_px, shift_before=True)
+        """Picture coordinates (..., 2 or 3) to crop coordinates; a third coordinate (depth) is only scaled.
+
+        >>> Crop(left=10, top=0, side=20, size=40).to_crop(np.array([9.5, -0.5, 3.0]))
+        array([-0.5, -0.5,  6. ])
+        """
+        corner, half = self._corner_and_half_px(points_px)
+        return ((points_px - corner + half) * self.scale - half).astype(points_px.dtype)
 
     def to_picture(self, points_px: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
-        """Crop coordinates -> picture coordinates."""
-        return self._offset(points_px, shift_before=False)
+        """Inverse of `to_crop`."""
+        corner, half = self._corner_and_half_px(points_px)
+        return ((points_px + half) / self.scale - half + corner).astype(points_px.dtype)
 
-    def _offset(self, points_px: np.ndarray, *, shift_before: bool) -> np.ndarray:
-        corner = np.zeros(points_px.shape[-1])
-        corner[:2] = self.left, self.top
-        # Pixel centres sit half a pixel inside the edges that `left`, `top` and the crop's own border name.
-        half = np.zeros(points_px.shape[-1])
-        half[:2] = 0.5
-        if shift_before:
-            moved = (points_px - corner + half) * self.scale - half
-        else:
-            moved = (points_px + half) / self.scale - half + corner
-        return moved.astype(points_px.dtype)
+    def _corner_and_half_px(self, points_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The corner, and half a pixel: pixel centres lie so far inside the edges that `left` and `top` name."""
+        corner, half = np.zeros((2, points_px.shape[-1]))
+        corner[:2], half[:2] = (self.left, self.top), 0.5
+        return corner, half
 
     def cut(self, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """The crop's pixels; beyond the picture its edge is repeated."""
+        """The crop's pixels (RGB); beyond the picture its edge is repeated."""
         h, w = picture.shape[:2]
         inside = self.inside(w, h)
         before_y, before_x = max(0, -self.top), max(0, -self.left)
@@ -83,17 +83,17 @@ def face_crop(
     scale: float = FACE_CROP_SCALE,
     picture_px: tuple[int, int] | None = None,
 ) -> Crop:
-    """The square around a face, or around all places of a face that moves.
+    """The square around a face, or around all positions of a moving face.
 
-    Its side is `scale` times the (median) face, the longer side of the landmarks' box, or more where the face moves
-    about. A picture that has no room for that is used whole, down to 1.5 faces; only then does the square reach out
-    of it.
+    Its side is `scale` times the face (the median of the longer sides of the landmarks' boxes), or more if the face
+    moves. If the picture is too small for that, the square is as large as the picture, but at least 1.5 faces; only
+    then does it extend beyond the picture.
 
     Args:
-        mesh_px: landmarks in picture pixels, of one picture or of many.
+        mesh_px: ([T,] 478, 3) landmarks in picture pixels, of one picture or of many.
         size: side of the crop in pixels; None keeps the picture's own resolution (rounded to a multiple of 32).
-        scale: side over the face.
-        picture_px: width and height; None for a picture without borders.
+        scale: side of the square over the face.
+        picture_px: width and height; None for an unlimited picture.
     """
     meshes = mesh_px.reshape(-1, *mesh_px.shape[-2:])
     lows, highs = meshes[..., :2].min(axis=1), meshes[..., :2].max(axis=1)

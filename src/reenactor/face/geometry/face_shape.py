@@ -1,4 +1,4 @@
-"""Changing one property of a face's shape: its outline, its pose."""
+"""Changes of one property of a face's shape: its outline, lips or pose."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def with_outline_of(
     """A face with the outline of another: paper A's contour resampling.
 
     Both are compared in the mean face's pose, so only the outline's shape is taken, not the other's size or pose.
-    Brows, eyes, nose and mouth keep their places; the skin between them and the outline follows smoothly
+    Brows, eyes, nose and mouth keep their positions; the skin between them and the outline follows smoothly
     (a harmonic function on the mesh).
 
     Args:
-        mesh_px: the face to change, pixels.
-        other_px: the face that lends its outline, any picture's pixels.
+        mesh_px: (478, 3) the face to change, pixels.
+        other_px: (478, 3) the face with the new outline, in any picture's pixels.
 
     Returns:
         (478, 3) float32, in the first one's pixels.
@@ -59,7 +59,7 @@ def with_outline_of(
 
 @cache
 def _follow_outline() -> Float[np.ndarray, "478 36"]:
-    """How much of each outline point's displacement every vertex takes: 0 at the parts, harmonic between."""
+    """Fraction of each outline point's displacement that every vertex takes: 0 at the parts, harmonic between."""
     mean = mean_face()
     adjacency = np.zeros((len(mean.points), len(mean.points)))
     for a, b in ((0, 1), (1, 2), (2, 0)):
@@ -75,7 +75,7 @@ def _follow_outline() -> Float[np.ndarray, "478 36"]:
 
 
 def with_lips_closed(mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
-    """A face whose inner lips meet half-way; nothing else moves."""
+    """A face (478, 3) with its inner lips closed half-way between them; nothing else moves."""
     closed = mesh.copy()
     upper, lower = list(INNER_LIPS_UPPER), list(INNER_LIPS_LOWER)
     closed[upper] = closed[lower] = (mesh[upper] + mesh[lower]) / 2
@@ -90,14 +90,14 @@ def turned(
     shift_px: tuple[float, float] = (0.0, 0.0),
     shape: Float[np.ndarray, "478 3"] | None = None,
 ) -> Float[np.ndarray, "478 3"]:
-    """A face after a further turn of the head (yaw, pitch, roll in degrees), about the middle of the face.
+    """A face after a further turn of the head about the middle of the face; (478, 3) float32, pixels.
 
     Args:
-        mesh_px: the face, pixels.
-        angles_deg: the turn, applied after the face's own pose.
+        mesh_px: (478, 3) the face, pixels.
+        angles_deg: yaw, pitch, roll of the turn, applied after the face's own pose.
         scale: enlargement.
         shift_px: movement in the picture.
-        shape: another shape to show, in mean pose, instead of the face's own.
+        shape: (478, 3) in mean pose, to show instead of the face's own.
     """
     head, own = in_mean_pose(mesh_px)
     moved = Similarity(

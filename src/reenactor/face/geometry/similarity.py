@@ -30,7 +30,7 @@ class Similarity:
     t: Float[np.ndarray, "... d"]
 
     def apply(self, points: Float[np.ndarray, "... n d"]) -> Float[np.ndarray, "... n d"]:
-        """Move points (..., n, d)."""
+        """The transformed points (..., n, d)."""
         turned = points @ np.swapaxes(self.R, -1, -2)
         return self.scale[..., None, None] * turned + self.t[..., None, :]
 
@@ -59,8 +59,12 @@ def fit_similarity(
     Returns:
         Batched like the inputs, float64.
 
+    >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> float(fit_similarity(square, 3 * square + 5).scale)
+    3.0
+
     Raises:
-        ValueError: if the source's points all coincide, so that no scale exists.
+        ValueError: the source's points all coincide, so that no scale exists, or the weights are not valid.
     """
     source, target = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
     w = _normalised(weights, source.shape[-2])
@@ -89,6 +93,10 @@ def matrix_from_angles(angles_deg: Float[np.ndarray, "*b 3"]) -> Float[np.ndarra
 
     Returns:
         (..., 3, 3) float64, to be applied to column vectors: `points @ R.T`.
+
+    >>> nose = np.array([0.0, 0.0, -1.0])
+    >>> (matrix_from_angles(np.array([90.0, 0.0, 0.0])) @ nose).round(6) + 0.0  # to the image's right
+    array([1., 0., 0.])
     """
     yaw, pitch, roll = np.moveaxis(np.deg2rad(np.asarray(angles_deg, dtype=np.float64)), -1, 0)
     return _axis_rotation(pitch, 0) @ _axis_rotation(-yaw, 1) @ _axis_rotation(roll, 2)

@@ -1,4 +1,4 @@
-"""Which landmarks each line and each region of a face runs through, and smooth curves through them."""
+"""The landmarks of each line and each region of a face, and smooth curves through them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Path:
     """Curves one after the other, joined by straight lines.
 
     Args:
-        channel: that they are drawn to.
+        channel: number of the channel to draw to.
         curves: in order.
         closed: whether the last point is joined to the first.
     """
@@ -84,20 +84,20 @@ def smooth(landmarks: Sequence[int], pieces: int = 1) -> Curve:
 
 
 def straight(first: int, last: int, pieces: int) -> Curve:
-    """A line between two landmarks, in pieces: every segment of a drawing costs as much as its longest one."""
+    """A line between two landmarks, in pieces, because every segment of a drawing costs as much as its longest one."""
     return smooth((first, last), pieces)
 
 
-def ellipse(rim: Sequence[int], points: int = IRIS_POINTS) -> Curve:
+def ellipse(outline: Sequence[int], points: int = IRIS_POINTS) -> Curve:
     """The ellipse whose half axes run between opposite ones of four landmarks (given in order around it)."""
     angle = 2 * np.pi * np.arange(points) / points
     c, s = np.cos(angle) / 2, np.sin(angle) / 2
     weight = np.stack([0.25 + c, 0.25 + s, 0.25 - c, 0.25 - s], axis=1)
-    return Curve(np.tile(np.asarray(rim), (points, 1)), weight)
+    return Curve(np.tile(np.asarray(outline), (points, 1)), weight)
 
 
 def drawing(paths: Sequence[Path], channels: int) -> Drawing:
-    """All these paths as one."""
+    """All these paths as one drawing."""
     control, weight, ends, channel, used = [], [], [], [], 0
     for path in paths:
         control += [curve.control for curve in path.curves]
@@ -135,7 +135,7 @@ def nose(channel: int) -> Path:
 def face(whole: int, left_half: int, right_half: int) -> list[Path]:
     """A face below the upper edge of its brows: whole, and its two halves, which meet in the profile line.
 
-    Of a head turned by more than 35 degrees the whole outline misses much, because its far side lies behind nose
+    For a head turned by more than 35 degrees the whole outline misses much, because its far side lies behind nose
     and mouth; the near half then ends where the face does (a strip of the far cheek is missing up to 55 degrees).
     """
     left_top, right_top = smooth(IMAGE_LEFT_BROW_UPPER, 2), smooth(IMAGE_RIGHT_BROW_UPPER, 2)

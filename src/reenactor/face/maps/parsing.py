@@ -30,13 +30,13 @@ PARSING_CHANNELS = tuple(PART_WEIGHTS)
 EVERYWHERE = 0.5
 """Weight of every pixel, which the parts' weights are added to."""
 BRIDGE_WIDTH_AT_256 = 8.0
-"""The authors' line of thickness 3, which OpenCV draws 5 pixels wide, grown by a 4 x 4 dilation."""
+"""The authors' line of thickness 3, which OpenCV draws 5 pixels wide, widened by a 4 x 4 dilation."""
 _EYES, _IRISES = PARSING_CHANNELS.index("eyes"), PARSING_CHANNELS.index("gaze")
 _FACE_HALVES = (8, 9)
 
 
 def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) -> Float[Tensor, "b 9 h w"]:
-    """The parts of a face, filled, with soft edges; parts lie on top of the face and of each other. Differentiable.
+    """The parts of a face, filled, with soft edges; parts overlap the face and each other. Differentiable.
 
     The face reaches up to the brows' upper edges, as in the authors' code, and stays whole in turned heads. At 256 px
     edges fall off over 3 pixels outside of the outline (see `boundaries.SOFT_AT_256`), at other sizes in proportion.
@@ -67,7 +67,7 @@ def parsing_map(mesh_px: Float[Tensor, "b n d"], size: int | tuple[int, int]) ->
 def part_weights(parsing: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     """Paper A's weight of each pixel in the L1 loss: 0.5 plus the weights of all parts that cover it.
 
-    Parts lie on top of each other, so an iris weighs 0.5 + 1 (face) + 3 (eyes) + 4 (gaze) = 8.5.
+    Parts overlap, so an iris weighs 0.5 + 1 (face) + 3 (eyes) + 4 (gaze) = 8.5.
 
     Args:
         parsing: (B, 9, H, W) from `parsing_map`.

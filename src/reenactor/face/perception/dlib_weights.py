@@ -63,32 +63,31 @@ class FullyConnected:
 
 
 @dataclass(frozen=True)
-class Pooling:
-    """`kind` is max or avg; size 0 means the whole picture."""
+class Operation:
+    """A layer without weights.
+
+    Args:
+        kind: `relu_`; `add_prev_`: the sum with a tagged earlier output (the file does not say which); `max_pool_2` or
+            `avg_pool_2`.
+        size, stride, padding: of a pooling layer; size 0 is the whole picture.
+    """
 
     kind: str
-    size: int
-    stride: int
-    padding: int
+    size: int = 0
+    stride: int = 1
+    padding: int = 0
 
 
-@dataclass(frozen=True)
-class Parameterless:
-    """`relu_`, or `add_prev_`: the sum with a tagged earlier output (which one, the file does not say)."""
-
-    kind: str
-
-
-Layer: TypeAlias = Convolution | Affine | FullyConnected | Pooling | Parameterless
+Layer: TypeAlias = Convolution | Affine | FullyConnected | Operation
 
 
 @dataclass(frozen=True)
 class DlibFaceNetwork:
-    """All that the file says.
+    """The content of the file.
 
     Args:
         mean_rgb: subtracted from each channel of an RGB picture in 0..255 (dlib then divides by 256).
-        chip_size: rows and columns of the picture it was made for.
+        chip_size: rows and columns of its input.
         layers: in forward order.
     """
 
@@ -98,7 +97,11 @@ class DlibFaceNetwork:
 
 
 def load_face_network() -> DlibFaceNetwork:
-    """Find, verify and read the installed file; `CheckpointError` if it is absent or not the known one."""
+    """Find, verify and read the installed file.
+
+    Raises:
+        CheckpointError: it is missing, or is not the known file.
+    """
     path = find_face_network()
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != FACE_NETWORK_SHA256:
@@ -107,7 +110,7 @@ def load_face_network() -> DlibFaceNetwork:
 
 
 def find_face_network() -> Path:
-    """Where the wheel put the file.
+    """Path of the installed file.
 
     The package is located, not imported: importing it needs `pkg_resources`, which recent set-ups lack.
     """
@@ -122,7 +125,11 @@ def find_face_network() -> Path:
 
 
 def parse_face_network(data: bytes) -> DlibFaceNetwork:
-    """Read the whole file; every byte is accounted for, or a `CheckpointError` says where it broke."""
+    """Read the whole file.
+
+    Raises:
+        CheckpointError: it is damaged; the message says at which byte.
+    """
     reader = _Reader(data)
     try:
         reader.expect(_LOSS_LAYER_VERSION, reader.integer())
@@ -148,7 +155,7 @@ def parse_face_network(data: bytes) -> DlibFaceNetwork:
 
 
 class _Reader:
-    """dlib's primitive types, read one after the other."""
+    """Reads dlib's primitive types in order."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -198,13 +205,13 @@ class _Reader:
             read()
 
     @staticmethod
-    def expect(wanted: object, found: object) -> None:
-        if found not in wanted if isinstance(wanted, tuple) else found != wanted:
-            raise ValueError(f"expected {wanted!r}, found {found!r}")
+    def expect(expected: object, found: object) -> None:
+        if found not in expected if isinstance(expected, tuple) else found != expected:
+            raise ValueError(f"expected {expected!r}, found {found!r}")
 
 
 def _read_layer(reader: _Reader) -> Layer:
-    """A layer's content, then what training left behind: three flags and three tensors, of no use here."""
+    """A layer's content, and after it three flags and three tensors of the training, which are ignored."""
     kind = reader.string()
     if kind not in _READERS:
         raise ValueError(f"unknown layer {kind!r}")
@@ -244,15 +251,11 @@ def _read_fully_connected(reader: _Reader, _kind: str) -> FullyConnected:
     return FullyConnected(parameters.T)
 
 
-def _read_pooling(reader: _Reader, kind: str) -> Pooling:
+def _read_pooling(reader: _Reader, kind: str) -> Operation:
     rows, columns, stride_y, stride_x, padding_y, padding_x = (reader.integer() for _ in range(6))
     for vertical, horizontal in ((rows, columns), (stride_y, stride_x), (padding_y, padding_x)):
         reader.expect(vertical, horizontal)
-    return Pooling(kind[:3], rows, stride_y, padding_y)
-
-
-def _read_parameterless(_reader: _Reader, kind: str) -> Parameterless:
-    return Parameterless(kind)
+    return Operation(kind, rows, stride_y, padding_y)
 
 
 _READERS: dict[str, Callable[[_Reader, str], Layer]] = {
@@ -261,6 +264,6 @@ _READERS: dict[str, Callable[[_Reader, str], Layer]] = {
     "fc_2": _read_fully_connected,
     "max_pool_2": _read_pooling,
     "avg_pool_2": _read_pooling,
-    "relu_": _read_parameterless,
-    "add_prev_": _read_parameterless,
+    "relu_": lambda _, kind: Operation(kind),
+    "add_prev_": lambda _, kind: Operation(kind),
 }

@@ -244,8 +244,8 @@ def identity_distance(a: Float[np.ndarray, "*#n 128"], b: Float[np.ndarray, "*#n
 def identity_mean() -> Float32[np.ndarray, "size=128"]:
     """(128,) mean embedding over people, read-only; made by `tools/build_identity_mean.py`.
 
-    All embeddings share a large part: the cosine is 0.84 between people and 0.98 between photos of one person. After
-    subtracting the mean it is 0.00 +- 0.17 and 0.91 +- 0.07, on the portraits of the data pack.
+    All embeddings have a large part in common: the cosine is 0.84 between people and 0.98 between photos of one
+    person. After subtracting the mean it is 0.00 +- 0.17 and 0.91 +- 0.07, on the portraits of the data pack.
     """
     file = resources.files("reenactor") / "assets" / "identity_mean.npy"
     with file.open("rb") as stream:

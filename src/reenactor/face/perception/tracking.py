@@ -151,13 +151,13 @@ class FaceTracker(FaceNetworks):
 def eased(region: Region, aim: Region) -> Region:
     """The region moved part of the way to its aim: slowly for small differences, which are mostly noise."""
     turn = (aim.angle_deg - region.angle_deg + 180) % 360 - 180
-    grow = math.log(aim.side_px / region.side_px)
+    growth = math.log(aim.side_px / region.side_px)
     moved = math.hypot(aim.x - region.x, aim.y - region.y) / region.side_px
-    fraction = min(1.0, EASE + EASE_GAIN * max(moved, abs(grow), abs(math.radians(turn))))
+    fraction = min(1.0, EASE + EASE_GAIN * max(moved, abs(growth), abs(math.radians(turn))))
     return Region(
         x=region.x + fraction * (aim.x - region.x),
         y=region.y + fraction * (aim.y - region.y),
-        side_px=region.side_px * math.exp(fraction * grow),
+        side_px=region.side_px * math.exp(fraction * growth),
         angle_deg=region.angle_deg + fraction * turn,
     )
 
