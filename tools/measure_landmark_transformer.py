@@ -147,7 +147,9 @@ def relative(target: np.ndarray, images: Tensor | None, driver: Clip) -> np.ndar
 
 def by_transformer(transformer: LandmarkTransformer) -> Method:
     def method(target: np.ndarray, images: Tensor | None, driver: Clip) -> np.ndarray:
-        return transformer.transform(transformer.identity(target, images), driver.meshes, driver.images)
+        identity = transformer.identity(target, images)
+        heads, shapes = transformer.transform(identity, driver.meshes, driver.images)
+        return heads.apply(shapes).astype(np.float32)
 
     return method
 

@@ -81,7 +81,8 @@ def mesh_flow(
     """
     # In float32 slivers lose their area; the mesh is small.
     photo_mesh, mesh = photo_mesh_px.double(), mesh_px.double()
-    if photo_mesh.is_cpu and 0 < len(photo_mesh) <= _FEW and _have_extent(photo_mesh):
+    eyes_apart = (photo_mesh[:, 33] != photo_mesh[:, 263]).any(1)
+    if photo_mesh.is_cpu and 0 < len(photo_mesh) <= _FEW and bool(eyes_apart.all()):
         pairs = zip(photo_mesh.numpy(), mesh.numpy(), strict=True)
         flows, flags = zip(*(mesh_flow_numpy(*pair, side, map_size) for pair in pairs), strict=True)
         return MeshFlow(torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(flags)))
@@ -135,11 +136,6 @@ def photo_weights(
     return torch.cat([logits[:, :1] + _FIRST + _FIRST_BEYOND * beyond, logits[:, 1:]], dim=1).softmax(dim=1)
 
 
-def _have_extent(mesh: Float[Tensor, "n 478 3"]) -> bool:
-    """Whether the outer eye corners of each mesh differ."""
-    return bool((mesh[:, 33] != mesh[:, 263]).any(1).all())
-
-
 def _mesh_flow_batched(
     photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"], side: int, map_size: int
 ) -> MeshFlow:
@@ -160,7 +156,8 @@ def _mesh_flow_batched(
     found = top >= 0
     triangle = rank.argsort(1).gather(1, top.clamp_min(0))
 
-    x, y = _pixels(map_size, photo.device)
+    index = torch.arange(map_size**2, device=photo.device)
+    x, y = (index % map_size).double(), (index // map_size).double()
     of_pixel = weights.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 9)).unflatten(2, (3, 3))
     corner_weights = (of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]).clamp(0, 1)
     corner_weights = corner_weights / corner_weights.sum(-1, keepdim=True).clamp_min(1e-6)
@@ -287,11 +284,6 @@ def _top(
     top = torch.full((n * size**2,), -1, device=owner.device)
     top.scatter_reduce_(0, position[inside], rank.flatten()[owner[inside]], "amax")
     return top.view(n, size**2)
-
-
-def _pixels(size: int, device: torch.device) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    index = torch.arange(size**2, device=device)
-    return (index % size).double(), (index // size).double()
 
 
 def _stretched(source: Float[Tensor, "n t 3 2"], weights: Float[Tensor, "n t 3 3"]) -> Float[Tensor, "n t"]:

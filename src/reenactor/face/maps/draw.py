@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +13,15 @@ from reenactor.face.maps.boundaries import boundary_maps
 from reenactor.face.maps.masks import face_mask, hull_mask
 from reenactor.face.maps.parsing import parsing_map
 from reenactor.face.maps.raster import landmark_raster
+
+_DRAW: dict[MapKind, Callable[[Tensor, int], Tensor]] = {
+    MapKind.LANDMARK_RASTER: landmark_raster,
+    MapKind.IRIS_RASTER: partial(landmark_raster, irises=True),
+    MapKind.BOUNDARIES: boundary_maps,
+    MapKind.PARSING: parsing_map,
+    MapKind.HULL_MASK: hull_mask,
+    MapKind.FACE_MASK: face_mask,
+}
 
 
 def draw_maps(kinds: Iterable[MapKind], mesh_px: Float[Tensor, "*b 478 3"], size: int) -> dict[MapKind, Tensor]:
@@ -27,19 +37,5 @@ def draw_maps(kinds: Iterable[MapKind], mesh_px: Float[Tensor, "*b 478 3"], size
     """
     axes = mesh_px.shape[:-2]
     faces = mesh_px.flatten(0, -3) if len(axes) else mesh_px[None]
-    drawn = {kind: _draw(kind, faces, size) for kind in kinds}
+    drawn = {kind: _DRAW[kind](faces, size) for kind in kinds}
     return {kind: one.unflatten(0, axes) if len(axes) else one[0] for kind, one in drawn.items()}
-
-
-def _draw(kind: MapKind, mesh_px: Float[Tensor, "b 478 3"], size: int) -> Float[Tensor, "b c h w"]:
-    if kind is MapKind.LANDMARK_RASTER:
-        return landmark_raster(mesh_px, size)
-    if kind is MapKind.IRIS_RASTER:
-        return landmark_raster(mesh_px, size, irises=True)
-    if kind is MapKind.BOUNDARIES:
-        return boundary_maps(mesh_px, size)
-    if kind is MapKind.PARSING:
-        return parsing_map(mesh_px, size)
-    if kind is MapKind.HULL_MASK:
-        return hull_mask(mesh_px, size)
-    return face_mask(mesh_px, size)

@@ -33,12 +33,8 @@ class Group(NamedTuple):
     """Landmarks that one colour joins, as one or more lines."""
 
     colour: tuple[int, int, int]
-    lines: tuple[tuple[int, ...], ...]
+    lines: tuple[range, ...]
     closed: bool = False
-
-
-def _run(first: int, last: int) -> tuple[int, ...]:
-    return tuple(range(first, last + 1))
 
 
 RED, GREEN, BLUE, YELLOW, CYAN = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1)
@@ -46,14 +42,14 @@ IRIS_COLOUR = (1, 0, 1)
 """Magenta, the one bright colour that the paper leaves."""
 
 GROUPS: dict[str, Group] = {
-    "left_eye": Group(RED, (_run(42, 47),), closed=True),
-    "right_eye": Group(RED, (_run(36, 41),), closed=True),
-    "contour": Group(GREEN, (_run(0, 16),)),
-    "nose": Group(BLUE, (_run(27, 30), _run(31, 35))),
-    "left_brow": Group(YELLOW, (_run(22, 26),)),
-    "right_brow": Group(YELLOW, (_run(17, 21),)),
-    "inner_mouth": Group(CYAN, (_run(60, 67),), closed=True),
-    "outer_mouth": Group(CYAN, (_run(48, 59),), closed=True),
+    "left_eye": Group(RED, (range(42, 48),), closed=True),
+    "right_eye": Group(RED, (range(36, 42),), closed=True),
+    "contour": Group(GREEN, (range(0, 17),)),
+    "nose": Group(BLUE, (range(27, 31), range(31, 36))),
+    "left_brow": Group(YELLOW, (range(22, 27),)),
+    "right_brow": Group(YELLOW, (range(17, 22),)),
+    "inner_mouth": Group(CYAN, (range(60, 68),), closed=True),
+    "outer_mouth": Group(CYAN, (range(48, 60),), closed=True),
 }
 """iBUG-68 numbers of the paper's eight groups; left and right are the subject's."""
 

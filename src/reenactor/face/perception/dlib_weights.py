@@ -1,4 +1,4 @@
-"""Reader for dlib's face recognition network: the one place that knows dlib's file format.
+"""Reader for dlib's face recognition network: the only code that knows dlib's file format.
 
 The file is `dlib_face_recognition_resnet_model_v1.dat` (Davis King, CC0), shipped inside the
 `face_recognition_models` wheel. The format is what `dlib/serialize.h` and `dlib/dnn/core.h` write, and
@@ -10,11 +10,12 @@ nothing of dlib is needed to read it:
 * tensor: integer version 2, four integers (n, k, rows, columns), then raw little-endian float32;
 * network: every layer writes its header, then all that lies *below* it, then its own content. So the file
   opens with all headers from the output down, and the layers' contents follow in forward order.
+
+Only the file with the known SHA-256 is read, so the reader need not expect damage.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,16 +26,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from reenactor.core import CheckpointError
+from reenactor.core.files import sha256
 
 FACE_NETWORK_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 FACE_NETWORK_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 _WHEEL = "face_recognition_models"
 _REPAIR = f"reinstall it with `pip install --force-reinstall --no-deps {_WHEEL}==0.3.0`"
-
-# The version number in an `add_layer` header says what follows (dlib/dnn/core.h).
-_TAG, _LAYER, _INNERMOST_LAYER = 1, 2, 3
-_TENSOR_VERSION, _ALIAS_VERSION, _LOSS_LAYER_VERSION = 2, 1, 1
-_FC_NO_BIAS = 1
+_LAYER, _INNERMOST_LAYER = 2, 3
+"""Version numbers in `add_layer` headers (dlib/dnn/core.h); tags have another one, and no content."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,24 @@ def load_face_network() -> DlibFaceNetwork:
         CheckpointError: it is missing, or is not the known file.
     """
     path = find_face_network()
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != FACE_NETWORK_SHA256:
+    if sha256(path) != FACE_NETWORK_SHA256:
         raise CheckpointError(f"{path} is damaged or of another version (its SHA-256 differs); {_REPAIR}.")
-    return parse_face_network(data)
+    data = path.read_bytes()
+    reader = _Reader(data)
+    reader.integer()  # version of the loss layer
+    reader.string()
+    reader.skip(reader.real, 2)  # margin and distance threshold of the training loss
+    headers = []
+    while (header := reader.integer()) != _INNERMOST_LAYER:
+        headers.append(header)
+    reader.string()  # kind of input
+    mean_rgb = (reader.real(), reader.real(), reader.real())
+    chip_size = (reader.integer(), reader.integer())
+    layers = [_read_layer(reader)]
+    reader.integer()  # sample expansion factor, 1 outside training
+    layers += [_read_layer(reader) for header in reversed(headers) if header == _LAYER]
+    assert reader.position == len(data)
+    return DlibFaceNetwork(mean_rgb, chip_size, tuple(layers))
 
 
 def find_face_network() -> Path:
@@ -124,36 +137,6 @@ def find_face_network() -> Path:
     raise CheckpointError(f"The face recognition network is missing from the package {_WHEEL}; {_REPAIR}.")
 
 
-def parse_face_network(data: bytes) -> DlibFaceNetwork:
-    """Read the whole file.
-
-    Raises:
-        CheckpointError: it is damaged; the message says at which byte.
-    """
-    reader = _Reader(data)
-    try:
-        reader.expect(_LOSS_LAYER_VERSION, reader.integer())
-        reader.expect("loss_metric_2", reader.string())
-        reader.skip(reader.real, 2)  # margin and distance threshold of the training loss
-        headers = []
-        while (header := reader.integer()) != _INNERMOST_LAYER:
-            reader.expect((_TAG, _LAYER), header)
-            headers.append(header)
-        reader.expect("input_rgb_image_sized", reader.string())
-        mean_rgb = (reader.real(), reader.real(), reader.real())
-        chip_size = (reader.integer(), reader.integer())
-        layers = [_read_layer(reader)]
-        reader.integer()  # sample expansion factor, 1 outside training
-        # Tags are names without content; they only took part in the headers.
-        layers += [_read_layer(reader) for header in reversed(headers) if header == _LAYER]
-        reader.expect(len(data), reader.position)
-    except (IndexError, ValueError, OverflowError) as error:
-        raise CheckpointError(
-            f"{FACE_NETWORK_FILE} is unreadable: {error} at byte {reader.position} of {len(data)}; {_REPAIR}."
-        ) from error
-    return DlibFaceNetwork(mean_rgb, chip_size, tuple(layers))
-
-
 class _Reader:
     """Reads dlib's primitive types in order."""
 
@@ -162,21 +145,13 @@ class _Reader:
         self.position = 0
 
     def take(self, count: int) -> bytes:
-        taken = self.data[self.position : self.position + count]
-        if count < 0 or len(taken) != count:
-            raise ValueError("the file ends too early")
         self.position += count
-        return taken
+        return self.data[self.position - count : self.position]
 
     def integer(self) -> int:
         (header,) = self.take(1)
         magnitude = int.from_bytes(self.take(header & 0x0F), "little")
         return -magnitude if header & 0x80 else magnitude
-
-    def boolean(self) -> bool:
-        character = self.take(1)
-        self.expect((b"0", b"1"), character)
-        return character == b"1"
 
     def string(self) -> str:
         return self.take(self.integer()).decode("ascii")
@@ -185,77 +160,61 @@ class _Reader:
         mantissa = self.integer()
         return mantissa * 2.0 ** self.integer()
 
-    def shape(self) -> tuple[int, int, int, int]:
-        return self.integer(), self.integer(), self.integer(), self.integer()
+    def shape(self) -> tuple[int, ...]:
+        """Version number, then n, k, rows, columns: of a tensor, or of a part of the parameters."""
+        return tuple(self.integer() for _ in range(5))[1:]
 
     def tensor(self) -> Float32[np.ndarray, "n k rows columns"]:
-        self.expect(_TENSOR_VERSION, self.integer())
         shape = self.shape()
-        count = shape[0] * shape[1] * shape[2] * shape[3]
-        return np.frombuffer(self.take(4 * count), "<f4").reshape(shape)
+        return np.frombuffer(self.take(4 * int(np.prod(shape))), "<f4").reshape(shape)
 
-    def alias(self) -> tuple[int, int, int, int]:
-        """The shape of a part of the parameter tensor (parts lie one after the other)."""
-        self.expect(_ALIAS_VERSION, self.integer())
-        return self.shape()
+    def two_parts(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The parameters split into two parts, which lie one after the other; the first one in its shape."""
+        shape, _ = self.shape(), self.shape()
+        first, second = np.split(parameters.ravel(), [int(np.prod(shape))])
+        return first.reshape(shape), second
 
     @staticmethod
     def skip(read: Callable[[], object], count: int) -> None:
         for _ in range(count):
             read()
 
-    @staticmethod
-    def expect(expected: object, found: object) -> None:
-        if found not in expected if isinstance(expected, tuple) else found != expected:
-            raise ValueError(f"expected {expected!r}, found {found!r}")
-
 
 def _read_layer(reader: _Reader) -> Layer:
     """A layer's content, and after it three flags and three tensors of the training, which are ignored."""
     kind = reader.string()
-    if kind not in _READERS:
-        raise ValueError(f"unknown layer {kind!r}")
     layer = _READERS[kind](reader, kind)
-    reader.skip(reader.boolean, 3)
+    reader.take(3)
     reader.skip(reader.tensor, 3)
     return layer
 
 
 def _read_convolution(reader: _Reader, _kind: str) -> Convolution:
-    parameters = reader.tensor().ravel()
-    _filters, rows, columns, stride_y, stride_x, padding_y, padding_x = (reader.integer() for _ in range(7))
-    for vertical, horizontal in ((rows, columns), (stride_y, stride_x), (padding_y, padding_x)):
-        reader.expect(vertical, horizontal)
-    weight_shape, bias_shape = reader.alias(), reader.alias()
+    parameters = reader.tensor()
+    _filters, _rows, _columns, stride, _, padding, _ = (reader.integer() for _ in range(7))
+    weight, bias = reader.two_parts(parameters)
     reader.skip(reader.real, 4)  # learning rate and weight decay, of the weights and of the bias
-    weight, bias = np.split(parameters, [int(np.prod(weight_shape))])
-    reader.expect(int(np.prod(bias_shape)), len(bias))
-    return Convolution(weight.reshape(weight_shape), bias, stride_y, padding_y)
+    return Convolution(weight, bias, stride, padding)
 
 
 def _read_affine(reader: _Reader, _kind: str) -> Affine:
-    parameters = reader.tensor().ravel()
-    gamma_shape, beta_shape = reader.alias(), reader.alias()
+    gamma, beta = reader.two_parts(reader.tensor())
     reader.integer()  # for convolutions or for fully connected layers: the same arithmetic
-    gamma, beta = np.split(parameters, [int(np.prod(gamma_shape))])
-    reader.expect(int(np.prod(beta_shape)), len(beta))
-    return Affine(gamma, beta)
+    return Affine(gamma.ravel(), beta)
 
 
 def _read_fully_connected(reader: _Reader, _kind: str) -> FullyConnected:
     outputs, inputs = reader.integer(), reader.integer()
     parameters = reader.tensor().reshape(inputs, outputs)
-    reader.skip(reader.alias, 2)  # the matrix and an empty bias
-    reader.expect(_FC_NO_BIAS, reader.integer())
+    reader.skip(reader.shape, 2)  # the matrix and an empty bias
+    reader.integer()  # has no bias
     reader.skip(reader.real, 4)  # learning rate and weight decay, of the weights and of the bias
     return FullyConnected(parameters.T)
 
 
 def _read_pooling(reader: _Reader, kind: str) -> Operation:
-    rows, columns, stride_y, stride_x, padding_y, padding_x = (reader.integer() for _ in range(6))
-    for vertical, horizontal in ((rows, columns), (stride_y, stride_x), (padding_y, padding_x)):
-        reader.expect(vertical, horizontal)
-    return Operation(kind, rows, stride_y, padding_y)
+    size, _, stride, _, padding, _ = (reader.integer() for _ in range(6))
+    return Operation(kind, size, stride, padding)
 
 
 _READERS: dict[str, Callable[[_Reader, str], Layer]] = {

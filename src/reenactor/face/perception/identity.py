@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from reenactor.face.perception.dlib_weights import (
     FullyConnected,
     load_face_network,
 )
+from reenactor.face.perception.observe import check_picture
 
 EMBEDDING_SIZE = 128
 
@@ -103,23 +105,19 @@ class IdentityNetwork(nn.Module):
     def from_dlib(cls, source: DlibFaceNetwork) -> IdentityNetwork:
         """Take over dlib's weights; frozen, in evaluation mode."""
         network = cls()
-        convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-        state = {"mean_rgb": torch.tensor(source.mean_rgb).reshape(1, 3, 1, 1)}
-        names = {module: name for name, module in network.named_modules()}
-        pairs = [
-            (layer, after)
-            for layer, after in zip(source.layers, source.layers[1:], strict=False)
-            if isinstance(layer, Convolution) and isinstance(after, Affine)
-        ]
-        for module, (convolution, affine) in zip(convolutions, pairs, strict=True):
-            assert module.stride[0] == convolution.stride
-            assert module.padding[0] == convolution.padding
-            weight, bias = _fold(convolution, affine)
-            state[f"{names[module]}.weight"] = torch.from_numpy(weight)
-            state[f"{names[module]}.bias"] = torch.from_numpy(bias)
-        (head,) = (layer for layer in source.layers if isinstance(layer, FullyConnected))
-        state["head.weight"] = torch.from_numpy(head.weight.copy())
-        network.load_state_dict(state)
+        network.mean_rgb.copy_(torch.tensor(source.mean_rgb).reshape(1, 3, 1, 1))
+        convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+        pairs = [pair for pair in pairwise(source.layers) if isinstance(pair[0], Convolution)]
+        with torch.no_grad():
+            for module, (convolution, affine) in zip(convolutions, pairs, strict=True):
+                assert isinstance(convolution, Convolution)
+                assert isinstance(affine, Affine)
+                assert module.bias is not None
+                weight, bias = _fold(convolution, affine)
+                module.weight.copy_(torch.from_numpy(weight))
+                module.bias.copy_(torch.from_numpy(bias))
+            (head,) = (layer for layer in source.layers if isinstance(layer, FullyConnected))
+            network.head.weight.copy_(torch.from_numpy(head.weight.copy()))
         return network.eval().requires_grad_(False)
 
 
@@ -176,8 +174,7 @@ def face_chip(image: UInt8[np.ndarray, "h w 3"], landmarks: Landmarks) -> UInt8[
     Raises:
         ValueError: not an (H, W, 3) uint8 picture.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"face_chip needs an RGB uint8 picture (H, W, 3), got {image.dtype} {image.shape}")
+    check_picture(image)
     fit = fit_similarity(ALIGNED_POINTS_PX, landmarks.ibug68[list(ALIGNED_IBUG68), :2])
     # dlib keeps the centre (75, 75) and the size of the fitted square, then samples it from the centre of its
     # first pixel to that of its last: half a pixel off the plain fit. The network was trained on that.

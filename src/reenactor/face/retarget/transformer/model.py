@@ -149,30 +149,23 @@ class LandmarkTransformer(nn.Module):
         """
         return self._split(self.points.normalized(landmarks)[1], images)[0].mean(0)
 
+    @torch.no_grad()
     def transform(
         self,
         identity: Float[np.ndarray, "n 3"],
         driver: Float[np.ndarray, "b m 3"],
         images: Float[Tensor, "b 3 h w"] | None = None,
-    ) -> Float[np.ndarray, "b n 3"]:
-        """`l_m + l_id^(target) + l_exp^(driver)` (equation 7), with the driver's scale, translation and rotation.
+    ) -> tuple[Similarity, Float[np.ndarray, "b n 3"]]:
+        """`l_m + l_id^(target) + l_exp^(driver)` (equation 7).
 
         Args:
             identity: of the target (`identity`).
             driver: landmarks of B frames, pixels.
             images: the driver's face crops in [-1, 1], for disentanglers that see them.
-        """
-        head, shape = self.transformed(identity, driver, images)
-        return head.apply(shape).astype(np.float32)
 
-    @torch.no_grad()
-    def transformed(
-        self,
-        identity: Float[np.ndarray, "n 3"],
-        driver: Float[np.ndarray, "b m 3"],
-        images: Float[Tensor, "b 3 h w"] | None = None,
-    ) -> tuple[Similarity, Float[np.ndarray, "b n 3"]]:
-        """The driver's head similarities, and the shapes of `transform` in normalized space; arguments as there."""
+        Returns:
+            The driver's heads (scale, rotation, translation), and the shapes in normalized space to apply them to.
+        """
         head, shapes = self.points.normalized(driver)
         return head, self.mean.double().cpu().numpy() + identity + self._split(shapes, images)[1]
 
@@ -223,7 +216,7 @@ class TransformerRetargeter:
             driver_image: its face crop in [-1, 1], for transformers that see it.
         """
         images = None if driver_image is None else driver_image[None]
-        heads, shapes = self._transformer.transformed(self._identity, driver_mesh[None], images)
+        heads, shapes = self._transformer.transform(self._identity, driver_mesh[None], images)
         if self._transformer.config.points == "mesh":
             for upper, lower in _OPENINGS:
                 keep_apart(shapes[0], upper, lower)

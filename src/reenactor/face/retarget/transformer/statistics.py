@@ -163,7 +163,8 @@ def _bases(
 ) -> tuple[Float[np.ndarray, "k n 3"], Float[np.ndarray, " k"]]:
     bases, stds = [], []
     for i, group in enumerate(points.groups):
-        directions = principal_directions(covariances[i], config.pca_bases[i])
+        _, vectors = np.linalg.eigh(covariances[i])
+        directions = vectors[:, ::-1][:, : config.pca_bases[i]].T  # of largest variance, largest first
         std = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", directions, covariances[i], directions), 0))
         if std.min(initial=np.inf) <= 1e-6:
             raise ReenactError(
@@ -175,9 +176,3 @@ def _bases(
         bases.append(placed)
         stds.append(std)
     return np.concatenate(bases), np.concatenate(stds)
-
-
-def principal_directions(covariance: Float[np.ndarray, "d d"], count: int) -> Float[np.ndarray, "k d"]:
-    """Orthonormal directions of largest variance, largest first."""
-    _, vectors = np.linalg.eigh(covariance)
-    return vectors[:, ::-1][:, :count].T
