@@ -73,7 +73,7 @@ def smoothstep(x: _Values, ends: tuple[float, float]) -> _Values:
     """0 up to the first end, 1 from the second on, and a smooth cubic between; of an array or a tensor."""
     low, high = ends
     t = ((x - low) / (high - low)).clip(0, 1)
-    return t * t * (3 - 2 * t)
+    return t * t * (3 - 2 * t)  # pyright: ignore[reportReturnType]
 
 
 def face_mesh(mesh_px: Float[np.ndarray, "478 3"], side: int) -> FaceMesh:
