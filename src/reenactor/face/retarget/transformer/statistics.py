@@ -164,7 +164,8 @@ def _bases(
     bases, stds = [], []
     for i, group in enumerate(points.groups):
         _, vectors = np.linalg.eigh(covariances[i])
-        directions = vectors[:, ::-1][:, : config.pca_bases[i]].T  # of largest variance, largest first
+        # Of largest variance, largest first.
+        directions = np.ascontiguousarray(vectors[:, ::-1][:, : config.pca_bases[i]].T)
         std = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", directions, covariances[i], directions), 0))
         if std.min(initial=np.inf) <= 1e-6:
             raise ReenactError(
