@@ -28,15 +28,20 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "mpiigaze, or together (subfolders named as these)",
     )
     p.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops (default: %(default)s)")
-    p.add_argument("--compact", action="store_true", help="smaller: at most 12.5 frames a second, stronger compression")
+    p.add_argument(
+        "--compact", action="store_true", help="smaller files: at most 12.5 frames a second, stronger compression"
+    )
     p.add_argument(
         "--shard-mb", type=float, default=64, metavar="MB", help="largest size of a shard (default: %(default)s)"
     )
     p.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one a processor; 0: none but this one)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes (default: one for each processor; 0: work in this process)",
     )
-    p.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster instead: host:port, auto or local")
-    p.add_argument("--limit", type=int, metavar="N", help="only the first N files")
+    p.add_argument("--ray", metavar="ADDRESS", help="use a Ray cluster instead: host:port, auto or local")
+    p.add_argument("--limit", type=int, metavar="N", help="prepare only the first N files")
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
 
 

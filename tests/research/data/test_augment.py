@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from reenactor.face.geometry import mean_face
-from reenactor.research.data.augment import PairAugmentation, augmented
-from reenactor.research.data.pairs import Pair, PairKind
+from reenactor.research.data.pairs import Pair, PairAugmentation, PairKind, augmented
 
 SIDE = 128
 

@@ -30,9 +30,9 @@ def dotted(mesh_px, vertices):
     return picture.round().astype(np.uint8)
 
 
-def found_near(picture, place_px, reach=5):
-    """Centre of the darkness around a place."""
-    x, y = np.round(place_px).astype(int)
+def found_near(picture, near_px, reach=5):
+    """Centre of the darkness around a point."""
+    x, y = np.round(near_px).astype(int)
     dark = 200.0 - picture[y - reach : y + reach + 1, x - reach : x + reach + 1, 0].clip(max=200)
     grid = np.arange(-reach, reach + 1)
     return np.array([x + (dark.sum(0) @ grid) / dark.sum(), y + (dark.sum(1) @ grid) / dark.sum()])
@@ -64,10 +64,10 @@ def test_parts_stay_and_the_jaw_is_the_others(angles_deg, wide, long):
     # In the pixels too.
     for vertex in tops:
         assert np.linalg.norm(found_near(pair.truth, mesh[vertex, :2]) - found_near(photo, mesh[vertex, :2])) < 1
-    wanted = head.apply(other)[list(JAW), :2]
-    moved = np.linalg.norm(wanted - mesh[list(JAW), :2], axis=1)
+    expected = head.apply(other)[list(JAW), :2]
+    moved = np.linalg.norm(expected - mesh[list(JAW), :2], axis=1)
     assert moved.max() > 5
-    off = np.linalg.norm(pair.driver_mesh[list(JAW), :2] - wanted, axis=1)
+    off = np.linalg.norm(pair.driver_mesh[list(JAW), :2] - expected, axis=1)
     assert off.max() < 0.2 * moved.max()
 
 

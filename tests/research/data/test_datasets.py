@@ -1,4 +1,4 @@
-"""Every adapter on a tiny folder in its data set's own layout: who, which split, which order, which complaints."""
+"""Every adapter on a tiny folder in its data set's own layout: identities, splits, order, complaints."""
 
 from __future__ import annotations
 
@@ -186,9 +186,9 @@ class TestEvery:
     def test_the_same_anywhere_in_any_directory_order(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for place in ("a", "b"):
-            (tmp_path / place).mkdir()
-            MAKERS[name](tmp_path / place)
+        for name_of_root in ("a", "b"):
+            (tmp_path / name_of_root).mkdir()
+            MAKERS[name](tmp_path / name_of_root)
         first = facts(list(DATASETS[name](tmp_path / "a")))
 
         real = os.scandir
@@ -455,18 +455,21 @@ class TestVoxCeleb1:
             (f"id10270-{VIDEO}-000001-000100", "id10270", Split.TEST),
         ]
 
-    @pytest.mark.parametrize("place", ["unzippedFaces", "unzippedIntervalFaces/data"])
+    @pytest.mark.parametrize("folder_name", ["unzippedFaces", "unzippedIntervalFaces/data"])
     @pytest.mark.parametrize("listed", [False, True])
-    def test_faces(self, tmp_path: Path, place: str, listed: bool) -> None:
-        inner = "1/0000025.jpg" if "Interval" in place else "0000025.jpg"
-        put(tmp_path, *(f"{place}/{name}/1.6/{VIDEO}/{inner}" for name in ("Eartha_Kitt", "A.J._Buckley", "Sammy_Jr")))
+    def test_faces(self, tmp_path: Path, folder_name: str, listed: bool) -> None:
+        inner = "1/0000025.jpg" if "Interval" in folder_name else "0000025.jpg"
+        put(
+            tmp_path,
+            *(f"{folder_name}/{name}/1.6/{VIDEO}/{inner}" for name in ("Eartha_Kitt", "A.J._Buckley", "Sammy_Jr")),
+        )
         if listed:
             rows = "id10001\tA.J._Buckley\tm\tIreland\tdev\nid10270\tEartha_Kitt\tf\tUSA\ttest\n"
             rows += "id10900\tSammy_Jr.\tm\tUSA\tdev\n"
             put(tmp_path, "vox1_meta.csv", text=f"VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n{rows}")
         items = list(voxceleb1.items(tmp_path))
-        who = ["id10001", "id10270", "id10900"] if listed else ["A.J._Buckley", "Eartha_Kitt", "Sammy_Jr"]
-        assert [i.identity for i in items] == who
+        identities = ["id10001", "id10270", "id10900"] if listed else ["A.J._Buckley", "Eartha_Kitt", "Sammy_Jr"]
+        assert [i.identity for i in items] == identities
         assert [i.split for i in items] == [Split.TRAIN, Split.TEST, Split.TRAIN]
         assert {(i.kind, i.about["frame"]) for i in items} == {(Kind.PHOTO, "0000025")}
 
@@ -728,14 +731,14 @@ class TestWFLW:
 
 
 class TestMPIIGaze:
-    @pytest.mark.parametrize("place", ["MPIIFaceGaze", "Data/Original", "."])
-    def test_items(self, tmp_path: Path, place: str) -> None:
+    @pytest.mark.parametrize("folder_name", ["MPIIFaceGaze", "Data/Original", "."])
+    def test_items(self, tmp_path: Path, folder_name: str) -> None:
         make_mpiigaze(tmp_path)
         photos = tmp_path / "MPIIFaceGaze"
-        if place == "Data/Original":
+        if folder_name == "Data/Original":
             (tmp_path / "Data").mkdir()
-            photos = photos.rename(tmp_path / place)
-        elif place == ".":
+            photos = photos.rename(tmp_path / folder_name)
+        elif folder_name == ".":
             for folder in list(photos.iterdir()):
                 folder.rename(tmp_path / folder.name)
             photos = tmp_path

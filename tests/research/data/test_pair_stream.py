@@ -1,40 +1,22 @@
 """The stream of pairs from a real, small pack: six photos and two clips made from the astronaut."""
 
-import shutil
 from collections import Counter
 from itertools import islice
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import matrix_from_angles, mean_face
-from reenactor.research.data.augment import PairAugmentation
 from reenactor.research.data.items import Split
 from reenactor.research.data.pair_stream import PairData, PairStream, two_stretches
-from reenactor.research.data.pairs import PairKind
-from reenactor.research.data.shards import INDEX, Sample
+from reenactor.research.data.pairs import PairAugmentation, PairKind
+from reenactor.research.data.shards import Sample
 from reenactor.research.data.streams import batch_loader, pictures_m1p1
 
 SIZE = 64
 ONLY = {kind: PairData(size=SIZE, targets=1, mix={kind: 1.0}) for kind in PairKind}
-
-
-@pytest.fixture
-def edited(pack, tmp_path):
-    """Makes a copy of the pack with some rows only, and changed columns of the index."""
-
-    def edit(keep, **columns):
-        folder = tmp_path / "edited"
-        shutil.copytree(pack, folder)
-        rows = [row | columns for row in pq.read_table(pack / INDEX).to_pylist() if keep(row)]
-        pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(pack / INDEX)), folder / INDEX)
-        return folder
-
-    return edit
 
 
 def is_photo(row):
@@ -51,7 +33,7 @@ def same(a, b):
     )
 
 
-def test_each_iteration_is_the_next_chapter(pack):
+def test_each_iteration_is_the_next_epoch(pack):
     settings = PairData(size=SIZE, targets=1)
     stream = PairStream(pack, settings, seed=5)
     first, second = (list(islice(stream, 6)) for _ in range(2))
@@ -60,7 +42,7 @@ def test_each_iteration_is_the_next_chapter(pack):
     assert all(map(same, second, again))
 
 
-def test_workers_that_stay_begin_the_next_chapter(pack):
+def test_workers_that_stay_begin_the_next_epoch(pack):
     def loader(epoch, workers):
         stream = PairStream(pack, ONLY[PairKind.WARP_BACK], seed=5, epoch=epoch)
         return batch_loader(stream, batch_size=2, workers=workers)
@@ -260,10 +242,10 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
     for _ in range(200):
         asked += {False, True} == set(two_stretches(meshes, usable, rng, turning=True) >= 600)
         numbers = two_stretches(meshes, usable, rng)
-        place = np.searchsorted(usable, numbers)
-        assert (usable[place] == numbers).all()
+        positions = np.searchsorted(usable, numbers)
+        assert (usable[positions] == numbers).all()
         assert len(np.unique(numbers)) == 128
-        assert np.count_nonzero(np.diff(place) != 1) <= 1
+        assert np.count_nonzero(np.diff(positions) != 1) <= 1
         turned += (numbers >= 600).any()
     # Of two independent stretches about half would; of one long one a third.
     assert turned > 170

@@ -141,8 +141,8 @@ class TestWarpBackPair:
 
         def inside(vertices):
             outline = cv2.convexHull(mesh[vertices, :2].astype(np.float32))
-            places = [[cv2.pointPolygonTest(outline, (x, y), True) for x in range(SIZE)] for y in range(SIZE)]
-            return np.array(places)
+            distances = [[cv2.pointPolygonTest(outline, (x, y), True) for x in range(SIZE)] for y in range(SIZE)]
+            return np.array(distances)
 
         face, lips = inside(list(range(468))), inside([61, 0, 291, 17, 37, 267, 84, 314])
         assert pair.mask[(face > 3) & (lips < -4)].min() == 255

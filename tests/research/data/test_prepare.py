@@ -149,15 +149,15 @@ class TestPhoto:
     def test_embeddings_know_the_person(self, pack):
         embedding = pack.embeddings
         rows = pack.index["identity"].to_pylist()
-        same = [embedding[i] for i, who in enumerate(rows) if who == "eileen"]
+        same = [embedding[i] for i, name in enumerate(rows) if name == "eileen"]
         assert max(np.linalg.norm(one - same[0]) for one in same) < SAME_PERSON_DISTANCE
 
     def test_embedding_is_of_the_source(self, pack, data_set):
         i = pack.index["source"].to_pylist().index("eileen/photo.jpg")
         with FaceFinder() as finder:
             photo = demo_photo()
-            wanted = IdentityEmbedder().embed(photo, Landmarks(finder.observe(photo).landmarks.mesh))
-        assert np.linalg.norm(pack.embeddings[i] - wanted) < 0.1
+            expected = IdentityEmbedder().embed(photo, Landmarks(finder.observe(photo).landmarks.mesh))
+        assert np.linalg.norm(pack.embeddings[i] - expected) < 0.1
 
 
 class TestSkipped:
@@ -256,7 +256,7 @@ class TestCommand:
         assert "nothing in" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
-        ("more", "told"),
+        ("more", "message"),
         [
             (["--dataset", "nonsense"], "there is no data set nonsense; choose from"),
             (["--limit", "0"], "--limit must be 1 or more"),
@@ -265,9 +265,9 @@ class TestCommand:
             (["--shard-mb", "0"], "more than 0 MB"),
         ],
     )
-    def test_refusals(self, data_set, tmp_path, capsys, more, told):
+    def test_refusals(self, data_set, tmp_path, capsys, more, message):
         assert main(["prepare", str(data_set), "--out", str(tmp_path / "out"), *more]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
     def test_no_source(self, tmp_path, capsys):
         assert main(["prepare", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 2

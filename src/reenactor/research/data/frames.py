@@ -1,4 +1,4 @@
-"""Pictures and clips as bytes: what the shards hold of pixels."""
+"""Encodes and decodes the pictures in shards: clips as MP4, photos as JPEG, in memory."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from reenactor.media.video_reader import to_rgb
 from reenactor.media.video_writer import tag_bt709, to_bt709
 
 KEYFRAME_EVERY = 24
-"""Frames between keyframes: one second at most, so a frame anywhere costs 12 decoded ones on average."""
+"""Frames from one keyframe to the next. To read a frame, 12 are decoded on average."""
 
 
 class ClipEncoder:
-    """H.264 in MP4, in memory: yuv420p, BT.709, a keyframe at least every 24 frames, no edges cut.
+    """Encodes a clip as H.264 in MP4, in memory: yuv420p, BT.709, a keyframe at least every 24 frames.
 
-    One thread, so that the same frames give the same bytes on any machine.
+    It uses one thread, so that the same frames give the same bytes on any machine.
 
     Args:
         size: side of the square frames, even.
         time_base: seconds per unit of the times given to `write`.
-        rate_hint: about how many frames a second; steers the encoder's quality.
+        rate_hint: approximate frames per second; steers the encoder's quality.
         crf: x264's constant rate factor.
-        preset: x264's trade of speed for size.
+        preset: x264's preset: speed against file size.
     """
 
     def __init__(self, size: int, *, time_base: Fraction, rate_hint: Fraction, crf: float, preset: str) -> None:
@@ -55,7 +55,7 @@ class ClipEncoder:
         self._packets: list[Packet] = []
 
     def write(self, image: UInt8[np.ndarray, "s s 3"], pts: int) -> None:
-        """Append a frame; times increase from 0."""
+        """Append an RGB frame; times begin at 0 and increase."""
         frame = to_bt709(image)
         frame.pts = pts
         frame.time_base = self._time_base
@@ -63,7 +63,14 @@ class ClipEncoder:
         self._packets += self._stream.encode(frame)
 
     def close(self, end_pts: int) -> bytes:
-        """The file; `end_pts` is when the last frame ends."""
+        """Finish and return the file.
+
+        Args:
+            end_pts: when the last frame ends.
+
+        Raises:
+            ValueError: no frames, or times that do not increase.
+        """
         self._packets += self._stream.encode(None)
         self._time_packets(end_pts)
         for packet in self._packets:
@@ -72,10 +79,10 @@ class ClipEncoder:
         return self._buffer.getvalue()
 
     def _time_packets(self, end_pts: int) -> None:
-        """Give each packet the time for which its frame is shown.
+        """Give each packet the duration of its frame.
 
-        MP4 holds no durations but the steps between decoding times, and B-frames are decoded out of order: so let
-        decoding times advance by the durations, from early enough that no frame is decoded after it is shown.
+        MP4 stores durations as the steps between decoding times, and B-frames are decoded out of order. So decoding
+        times advance by the durations, and begin early enough that no frame is decoded after it is shown.
         """
         spans = list(pairwise([*self._pts, end_pts]))
         if not spans or any(end <= start for start, end in spans):
@@ -83,24 +90,27 @@ class ClipEncoder:
         durations = {start: end - start for start, end in spans}
         shown = [packet.pts for packet in self._packets if packet.pts is not None]
         steps = [0, *accumulate(durations[pts] for pts in shown[:-1])]
-        # x264's own first time stays where it is early enough, as it is at a steady rate.
+        # x264's own first time is kept if it is early enough, as it is at a steady rate.
         first = min(self._packets[0].dts or 0, *(pts - step for pts, step in zip(shown, steps, strict=True)))
         for packet, pts, step in zip(self._packets, shown, steps, strict=True):
             packet.dts, packet.duration = first + step, durations[pts]
 
 
 def decode_frames(
-    mp4: bytes, wanted: Sequence[int] | None = None, *, size: int | None = None
+    mp4: bytes, numbers: Sequence[int] | None = None, *, size: int | None = None
 ) -> UInt8[np.ndarray, "n s s 3"]:
-    """Frames of a clip, decoded in one thread; only what lies between a wanted frame and its keyframe is decoded.
+    """Decode frames of a clip, in one thread. Only groups of pictures with such a frame are decoded.
 
     Args:
         mp4: the file's bytes.
-        wanted: frame numbers, in any order, repeated or not; None for all.
+        numbers: frame numbers, in any order, also repeated; None for all frames.
         size: side of the result; None for the clip's own.
 
+    Returns:
+        (N, s, s, 3) RGB uint8, in the order of `numbers`.
+
     Raises:
-        ReenactError: the bytes are no clip, or damaged.
+        ReenactError: the bytes are not a clip, or damaged.
         ValueError: a frame number outside the clip.
     """
     try:
@@ -108,35 +118,33 @@ def decode_frames(
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size]
             times = sorted(packet.pts for packet in packets if packet.pts is not None)
-            numbers = range(len(times)) if wanted is None else wanted
+            numbers = range(len(times)) if numbers is None else numbers
             if len(numbers) and not 0 <= min(numbers) <= max(numbers) < len(times):
                 raise ValueError(f"the clip has the frames 0 to {len(times) - 1}, not {min(numbers)} to {max(numbers)}")
             side = size or stream.width
-            places: dict[int, list[int]] = {}
-            for place, number in enumerate(numbers):
-                places.setdefault(times[number], []).append(place)
+            outputs: dict[int, list[int]] = {}
+            for i, number in enumerate(numbers):
+                outputs.setdefault(times[number], []).append(i)
             images = np.empty((len(numbers), side, side, 3), np.uint8)
             stream.codec_context.thread_count = 1
-            for frame in _decode_groups(stream.codec_context, packets, places):
+            for frame in _decode_groups(stream.codec_context, packets, set(outputs)):
                 assert frame.pts is not None
-                # swscale's quick chroma is 1 level too dark, and its precise one slow when it resamples as well.
+                # swscale's fast chroma is 1 level too dark, and its precise one is slow if it also resamples.
                 native = to_rgb(frame, (frame.width, frame.height), precise=True)
-                images[places.pop(frame.pts)] = resize(native, side)
-            if places:
+                images[outputs.pop(frame.pts)] = resize(native, side)
+            if outputs:
                 raise ReenactError("this clip is damaged; prepare the data again")
             return images
     except (FFmpegError, IndexError) as error:
         raise ReenactError("this clip cannot be decoded; prepare the data again") from error
 
 
-def _decode_groups(
-    codec: av.VideoCodecContext, packets: list[Packet], places: dict[int, list[int]]
-) -> Iterator[av.VideoFrame]:
-    """The frames at the times in `places`; groups of pictures without such a frame are not decoded."""
+def _decode_groups(codec: av.VideoCodecContext, packets: list[Packet], times: set[int]) -> Iterator[av.VideoFrame]:
+    """The frames at these times; groups of pictures without such a frame are not decoded."""
     keys = [i for i, packet in enumerate(packets) if packet.is_keyframe] + [len(packets)]
     for start, stop in pairwise(keys):
         group = packets[start:stop]
-        missing = {packet.pts for packet in group} & places.keys()
+        missing = {packet.pts for packet in group} & times
         if not missing:
             continue
         for packet in [*group, None]:
@@ -150,7 +158,7 @@ def _decode_groups(
 
 
 def encode_photo(image: UInt8[np.ndarray, "s s 3"], *, quality: int, full_colour: bool) -> bytes:
-    """RGB -> JPEG; `full_colour` keeps the colour at full resolution."""
+    """Encode RGB as JPEG of this quality (1 to 95); `full_colour` keeps chroma at full resolution."""
     buffer = io.BytesIO()
     options = {"quality": quality, "subsampling": 0 if full_colour else 2, "optimize": True, "progressive": True}
     Image.fromarray(image).save(buffer, format="JPEG", **options)
@@ -158,15 +166,17 @@ def encode_photo(image: UInt8[np.ndarray, "s s 3"], *, quality: int, full_colour
 
 
 def decode_photo(jpeg: bytes, *, size: int | None = None) -> UInt8[np.ndarray, "s s 3"]:
-    """JPEG -> RGB, resampled to `size` if given.
+    """Decode JPEG to RGB, resampled to `size` if given.
 
     Raises:
-        ReenactError: the bytes are no JPEG, or damaged.
+        ReenactError: the bytes are not a JPEG, or damaged.
     """
     try:
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
             if size is not None:
-                image.draft("RGB", (size, size))  # JPEG decodes to a half or a quarter at a third of the time
+                image.draft(
+                    "RGB", (size, size)
+                )  # decoding at a half or a quarter of the size takes a third of the time
             picture = image.convert("RGB")
             if size is not None and size != picture.width:
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)

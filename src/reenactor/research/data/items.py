@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -116,11 +115,6 @@ class PackedSample:
     members: Mapping[str, bytes]
 
 
-_HEADER = struct.Struct("<4sII")
-"""Magic, bytes of the description, CRC-32 of all that follows."""
-_MAGIC = b"RPC1"
-
-
 @dataclass(frozen=True)
 class ProcessedItem:
     """What became of an item: its samples, or the reason why there are none.
@@ -142,15 +136,8 @@ class ProcessedItem:
     lost_s: float = 0.0
 
     def to_bytes(self) -> bytes:
-        """Serialize, with a checksum."""
-        about = {one.name: getattr(self, one.name) for one in fields(self)}
-        about["samples"] = [
-            {"row": sample.row, "sizes": {suffix: len(data) for suffix, data in sample.members.items()}}
-            for sample in self.samples
-        ]
-        text = json.dumps(about).encode()
-        payload = b"".join(data for sample in self.samples for data in sample.members.values())
-        return _HEADER.pack(_MAGIC, len(text), zlib.crc32(payload, zlib.crc32(text))) + text + payload
+        """Serialize as JSON, with members in base64."""
+        return json.dumps(asdict(self), default=lambda data: b64encode(data).decode()).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ProcessedItem:
@@ -159,18 +146,9 @@ class ProcessedItem:
         Raises:
             ValueError: the data are damaged.
         """
-        if len(data) < _HEADER.size:
-            raise ValueError("a processed item was cut short")
-        magic, length, check = _HEADER.unpack_from(data)
-        if magic != _MAGIC or zlib.crc32(memoryview(data)[_HEADER.size :]) != check:
-            raise ValueError("a processed item is damaged")
-        position = _HEADER.size + length
-        about = json.loads(data[_HEADER.size : position])
-        samples = []
-        for entry in about.pop("samples"):
-            members = {}
-            for suffix, size in entry["sizes"].items():
-                members[suffix] = data[position : position + size]
-                position += size
-            samples.append(PackedSample(entry["row"], members))
+        about = json.loads(data)
+        samples = [
+            PackedSample(sample["row"], {suffix: b64decode(text) for suffix, text in sample["members"].items()})
+            for sample in about.pop("samples")
+        ]
         return cls(**about, samples=samples)

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import fit_similarity, mean_face
-from reenactor.research.data.augment import PairAugmentation, augmented
 from reenactor.research.data.items import Kind, Split
 from reenactor.research.data.pairs import (
     Pair,
+    PairAugmentation,
     PairKind,
+    augmented,
     clip_pairs,
     contour_pair,
     differences,
@@ -121,7 +122,7 @@ class PairStream(PackStream[PairData]):
         rng, shuffled = self._rng(shard, source), self._shuffled(clips, source, shard)
 
         def clip() -> Iterator[list[Pair]]:
-            _, sample = self._next_clip(shuffled, clips, at_least=2, wanted="has two frames that show the face")
+            _, sample = self._next_clip(shuffled, clips, at_least=2, complaint="has two frames that show the face")
             return self._pairs_of_clip(sample, rng)
 
         return interleaved(clip, min(_OPEN_CLIPS, len(clips)), rng)

@@ -1,45 +1,60 @@
-"""Training pairs: photos of a person to look at, landmarks to follow, and the picture that is right.
+"""Training pairs: target photos, driver landmarks and the true picture; and their augmentation.
 
-Three kinds, all with the same fields:
+There are three kinds, with the same fields:
 
 * **same clip** (paper B): K target frames and a driver frame of one video.
-* **contour** (paper A): one photo; the landmarks keep its parts but take another person's outline, and the truth is
-  the photo warped to that outline, counted inside the face only. The target stays unwarped.
-* **warp back** (ours): one photo; the *target* is the photo warped by a random turn of the head and by an expression
-  difference taken from a random clip, and the truth is the real photo. One photo a person teaches pose and
-  expression, and what is learned is always a real picture.
+* **contour** (paper A): one photo. The driver landmarks are the photo's with another person's outline, and the truth
+  is the photo warped to that outline, supervised inside the face only. The target is the photo itself.
+* **warp back** (ours): one photo. The *target* is the photo warped by a random turn of the head and a change of
+  expression taken from a random clip, and the truth is the photo. So one photo of a person is enough to learn pose
+  and expression, and the truth is always a real picture.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from pydantic import BaseModel, ConfigDict, Field
 
 from reenactor.core import OUTER_EYE_CORNERS
-from reenactor.face.geometry import draw_face_mesh, face_mesh, head_angles, in_mean_pose, turned, with_outline_of
+from reenactor.face.geometry import (
+    draw_face_mesh,
+    face_mesh,
+    head_angles,
+    in_mean_pose,
+    mirrored_mesh,
+    turned,
+    with_outline_of,
+)
 from reenactor.face.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER, OUTER_LIPS
 from reenactor.face.retarget import transfer_expression
 
 _LARGEST_TURN_DEG = np.array([22.0, 12.0, 10.0])
 _LARGEST_SHIFT = 0.12
-"""Of a warp-back target, in inter-ocular distances."""
+"""Of the head in a warp-back target, in outer-eye distances."""
 _SCALES = (0.92, 1.08)
 _CLEARLY_OPEN = 0.06
-"""Outer-eye distances by which a mouth must open more than at its most closed."""
+"""A mouth is open if it opens more than at its most closed by this many outer-eye distances."""
 _NEXT_S = 0.1
-"""Frames further apart do not follow each other: there is a gap between a clip's stretches."""
+"""Frames further apart than this are not consecutive: they lie in two stretches of the clip."""
 _OPENS = 0.01
-"""Outer-eye distances; a mouth that opens by less counts as unchanged."""
+"""A mouth that opens by fewer outer-eye distances counts as unchanged."""
 _TURNS_DEG = 15.0
-"""Heads whose yaws differ by more look to different sides."""
+"""Heads whose yaws differ by more than this look to different sides."""
+_MIDDLE_GREY = 128
+_JPEG_QUALITY = (15, 60)
+"""As OpenCV counts."""
+_OCCLUDER = (0.15, 0.4)
+"""Diameters, in sides of the picture."""
 
 
 class PairKind(str, Enum):
-    """Where a pair comes from."""
+    """How a pair was made."""
 
     CLIP = "clip"
     CONTOUR = "contour"
@@ -48,17 +63,17 @@ class PairKind(str, Enum):
 
 @dataclass(frozen=True)
 class Pair:
-    """One training example; pictures are RGB crops of one size.
+    """One training sample; all pictures are RGB crops of one size.
 
     Args:
         kind: how it was made.
-        identity: who it shows.
-        targets: (K, s, s, 3) the photos that the model may look at.
-        target_mesh: (K, 478, 3) their landmarks, crop pixels.
-        truth: (s, s, 3) what the model should draw.
-        driver_mesh: (478, 3) landmarks that it is given: those of the truth.
-        mask: (s, s) 255 where the truth counts.
-        follows: the pair before has the same photos, and the frame before this truth.
+        identity: the person.
+        targets: (K, s, s, 3) photos the model is given.
+        target_mesh: (K, 478, 3) their landmarks, pixels of the crops.
+        truth: (s, s, 3) the picture the model should synthesize.
+        driver_mesh: (478, 3) landmarks the model is given: those of the truth.
+        mask: (s, s) 255 where the truth is supervised, else 0.
+        follows: whether the previous pair has the same targets and, as its truth, the frame before this one.
     """
 
     kind: PairKind
@@ -84,13 +99,25 @@ def clip_pairs(
     follow: bool = False,
     rng: np.random.Generator,
 ) -> list[Pair]:
-    """K target frames and a driver frame of one video; a second pair with the next frame if that is to `follow`.
+    """A pair of a driver frame and K target frames of one video.
 
-    The driver is any frame, or in a share `opening` of pairs one whose mouth is open wide, with targets whose mouths
-    are not, if the video has such: what lies behind closed lips is the hardest to learn and rare. Of pairs that are
-    `turning` the driver and the targets look to different sides, if the video has such. Targets are at least
-    `least_gap_s` away from it where the video is long enough (else the farthest are taken), drawn with a chance that
-    grows with the difference in pose and expression: near twins teach little.
+    Targets are drawn with a probability that grows with their difference in pose and expression from the driver.
+
+    Args:
+        identity: the person.
+        frames: RGB crops.
+        meshes: their landmarks, pixels of the crops.
+        times_s: their times.
+        targets: K.
+        least_gap_s: targets are at least this far from the driver, if the video is long enough.
+        opening: probability of a driver whose mouth is wide open, with targets whose mouths are not, if the video has
+            such frames: what lies behind closed lips is rare and the hardest to learn.
+        turning: let driver and targets look to different sides, if the video has such frames.
+        follow: add a second pair with the same targets and the next frame, if there is one.
+        rng: draws the frames.
+
+    Returns:
+        one pair, or two.
     """
     mouth = _mouth_opening(meshes)
     wide = np.flatnonzero((mouth >= np.quantile(mouth, 0.8)) & (mouth >= mouth.min() + _CLEARLY_OPEN))
@@ -119,21 +146,21 @@ def clip_pairs(
 def turned_away(
     meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"] | None = None
 ) -> Bool[np.ndarray, " t"]:
-    """Which heads look to another side, their yaws more than 15 degrees apart: than `mesh`, or than any other here."""
+    """Which heads look to another side (their yaws differ by more than 15 degrees) than `mesh`, or than any of them."""
     yaw_deg = head_angles(meshes)[:, 0]
     others = head_angles(mesh)[:1] if mesh is not None else yaw_deg[[yaw_deg.argmin(), yaw_deg.argmax()]]
     return (np.abs(yaw_deg[:, None] - others) > _TURNS_DEG).any(1)
 
 
 def differences(meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " t"]:
-    """In pose and expression: mean distance of vertices in face sizes, wherever in the picture the heads are."""
+    """Difference of each mesh from `mesh` in pose and expression, not position: mean vertex distance in face sizes."""
     face_px = float(np.ptp(mesh[:, :2], axis=0).max())
     centred, other = (one.astype(np.float64) - one.mean(-2, keepdims=True) for one in (meshes, mesh))
     return np.linalg.norm(centred - other, axis=2).mean(1) / max(face_px, 1e-6)
 
 
 def _mouth_opening(meshes: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, " t"]:
-    """Gap between the inner lips' middles, in outer-eye distances."""
+    """Distance between the middles of the inner lips, in outer-eye distances."""
     upper, lower = INNER_LIPS_UPPER[5], INNER_LIPS_LOWER[5]
     eyes = np.linalg.norm(meshes[:, OUTER_EYE_CORNERS[1]] - meshes[:, OUTER_EYE_CORNERS[0]], axis=1)
     return np.linalg.norm(meshes[:, lower] - meshes[:, upper], axis=1) / np.maximum(eyes, 1e-6)
@@ -145,16 +172,22 @@ def contour_pair(
     mesh: Float[np.ndarray, "478 3"],
     other_mesh: Float[np.ndarray, "478 3"],
 ) -> Pair:
-    """The photo, to be redrawn with the outline of another person (`other_mesh`, any picture's pixels)."""
-    wanted = with_outline_of(mesh, other_mesh)
-    truth = draw_face_mesh(photo, face_mesh(mesh, len(photo)), wanted, map_size=len(photo))
-    return Pair(
-        PairKind.CONTOUR, identity, photo[None], mesh[None], truth, wanted, _inside(wanted, FACE_OVAL, len(photo))
-    )
+    """A contour pair: the photo, to be synthesized with another person's outline.
+
+    Args:
+        identity: the person in the photo.
+        photo: an RGB crop.
+        mesh: its landmarks, pixels of the crop.
+        other_mesh: landmarks of the other person, pixels of any picture.
+    """
+    driver_mesh = with_outline_of(mesh, other_mesh)
+    truth = draw_face_mesh(photo, face_mesh(mesh, len(photo)), driver_mesh, map_size=len(photo))
+    mask = _inside(driver_mesh, FACE_OVAL, len(photo))
+    return Pair(PairKind.CONTOUR, identity, photo[None], mesh[None], truth, driver_mesh, mask)
 
 
 def _inside(mesh: Float[np.ndarray, "478 3"], outline: tuple[int, ...], side: int) -> UInt8[np.ndarray, "s s"]:
-    """255 inside of some of the mesh's vertices, in the order in which they go around it."""
+    """255 inside an outline of the mesh's vertices, else 0."""
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [np.round(mesh[list(outline), :2]).astype(np.int32)], (255,))
     return mask
@@ -170,20 +203,20 @@ def warp_back_pair(
     face_only: bool = False,
     rng: np.random.Generator,
 ) -> Pair:
-    """The real photo as the truth, and K warps of it as targets.
+    """A warp-back pair: the photo as the truth, and K warps of it as targets.
 
     Args:
-        identity: who it shows.
-        photo, mesh: the real picture.
-        expression: two frames of a clip, in mean pose; their difference is laid on the photo. Each target takes a
-            random part of it.
+        identity: the person.
+        photo: an RGB crop.
+        mesh: its landmarks, pixels of the crop.
+        expression: meshes of two frames of a clip in mean pose; each target gets a random part of their difference.
         targets: K.
-        face_only: the truth counts inside the face alone, and without the mouth if it opens. Elsewhere only the warp
-            is undone, and a model that begins with the warp must not learn that hair, ears and background move as the
-            warp has them, or that teeth grow as a mouth opens.
+        face_only: supervise inside the face only, and without the mouth if a target's mouth is more closed. Elsewhere
+            a model that begins with the warp would learn that hair, ears and background move as in the warp, or that
+            teeth grow as a mouth opens.
         rng: draws the turns.
     """
-    sheet = face_mesh(mesh, len(photo))
+    photo_mesh = face_mesh(mesh, len(photo))
     head, shape = in_mean_pose(mesh)
     before, after = expression
     pictures, meshes = [], []
@@ -196,7 +229,7 @@ def warp_back_pair(
             shift_px=tuple(rng.uniform(-1, 1, 2) * _LARGEST_SHIFT * float(head.scale)),
             shape=transfer_expression(shape, before, before + part * (after - before)),
         )
-        pictures.append(draw_face_mesh(photo, sheet, warped, map_size=len(photo)))
+        pictures.append(draw_face_mesh(photo, photo_mesh, warped, map_size=len(photo)))
         meshes.append(warped)
     mask = np.full(photo.shape[:2], 255, np.uint8)
     if face_only:
@@ -204,3 +237,94 @@ def warp_back_pair(
         if (_mouth_opening(np.stack(meshes)) + _OPENS < _mouth_opening(mesh[None])).any():
             mask &= ~_inside(mesh, OUTER_LIPS, len(photo))
     return Pair(PairKind.WARP_BACK, identity, np.stack(pictures), np.stack(meshes), photo, mesh, mask)
+
+
+class PairAugmentation(BaseModel):
+    """How strongly pairs are augmented, targets and truth alike. The defaults change nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mirror: float = Field(default=0, ge=0, le=1)
+    """Probability of mirroring pictures and landmarks."""
+    light: float = Field(default=0, ge=0, lt=1)
+    """Exposure, contrast and gamma vary by up to this fraction."""
+    colour: float = Field(default=0, ge=0, lt=1)
+    """The strength of each colour channel varies by up to this fraction."""
+    grey: float = Field(default=0, ge=0, le=1)
+    """Probability of grey pictures."""
+    blur: float = Field(default=0, ge=0, le=1)
+    """Probability of a Gaussian blur; its standard deviation is 0.4 to 1.2 hundredths of the side."""
+    compression: float = Field(default=0, ge=0, le=1)
+    """Probability of strong JPEG compression."""
+    occlusion: float = Field(default=0, ge=0, le=1)
+    """Probability of an occluder, for each target but the first, so that one always shows the whole face."""
+
+    @classmethod
+    def photos(cls) -> PairAugmentation:
+        """Augmentation that imitates the differences between photos of a person."""
+        return cls(mirror=0.5, light=0.3, colour=0.15, grey=0.05, blur=0.15, compression=0.15, occlusion=0.15)
+
+
+def augmented(pairs: Sequence[Pair], how: PairAugmentation, rng: np.random.Generator) -> list[Pair]:
+    """Augment a pair, or consecutive pairs with the same targets, all in the same way.
+
+    Args:
+        pairs: as `clip_pairs` returns them.
+        how: probabilities and largest changes.
+        rng: draws the changes.
+    """
+    if how == PairAugmentation():
+        return list(pairs)
+    if rng.random() < how.mirror:
+        pairs = [_mirrored(pair) for pair in pairs]
+    tones, grey = _tones(how, rng), rng.random() < how.grey
+    deviation = rng.uniform(0.4, 1.2) * len(pairs[0].truth) / 100 if rng.random() < how.blur else 0.0
+    quality = int(rng.integers(*_JPEG_QUALITY)) if rng.random() < how.compression else None
+
+    def changed(picture: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
+        picture = cv2.LUT(np.ascontiguousarray(picture), tones)
+        if grey:
+            picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        if deviation:
+            picture = cv2.GaussianBlur(picture, (0, 0), deviation)
+        if quality is not None:
+            _, written = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            picture = cv2.imdecode(written, cv2.IMREAD_COLOR)
+        return picture
+
+    photos = [changed(photo) for photo in pairs[0].targets]
+    photos[1:] = [_occluded(photo, rng) if rng.random() < how.occlusion else photo for photo in photos[1:]]
+    return [replace(pair, targets=np.stack(photos), truth=changed(pair.truth)) for pair in pairs]
+
+
+def _mirrored(pair: Pair) -> Pair:
+    side = len(pair.truth)
+    return replace(
+        pair,
+        targets=pair.targets[:, :, ::-1],
+        target_mesh=mirrored_mesh(pair.target_mesh, side),
+        truth=pair.truth[:, ::-1],
+        driver_mesh=mirrored_mesh(pair.driver_mesh, side),
+        mask=pair.mask[:, ::-1],
+    )
+
+
+def _tones(how: PairAugmentation, rng: np.random.Generator) -> UInt8[np.ndarray, "1 256 3"]:
+    """Lookup table for each level of each colour channel."""
+    exposure, contrast, gamma = np.exp(rng.uniform(-1, 1, 3) * np.log1p(how.light))
+    colours = np.exp(rng.uniform(-1, 1, 3) * np.log1p(how.colour))
+    levels = 255 * (np.arange(256) / 255) ** gamma
+    levels = ((levels - _MIDDLE_GREY) * contrast + _MIDDLE_GREY) * exposure
+    return np.rint(levels[None, :, None] * colours).clip(0, 255).astype(np.uint8)
+
+
+def _occluded(photo: UInt8[np.ndarray, "s s 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "s s 3"]:
+    """The photo with an unevenly lit ellipse of one colour at a random position."""
+    side = len(photo)
+    shape = np.zeros((side, side), np.uint8)
+    centre, diameters = rng.integers(0, side, 2).tolist(), (rng.uniform(*_OCCLUDER, 2) * side).tolist()
+    cv2.ellipse(shape, (centre, diameters, rng.uniform(0, 180)), (255,), -1, cv2.LINE_AA)
+    light = cv2.resize(rng.uniform(0.6, 1, (4, 4)), (side, side), interpolation=cv2.INTER_CUBIC)
+    cover: Float[np.ndarray, "s s 1"] = shape[..., None] / 255
+    patch = light[..., None] * rng.uniform(0, 255, 3)
+    return np.rint(photo * (1 - cover) + patch.clip(0, 255) * cover).astype(np.uint8)

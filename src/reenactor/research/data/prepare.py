@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from reenactor.core.system import locked
 from reenactor.research.data.datasets import DATASETS
 from reenactor.research.data.packing import Packer, Plan
 from reenactor.research.data.process import fingerprint
-from reenactor.research.data.report import Summary, report_page
+from reenactor.research.data.report import SKIPPED_SHOWN, report_page
 from reenactor.research.data.shards import FORMAT, INDEX, MANIFEST, SCHEMA, VERSION, read_manifest
 
 WORK = ".work"
@@ -144,11 +145,8 @@ def _work_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
 def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> dict[str, Any]:
     """Write index, list of skipped files, report and manifest; return the manifest."""
     shards: list[dict[str, Any]] = []
-    counts: dict[str, int] = dict.fromkeys(("samples", "clips", "photos", "frames", "skipped"), 0)
-    splits: Counter[str] = Counter()
     lost_s = seconds = 0.0
-    items = 0
-    summary = Summary()
+    items = skipped_items = 0
     # The index gets a row group for each shard, so memory does not grow with the data set.
     with (
         pq.ParquetWriter(work / "index.tmp", SCHEMA, compression="zstd") as index,
@@ -163,23 +161,23 @@ def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> di
             if note["rows"]:
                 index.write_table(pa.Table.from_pylist(note["rows"], schema=SCHEMA))
             for row in note["rows"]:
-                summary.add(row)
-                counts["samples"] += 1
-                counts[f"{row['kind']}s"] += 1
-                counts["frames"] += row["frames"]
-                splits[row["split"]] += 1
                 seconds += row["duration_s"]
             for entry in note["skipped"]:
-                counts["skipped"] += 1
-                summary.add_skipped(entry)
+                skipped_items += 1
                 skipped.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    table = pq.read_table(work / "index.tmp", columns=[name for name in SCHEMA.names if name != "embedding"])
+    kinds, splits = (Counter(table[name].to_pylist()) for name in ("kind", "split"))
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         **facts,
         "counts": {
             "items": items,
-            **counts,
+            "samples": len(table),
+            "clips": kinds["clip"],
+            "photos": kinds["photo"],
+            "frames": sum(table["frames"].to_pylist()),
+            "skipped": skipped_items,
             "seconds": round(seconds, 3),
             "seconds_without_sample": round(lost_s, 3),
             "shards": len(shards),
@@ -189,7 +187,9 @@ def _finish(plan: Plan, work: Path, packer: Packer, facts: dict[str, Any]) -> di
         "shards": shards,
         "landmark_parents": list(PARENTS),
     }
-    (work / "report.tmp").write_bytes(report_page(plan.out, manifest, summary).encode())
+    with (work / "skipped.tmp").open(encoding="utf-8") as lines:
+        first_skipped = [json.loads(line) for line in islice(lines, SKIPPED_SHOWN)]
+    (work / "report.tmp").write_bytes(report_page(plan.out, manifest, table, first_skipped).encode())
     (work / "manifest.tmp").write_bytes(json.dumps(manifest, indent=1, ensure_ascii=False).encode())
     for name in (INDEX, SKIPPED, REPORT, MANIFEST):
         draft = work / f"{Path(name).stem}.tmp"

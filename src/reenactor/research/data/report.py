@@ -1,4 +1,4 @@
-"""report.html: what a pack looks like, on one page without any other file."""
+"""report.html: samples, distributions and skipped files of a pack, on one page without other files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import base64
 import html
 import io
 import random
-from array import array
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -23,54 +23,27 @@ PHOTOS_SHOWN = 72
 SKIPPED_SHOWN = 500
 THUMBNAIL_PX = 96
 _BINS = 40
-_MEASURES = {
+_HISTOGRAMS = {
     "yaw_mean": "yaw, degrees (mean of the sample)",
     "pitch_mean": "pitch, degrees",
     "roll_mean": "roll, degrees",
     "face_px": "face size in the source, pixels",
     "sharpness": "sharpness",
     "padding": "share of the crop outside the picture",
-    "duration_s": "length of clips, seconds",
 }
 
 
-class Summary:
-    """What the report needs of all samples, in little memory: numbers for histograms, a random few to show."""
+def report_page(folder: Path, manifest: dict[str, Any], index: pa.Table, skipped: list[dict[str, str]]) -> str:
+    """The page as HTML.
 
-    def __init__(self) -> None:
-        self.values = {name: array("f") for name in _MEASURES}
-        self.skipped: list[dict[str, str]] = []
-        self._shown: dict[str, list[dict[str, Any]]] = {"clip": [], "photo": []}
-        self._seen: Counter[str] = Counter()
-        self._random = random.Random(0)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """One sample's row of the index."""
-        for name, values in self.values.items():
-            if name != "duration_s" or row["kind"] == "clip":
-                values.append(row[name])
-        kind = row["kind"]
-        shown, most = self._shown[kind], CLIPS_SHOWN if kind == "clip" else PHOTOS_SHOWN
-        self._seen[kind] += 1
-        row = {name: value for name, value in row.items() if name != "embedding"}
-        if len(shown) < most:
-            shown.append(row)
-        elif (place := self._random.randrange(self._seen[kind])) < most:
-            shown[place] = row
-
-    def add_skipped(self, entry: dict[str, str]) -> None:
-        """One item without a sample."""
-        if len(self.skipped) < SKIPPED_SHOWN:
-            self.skipped.append(entry)
-
-    def shown(self, kind: str) -> list[dict[str, Any]]:
-        """The chosen few, by key."""
-        return sorted(self._shown[kind], key=lambda row: row["key"])
-
-
-def report_page(folder: Path, manifest: dict[str, Any], summary: Summary) -> str:
-    """The page, as HTML."""
+    Args:
+        folder: the pack's folder, with its shards.
+        manifest: the pack's manifest.
+        index: the pack's index; the embeddings may be missing.
+        skipped: the first entries of skipped.jsonl, `SKIPPED_SHOWN` or all.
+    """
     counts = manifest["counts"]
+    clips, photos = (index.filter(pc.field("kind") == kind) for kind in ("clip", "photo"))
     facts = {
         "data set": manifest["dataset"],
         "files": counts["items"],
@@ -83,15 +56,22 @@ def report_page(folder: Path, manifest: dict[str, Any], summary: Summary) -> str
         "settings": ", ".join(f"{name} {value}" for name, value in manifest["settings"].items()),
     }
     parts = ["<h1>Prepared data</h1>", _table(facts)]
-    if summary.shown("clip"):
+    if len(clips):
         parts += ["<h2>Clips, six moments of each: the crop must hold still</h2>"]
-        parts += [_clip(folder, row) for row in summary.shown("clip")]
-    if summary.shown("photo"):
-        parts += ["<h2>Photos</h2><p>", *(_photo(folder, row) for row in summary.shown("photo")), "</p>"]
+        parts += [_clip(folder, row) for row in _random_rows(clips, CLIPS_SHOWN)]
+    if len(photos):
+        parts += ["<h2>Photos</h2><p>", *(_photo(folder, row) for row in _random_rows(photos, PHOTOS_SHOWN)), "</p>"]
     parts += ["<h2>Distributions</h2><div class=row>"]
-    parts += [histogram(title, np.array(summary.values[name])) for name, title in _MEASURES.items()]
-    parts += ["</div><h2>Skipped</h2>", _skipped(summary.skipped, counts["skipped"])]
+    parts += [histogram(title, index[name].to_numpy()) for name, title in _HISTOGRAMS.items()]
+    parts += [histogram("length of clips, seconds", clips["duration_s"].to_numpy())]
+    parts += ["</div><h2>Skipped</h2>", _skipped(skipped, counts["skipped"])]
     return _PAGE.replace("@BODY@", "\n".join(parts))
+
+
+def _random_rows(table: pa.Table, count: int) -> list[dict[str, Any]]:
+    """Up to `count` rows, always the same ones for tables of the same length, sorted by key."""
+    numbers = random.Random(0).sample(range(len(table)), min(count, len(table)))
+    return sorted(table.take(numbers).to_pylist(), key=lambda row: row["key"])
 
 
 def _table(facts: dict[str, Any]) -> str:
@@ -119,7 +99,7 @@ def _picture(image: UInt8[np.ndarray, "h w 3"], *, title: str = "") -> str:
 
 
 def histogram(title: str, values: np.ndarray) -> str:
-    """A bar chart as inline SVG."""
+    """A histogram as inline SVG; empty text if there are no values."""
     if len(values) == 0:
         return ""
     low, high = float(values.min()), float(values.max())

@@ -114,14 +114,13 @@ class PackStream(IterableDataset[dict[str, Any]], Generic[D]):
         """The shard's part of the rows (at least one), round after round, each in another order."""
         round_number = 0
         while True:
-            order = np.random.default_rng([self._seed, shard.epoch, round_number, source, shard.count]).permutation(
-                rows
-            )
+            seed = [self._seed, shard.epoch, round_number, source, shard.count]
+            order = np.random.default_rng(seed).permutation(rows)
             yield from (int(row) for row in order[shard.index % len(order) :: shard.count])
             round_number += 1
 
     def _next_clip(
-        self, shuffled: Iterator[int], clips: Int[np.ndarray, " n"], *, at_least: int, wanted: str
+        self, shuffled: Iterator[int], clips: Int[np.ndarray, " n"], *, at_least: int, complaint: str
     ) -> tuple[int, Sample]:
         """Row and sample of the next clip whose face was found in enough frames (the index has only their share).
 
@@ -131,7 +130,7 @@ class PackStream(IterableDataset[dict[str, Any]], Generic[D]):
             sample = self._reader[row]
             if np.count_nonzero(sample.seen) >= at_least:
                 return row, sample
-        raise ReenactError(f"no clip of this split in {self._reader.folder} {wanted}; prepare more data")
+        raise ReenactError(f"no clip of this split in {self._reader.folder} {complaint}; prepare more data")
 
 
 def interleaved(begin: Callable[[], Iterator[T]], count: int, rng: np.random.Generator) -> Iterator[T]:
@@ -200,7 +199,7 @@ class FrameStream(PackStream[FrameData]):
         most = _OPEN_CLIPS if self._data.pictures else _OPEN_CLIPS_LANDMARKS
 
         def clip() -> Iterator[dict[str, Any]]:
-            row, sample = self._next_clip(shuffled, clips, at_least=1, wanted="shows a face")
+            row, sample = self._next_clip(shuffled, clips, at_least=1, complaint="shows a face")
             return self._frames(row, sample, self._choose(np.flatnonzero(sample.seen), rng))
 
         return interleaved(clip, min(most, max(1, len(clips) // shard.count)), rng)

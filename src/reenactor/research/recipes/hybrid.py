@@ -12,8 +12,7 @@ from typing import Any
 
 from reenactor.models.hybrid import HybridConfig, HybridObjectiveConfig, MouthObjectiveConfig
 from reenactor.nn.losses import RandomVgg
-from reenactor.research.data.augment import PairAugmentation
-from reenactor.research.data.pairs import PairKind
+from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.training import Optimizers, PairData, RunConfig, updated
 
 _VGG = RandomVgg(width=0.125)

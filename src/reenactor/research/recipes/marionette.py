@@ -16,8 +16,7 @@ from typing import Literal
 
 from reenactor.models.marionette import MarioNETteConfig, MarioNETteObjectiveConfig
 from reenactor.nn.losses import VGG19_IMAGENET, PretrainedVgg, RandomVgg
-from reenactor.research.data.augment import PairAugmentation
-from reenactor.research.data.pairs import PairKind
+from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.training import Optimizers, PairData, RunConfig
 
 Blender = Literal["attention", "adain"]

@@ -28,8 +28,7 @@ from reenactor.models.oneshot import (
     VerificationObjectiveConfig,
 )
 from reenactor.nn.losses import VGG16_IMAGENET, RandomVgg, TrainedFeatures
-from reenactor.research.data.augment import PairAugmentation
-from reenactor.research.data.pairs import PairKind
+from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.training import FrameData, Optimizers, PairData, RunConfig, updated
 
 Size = Literal["paper", "lite"]

@@ -15,8 +15,8 @@ from reenactor.core import FrameBatch, PairBatch, ReenactError
 from reenactor.face.maps import draw_maps
 from reenactor.nn.losses import MapsNeeded
 from reenactor.research.data import ShardReader, Split
-from reenactor.research.data.augment import PairAugmentation
 from reenactor.research.data.pair_stream import PairStream
+from reenactor.research.data.pairs import PairAugmentation
 from reenactor.research.data.streams import FrameData, FrameStream, batch_loader, pictures_m1p1
 from reenactor.research.training.config import RunConfig
 

@@ -1,4 +1,4 @@
-"""From other people's points to our mesh: annotators who mark the astronaut, and what the pack then holds."""
+"""From other people's points to our mesh: simulated annotations of the astronaut, and the pack made from them."""
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def wflw_pack(wflw_root, tmp_path_factory):
 class TestMesh:
     @pytest.mark.parametrize("angles", [(0, 0, 0), (30, 0, 0), (-20, 15, 10), (50, -10, -20)])
     def test_a_turned_mean_face_comes_back(self, angles):
-        """Marked at the same places of the skin, whatever the pose."""
+        """Annotated at the same points of the skin, whatever the pose."""
         true = head(*angles)
         found = mesh_of_wflw(annotated(true, measured_on=head()))
         assert off_percent(found, true)[list(CURVE_POINTS)].mean() < 1
@@ -243,8 +243,8 @@ class TestPupils:
         """Of two faces the annotated one; pupils that are in no eye are refused."""
         image, (left, right) = photos["2--Demonstration/two.jpg"]
         (tmp_path / "Annotation Subset").mkdir()
-        places = {"p00": right, "p14": left + np.array([0, 40, 0])}
-        for person, mesh in places.items():
+        annotated_meshes = {"p00": right, "p14": left + np.array([0, 40, 0])}
+        for person, mesh in annotated_meshes.items():
             (tmp_path / "MPIIFaceGaze" / person / "day13").mkdir(parents=True)
             write_image(tmp_path / "MPIIFaceGaze" / person / "day13" / "0203.jpg", image)
             points = np.r_[mesh[[33, 133, 362, 263, 61, 291], :2], mesh[[468, 473], :2] + [2, 1]]

@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -95,18 +94,18 @@ class TestPack:
     def test_all_items_in_order(self, finished):
         _, out = finished
         reader = ShardReader(out)
-        wanted = [f"item{i:06d}-{part:02d}" for i in range(COUNT) if i % 7 != 3 for part in range(2)]
-        assert [sample.key for sample in reader] == wanted
-        assert [reader[i].meta["key"] for i in range(len(reader))] == wanted
+        expected = [f"item{i:06d}-{part:02d}" for i in range(COUNT) if i % 7 != 3 for part in range(2)]
+        assert [sample.key for sample in reader] == expected
+        assert [reader[i].meta["key"] for i in range(len(reader))] == expected
         assert len(set(reader.index["shard"].to_pylist())) == len(reader.manifest["shards"]) > 2
-        assert reader.embeddings.shape == (len(wanted), 128)
+        assert reader.embeddings.shape == (len(expected), 128)
 
     def test_shards_keep_their_size(self, finished):
         _, out = finished
         for shard in out.glob("*.tar"):
             assert shard.stat().st_size <= 50_000
 
-    def test_skipped_are_told(self, finished):
+    def test_skipped_are_reported(self, finished):
         _, out = finished
         skipped = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
         assert [entry["source"] for entry in skipped] == ["3.jpg", "10.jpg", "17.jpg"]
@@ -220,7 +219,7 @@ class TestKills:
         root.mkdir()
         prepare(plan(root, clean))
         code = (
-            "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_prepare_pool as t\n"
+            "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_packing as t\n"
             "if __name__ == '__main__':\n"
             "    t.prepare(t.plan(Path(sys.argv[2]), Path(sys.argv[3]), process=t.make_slowly, workers=2))"
         )
@@ -274,6 +273,7 @@ class TestProcesses:
 
 @pytest.mark.parametrize("count", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_memory_does_not_grow(count, tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource", reason="this system does not tell how much memory was used")
     monkeypatch.setenv("REENACTOR_TEST_ITEMS", "200")
     prepare(plan(tmp_path, tmp_path / "warm-up", items=many, shard_mb=1))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
