@@ -480,7 +480,7 @@ class TestVoxCeleb1:
 
     def test_voxceleb2_is_refused(self, tmp_path: Path) -> None:
         put(tmp_path, f"mp4/id00017/{VIDEO}/1.mp4")
-        with pytest.raises(ReenactError, match=r"id00017 .*is nobody of VoxCeleb1; expected id10001 to id11251"):
+        with pytest.raises(ReenactError, match=r"id00017 .*is no identity of VoxCeleb1; expected id10001 to id11251"):
             next(voxceleb1.items(tmp_path))
 
     def test_lists_without_videos(self, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class TestPack:
         assert [sample.key for sample in reader] == expected
         assert [reader[i].meta["key"] for i in range(len(reader))] == expected
         assert len(set(reader.index["shard"].to_pylist())) == len(reader.manifest["shards"]) > 2
-        assert reader.embeddings.shape == (len(expected), 128)
+        assert np.stack(reader.column("embedding")).shape == (len(expected), 128)
 
     def test_shards_keep_their_size(self, finished):
         _, out = finished

@@ -147,7 +147,7 @@ class TestPhoto:
         assert sample.row["face_px"] == pytest.approx(113, abs=15)
 
     def test_embeddings_know_the_person(self, pack):
-        embedding = pack.embeddings
+        embedding = pack.column("embedding")
         rows = pack.index["identity"].to_pylist()
         same = [embedding[i] for i, name in enumerate(rows) if name == "eileen"]
         assert max(np.linalg.norm(one - same[0]) for one in same) < SAME_PERSON_DISTANCE
@@ -157,7 +157,7 @@ class TestPhoto:
         with FaceFinder() as finder:
             photo = demo_photo()
             expected = IdentityEmbedder().embed(photo, Landmarks(finder.observe(photo).landmarks.mesh))
-        assert np.linalg.norm(pack.embeddings[i] - expected) < 0.1
+        assert np.linalg.norm(pack.column("embedding")[i] - expected) < 0.1
 
 
 class TestSkipped:

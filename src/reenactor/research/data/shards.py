@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from reenactor.core import ReenactError
 from reenactor.core.files import read_json
@@ -261,12 +261,6 @@ class ShardReader:
     def column(self, name: str) -> np.ndarray:
         """A column of the index, one value a row."""
         return self.index[name].to_numpy(zero_copy_only=False)
-
-    @property
-    def embeddings(self) -> Float32[np.ndarray, "n 128"]:
-        """Identity embeddings of all rows; `face.perception.identity` says how to compare them."""
-        column = self.index["embedding"].combine_chunks()
-        return column.flatten().to_numpy().reshape(len(self), -1)
 
 
 def load_sample(folder: Path, row: dict[str, Any]) -> Sample:

@@ -194,7 +194,7 @@ def _video_folders(roots: list[Path]) -> Iterator[Path]:
 
 def _check_person(person: str, folder: Path) -> None:
     if not _PERSON.fullmatch(person):
-        raise ReenactError(f"{person} in {folder} is nobody of VoxCeleb1; expected id10001 to id11251")
+        raise ReenactError(f"{person} in {folder} is no identity of VoxCeleb1; expected id10001 to id11251")
 
 
 def _people(path: Path) -> dict[str, dict[str, str]]:
