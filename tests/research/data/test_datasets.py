@@ -614,17 +614,6 @@ class TestFFHQ:
         assert items[2].about == {"author": "Äuthor 999", "license": "CC", "photo_url": "u"}
         assert items[4].about == {}
 
-    @pytest.mark.parametrize("indent", [None, 1])
-    @pytest.mark.parametrize("chunk", [7, 64, 1 << 20])
-    def test_the_json_is_read_in_pieces(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None, chunk: int
-    ) -> None:
-        monkeypatch.setattr(ffhq, "_CHUNK", chunk)
-        expected = {number: ffhq_record(number) for number in range(3)}
-        text = json.dumps({str(n): record for n, record in expected.items()}, indent=indent, ensure_ascii=False)
-        put(tmp_path, "f.json", text=text)
-        assert dict(ffhq.read_records(tmp_path / "f.json")) == expected
-
     @pytest.mark.parametrize("text", ["", "[1]", '{"0": {"metadata": {', '{"x": {}}', '{"0": 5}', '{"0": {}'])
     def test_damaged_json(self, tmp_path: Path, text: str) -> None:
         make_ffhq(tmp_path)

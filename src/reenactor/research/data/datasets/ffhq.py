@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,6 @@ from reenactor.research.data.items import Item, Kind, Split
 _IMAGES = re.compile(r"images(\d+)x\1")
 _TRAINING = 60_000
 _KEPT = ("author", "license", "license_url", "photo_url")
-_CHUNK = 1 << 20
-_LONGEST_RECORD = 1 << 24
-"""Characters; an official record has 3,600, so a longer one is damaged."""
 
 
 def items(root: Path) -> Iterator[Item]:
@@ -45,23 +41,18 @@ def items(root: Path) -> Iterator[Item]:
 
 
 def _items(pictures: Path, metadata: Path) -> Iterator[Item]:
-    records = read_records(metadata) if metadata.is_file() else iter(())
-    number, record = -1, {}
+    facts = read_metadata(metadata) if metadata.is_file() else {}
     for path in media(pictures):
-        if not (is_image(path) and re.fullmatch(r"[0-9]{5}", path.stem)):
-            continue
-        # Both are in the order of the numbers, so the 255 MB of JSON need not stay in memory.
-        while number < int(path.stem):
-            number, record = next(records, (1 << 60, {}))
-        facts = record.get("metadata", {}) if number == int(path.stem) else {}
-        yield Item(
-            key=path.stem,
-            kind=Kind.PHOTO,
-            path=path,
-            identity=path.stem,
-            split=Split.TRAIN if int(path.stem) < _TRAINING else Split.VAL,
-            about={name: str(facts[name]) for name in _KEPT if facts.get(name)},
-        )
+        if is_image(path) and re.fullmatch(r"[0-9]{5}", path.stem):
+            number = int(path.stem)
+            yield Item(
+                key=path.stem,
+                kind=Kind.PHOTO,
+                path=path,
+                identity=path.stem,
+                split=Split.TRAIN if number < _TRAINING else Split.VAL,
+                about=facts.get(number, {}),
+            )
 
 
 def _pictures(root: Path) -> Path:
@@ -73,30 +64,21 @@ def _pictures(root: Path) -> Path:
     raise ReenactError(f"no photos of FFHQ in {root}; expected the folder images1024x1024 or thumbnails128x128")
 
 
-def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and content of each entry of a large JSON object `{"0": {...}, "1": {...}, ...}`, one at a time.
+def read_metadata(path: Path) -> dict[int, dict[str, str]]:
+    """Author, licence and their addresses of each photo, by number, from FFHQ's JSON file of 255 MB.
 
     Raises:
         ReenactError: the file is damaged.
     """
-    decoder = json.JSONDecoder()
     try:
-        with open(path, encoding="utf-8") as file:
-            rest = file.read(_CHUNK).lstrip().removeprefix("{")
-            while True:
-                rest = rest.lstrip(" \t\r\n,")
-                if rest.startswith("}"):
-                    return
-                try:
-                    name, end = decoder.raw_decode(rest)
-                    value = rest[end:].lstrip().removeprefix(":").lstrip()
-                    record, end = decoder.raw_decode(value)
-                    yield int(name), dict(record)
-                    rest = value[end:]
-                except JSONDecodeError:
-                    chunk = file.read(_CHUNK)
-                    if not chunk or len(rest) > _LONGEST_RECORD:
-                        raise
-                    rest += chunk
-    except (OSError, ValueError, TypeError) as error:
+        records = json.loads(path.read_bytes(), object_hook=_without_the_rest)
+        return {int(number): {name: str(facts[name]) for name in facts} for number, facts in records.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ReenactError(f"{path} is damaged or not FFHQ's; download it again, or remove it") from error
+
+
+def _without_the_rest(found: dict[str, Any]) -> dict[str, Any]:
+    """Reduce each record to the facts to keep while it is read, so that little memory is needed."""
+    if "metadata" in found:
+        return {name: found["metadata"][name] for name in _KEPT if found["metadata"].get(name)}
+    return found
