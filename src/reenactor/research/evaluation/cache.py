@@ -222,12 +222,12 @@ class _Measure:
         packs, judges = _tools(self.folders, self.features)
         entries = list(chain(*part))
         pictures, truth = self._decoded(packs, entries)
-        alike: dict[tuple[str, str], list[int]] = defaultdict(list)
+        grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, entry in enumerate(entries):
-            alike[entry.method, entry.key.measurement].append(i)
+            grouped[entry.method, entry.key.measurement].append(i)
         values: list[np.ndarray] = [np.zeros(0)] * len(entries)
         made: dict[tuple[str, tuple[str, ...]], Batch] = {}
-        for (method, name), rows in alike.items():
+        for (method, name), rows in grouped.items():
             some = [entries[i] for i in rows]
             group = method, tuple(entry.case.id for entry in some)
             if group not in made:

@@ -286,8 +286,8 @@ def _rows(pack: ShardReader, split: Split, kind: Kind) -> list[int]:
     columns = [pack.index[name].to_pylist() for name in ("split", "kind", "face_share")]
     return [
         i
-        for i, (s, what, share) in enumerate(zip(*columns, strict=True))
-        if s == split.value and what == kind.value and share > 0
+        for i, (of_split, of_kind, seen) in enumerate(zip(*columns, strict=True))
+        if of_split == split.value and of_kind == kind.value and seen > 0
     ]
 
 

@@ -14,7 +14,7 @@ _STILL = 1e-10
 
 
 def aucon(drawn: Bool[np.ndarray, "n a"], driver: Bool[np.ndarray, "n a"]) -> float:
-    """AUCON: the share of identical presence values, over frames and AUs (paper B, tables 1 and 2).
+    """AUCON: the fraction of identical presence values, over frames and AUs (paper B, tables 1 and 2).
 
     Chance is high: on the data pack's validation clips, with our estimator, shuffled frames of a clip score 0.69 (0.59
     to 0.82), and a second measurement of the same frames (mirrored and recompressed) 0.91 (0.85 to 0.96).

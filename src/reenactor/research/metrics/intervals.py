@@ -1,7 +1,7 @@
-"""How sure a mean is: bootstrap intervals over identities.
+"""Confidence intervals of means: bootstrap over identities.
 
-Frames of one person are alike, so people are drawn with replacement, each with all of their frames (cluster bootstrap;
-Efron and Tibshirani 1993, percentile intervals). Drawing frames one by one instead gives intervals that are too narrow.
+Frames of one person are correlated, so people are resampled with replacement, each with all of their frames (cluster
+bootstrap; Efron and Tibshirani 1993, percentile intervals). Resampling single frames gives too narrow intervals.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 from jaxtyping import Float
 
 Statistic: TypeAlias = Callable[[np.ndarray], "float | np.floating"]
-"""Values (N, ...) -> a number. NaN must be its own affair: `numpy.nanmean` leaves them out."""
+"""Values (N, ...) -> a number. It must handle NaN: `numpy.nanmean` leaves them out."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and where the truth lies in 95% of such experiments (or what level was asked for).
+    """An estimate and its confidence interval.
 
     Args:
-        estimate: of all data.
+        estimate: the statistic of all data.
         low: lower end.
         high: upper end.
-        identities: how many people it rests on; with fewer than about 10 the interval is too narrow.
+        identities: number of people; with fewer than about 10 the interval is too narrow.
     """
 
     estimate: float
@@ -50,10 +50,10 @@ def bootstrap_interval(
 
     Args:
         values: (N, ...) of each frame, say (N,) SSIM, or (N, 3) angle errors with a root mean square as statistic.
-        identities: N names; for pairs of two people the one who was animated.
-        generator: makes it repeatable.
+        identities: N names; for pairs of two people the name of the target.
+        generator: source of randomness.
         statistic: the mean by default.
-        level: share of experiments whose interval holds the truth.
+        level: confidence level.
         resamples: 2000 give the ends a standard error of 1.5% of the interval's width.
     """
     return _interval(lambda rows: float(statistic(values[rows])), len(values), identities, generator, level, resamples)
@@ -71,16 +71,16 @@ def paired_difference(
 ) -> Interval:
     """Interval of `statistic(ours) - statistic(theirs)` for two methods on the same frames.
 
-    Both are resampled together, so what makes a frame hard for both cancels out: the interval is much narrower than
-    those of the two methods, and a difference is shown when it excludes 0. A frame that either lacks is left out.
+    Both are resampled together, so what is common to both methods cancels out: the interval is much narrower than those
+    of the methods, and a difference is significant if it excludes 0. Frames that one method lacks are left out.
 
     Args:
-        ours: (N, ...) of one method.
-        theirs: (N, ...) of the other, same frames.
+        ours: (N, ...) values of one method.
+        theirs: (N, ...) values of the other method on the same frames.
         identities: N names.
-        generator: makes it repeatable.
+        generator: source of randomness.
         statistic: the mean by default.
-        level: share of experiments whose interval holds the truth.
+        level: confidence level.
         resamples: 2000 give the ends a standard error of 1.5% of the interval's width.
     """
     if ours.shape != theirs.shape:
