@@ -183,13 +183,13 @@ def test_a_photo_is_eased_to(reenactor, tmp_path, photo, drawn, monkeypatch):
     driver, output = tmp_path / "driver.png", tmp_path / "o.mp4"
     write_image(driver, drawn[20])
     asked = []
-    draw = Reenactor.draw
+    draw_many = Reenactor.draw_many
 
     def noted(self, mesh_px):
-        asked.append((mesh_px, self.target))
-        return draw(self, mesh_px)
+        asked.extend((mesh, self.target) for mesh in mesh_px)
+        return draw_many(self, mesh_px)
 
-    monkeypatch.setattr(Reenactor, "draw", noted)
+    monkeypatch.setattr(Reenactor, "draw_many", noted)
     # The warp gives the photo back exactly where nothing moves.
     made(reenactor, "--target", photo, "--driver", driver, "-o", output, "--transfer", "absolute", "--model", "warp")
     target = asked[0][1]
