@@ -73,7 +73,7 @@ def test_halves_share_their_ends_and_make_the_whole(closed, upper, lower):
     assert (top[0], top[-1]) == (bottom[0], bottom[-1])
     assert set(top) | set(bottom) == set(whole)
     assert len(whole) == len(set(whole)) == len(top) + len(bottom) - 2
-    # Points that face each other stand at about the same place along the opening.
+    # Points that face each other stand at about the same position along the opening.
     points, width = mean_face().points, np.ptp(mean_face().points[list(whole), 0])
     assert np.abs(points[list(top), 0] - points[list(bottom), 0]).max() < 0.1 * width
     assert (points[list(top[1:-1]), 1] < points[list(bottom[1:-1]), 1]).all()
@@ -97,12 +97,12 @@ def test_mirrored_contour_is_the_other_sides(one, other):
 @pytest.mark.parametrize(("iris", "eye"), [("RIGHT_IRIS", "RIGHT_EYE"), ("LEFT_IRIS", "LEFT_EYE")])
 def test_iris_is_a_centre_and_a_rim_within_the_eye(iris, eye):
     centre, *rim = mean_face().points[list(getattr(contours, iris)), :2]
-    ring = mean_face().points[list(getattr(contours, eye)), :2]
+    outline = mean_face().points[list(getattr(contours, eye)), :2]
     distance = np.linalg.norm(np.array(rim) - centre, axis=1)
     assert np.ptp(distance) < 0.2 * distance.mean()
     np.testing.assert_allclose(np.mean(rim, axis=0), centre, atol=0.05 * distance.mean())
-    assert (ring.min(0) < centre).all()
-    assert (centre < ring.max(0)).all()
+    assert (outline.min(0) < centre).all()
+    assert (centre < outline.max(0)).all()
 
 
 def test_triangles_face_the_viewer():

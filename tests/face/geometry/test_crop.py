@@ -47,13 +47,13 @@ def test_mapping_keeps_the_type_of_numbers():
 
 @pytest.mark.parametrize(("side", "size"), [(60, 240), (60, 100), (64, 64), (120, 60), (180, 60), (160, 96)])
 def test_pixels_land_where_points_do(side, size):
-    # A ramp's value *is* the place it comes from, under any symmetric resampling (rounding: half a grey level).
+    # A ramp's value *is* the position it comes from, under any symmetric resampling (rounding: half a grey level).
     crop = Crop(20, 30, side, size)
     cut = crop.cut(ramps(255, 255))
     inner = np.arange(4, size - 4)
     grid = np.stack(np.meshgrid(inner, inner), axis=-1).astype(np.float64)
-    places = crop.to_picture(grid)
-    np.testing.assert_allclose(cut[4:-4, 4:-4, :2], places, atol=0.51)
+    positions = crop.to_picture(grid)
+    np.testing.assert_allclose(cut[4:-4, 4:-4, :2], positions, atol=0.51)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_equals_slow_twin_on_faces(angles_deg, opening):
 @pytest.mark.parametrize("first_is_nearer", [True, False])
 @pytest.mark.parametrize("swapped", [True, False])
 def test_nearer_triangle_covers_whatever_the_order(first_is_nearer, swapped):
-    # The same triangle twice in the output, from two places in the photo.
+    # The same triangle twice in the output, from two positions in the photo.
     shape = np.array([[5.0, 5.0], [35.0, 5.0], [35.0, 35.0]])
     source = np.concatenate([shape, shape + 100])
     depth = np.array([-1.0] * 3 + [2.0] * 3) * (1 if first_is_nearer else -1)
@@ -192,8 +192,8 @@ def test_triangle_without_area_is_left_out():
 
 @pytest.mark.parametrize(("coarse", "fine"), [(64, 128), (64, 160), (96, 96)])
 def test_enlarged_map_of_an_unmoved_picture_is_exact_to_the_border(coarse, fine):
-    places = (np.arange(coarse, dtype=np.float32) + 0.5) * (fine / coarse) - 0.5
-    field = np.stack(np.meshgrid(places, places), axis=-1).astype(np.float32)
+    positions = (np.arange(coarse, dtype=np.float32) + 0.5) * (fine / coarse) - 0.5
+    field = np.stack(np.meshgrid(positions, positions), axis=-1).astype(np.float32)
     y, x = np.mgrid[:fine, :fine]
     np.testing.assert_allclose(upsample_map(field, fine), np.stack([x, y], axis=-1), atol=1e-4)
 

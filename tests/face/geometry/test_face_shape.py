@@ -41,10 +41,10 @@ def test_outline_is_taken_without_size_and_pose_and_parts_stay():
     mesh = posed(mean)
     taken = with_outline_of(mesh, posed(wide, scale=260.0, angles_deg=(-20.0, 9.0, -4.0), at=(600.0, 40.0)))
     # The wide face as it would stand in the first picture, apart from what the fit itself gives way.
-    wanted = posed(wide)
-    assert np.abs(taken[OVAL] - wanted[OVAL]).max() < 0.02 * 100
+    expected = posed(wide)
+    assert np.abs(taken[OVAL] - expected[OVAL]).max() < 0.02 * 100
     assert np.abs(taken[PARTS] - mesh[PARTS]).max() < 1e-3
-    assert np.abs(wanted[OVAL] - mesh[OVAL]).max() > 0.05 * 100
+    assert np.abs(expected[OVAL] - mesh[OVAL]).max() > 0.05 * 100
 
 
 def test_skin_follows_between_parts_and_outline():

@@ -44,7 +44,7 @@ def test_rigid_parts_weigh_most(face):
 def test_triangles_are_a_disc_with_three_holes(face):
     a, b, c = face.triangles.T
     directed = Counter(zip(np.r_[a, b, c].tolist(), np.r_[b, c, a].tolist(), strict=True))
-    assert max(directed.values()) == 1  # neighbours are wound alike
+    assert max(directed.values()) == 1  # neighbours are wound the same way
     edges = {frozenset(edge) for edge in directed}
     border = [edge for edge in directed if edge[::-1] not in directed]
     assert SURFACE - len(edges) + len(face.triangles) == 1 - 3

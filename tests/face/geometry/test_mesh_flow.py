@@ -112,10 +112,10 @@ def test_flow_finds_the_photos_landmarks():
     found = flow(photo, target).flow_ndc
     # Vertices that nothing covers; the flow is looked up between its pixels.
     seen = [i for i in (1, 4, 5, 10, 50, 61, 152, 168, 195, 280, 291) if i not in INNER_LIPS]
-    place = torch.tensor(target[seen, :2]).float()
-    grid = ((place + 0.5) * 2 / SIDE - 1)[None, None]
+    position = torch.tensor(target[seen, :2]).float()
+    grid = ((position + 0.5) * 2 / SIDE - 1)[None, None]
     offset = torch.nn.functional.grid_sample(found, grid, align_corners=False)[0, :, 0].T * SIDE / 2
-    np.testing.assert_allclose(place + offset, photo[seen, :2], atol=0.3)
+    np.testing.assert_allclose(position + offset, photo[seen, :2], atol=0.3)
 
 
 @pytest.mark.parametrize("lids_px", [0.0, -1.0])
@@ -130,12 +130,12 @@ def test_eyes_look_where_they_shall(look_px, lids_px):
     for centre, corners in ((468, (33, 133)), (473, (362, 263))):
         axis = photo[corners[1], :2] - photo[corners[0], :2]
         axis /= np.linalg.norm(axis)
-        for share in (0.0, 0.6, -0.6):
-            on_iris = share * np.linalg.norm(photo[centre + 1, :2] - photo[centre, :2]) * axis
-            place = torch.tensor(target[centre, :2] + on_iris).float()
-            grid = ((place + 0.5) * 2 / SIDE - 1)[None, None, None]
+        for fraction in (0.0, 0.6, -0.6):
+            on_iris = fraction * np.linalg.norm(photo[centre + 1, :2] - photo[centre, :2]) * axis
+            position = torch.tensor(target[centre, :2] + on_iris).float()
+            grid = ((position + 0.5) * 2 / SIDE - 1)[None, None, None]
             offset = torch.nn.functional.grid_sample(found, grid, align_corners=False)[0, :, 0, 0] * SIDE / 2
-            assert (place + offset).numpy() @ axis == pytest.approx((photo[centre, :2] + on_iris) @ axis, abs=0.4)
+            assert (position + offset).numpy() @ axis == pytest.approx((photo[centre, :2] + on_iris) @ axis, abs=0.4)
     moved_px = found[0].abs().amax(0).numpy() * SIDE / 2
     eyes = np.zeros_like(moved_px, bool)
     for lids in (RIGHT_EYE, LEFT_EYE):
@@ -196,8 +196,10 @@ def test_a_mouth_that_the_photo_does_not_show(before, now, hole):
     assert at(mouth, target, (13, 14)) == pytest.approx(hole, abs=1e-6)
     assert at(mouth, target, (4,)) == 0
     # It is the area between the lips, no more.
-    ring = target[list(INNER_LIPS), :2]
-    area = 0.5 * abs(np.dot(ring[:, 0], np.roll(ring[:, 1], 1)) - np.dot(ring[:, 1], np.roll(ring[:, 0], 1)))
+    outline = target[list(INNER_LIPS), :2]
+    area = 0.5 * abs(
+        np.dot(outline[:, 0], np.roll(outline[:, 1], 1)) - np.dot(outline[:, 1], np.roll(outline[:, 0], 1))
+    )
     assert float(mouth.sum()) == pytest.approx(hole * area, rel=0.15, abs=1e-6)
 
 
@@ -208,7 +210,7 @@ def test_teeth_hang_from_the_upper_lip():
     opened, closed = flow(little, much), flow(much, little)
     for found, bottom in ((opened, min(shown, target)), (closed, shown)):
         for y in range(int(top) + 2, int(top + 0.8 * bottom)):
-            # What lies this far below the lip in the photo, not what lies at the same share of the way down.
+            # What lies this far below the lip in the photo, not what lies at the same fraction of the way down.
             assert abs(float(found.flow_ndc[0, 1, y, x])) * SIDE / 2 < 0.12 * (y - top) + 0.3
             assert at(flag(found, "mouth"), np.array([[x, y]]), (0,)) < 0.05
     mouth = flag(opened, "mouth")
@@ -259,8 +261,10 @@ def test_beyond_is_outside_of_the_outline():
     beyond = flag(flow(face(), target), "beyond").numpy() > 0
     assert not beyond[int(target[4, 1]), int(target[4, 0])]
     assert beyond[[0, 0, -1, -1], [0, -1, 0, -1]].all()
-    ring = face()[list(FACE_OVAL), :2]
-    area = 0.5 * abs(np.dot(ring[:, 0], np.roll(ring[:, 1], 1)) - np.dot(ring[:, 1], np.roll(ring[:, 0], 1)))
+    outline = face()[list(FACE_OVAL), :2]
+    area = 0.5 * abs(
+        np.dot(outline[:, 0], np.roll(outline[:, 1], 1)) - np.dot(outline[:, 1], np.roll(outline[:, 0], 1))
+    )
     straight = flag(flow(face(), face()), "beyond")
     assert SIDE**2 - float(straight.sum()) == pytest.approx(area, rel=0.03)
 

@@ -38,5 +38,5 @@ def faces(astronaut_mesh):
 
 @pytest.fixture(scope="session")
 def posed():
-    """Function that makes a mean face with a pose, a size and a place."""
+    """Function that makes a mean face with a pose, a size and a position."""
     return _posed

@@ -19,8 +19,8 @@ DRAWN = {
 
 @pytest.mark.parametrize("kind", list(MapKind))
 def test_each_name_draws_its_map(kind, faces):
-    wanted = DRAWN[kind](faces / 2, SIZE)
-    torch.testing.assert_close(maps.draw_maps([kind], faces / 2, SIZE)[kind], wanted)
+    expected = DRAWN[kind](faces / 2, SIZE)
+    torch.testing.assert_close(maps.draw_maps([kind], faces / 2, SIZE)[kind], expected)
 
 
 def test_axes_before_the_points_are_kept(faces):

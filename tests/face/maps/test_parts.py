@@ -1,4 +1,4 @@
-"""Boundaries, gaze, parsing map and weights: places, closed eyes, the authors' recipe by OpenCV, hand-computed sums."""
+"""Boundaries, gaze, parsing map and weights: positions, closed eyes, the authors' recipe by OpenCV, sums by hand."""
 
 import cv2
 import numpy as np
@@ -97,8 +97,8 @@ def test_parsing_is_the_authors_recipe_by_opencv(face):
 
     def recipe(chains):
         canvas = np.zeros((256, 256))
-        ring = np.concatenate([face[list(chain), :2] for chain in chains]).round().astype(np.int32)
-        cv2.fillPoly(canvas, [ring], (1.0,))
+        outline = np.concatenate([face[list(chain), :2] for chain in chains]).round().astype(np.int32)
+        cv2.fillPoly(canvas, [outline], (1.0,))
         return cv2.GaussianBlur(cv2.dilate(canvas, np.ones((3, 3), np.uint8)), (3, 3), 3)
 
     left = (_curves.IMAGE_LEFT_BROW_UPPER, _curves.IMAGE_LEFT_BROW_LOWER[::-1])

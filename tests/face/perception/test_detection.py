@@ -1,4 +1,4 @@
-"""Boxes: place, size, order, overlap."""
+"""Boxes: position, size, order, overlap."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -61,7 +61,7 @@ def test_shifting_the_picture_shifts_them(finder, photo):
 
 
 def test_a_patch_shows_what_its_map_says():
-    """A bright block's centroid tells the place to a hundredth of a patch pixel."""
+    """A bright block's centroid gives the position to a hundredth of a patch pixel."""
     image = np.zeros((900, 1300, 3), dtype=np.uint8)
     image[300:360, 700:760] = 255
     # From no shrinking to blocks of 5 x 5.

@@ -34,9 +34,9 @@ def shape(*, opening=0.0, eyes=(1.0, 1.0), smile=0.0, brows=0.0, gaze=0.0, seed=
     # The lower lip's corners stay with the upper's, and the upper lip stays.
     lower[list(contours.INNER_LIPS_UPPER + contours.OUTER_LIPS_UPPER)] = 0
     points[:, 1] += opening * lower
-    for (top, bottom), share in zip(EYES, eyes, strict=True):
+    for (top, bottom), fraction in zip(EYES, eyes, strict=True):
         gap = points[list(bottom)] - points[list(top)]
-        points[list(top)] += (1 - share) * gap
+        points[list(top)] += (1 - fraction) * gap
     brow = [70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 46, 53, 52, 65, 55, 276, 283, 282, 295, 285]
     points[brow, 1] -= brows
     points[468:, 0] += gaze

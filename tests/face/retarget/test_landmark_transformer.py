@@ -100,9 +100,9 @@ def test_result_has_the_targets_identity_and_the_drivers_expression_and_pose(fit
 
     _, shown = normalized(target)
     head, moving = normalized(driver)
-    wanted = head.apply((shown - expression(shown)).mean(0) + expression(moving))
+    expected = head.apply((shown - expression(shown)).mean(0) + expression(moving))
     heads, shapes = transformer.transform(transformer.identity(target), driver)
-    np.testing.assert_allclose(heads.apply(shapes), wanted, atol=1e-3)
+    np.testing.assert_allclose(heads.apply(shapes), expected, atol=1e-3)
 
 
 def test_coefficients_of_known_expressions_come_back(fitted, points):
@@ -166,8 +166,8 @@ def some_frames(each=4):
 
 def coefficients_by_hand(fitted, points, number, mesh, *, mirror=False):
     statistics, set_ = fitted[points], point_set(points)
-    place = list(statistics.clips).index(number)
-    moved = set_.normalized(mesh)[1] - statistics.mean - statistics.identities[place]
+    index = list(statistics.clips).index(number)
+    moved = set_.normalized(mesh)[1] - statistics.mean - statistics.identities[index]
     if mirror:
         moved = moved[set_.mirror] * np.array([-1.0, 1.0, 1.0])
     return np.einsum("nd,knd->k", moved, statistics.basis) / statistics.std
@@ -183,9 +183,9 @@ def silent(made):
 def test_loss_is_the_mean_squared_error_of_the_coefficients(fitted, points, mirror):
     made = silent(objective(fitted, points, mirror=float(mirror)))
     numbers, meshes = some_frames()
-    wanted = [coefficients_by_hand(fitted, points, n, m, mirror=mirror) for n, m in zip(numbers, meshes, strict=True)]
+    expected = [coefficients_by_hand(fitted, points, n, m, mirror=mirror) for n, m in zip(numbers, meshes, strict=True)]
     step = made.generator_step(batch_of(numbers, meshes))
-    assert float(step.loss.detach()) == pytest.approx(np.mean(np.square(wanted)), rel=1e-3)
+    assert float(step.loss.detach()) == pytest.approx(np.mean(np.square(expected)), rel=1e-3)
 
 
 def test_photos_teach_nothing_themselves(fitted):
@@ -219,8 +219,8 @@ def test_expressions_change_faces(fitted):
     mixed, _, _ = seen_by(objective(fitted, swap=1.0), batch)
     statistics, normalized = fitted["mesh"], point_set("mesh").normalized
     np.testing.assert_allclose(own, normalized(meshes)[1] - statistics.mean, atol=1e-5)
-    place = [list(statistics.clips).index(n) for n in numbers]
-    expressions = own.numpy() - statistics.identities[place]
+    index = [list(statistics.clips).index(n) for n in numbers]
+    expressions = own.numpy() - statistics.identities[index]
     lent = np.concatenate([statistics.identities, (normalized(photo)[1] - statistics.mean)[None]])
     faces = mixed.numpy() - expressions
     nearest = np.abs(faces[:, None] - lent[None]).max((2, 3))
@@ -228,7 +228,7 @@ def test_expressions_change_faces(fitted):
     lenders = nearest.argmin(1)
     assert len(set(lenders)) >= 3
     assert len(statistics.identities) in lenders  # the photo's
-    assert (lenders != place).mean() > 0.4
+    assert (lenders != index).mean() > 0.4
 
 
 def test_a_mirrored_face_is_the_face_in_the_mirrored_picture(fitted):
@@ -238,8 +238,8 @@ def test_a_mirrored_face_is_the_face_in_the_mirrored_picture(fitted):
     made = objective(fitted, mirror=1.0, model={"image": "resnet50", "image_size": 32})
     batch = batch_of(numbers, meshes, size=32)
     seen, images, _ = seen_by(made, batch)
-    wanted = np.stack([point_set("mesh").normalized(mirrored(mesh))[1] for mesh in meshes]) - fitted["mesh"].mean
-    np.testing.assert_allclose(seen, wanted, atol=1e-5)
+    expected = np.stack([point_set("mesh").normalized(mirrored(mesh))[1] for mesh in meshes]) - fitted["mesh"].mean
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
     torch.testing.assert_close(images, batch.images.flip(3))
 
 
@@ -249,7 +249,7 @@ def test_noise_has_the_size_asked_for(fitted):
     clean, _, quiet = seen_by(silent(objective(fitted)), batch)
     noisy, _, loud = seen_by(silent(objective(fitted, noise=0.03)), batch)
     assert float((noisy - clean).std()) == pytest.approx(0.03, rel=0.03)
-    torch.testing.assert_close(loud.loss, quiet.loss)  # what is wanted has no noise
+    torch.testing.assert_close(loud.loss, quiet.loss)  # the target has no noise
 
 
 @pytest.mark.parametrize("image", ["none", "resnet50"])
@@ -263,7 +263,7 @@ def test_everything_learns(fitted, image):
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_it_learns_by_heart(fitted, points):
+def test_it_overfits(fitted, points):
     made = objective(fitted, points, model={"hidden": 64, "dropout": 0.0})
     optimizer = torch.optim.Adam(made.parameters(), lr=3e-3)
     numbers, meshes = some_frames(each=8)
@@ -276,7 +276,7 @@ def test_it_learns_by_heart(fitted, points):
     assert float(loss.detach()) < 0.05
 
 
-def test_strangers_keep_their_faces_and_move_like_the_driver():
+def test_other_people_keep_their_faces_and_move_like_the_driver():
     """Trained on ten people; two others drive each other, each shown by one frame."""
     torch.manual_seed(0)
     everybody = clips(count=12, lengths=(40,))
@@ -376,8 +376,8 @@ def test_resnet50_is_torchvisions(resnet_file):
     image = torch.rand(2, 3, 64, 64) * 2 - 1
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
-        wanted = resnet50_ref(state, ((image + 1) / 2 - mean) / std)
-        torch.testing.assert_close(network(image), wanted, rtol=1e-3, atol=1e-4)
+        expected = resnet50_ref(state, ((image + 1) / 2 - mean) / std)
+        torch.testing.assert_close(network(image), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_other_weights_are_refused(resnet_file, tmp_path):
@@ -410,16 +410,16 @@ def test_heads_move_as_in_relative_transfer(fitted, pose):
     transformer = projecting(fitted)
     torch.nn.init.zeros_(transformer.disentangler.mlp[-1].weight)
     driver = posed(shape(seed=7), **{"angles_deg": (4, 2, -3), "scale": 60, "at": (300, 200), **pose})
-    wanted = Retargeter(TARGET, NEUTRAL)(driver)
-    np.testing.assert_allclose(TransformerRetargeter(transformer, TARGET[None], NEUTRAL)(driver), wanted, atol=0.02)
+    expected = Retargeter(TARGET, NEUTRAL)(driver)
+    np.testing.assert_allclose(TransformerRetargeter(transformer, TARGET[None], NEUTRAL)(driver), expected, atol=0.02)
 
 
 def test_the_first_photo_is_the_one_that_moves(fitted, points):
     transformer = random_transformer(fitted, points)
     other = posed(shape(seed=2), angles_deg=(-20, 5, 0), scale=120, at=(50, 60))
-    wanted = TransformerRetargeter(transformer, np.stack([TARGET, other]), NEUTRAL)(NEUTRAL)
-    assert wanted.shape == (len(point_set(points)), 3)
-    head, target_head = (point_set(points).normalized(mesh)[0] for mesh in (wanted, TARGET))
+    expected = TransformerRetargeter(transformer, np.stack([TARGET, other]), NEUTRAL)(NEUTRAL)
+    assert expected.shape == (len(point_set(points)), 3)
+    head, target_head = (point_set(points).normalized(mesh)[0] for mesh in (expected, TARGET))
     np.testing.assert_allclose(head.R, target_head.R, atol=0.1)
     np.testing.assert_allclose(head.t[:2], target_head.t[:2], atol=5)
     if points == "mesh":

@@ -65,11 +65,11 @@ def test_target_as_its_own_driver_follows_itself():
     closed = lips_closed(seed=5)
     rest = posed(shape(seed=5, opening=closed))
     talking = posed(shape(seed=5, opening=closed + 0.08, brows=0.03), angles_deg=(12, 5, -4), scale=93, at=(131, 118))
-    wanted = Retargeter(rest, rest)(talking)
+    drawn = Retargeter(rest, rest)(talking)
     lids = {v for halves in EYES for half in halves for v in half}
     others = [v for v in range(478) if v not in lids]
-    assert np.abs(wanted[others] - talking[others]).max() < 0.3
-    assert np.median(np.abs(wanted - talking)) < 0.1
+    assert np.abs(drawn[others] - talking[others]).max() < 0.3
+    assert np.median(np.abs(drawn - talking)) < 0.1
 
 
 def test_mirrored_driver_and_target_give_the_mirrored_result(target, driver):
@@ -115,10 +115,10 @@ def test_closed_eyes_close_whatever_the_eyes_height(height, driver_height, left_
     target = posed(shape(seed=4, eyes=(height, height)), angles_deg=(15, -5, 10))
     rest = posed(shape(seed=8, eyes=(driver_height,) * 2), scale=200)
     shut = posed(shape(seed=8, eyes=(left_over * driver_height,) * 2), scale=200)
-    wanted = Retargeter(target, rest)(shut)
+    drawn = Retargeter(target, rest)(shut)
     for upper, lower in EYES:
         was = np.linalg.norm(target[list(lower)] - target[list(upper)], axis=1).max()
-        still = np.linalg.norm(wanted[list(lower)] - wanted[list(upper)], axis=1).max()
+        still = np.linalg.norm(drawn[list(lower)] - drawn[list(upper)], axis=1).max()
         assert still < 0.03 * was
 
 
@@ -141,8 +141,8 @@ def test_wink_closes_one_eye():
 
 def test_gaze_moves_in_eye_widths():
     target, rest = posed(shape(), scale=150), posed(shape(), scale=50)
-    wanted = Retargeter(target, rest)(posed(shape(gaze=0.04), scale=50))
-    moved_px = wanted[[468, 473], 0] - target[[468, 473], 0]
+    drawn = Retargeter(target, rest)(posed(shape(gaze=0.04), scale=50))
+    moved_px = drawn[[468, 473], 0] - target[[468, 473], 0]
     np.testing.assert_allclose(moved_px, 0.04 * 150, rtol=0.02)
 
 
