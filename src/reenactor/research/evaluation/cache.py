@@ -59,7 +59,7 @@ class MeasurementCache:
         known, value = self._values.get(key, ("", None))
         return value if known == stamp else None
 
-    def put(self, key: _Key, stamp: str, value: np.ndarray | float) -> None:
+    def put(self, key: _Key, stamp: str, value: np.ndarray) -> None:
         """Store a value; all values of a measurement have the same shape."""
         self._values[key] = stamp, value
         self._changed = True
@@ -136,7 +136,7 @@ def measure(
     try:
         for part, values in pool.spread(work, _parts(cases, missing), what=f"measure {cases.name}"):
             for entry, value in zip(chain(*part), values, strict=True):
-                caches[entry.method].put(entry.key, entry.stamp, value)
+                caches[entry.method].put(entry.key, entry.stamp, np.asarray(value))
     finally:
         for one in caches.values():
             one.save()
