@@ -79,7 +79,7 @@ def pose_mae(drawn_deg: Float[np.ndarray, "n 3"], driver_deg: Float[np.ndarray, 
 
     Args:
         drawn_deg: (N, 3) of the results; NaN where no face was found.
-        driver_deg: (N, 3) of the driver's frames. Take both sides from one estimator: `perception.head_pose` differs
+        driver_deg: (N, 3) of the driver's frames. Take both sides from one estimator: `geometry.head_angles` differs
             from OpenFace, which paper B uses, by 4.9, 3.1 and 1.5 degrees (RMS).
 
     Returns:
