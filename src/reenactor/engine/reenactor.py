@@ -501,7 +501,7 @@ def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"
         return finder.observe(picture, name="the neutral picture").landmarks.mesh
 
 
-def _shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "h w 3"]:
+def _shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "_h _w 3"]:
     h, w = picture.shape[:2]
     if max(h, w) <= max_side:
         return picture
