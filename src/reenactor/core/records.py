@@ -161,19 +161,3 @@ class ActionUnits:
 
     def __len__(self) -> int:
         return len(self.seen)
-
-    def where(self, frames: Bool[np.ndarray, " n"]) -> ActionUnits:
-        """Keep the frames where the mask is true: `drawn.where(drawn.seen & driver.seen)`."""
-        return ActionUnits(self.numbers, self.intensity[frames], self.presence[frames], self.seen[frames])
-
-    def only(self, numbers: tuple[int, ...]) -> ActionUnits:
-        """Keep the given AUs, in that order.
-
-        Raises:
-            ValueError: one of them was not estimated.
-        """
-        missing = set(numbers) - set(self.numbers)
-        if missing:
-            raise ValueError(f"AUs {sorted(missing)} were not estimated; there are {self.numbers}")
-        columns = [self.numbers.index(number) for number in numbers]
-        return ActionUnits(numbers, self.intensity[:, columns], self.presence[:, columns], self.seen)

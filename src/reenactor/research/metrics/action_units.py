@@ -1,6 +1,6 @@
 """Whether the result shows the driver's expression: action units (AUs) of both; rows are frames, columns are AUs.
 
-Take both sides from one estimator. Leave out frames in which either face was not found (`ActionUnits.where`), and
+Take both sides from one estimator. Leave out frames in which either face was not found, and
 report how many.
 """
 
