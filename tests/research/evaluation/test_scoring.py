@@ -258,7 +258,7 @@ class TestRefusals:
     def test_unfinished(self, few, packs, tmp_path):
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
         made.path(few.cases[2]).unlink()
-        with pytest.raises(ReenactError, match=f"lacks 1 of 3 pictures, {few.cases[2].id} the first"):
+        with pytest.raises(ReenactError, match=f"lacks 1 of 3 pictures, the first is {few.cases[2].id}"):
             score_folders([tmp_path / "warp"], tmp_path / "out")
 
     def test_other_sets_side_by_side(self, few, cases_of, packs, copies, tmp_path):
