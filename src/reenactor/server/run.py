@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import socket
 import sys
@@ -16,8 +17,8 @@ from reenactor.core.system import locked
 from reenactor.server.settings import Settings
 
 _BACKLOG = 2048
-_SHUTDOWN_S = 10
-"""Time that requests have to end when the server stops."""
+_SHUTDOWN_S, _PAGE_SHUTDOWN_S = 10, 3
+"""Time that requests have to end when the server stops; open pages never end theirs by themselves."""
 
 
 def serve(settings: Settings, *, login_key: str | None = None) -> None:
@@ -55,11 +56,14 @@ def serve(settings: Settings, *, login_key: str | None = None) -> None:
             ws_max_size=LARGEST_MESSAGE,
             server_header=False,
             log_level="warning",
-            timeout_graceful_shutdown=_SHUTDOWN_S,
+            timeout_graceful_shutdown=_PAGE_SHUTDOWN_S if settings.page else _SHUTDOWN_S,
         )
         path = f"{LOGIN}#{login_key}" if login_key else ""
         print(f"reenactor {'shows its page' if settings.page else 'listens'} on {url_of(listening)}{path}", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        # Pages that are open at the end are cut off, which is not worth a traceback each.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+        server.run(sockets=[listening])
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -35,15 +35,13 @@ class Session:
     Attributes:
         owner: of targets and jobs, from the API key.
         targets: ids of all targets that the visitor made; the last is the chosen one.
-        names: of the uploaded photos.
-        faces: in the photos.
+        faces: in its photos; empty as long as none are chosen.
         jobs: ids by tab.
         comparison: token of the last comparison.
     """
 
     owner: str
     targets: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
     faces: list[PhotoFaces] = field(default_factory=list)
     jobs: dict[str, list[str]] = field(default_factory=dict)
     comparison: str | None = None
@@ -63,10 +61,10 @@ class Sessions:
         self._sessions: dict[tuple[str, str], Session] = {}
 
     def of(self, request: gr.Request) -> Session:
-        """The visitor who sent a request."""
+        """The session of the visitor who sent a request."""
         key = _key(request)
         if key not in self._sessions and len(self._sessions) >= _MAX_SESSIONS:
-            raise ReenactError("too many pages are open; close some and load this one again")
+            self._sessions.pop(next(iter(self._sessions)))  # the oldest; its files expire
         return self._sessions.setdefault(key, Session(key[0]))
 
     async def leave(self, request: gr.Request) -> None:
@@ -97,7 +95,7 @@ class Sessions:
             RefusalError: too many or too large photos.
             ReenactError: one is refused or shows no face.
         """
-        session.names, session.faces = [], []
+        session.faces = []
         files = [self.uploaded(path) for path in paths]
         names = [file.name for file in files]
         opened = [file.open("rb") for file in files]
@@ -106,10 +104,9 @@ class Sessions:
         finally:
             for file in opened:
                 file.close()
-        faces = await self.previews.faces(self.state.store.photos(target), names)
         session.targets.append(target.id)
-        session.names, session.faces = names, faces
-        return faces
+        session.faces = await self.previews.faces(self.state.store.photos(target), names)
+        return session.faces
 
     def target(self, session: Session) -> Target:
         """The target that the visitor chose.
@@ -220,5 +217,6 @@ class Sessions:
 
 
 def _key(request: gr.Request) -> tuple[str, str]:
-    assert request.request is not None
+    if request.request is None or not request.session_hash:
+        raise ReenactError("this request belongs to no page; load the page again")
     return request.request.scope["state"]["owner"], str(request.session_hash)

@@ -71,7 +71,7 @@ def target_panel(sessions: Sessions) -> TargetPanel:
         radio = gr.update(visible=False, value=0, choices=[("the largest", 0)])
         session = sessions.of(request)
         if not paths:
-            session.names, session.faces = [], []
+            session.faces = []
             return "", "", radio, html.note(_ASK), count + 1
         try:
             found = await sessions.choose(session, paths)
