@@ -136,20 +136,8 @@ def write_weights(folder, name, **settings):
 
 
 def test_not_all_have_attention(call, pack, tmp_path):
-    data = (
-        "--data",
-        pack,
-        "--split",
-        "train",
-        "--cases",
-        1,
-        "--size",
-        128,
-        "--attention",
-        1,
-        "--out",
-        tmp_path / "out",
-    )
+    data = ("--data", pack, "--split", "train", "--cases", 1, "--size", 128)
+    more = ("--attention", 1, "--out", tmp_path / "out")
     write_weights(tmp_path / "weights", "hybrid")
     for model in (("--model", "warp"), ("--model", "hybrid", "--weights", tmp_path / "weights")):
         with pytest.raises(ReenactError, match="has no attention"):

@@ -6,11 +6,12 @@ import json
 import pytest
 
 from reenactor.cli import evaluate
-from reenactor.cli.ablate import Clock, spent_before
 from reenactor.core import ReenactError
+from reenactor.core.progress import Silent
 from reenactor.models.marionette import MarioNETteConfig, MarioNETteObjectiveConfig
 from reenactor.nn.losses import RandomVgg
-from reenactor.research import recipes
+from reenactor.research import ablation, recipes
+from reenactor.research.ablation import Clock, spent_before
 from reenactor.research.evaluation import ablation_tables, read_results
 from reenactor.research.training import PairData, RunConfig, loop
 
@@ -63,7 +64,7 @@ def test_trained_drawn_compared_and_done_once(call, tmp_path, monkeypatch):
     assert psnr["two", "one"] == pytest.approx(psnr["two", None] - psnr["one", None], abs=1e-3)
     assert f"{psnr['two', 'one']:.3g} [" in rows[3]
 
-    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("what is done is done again"))
+    monkeypatch.setattr(ablation, "train", lambda *a, **k: pytest.fail("what is done is done again"))
     assert call("--steps", 2) == said
 
 
@@ -102,7 +103,7 @@ def test_minutes_are_counted_over_all_calls(call, tmp_path):
 def test_the_clock_goes_on(tmp_path):
     path = tmp_path / "run" / "time.jsonl"
     path.parent.mkdir()
-    clock = Clock(path, 100.0)
+    clock = Clock(path, 100.0, Silent())
     clock.start("training", 0, 8)
     clock.step(4, 8)
     clock.step(8, 8)
