@@ -15,11 +15,13 @@ from reenactor.research.metrics.landmarks import (
     roughness,
     temporal_jitter,
 )
+from reenactor.research.metrics.openface import OpenFaceReading, read_openface, run_openface
 from reenactor.research.metrics.pictures import psnr, sharpness, ssim, ssim_map, ssim_mean
 
 __all__ = [
     "ActionUnits",
     "Interval",
+    "OpenFaceReading",
     "angle_errors",
     "au_consistency",
     "au_intensity_correlation",
@@ -34,7 +36,9 @@ __all__ = [
     "paired_difference",
     "pose_mae",
     "psnr",
+    "read_openface",
     "roughness",
+    "run_openface",
     "sharpness",
     "ssim",
     "ssim_map",
