@@ -11,6 +11,8 @@ from skimage.data import astronaut
 from reenactor.face.geometry import matrix_from_angles
 
 NTSC = Fraction(30000, 1001)
+DATA = Path(__file__).parents[2] / "shared" / "data"
+"""The data pack beside the repository, where it is there (real faces, never committed)."""
 FRAMES = 40
 """Of the driver that the command line's tests use."""
 

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from skimage import data
 
+from factories import DATA
 from reenactor.core import MESH_TO_IBUG68, CheckpointError, Landmarks
 from reenactor.face.perception import dlib_weights
 from reenactor.face.perception.dlib_weights import (
@@ -42,7 +43,6 @@ from reenactor.face.perception.identity import (
 )
 from reenactor.face.perception.observe import FaceFinder
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 GOLDEN = np.load(Path(__file__).with_name("golden_identity.npz"))
 
 # Top-left corners (row, column) of 150x150 pieces of the astronaut: around the face, and none.

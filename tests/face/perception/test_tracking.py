@@ -1,15 +1,12 @@
 """Video: a pan and zoom over a photo, gaps, cuts, several people, real clips if the data pack is there."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
+from factories import DATA
 from reenactor.face.perception import FaceTracker, Region
 from reenactor.face.perception.tracking import eased
-
-DATA = Path(__file__).parents[2] / "../shared/data"
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """The classical warp: unmoved it returns the photo, moved it shows the landmarks asked for."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 from model_helpers import EYES, LIPS, Person, as_pixels, as_targets, gap
 
-from factories import psnr
+from factories import DATA, psnr
 from reenactor.core import MESH_TO_IBUG68, DriverFrame
 from reenactor.face.geometry import contours, in_mean_pose, matrix_from_angles
 from reenactor.face.geometry.face_mesh import face_mesh, face_mesh_triangles, inverse_map, upsample_map
@@ -15,7 +13,7 @@ from reenactor.face.retarget import Retargeter, transfer_expression
 from reenactor.media import read_image
 from reenactor.models.warp import Warp, WarpConfig
 
-PORTRAITS = Path(__file__).parents[2] / "../shared/data/portraits"
+PORTRAITS = DATA / "portraits"
 REGIONS = {
     "eyes": contours.RIGHT_EYE + contours.LEFT_EYE,
     "mouth": MESH_TO_IBUG68[48:68],

@@ -1,10 +1,9 @@
 """Synthetic truth: known answers for copies and an oracle, and the order of the ways."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from factories import DATA
 from reenactor.core import ReenactError
 from reenactor.face.geometry import head_angles, mean_face
 from reenactor.research.evaluation.retargeting import (
@@ -18,7 +17,7 @@ from reenactor.research.evaluation.retargeting import (
     transfers,
 )
 
-ICT = Path(__file__).parents[2].parent / "shared" / "data" / "ict" / "ict_mp468.npz"
+ICT = DATA / "ict" / "ict_mp468.npz"
 
 
 @pytest.fixture(scope="module")
