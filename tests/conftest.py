@@ -11,9 +11,10 @@ from jaxtyping import config, install_import_hook
 # Nothing is kept in, or read from, the cache of the person who runs the tests.
 os.environ["REENACTOR_NO_CACHE"] = "1"
 
-# `core` imports PyTorch for type checkers only, so its annotations cannot be looked up. Integers pass as floats.
+# `core` imports PyTorch for type checkers only, so its annotations cannot be looked up; `cli` annotates no shapes.
+# Integers pass as floats.
 install_import_hook(
-    [f"reenactor.{room}" for room in ("face", "media", "models", "nn", "research.metrics")],
+    [f"reenactor.{room}" for room in ("engine", "face", "media", "models", "nn", "research", "server")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

@@ -65,7 +65,7 @@ def test_another_release_looks_again(folder, photo, mesh, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "shape", "nan"])
-def test_damage_is_not_there(damage, folder, photo, mesh):
+def test_damage_is_not_there(damage, folder, photo, mesh, unchecked):
     one = FaceCache(folder)
     one.keep(photo, None, {"shape": mesh[:9], "nan": mesh * np.nan}.get(damage, mesh))
     (path,) = folder.iterdir()

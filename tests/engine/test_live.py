@@ -86,7 +86,7 @@ def test_mirroring_twice_changes_nothing(reenactor):
     assert mirrored(mesh, 200)[33, 0] == pytest.approx(199 - mesh[263, 0])
 
 
-def test_what_cannot_be(reenactor, photo, pictures):
+def test_what_cannot_be(reenactor, photo, pictures, unchecked):
     with pytest.raises(ReenactError, match="no target yet"):
         Reenactor("warp").live()
     with pytest.raises(ReenactError, match="from 1"):

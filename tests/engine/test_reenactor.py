@@ -187,7 +187,7 @@ def test_transformers_that_cannot_be_used(tmp_path):
         Reenactor(Reenactor("warp").model, weights=tmp_path)
 
 
-def test_errors(face, motion, tmp_path):
+def test_errors(face, motion, tmp_path, unchecked):
     with pytest.raises(ReenactError, match="no target yet"):
         Reenactor("warp").drive(motion)
     with pytest.raises(ReenactError, match="warp"):

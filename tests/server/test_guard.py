@@ -9,6 +9,7 @@ from reenactor.server import Settings
 from reenactor.server.guard import RequestGuard
 from reenactor.server.keys import one_time_key
 from reenactor.server.metrics import Metrics
+from reenactor.server.store import Store
 
 KEYS, KEY = one_time_key()
 OPEN = {"host": "0.0.0.0", "keys": KEYS}
@@ -50,7 +51,7 @@ def test_only_own_pages_may_ask(settings, host, origin, passes, kind, tmp_path):
     guard = RequestGuard(
         app,
         settings=Settings(data=tmp_path, page=True, **settings),
-        store=None,
+        store=Store(tmp_path),
         metrics=Metrics(),
         retry_s=lambda: 1.0,
     )

@@ -4,12 +4,14 @@ import asyncio
 import base64
 import io
 from dataclasses import astuple
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from reenactor.core import ReenactError
+from reenactor.core.options import Layout
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.media import read_motion, write_image
 from reenactor.server import Limits, Settings
@@ -82,7 +84,7 @@ def test_photos_without_a_face_are_refused(previews, tmp_path):
 
 
 def test_edits_are_drawn_and_saved(previews, photo, tmp_path):
-    options = JobOptions(model="warp", layout="crop", max_side=256)
+    options = JobOptions(model="warp", layout=Layout.CROP, max_side=256)
     rest, turned = ([0.0] * 10, [20.0] + [0.0] * 9)
     pictures = [decoded(asyncio.run(previews.edited([photo], options, one))).astype(int) for one in (rest, turned)]
     assert np.abs(pictures[0] - pictures[1]).mean() > 2
@@ -122,7 +124,7 @@ def test_comparisons_tell_where_pictures_come_from(previews, photo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"port": 70000}, {"live": -1}, {"sign_cert": "a"}, {"limits": Limits(photo_mib=0)}]
+    "settings", [{"port": 70000}, {"live": -1}, {"sign_cert": Path("a")}, {"limits": Limits(photo_mib=0)}]
 )
 def test_settings_that_cannot_be(settings, tmp_path):
     with pytest.raises(ReenactError):

@@ -43,8 +43,8 @@ from reenactor.media import read_image
 from reenactor.media.motion_file import is_motion
 from reenactor.models import ReenactmentModel
 
-Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "h w 3"]]
-Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "h w 3"]]]
+Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "_h _w 3"]]
+Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "_h _w 3"]]]
 
 Mesh = Float[np.ndarray, "478 3"]
 
@@ -489,7 +489,7 @@ def _is_motion_file(driver: Driver) -> bool:
     return isinstance(driver, (str, os.PathLike)) and is_motion(driver)
 
 
-def _other_people(pictures: list[UInt8[np.ndarray, "h w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
+def _other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
     """Numbers, from 1, of the pictures that seem to show another person than the first."""
     embeddings = IdentityEmbedder().embed_batch(pictures, faces)
     apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE

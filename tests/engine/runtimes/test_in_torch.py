@@ -22,7 +22,7 @@ def test_whole_models(name, change):
     assert near.frames == 2
 
 
-def test_code_of_another_model_is_refused():
+def test_code_of_another_model_is_refused(unchecked):
     model = in_torch(small("oneshot"), torch.device("cpu"))
     (_, driver), *_ = people(model, 1)
     with pytest.raises(TypeError, match="ExportedCode"):

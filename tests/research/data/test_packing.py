@@ -74,6 +74,10 @@ def make_or_die(item, root, settings):
     return make(item, root, settings)
 
 
+def never(item, root, settings):
+    raise AssertionError("all items are done")
+
+
 def plan(root, out, **changes):
     return Plan(**{"source": root, "out": out, "process": make, "items": listing, "shard_mb": 0.05} | changes)
 
@@ -131,7 +135,7 @@ class TestPack:
     def test_finished_is_finished(self, finished):
         root, out = finished
         before = content(out)
-        result = prepare(plan(root, out, process=None))
+        result = prepare(plan(root, out, process=never))
         assert result.done_before == COUNT
         assert content(out) == before
 

@@ -93,7 +93,8 @@ def test_shapes_and_ranges(pack):
         assert pair["mask"].shape == (1, SIZE, SIZE)
         assert pair["truth"].dtype == pair["mask"].dtype == torch.uint8
         assert pair["driver_mesh"].dtype == torch.float32
-    assert pictures_m1p1(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+    levels = torch.tensor([0, 255], dtype=torch.uint8).expand(3, 1, 2)
+    assert pictures_m1p1(levels).tolist() == [[[-1.0, 1.0]]] * 3
 
 
 def test_kinds_come_in_the_proportion_asked_for(pack):

@@ -8,11 +8,12 @@ import threading
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 
 from reenactor.research.training.machines import average_gradients, stop_signals
 
 
-class TwoProcesses:
+class TwoProcesses(Fabric):
     """A fabric whose other process has gradients of zero; remembers what was sent."""
 
     world_size = 2

@@ -29,6 +29,9 @@ TARGET_COPY, DRIVER_COPY = "target shown as output", "driver shown as output"
 MEASURED_AGAIN = 300
 """Drivers' frames that are measured a second time, for AUCON's ceiling."""
 
+_Value = np.ndarray | np.generic
+"""A row of a measurement's result: a scalar where it gives one number for each picture."""
+
 
 class _Key(NamedTuple):
     """What a value belongs to: what drew the picture and for which cases, or a real picture's pack; case or frame."""
@@ -49,17 +52,17 @@ class MeasurementCache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._values: dict[_Key, tuple[str, np.ndarray]] = {}
+        self._values: dict[_Key, tuple[str, _Value]] = {}
         self._changed = False
         with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self._load(path)
 
-    def get(self, key: _Key, stamp: str) -> np.ndarray | None:
+    def get(self, key: _Key, stamp: str) -> _Value | None:
         """The value; None if there is none with this stamp."""
         known, value = self._values.get(key, ("", None))
         return value if known == stamp else None
 
-    def put(self, key: _Key, stamp: str, value: np.ndarray) -> None:
+    def put(self, key: _Key, stamp: str, value: _Value) -> None:
         """Store a value; all values of a measurement have the same shape."""
         self._values[key] = stamp, value
         self._changed = True
@@ -140,7 +143,7 @@ def measure(
     finally:
         for one in caches.values():
             one.save()
-    found: dict[str, dict[str, list[np.ndarray]]] = {name: defaultdict(list) for name in plan.methods}
+    found: dict[str, dict[str, list[_Value]]] = {name: defaultdict(list) for name in plan.methods}
     for entry in chain(*plan.entries):
         value = caches[entry.method].get(entry.key, entry.stamp)
         assert value is not None
@@ -218,14 +221,14 @@ class _Measure:
     size: int
     features: Path | None
 
-    def __call__(self, part: Sequence[Sequence[_Entry]]) -> list[np.ndarray]:
+    def __call__(self, part: Sequence[Sequence[_Entry]]) -> list[_Value]:
         packs, judges = _tools(self.folders, self.features)
         entries = list(chain(*part))
         pictures, truth = self._decoded(packs, entries)
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, entry in enumerate(entries):
             grouped[entry.method, entry.key.measurement].append(i)
-        values: list[np.ndarray] = [np.zeros(0)] * len(entries)
+        values: list[_Value] = [np.zeros(0)] * len(entries)
         made: dict[tuple[str, tuple[str, ...]], Batch] = {}
         for (method, name), rows in grouped.items():
             some = [entries[i] for i in rows]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from reenactor.core import ReenactError
 from reenactor.core.files import read_json
@@ -98,7 +98,7 @@ class CaseList:
     def __iter__(self) -> Iterator[Case]:
         return iter(self.cases)
 
-    def __getitem__(self, index: int) -> Case:
+    def __getitem__(self, index: SupportsIndex) -> Case:
         return self.cases[index]
 
     @property

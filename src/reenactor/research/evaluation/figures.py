@@ -110,7 +110,7 @@ def _flattens(reference: Curve, curves: Mapping[str, Curve]) -> bool:
     if not len(needed) or not len(added):
         return False
     # Equal values get an axis of length 1.
-    return np.ptp([*needed, *added]) > _MOST_SPREAD * (float(np.ptp(needed)) or 1.0)
+    return bool(np.ptp([*needed, *added]) > _MOST_SPREAD * (float(np.ptp(needed)) or 1.0))
 
 
 def comparison_grid(scored: Scored, cases: Sequence[Case], *, labels: Sequence[str] | None = None) -> Picture:

@@ -54,7 +54,7 @@ class PhotoFaces:
     width: int
     height: int
     picture: str
-    boxes: list[tuple[int, int, int, int]]
+    boxes: list[list[int]]
     crops: list[str]
     largest: int
 
