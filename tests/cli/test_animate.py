@@ -113,6 +113,12 @@ def test_only_the_crop_moves(reenactor, tmp_path, photo, motion):
     assert decoded(crop).shape[1:] == (96, 96, 3)
 
 
+def test_a_shipped_motion_has_a_name(reenactor, tmp_path, photo):
+    output = tmp_path / "o.gif"
+    made(reenactor, "--target", photo, "--driver", "blink", "-o", output, *SMALL)
+    assert len(decoded(output)) == 120
+
+
 @pytest.mark.parametrize("kind", ["clip", "motion", "photo"])
 def test_grid(reenactor, tmp_path, photo, kind, request):
     output = tmp_path / "o.mp4"

@@ -36,7 +36,12 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         metavar="PHOTO",
         help="one to eight photos of one person; the first is the picture that moves",
     )
-    p.add_argument("--driver", required=True, metavar="FILE", help="who moves: a video, a photo or a .motion file")
+    p.add_argument(
+        "--driver",
+        required=True,
+        metavar="FILE",
+        help="who moves: a video, a photo, a .motion file, or a motion that ships: blink, smile or talk",
+    )
     formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
@@ -184,8 +189,12 @@ def _options(args: argparse.Namespace) -> Options:
 
 def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:
     """(photos, driver, output) of every job, and whether this is a batch."""
+    from reenactor.engine.shipped import shipped_motions
     from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_video
 
+    shipped = shipped_motions()
+    if args.driver in shipped and not Path(args.driver).exists():
+        args.driver = str(shipped[args.driver])
     photos = f"a photo ({', '.join(IMAGE_SUFFIXES)})"
     people = _many(args.target[0], is_image, photos) if len(args.target) == 1 else None
     drivers = _many(

@@ -1,7 +1,8 @@
-"""What differs between operating systems: processors, locked files."""
+"""What differs between machines: processors, locked files, optional packages."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,3 +50,18 @@ def _lock(handle: int) -> None:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Refuse to continue without an optional package.
+
+    Args:
+        package: as it is imported.
+        extra: the extra that installs it.
+        what: what needs it, to begin the message.
+
+    Raises:
+        ReenactError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ReenactError(f"{what} needs the extra '{extra}'; pip install 'reenactor[{extra}]'")

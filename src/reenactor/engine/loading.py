@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from reenactor.core import CheckpointError, Runtime, Transfer
+from reenactor.core import CheckpointError, ReenactError, Runtime, Transfer
 from reenactor.engine.portrait import placed, torch_device
 from reenactor.engine.runtimes.fast import fast_model
 from reenactor.face.retarget.transformer import KIND as LANDMARK_TRANSFORMER
@@ -58,6 +58,8 @@ def load_model(
         ReenactError: there is no such model, runtime or device.
         CheckpointError: there are no weights, or not of this model.
     """
+    if name not in METHODS:
+        raise ReenactError(f"there is no model '{name}'; choose one of: {', '.join(SYSTEMS)}")
     place = torch_device(device)
     if runtime is Runtime.TORCH:
         return placed(create_model(name, weights), place)

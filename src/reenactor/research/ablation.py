@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lightning.fabric import Fabric
-
 from reenactor.core import ReenactError
 from reenactor.core.files import sha256, write_atomically
 from reenactor.core.progress import Progress
@@ -20,6 +18,7 @@ from reenactor.research.evaluation.cases import CaseList
 from reenactor.research.recipes import recipe
 from reenactor.research.training import RunConfig, changed, saved_config
 from reenactor.research.training.loop import CHECKPOINTS, MODEL, train
+from reenactor.research.training.machines import Fabric
 from reenactor.research.training.state import checkpoints
 
 _SAVE_S = 5.0

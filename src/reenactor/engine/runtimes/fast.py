@@ -18,10 +18,11 @@ import torch
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
 from reenactor.core.files import cache_folder, write_atomically
+from reenactor.core.system import need
 from reenactor.engine.portrait import driver_frame, target_set, torch_device, usual_size
 from reenactor.engine.runtimes.export import export_model, in_torch, load_exported, parity
 from reenactor.engine.runtimes.formats import Format
-from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed, need
+from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed
 from reenactor.face.geometry import mean_face
 from reenactor.models import METHODS, ReenactmentModel, create_model
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from reenactor.core import ReenactError
-from reenactor.engine.runtimes.runtimes import Precision, need
+from reenactor.core.system import need
+from reenactor.engine.runtimes.runtimes import Precision
 from reenactor.models.graphs import MAX_PHOTOS, PHOTOS, SIDE, Graph
 
 _OPSET = 20
@@ -127,7 +128,7 @@ def _store_fp16(model: Any) -> None:
 
 
 def _write_openvino(graph: Graph, path: Path, precision: Precision, calibration: Callable[[], Inputs] | None) -> None:
-    need("openvino", "fast", "exporting to OpenVINO")
+    need("openvino", "export", "exporting to OpenVINO")
     import openvino
 
     shapes = [
@@ -181,7 +182,7 @@ def _quantized_openvino(model: Any, graph: Graph, examples: Inputs) -> Any:
 
 def _quantize_onnx(path: Path, graph: Graph, examples: Inputs) -> None:
     """Post-training quantization in place."""
-    need("onnxruntime", "fast", "int8 in the format onnx")
+    need("onnxruntime", "export", "int8 in the format onnx")
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from reenactor.core import ReenactError, Runtime
+from reenactor.core import Runtime
+from reenactor.core.system import need
 from reenactor.models.graphs import Graph
 
 _COMPILED = 4
@@ -44,16 +45,6 @@ class Runner(Protocol):
 def installed(runtime: Runtime) -> bool:
     """Whether it can be imported."""
     return importlib.util.find_spec(runtime.value) is not None
-
-
-def need(package: str, extra: str, what: str) -> None:
-    """Refuse to go on without an optional package.
-
-    Raises:
-        ReenactError: it is not installed.
-    """
-    if importlib.util.find_spec(package) is None:
-        raise ReenactError(f"{what} needs the extra '{extra}'; pip install 'reenactor[{extra}]'")
 
 
 def computes_bf16() -> bool:

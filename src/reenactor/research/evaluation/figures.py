@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core import Transfer
+from reenactor.core.system import need
 from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import Portrait, driver_frame
 from reenactor.face.geometry import head_angles, resize
@@ -84,6 +85,7 @@ class Curve:
 
 def plot(curves: Mapping[str, Curve], *, title: str, x_title: str, y_title: str) -> Picture:
     """Plot curves with a legend, as a picture of 720 x 440 pixels; a curve left out has its mean in the legend."""
+    need("matplotlib", "research", "drawing figures")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reenactor.core.system import need
+
 FeatureMaps: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 """(B, 3, H, W) RGB float in [-1, 1] -> maps (B, C_l, h_l, w_l) of several layers."""
 
@@ -93,6 +95,7 @@ def fid(drawn: Tensor, truth: Tensor, network: nn.Module) -> float:
     Returns:
         0 or more, in the features' unit squared; 0 for equal collections.
     """
+    need("torchmetrics", "research", "the FID")
     from torchmetrics.image.fid import FrechetInceptionDistance  # takes 2 s
 
     if min(len(drawn), len(truth)) < 2:

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
+from reenactor.core.system import need
 from reenactor.research.training.machines import Fabric
 
 
@@ -33,6 +33,9 @@ class RunLog:
         self._minutes_before = kept[-1]["minutes"] if kept else 0.0
         self._started = time.monotonic()
         self._pictures.mkdir(exist_ok=True)
+        need("tensorboard", "research", "training")
+        from torch.utils.tensorboard.writer import SummaryWriter
+
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

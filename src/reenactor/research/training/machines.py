@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from reenactor.core import ReenactError
+from reenactor.core.system import need
 
-try:
-    from lightning.fabric import Fabric
-except ImportError as error:
-    raise ReenactError("training needs more packages; install them with: pip install 'reenactor[research]'") from error
-
+need("lightning", "research", "training")
+from lightning.fabric import Fabric  # noqa: E402, only now known to be there
 
 BUCKET_BYTES = 25 * 2**20
 """Gradients averaged in one message: enough for full speed, little beside the 690 MB of the largest network."""
