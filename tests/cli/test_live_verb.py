@@ -109,6 +109,7 @@ def test_text_shows_on_any_ground():
         assert (shown[32:] == ground[32:]).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_camera_is_read_in_rgb(monkeypatch):
     class Webcam:
         left = 2

@@ -209,7 +209,7 @@ class TrackFolder:
             file.truncate(done * _RECORD.itemsize)
             if done:
                 file.seek((done - 1) * _RECORD.itemsize)
-                record = np.frombuffer(file.read(_RECORD.itemsize), _RECORD)[0].copy()
+                record = np.frombuffer(file.read(_RECORD.itemsize), _RECORD).reshape(()).copy()
                 last = next(frames, None)
                 if last is not None:
                     tracker.resume(_recall(record), last.image)
