@@ -33,8 +33,9 @@ test: $(DEV)              ## the fast tests: a few minutes
 	    $(BIN)/python -m pytest -q -m "not slow" -n 2 $$part || exit 1; \
 	done
 
-test-slow: $(DEV)         ## the tests that take minutes: browsers, processes, training
-	$(BIN)/python -m pytest -q -m slow
+SLOW ?= tests
+test-slow: $(DEV)         ## the tests that take minutes (browsers, processes, training), in the folders SLOW
+	$(BIN)/python -m pytest -q -m slow $(SLOW)
 
 test-all: test test-slow  ## every test
 

@@ -236,6 +236,7 @@ def until(condition, process, seconds=60):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenactor):
     """Stopped while reading, stopped again while animating, then left to finish."""

@@ -149,6 +149,7 @@ def test_cancel_while_running(served, photo, long_motion, wait_until):
         client.delete_target(target)
 
 
+@pytest.mark.slow
 def test_killed_server_finishes_the_job_after_restart(serving, photo, long_motion, tmp_path, wait_until):
     """kill -9 once the first of three segments is there; nothing is left running, and nothing is drawn twice."""
     first = serving()

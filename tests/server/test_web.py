@@ -232,6 +232,7 @@ def test_sliders_change_the_picture_and_are_saved(page, tmp_path):
     page.wait_for_function("Math.abs(document.querySelector('#edit-yaw input[type=range]').value - 10) < 1")
 
 
+@pytest.mark.slow
 def test_leaving_deletes_what_was_sent(browser, page_url, wait_until):
     def kept():
         (folder,) = Path(page_url.folder).glob("reenactor-web-*")
@@ -248,6 +249,7 @@ def test_leaving_deletes_what_was_sent(browser, page_url, wait_until):
     wait_until(lambda: not kept() - before, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_tabs_are_seen_on_a_phone(browser, page_url, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)

@@ -52,6 +52,7 @@ def call(monkeypatch, pack, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_trained_drawn_compared_and_done_once(call, tmp_path, monkeypatch):
     said = call("--steps", 2)
     rows = [line for line in said.splitlines() if line.startswith(("| one |", "| two |", "| *minus one*"))]
@@ -68,6 +69,7 @@ def test_trained_drawn_compared_and_done_once(call, tmp_path, monkeypatch):
     assert call("--steps", 2) == said
 
 
+@pytest.mark.slow
 def test_an_interrupted_one_goes_on(call, tmp_path, monkeypatch):
     """A signal after the first of three steps: no table, but the second call makes the other two."""
     plain, steps = loop._Run._step, []
@@ -89,6 +91,7 @@ def test_an_interrupted_one_goes_on(call, tmp_path, monkeypatch):
     assert steps == [("one", 0), ("one", 1), ("one", 2), ("two", 0), ("two", 1), ("two", 2)]
 
 
+@pytest.mark.slow
 def test_minutes_are_counted_over_all_calls(call, tmp_path):
     said = call("--minutes", 1e-4)
     assert "one: 1 steps of 1 samples" in said

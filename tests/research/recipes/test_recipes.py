@@ -110,6 +110,7 @@ def trained(pack, tmp_path):
     return go
 
 
+@pytest.mark.slow
 def test_from_the_decoder_to_fusion_to_one_person(trained):
     models = {fusion: OneShotConfig(**TINY, fusion=fusion) for fusion in ("none", "learned")}
     vgg = {"objective.features": RandomVgg(width=1 / 16)}
@@ -125,6 +126,7 @@ def test_from_the_decoder_to_fusion_to_one_person(trained):
     assert not any(name.startswith("generator.fusion") for name in moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["shape-encoder-lite", "verification-lite"])
 def test_from_frames(trained, name):
     model = ShapeEncoderConfig(resolution=64, width=8) if "shape" in name else VerificationConfig(width=8)

@@ -34,6 +34,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 def test_losses_are_those_stored(pack, tmp_path):
     config = changed(recipe("marionette-lite"), SETTINGS)
     train(config, pack, tmp_path, make_fabric(accelerator="cpu", devices=1))

@@ -134,6 +134,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch(run, config):
     assert joined[1].norm() == pytest.approx(joined[0].norm(), rel=0.25)
 
 
+@pytest.mark.slow
 def test_overfits_a_few_samples(run, config, tmp_path):
     simple = ["objective.gan=0", "objective.feature_matching=0", "objective.pixel_l1=10"]
     steps = ["steps=80", "sample_every=10", "save_every=80", "optimizers.generator_lr=3e-3"]
