@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -69,7 +69,9 @@ def write_checkpoint(
         name: tensor.detach().cpu().to(dtype if dtype and tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in checkpoint.tensors.items()
     }
-    parts = list(_parts(tensors, int(max_file_mb * 2**20)))
+    names = iter(tensors)
+    groups = list(groups_by_size(tensors.values(), int(max_file_mb * 2**20))) or [[]]
+    parts = [{next(names): tensor for tensor in group} for group in groups]
     digests = {}
     for number, part in enumerate(parts):
         name = "model.safetensors" if len(parts) == 1 else f"model-{number + 1:03d}-of-{len(parts):03d}.safetensors"
@@ -136,14 +138,15 @@ def replace_folder(new: Path, old: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _parts(tensors: Mapping[str, Tensor], max_bytes: int) -> Iterator[dict[str, Tensor]]:
-    """Consecutive tensors, as many as fit; at least one."""
-    part: dict[str, Tensor] = {}
+def groups_by_size(tensors: Iterable[Tensor], most_bytes: int) -> Iterator[list[Tensor]]:
+    """Consecutive tensors, as many as fit into so many bytes; at least one a group, and no group without tensors."""
+    group: list[Tensor] = []
     size = 0
-    for name, tensor in tensors.items():
-        if part and size + tensor.nbytes > max_bytes:
-            yield part
-            part, size = {}, 0
-        part[name] = tensor
+    for tensor in tensors:
+        if group and size + tensor.nbytes > most_bytes:
+            yield group
+            group, size = [], 0
+        group.append(tensor)
         size += tensor.nbytes
-    yield part
+    if group:
+        yield group

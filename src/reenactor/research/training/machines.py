@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reenactor.core import ReenactError
 from reenactor.core.system import need
+from reenactor.nn.checkpoint import groups_by_size
 
 need("lightning", "research", "training")
 from lightning.fabric import Fabric  # noqa: E402, only now known to be there
@@ -74,25 +75,11 @@ def average_gradients(fabric: Fabric, parameters: Iterable[Tensor], *, bucket_by
     """
     if fabric.world_size == 1:
         return
-    for bucket in _buckets([p.grad for p in parameters if p.grad is not None], bucket_bytes):
+    for bucket in groups_by_size([p.grad for p in parameters if p.grad is not None], bucket_bytes):
         mean = fabric.all_reduce(torch.cat([g.flatten() for g in bucket]), reduce_op="mean")
         assert isinstance(mean, Tensor)
         for gradient, part in zip(bucket, mean.split([g.numel() for g in bucket]), strict=True):
             gradient.copy_(part.view_as(gradient))
-
-
-def _buckets(gradients: list[Tensor], most_bytes: int) -> Iterator[list[Tensor]]:
-    """Consecutive gradients, as many as fit; at least one."""
-    bucket: list[Tensor] = []
-    size = 0
-    for gradient in gradients:
-        if bucket and size + gradient.nbytes > most_bytes:
-            yield bucket
-            bucket, size = [], 0
-        bucket.append(gradient)
-        size += gradient.nbytes
-    if bucket:
-        yield bucket
 
 
 @contextmanager
