@@ -23,15 +23,11 @@ $(DEV): $(READY)
 demo: $(READY)            ## a real photo moves: writes demo/
 	$(BIN)/reenactor demo --out demo
 
-# A folder at a time, so that what one folder's tests leave in memory harms no other's.
 # One thread each: the tests run side by side, and threads that wait for each other's cores take ten times as long.
 test test-slow test-all: export OMP_NUM_THREADS = 1
 
 test: $(DEV)              ## the fast tests: a few minutes
-	for part in "tests/test_*.py" tests/[!r]*/ tests/research/*/; do \
-	    case $$part in *__pycache__*) continue;; esac; \
-	    $(BIN)/python -m pytest -q -m "not slow" -n 2 $$part || exit 1; \
-	done
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile tests
 
 SLOW ?= tests
 test-slow: $(DEV)         ## the tests that take minutes (browsers, processes, training), in the folders SLOW

@@ -135,11 +135,13 @@ def unguarded(path):
             used = {node.attr} & MISSING_NAMES.get(node.value.id, set())
         else:
             continue
+        if not used:
+            continue
         above = node
         while not isinstance(above, ast.FunctionDef | ast.Module):
             above = parents[above]
         guard = re.search(r"sys\.platform|os\.name|hasattr\(|suppress\(|except ", ast.unparse(above))
-        if used and (isinstance(above, ast.Module) or not guard):
+        if isinstance(above, ast.Module) or not guard:
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {', '.join(used)}"
 
 

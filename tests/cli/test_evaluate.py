@@ -37,6 +37,7 @@ def call(capsys):
     return run
 
 
+@pytest.mark.slow
 def test_everything_by_one_command(call, pack, tmp_path):
     data = ("--data", pack, "--split", "train", "--cases", 3, "--size", 128)
     said = call("run", *data, "--models", "warp", "--protocol", "self,different", "--k", "1,2", "--out", tmp_path)

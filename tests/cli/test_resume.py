@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,7 +17,7 @@ from reenactor.core import Layout, MediaError, Options
 from reenactor.engine import Report, TrackFolder, animate, job
 
 SEGMENT = 8
-FAST = Options(size=64, max_side=128, provenance=False)
+FAST = Options(model="warp", size=64, max_side=128, provenance=False)
 
 
 @pytest.fixture(autouse=True)
@@ -78,13 +79,13 @@ def assert_same(path, wanted):
 @pytest.mark.parametrize(
     ("stage", "frames", "options"),
     [
-        (READING, 1, FAST),
+        pytest.param(READING, 1, FAST, marks=pytest.mark.slow),
         (READING, 17, FAST),
-        (READING, FRAMES, FAST),
-        (ANIMATING, 1, FAST),
-        (ANIMATING, SEGMENT, FAST),
+        pytest.param(READING, FRAMES, FAST, marks=pytest.mark.slow),
+        pytest.param(ANIMATING, 1, FAST, marks=pytest.mark.slow),
+        pytest.param(ANIMATING, SEGMENT, FAST, marks=pytest.mark.slow),
         (ANIMATING, 3 * SEGMENT + 3, FAST),
-        (ANIMATING, FRAMES, FAST),
+        pytest.param(ANIMATING, FRAMES, FAST, marks=pytest.mark.slow),
         (ANIMATING, 20, Options(size=64, layout=Layout.GRID, smooth=True, provenance=False)),
     ],
 )
@@ -108,6 +109,7 @@ def test_stopped_job_continues(tmp_path, photo, clip, unstopped, stage, frames, 
         assert report.frames_made == FRAMES - kept
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(tmp_path, photo, clip, unstopped):
     output = tmp_path / "o.mp4"
     for stop in ((READING, 5), (READING, 6), (READING, 30), (ANIMATING, 9), (ANIMATING, 30)):
@@ -145,7 +147,7 @@ def test_tracker_keeps_to_its_person(tmp_path, drawn):
 
 @pytest.mark.parametrize(
     "changed",
-    [Options(size=96, max_side=128, provenance=False), Options(size=64, max_side=128, driver_face=1, provenance=False)],
+    [replace(FAST, size=96), replace(FAST, driver_face=1)],
 )
 def test_changed_options_start_anew(tmp_path, photo, clip, unstopped, changed):
     output = tmp_path / "o.mp4"
@@ -168,6 +170,7 @@ def test_changed_driver_starts_anew(tmp_path, photo, clip, motion):
     assert again.first[READING] == 0
 
 
+@pytest.mark.slow
 def test_torn_and_missing_pieces(tmp_path, photo, clip, unstopped):
     """What a power failure leaves: a record torn in the middle, landmarks that are gone, a note cut short."""
     output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenactor-job"
@@ -243,7 +246,7 @@ def test_real_signals(kill, tmp_path, photo, clip, unstopped, reenactor):
     output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenactor-job"
     # fmt: off
     arguments = ["animate", "--target", photo, "--driver", clip, "-o", output,
-                 "--size", 64, "--max-side", 128, "--no-provenance"]
+                 "--model", "warp", "--size", 64, "--max-side", 128, "--no-provenance"]
     # fmt: on
     track, segment = folder / "track.bin", folder / "segment00001.mp4"
 

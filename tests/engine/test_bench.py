@@ -75,6 +75,7 @@ def test_frames_are_the_sums_of_table_7(bench):
     assert "maps" not in told["networks"][1]
 
 
+@pytest.mark.slow
 def test_everything_is_measured():
     config = MarioNETteConfig(resolution=64, base_width=4, max_width=8, levels=2, blender_blocks=1)
     threads = torch.get_num_threads()

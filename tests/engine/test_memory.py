@@ -98,6 +98,7 @@ def watched(folder, photo, pictures, lengths):
     return watches
 
 
+@pytest.mark.slow
 def test_fifteen_times_the_frames_no_more_memory(tmp_path, photo, pictures):
     # In a fresh process: after a thousand other tests the allocator alone adds up to 50 MiB.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -148,7 +149,8 @@ def session_growth_mib(film, photo, pictures, frames):
     return peak_mib - at_first_mib
 
 
-@pytest.mark.parametrize("frames", [230, pytest.param(6_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [230, 6_000])
 def test_a_live_session_does_not_grow(frames, tmp_path, photo, pictures):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         grown = pool.submit(session_growth_mib, tmp_path / "film.mp4", photo, pictures, frames).result()

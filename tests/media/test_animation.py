@@ -117,6 +117,7 @@ def test_errors_leave_nothing_behind(tmp_path, face, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path, face, suffix):
     """500 frames of 256 px are 98 MB; what the allocator keeps for encoders' threads varies by some tens."""
     process = psutil.Process()

@@ -414,6 +414,7 @@ def resident_mb():
     return psutil.Process().memory_info().rss / 2**20
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path, face):
     """1500 frames of 96 px are 40 MB; 10 MB tolerance."""
 

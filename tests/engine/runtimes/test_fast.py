@@ -23,6 +23,7 @@ def without(monkeypatch, *packages):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in packages else real(name))
 
 
+@pytest.mark.slow
 def test_exports_once_and_mends_what_is_damaged(cache, monkeypatch):
     pytest.importorskip("openvino")
     written = []

@@ -253,6 +253,7 @@ class TestProcesses:
         prepare(plan(root, tmp_path / "out", workers=2))
         assert content(tmp_path / "out") == content(clean)
 
+    @pytest.mark.slow
     def test_a_crash_loses_one_item(self, tmp_path):
         root, out = tmp_path / "root", tmp_path / "out"
         root.mkdir()
@@ -275,7 +276,8 @@ class TestProcesses:
         prepare(plan(root, out), Other())
 
 
-@pytest.mark.parametrize("count", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3000, 100_000])
+@pytest.mark.slow
 def test_memory_does_not_grow(count, tmp_path, monkeypatch):
     resource = pytest.importorskip("resource", reason="this system does not tell how much memory was used")
     monkeypatch.setenv("REENACTOR_TEST_ITEMS", "200")

@@ -240,7 +240,7 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
     usable = np.flatnonzero(np.arange(800) % 10 < 9)
     rng = np.random.default_rng(1)
     turned, asked = 0, 0
-    for _ in range(200):
+    for _ in range(50):
         asked += {False, True} == set(two_stretches(meshes, usable, rng, turning=True) >= 600)
         numbers = two_stretches(meshes, usable, rng)
         positions = np.searchsorted(usable, numbers)
@@ -249,9 +249,9 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
         assert np.count_nonzero(np.diff(positions) != 1) <= 1
         turned += (numbers >= 600).any()
     # Of two independent stretches about half would; of one long one a third.
-    assert turned > 170
+    assert turned > 42
     # Two stretches that both lie on the edge between the sides show both, wherever their middles are.
-    assert asked == 200
+    assert asked == 50
 
 
 @pytest.mark.parametrize("count", [2, 64, 128, 129, 130, 200])

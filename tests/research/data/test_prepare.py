@@ -242,6 +242,7 @@ class TestSettings:
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_processes_give_the_same_bytes(self, data_set, pack, tmp_path, capsys):
         out = tmp_path / "out"
         assert main(["prepare", str(data_set), "--out", str(out), "--workers", "2"]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
@@ -49,9 +50,24 @@ def installed(runtime: Runtime) -> bool:
 
 def computes_bf16() -> bool:
     """Whether OpenVINO finds that this processor computes in bfloat16."""
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _openvino_core() -> Any:
+    """OpenVINO's core with its CPU plugin, loaded in a thread that ends here.
+
+    The plugin gives the thread that loads it another stack for signals and unmaps that stack when the core is deleted,
+    but the thread keeps pointing to it: the next signal that Python handles, such as Ctrl-C, would kill the process.
+    """
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    def load() -> Any:
+        core = openvino.Core()
+        core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return core
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 class TorchRunner:
@@ -146,9 +162,7 @@ class OpenVinoRunner:
         self, path: Path, outputs: tuple[str, ...], *, precision: Precision, threads: int | None = None
     ) -> None:
         need("openvino", "fast", "running a model in OpenVINO")
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = _openvino_core()
         self._model = self._core.read_model(path)
         self._inputs = [one.get_any_name() for one in self._model.inputs]
         self._outputs = outputs
