@@ -345,7 +345,7 @@ def little_room():
     [
         ("clip", 40_000, ".mp4"),  # the landmarks do not fit
         ("motion", 5_000, ".mp4"),  # the pictures do not fit
-        ("motion", 20_000, ".gif"),
+        pytest.param("motion", 20_000, ".gif", marks=pytest.mark.slow),
         ("motion", 20_000, ".webp"),
     ],
 )

@@ -24,7 +24,12 @@ sys.exit(main({arguments!r}))
             "fast",
             ["animate", "--target", "a", "--driver", "smile", "-o", "c.mp4", "--runtime", "onnxruntime"],
         ),
-        ("openvino", "export", ["export", "hybrid", "--out", "out", "--format", "openvino"]),
+        pytest.param(
+            "openvino",
+            "export",
+            ["export", "hybrid", "--out", "out", "--format", "openvino"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_missing_extra_is_named(tmp_path, package, extra, arguments):

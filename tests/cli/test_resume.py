@@ -147,7 +147,7 @@ def test_tracker_keeps_to_its_person(tmp_path, drawn):
 
 @pytest.mark.parametrize(
     "changed",
-    [replace(FAST, size=96), replace(FAST, driver_face=1)],
+    [replace(FAST, size=96), pytest.param(replace(FAST, driver_face=1), marks=pytest.mark.slow)],
 )
 def test_changed_options_start_anew(tmp_path, photo, clip, unstopped, changed):
     output = tmp_path / "o.mp4"

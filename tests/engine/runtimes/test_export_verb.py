@@ -31,6 +31,7 @@ def test_bad_input(arguments, sentence, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_shape_encoder(tmp_path, capsys):
     pytest.importorskip("openvino")
     torch.manual_seed(0)
