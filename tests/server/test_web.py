@@ -20,7 +20,7 @@ from reenactor.server.page.edits import edits_of
 CHROMIUM = Path("/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")]
 WAIT_MS = 60_000
 TABS = ["Animate", "Live", "Edit", "Compare", "Inspect"]
 
@@ -123,7 +123,7 @@ def saved(page, button, folder):
 
 
 def test_a_broken_photo_is_told_in_a_sentence(page, tmp_path):
-    """Also the fast test of the whole: the page starts offline, takes a file, and answers."""
+    """The page starts offline, takes a file, and answers."""
     (tmp_path / "broken.png").write_bytes(b"no picture at all")
     page.set_input_files("#photos input[type=file]", tmp_path / "broken.png")
     said = page.locator("#photos-said .re-problem")
@@ -136,7 +136,6 @@ def test_a_broken_photo_is_told_in_a_sentence(page, tmp_path):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.slow
 def test_upload_animate_play_and_inspect(page, tmp_path):
     write_image(tmp_path / "me.png", demo_photo())
     page.set_input_files("#photos input[type=file]", tmp_path / "me.png")
@@ -167,7 +166,6 @@ def test_upload_animate_play_and_inspect(page, tmp_path):
     assert "TAMPERED" in page.locator("#inspect-said").inner_text()
 
 
-@pytest.mark.slow
 def test_long_work_can_be_cancelled(page):
     choose_example(page)
     page.get_by_label("talk").first.check()
@@ -179,7 +177,6 @@ def test_long_work_can_be_cancelled(page):
     page.wait_for_selector("#animate:enabled")
 
 
-@pytest.mark.slow
 def test_the_camera_drives_the_photo(page, tmp_path):
     choose_example(page)
     open_tab(page, "Live")
@@ -212,7 +209,6 @@ def test_the_camera_drives_the_photo(page, tmp_path):
     assert page.locator("#re-live-status").inner_text() == "Stopped."
 
 
-@pytest.mark.slow
 def test_sliders_change_the_picture_and_are_saved(page, tmp_path):
     choose_example(page)
     open_tab(page, "Edit")
@@ -232,7 +228,6 @@ def test_sliders_change_the_picture_and_are_saved(page, tmp_path):
     page.wait_for_function("Math.abs(document.querySelector('#edit-yaw input[type=range]').value - 10) < 1")
 
 
-@pytest.mark.slow
 def test_leaving_deletes_what_was_sent(browser, page_url, wait_until):
     def kept():
         (folder,) = Path(page_url.folder).glob("reenactor-web-*")
@@ -249,7 +244,6 @@ def test_leaving_deletes_what_was_sent(browser, page_url, wait_until):
     wait_until(lambda: not kept() - before, 30)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_tabs_are_seen_on_a_phone(browser, page_url, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
@@ -275,7 +269,6 @@ def test_all_tabs_are_seen_on_a_phone(browser, page_url, scheme):
     context.close()
 
 
-@pytest.mark.slow
 def test_ways_side_by_side_and_where_they_come_from(page):
     choose_example(page)
     open_tab(page, "Compare")
@@ -304,7 +297,6 @@ def test_ways_side_by_side_and_where_they_come_from(page):
     assert not origins.is_visible()
 
 
-@pytest.mark.slow
 def test_a_photo_that_drives_has_no_moment_to_choose(page, tmp_path):
     write_image(tmp_path / "me.png", demo_photo())
     choose_example(page)
@@ -317,7 +309,6 @@ def test_a_photo_that_drives_has_no_moment_to_choose(page, tmp_path):
     assert not page.locator("#compare-moment").is_visible()
 
 
-@pytest.mark.slow
 def test_a_face_is_chosen_by_click(page, tmp_path):
     face = head()
     write_image(tmp_path / "two.png", np.ascontiguousarray(np.concatenate([face, face[:, ::-1]], axis=1)))

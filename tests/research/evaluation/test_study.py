@@ -266,6 +266,7 @@ def browser():
         browser.close()
 
 
+@pytest.mark.slow
 def test_a_whole_session_in_a_browser(browser, server):
     """Clicks and keys, a reload in the middle of both kinds, three seconds: and the file holds what was chosen."""
     from playwright.sync_api import expect
@@ -330,6 +331,7 @@ def test_a_whole_session_in_a_browser(browser, server):
         assert ratio.value == mine.count(REAL) / len(mine)
 
 
+@pytest.mark.slow
 def test_the_limit_hides_the_pictures(browser, study, folder, tmp_path):
     from playwright.sync_api import expect
 

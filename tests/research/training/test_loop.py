@@ -53,6 +53,7 @@ def whole(run, config):
     return run(config, "whole")
 
 
+@pytest.mark.slow
 def test_leaves_what_a_user_needs(whole, tmp_path):
     assert (whole.step, whole.finished) == (6, True)
     lines = read_log(tmp_path / "whole")
@@ -78,7 +79,7 @@ def test_the_weights_draw(whole, tmp_path):
         create_model("marionette", tmp_path)
 
 
-@pytest.mark.parametrize("stop_at", [3, 4])
+@pytest.mark.parametrize("stop_at", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_interrupted_and_resumed_equals_undisturbed(whole, run, config, stop_at, tmp_path):
     part = run(config, "parts", progress=StopAfter(4 * stop_at))
     assert (part.step, part.finished) == (stop_at, False)
@@ -105,12 +106,14 @@ def test_a_finished_run_stays_as_it_is(whole, run, config):
     assert all(torch.equal(before[name], value) for name, value in weights(again).items())
 
 
+@pytest.mark.slow
 def test_only_the_newest_checkpoints_stay(run, config):
     result = run(changed(config, ["save_every=1"]), "saved")
     names = [path.name for path in checkpoints(result.checkpoint.parent)]
     assert names == ["step-00000005", "step-00000006"]
 
 
+@pytest.mark.slow
 def test_a_run_of_other_networks_is_not_continued(whole, run, config):
     with pytest.raises(CheckpointError, match="other networks"):
         run(changed(config, ["objective.model.base_width=8"]), "whole")
@@ -125,6 +128,7 @@ def test_stops_when_the_loss_is_no_number(run, config):
     assert all(torch.isfinite(value).all() for value in load_file(last / "model.safetensors").values())
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_one_large_batch(run, config):
     config = changed(config, ["steps=1", "optimizers.betas=[0.5, 0.5]"])
     one, two = (weights(run(changed(config, [f"accumulate={n}"]), str(n), overfit=4)) for n in (1, 2))
