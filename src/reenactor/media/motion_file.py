@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,34 +71,39 @@ def read_motion(path: str | os.PathLike[str]) -> Motion:
                 raise CheckpointError(f"{path} is not a motion file; make one with 'reenactor motion extract'")
             if header["version"] != str(VERSION):
                 raise CheckpointError(
-                    f"{path} is a motion file of version {header['version']}, and this release reads "
+                    f"{path} is a motion file of version {_whole(header['version'])}, and this release reads "
                     f"version {VERSION}; update reenactor"
                 )
             arrays = {name: file.get_tensor(name) for name in ("mesh", "seen", "pts", "pose_deg")}
-        width, height = header["picture_size"].split("x")
-        steps = int(header["steps_per_px"])
-        if steps < 1:
-            raise ValueError("steps")
+        width, height = (_whole(number) for number in header["picture_size"].split("x"))
+        steps = _whole(header["steps_per_px"])
         motion = Motion(
             mesh_px=dequantize(arrays["mesh"], steps),
             seen=arrays["seen"].astype(bool),
             pts=arrays["pts"],
             end_pts=int(header["end_pts"]),
-            time_base=Fraction(header["time_base"]),
+            time_base=Fraction(*(_whole(number) for number in header["time_base"].split("/"))),
             pose_deg=arrays["pose_deg"],
-            picture_size=(int(width), int(height)),
+            picture_size=(width, height),
             about=json.loads(header["about"]),
         )
         _check_values(motion)
         return motion
-    except (SafetensorError, KeyError, ValueError, TypeError, ArithmeticError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a motion file or is damaged; extract it again") from error
+
+
+def _whole(number: str) -> int:
+    """A number from 1 to 2^31 - 1; nothing longer is evaluated: `Fraction("1e999999999")` keeps a process for ever."""
+    if not (re.fullmatch("[0-9]{1,10}", number) and 1 <= int(number) < 2**31):
+        raise ValueError(number[:20])
+    return int(number)
 
 
 def _check_values(motion: Motion) -> None:
     """Raise ValueError for values that no driver can have."""
     extent_px = np.ptp(motion.mesh_px, axis=1).max(axis=-1)
-    if not (motion.time_base > 0 and min(motion.picture_size) > 0 and isinstance(motion.about, dict)):
+    if not (isinstance(motion.about, dict) and abs(motion.end_pts) < 2**62):
         raise ValueError("facts")
     if not (np.isfinite(motion.pose_deg).all() and (extent_px > 0).all()):
         raise ValueError("landmarks")
