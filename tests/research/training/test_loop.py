@@ -20,6 +20,7 @@ from reenactor.research.training.log import read_log
 from reenactor.research.training.state import checkpoints
 
 CLOCKS = {"samples_per_s", "minutes"}
+PLAYERS = ("generator", "discriminator")
 
 
 def weights(result):
@@ -184,18 +185,25 @@ def test_two_processes_train_like_one(pack, config, steps, tmp_path):
         process = reenactor(*where, "--overfit", 8, *settings(config))
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
-    close = {"rel": 1e-5, "abs": 1e-6} if steps == 1 else {"rel": 5e-3, "abs": 5e-4}
+    # Losses of the first step come before its gradients; measures of pictures, and all later steps, after.
+    before, after = {"rel": 1e-5, "abs": 1e-6}, {"rel": 5e-3, "abs": 5e-4}
     one, two = (read_log(tmp_path / name) for name in ("one", "two"))
     for a, b in zip(one, two, strict=True):
         for name in a.keys() - CLOCKS:
+            close = before if steps == 1 and not name.startswith("overfit/") else after
             assert b[name] == pytest.approx(a[name], **close), (a["step"], name)
     if steps == 1:
         last = [tmp_path / name / "checkpoints" / "step-00000001" / "model.safetensors" for name in ("one", "two")]
         one, two = map(load_file, last)
-        gradients = [name for name in one if name.endswith(".exp_avg")]
-        assert len(gradients) > 20
-        for name in gradients:
+        gradients = {player: [n for n in one if player in n and n.endswith(".exp_avg")] for player in PLAYERS}
+        assert min(map(len, gradients.values())) > 10
+        for name in gradients["discriminator"]:
             torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+        # Sampling and |x| have kinks: where convolutions round otherwise in smaller batches, as on some processors, so
+        # tiny a generator's gradients turn by 1e-4 of their length. Those of half the samples: cosine 0.7, ratio 1.4.
+        one, two = (torch.cat([each[name].flatten() for name in gradients["generator"]]) for each in (one, two))
+        assert torch.cosine_similarity(one, two, dim=0) > 0.999
+        assert two.norm() / one.norm() == pytest.approx(1, abs=0.01)
 
 
 @pytest.mark.slow
