@@ -1,8 +1,11 @@
 """What the contract asks of every model."""
 
 import inspect
+import json
+import shutil
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from model_helpers import as_targets
@@ -227,3 +230,63 @@ def test_code_cannot_be_changed(model, photos):
     assert isinstance(code, TargetCode)
     with pytest.raises(AttributeError):
         setattr(code, next(iter(vars(code))), None)
+
+
+HYBRID = SMALL["hybrid"].model_dump(mode="json")
+STRANGE = {
+    "files are a list": {"files": []},
+    "a file elsewhere": {"files": {"../../model.safetensors": "0"}},
+    "a file that paints the terminal": {"files": {"\u001b[2J": "0"}},
+    "a file that is not there": {"files": {"other.safetensors": "0"}},
+    "no files": {"files": {}},
+    "settings are a list": {"config": [1]},
+    "no kind": {"kind": None},
+    "another kind": {"kind": "warp"},
+    "a kind that paints the terminal": {"kind": "\u001b[2J"},
+    "another version": {"version": {"a": "\u001b[2J" * 99}},
+    "unknown setting": {"config": HYBRID | {"nothing": 1}},
+    "wrong type": {"config": HYBRID | {"base_width": "wide"}},
+    # Memory for these weights is not even asked for.
+    "far more channels": {"config": HYBRID | {"base_width": 1024}},
+    "channels without end": {"config": HYBRID | {"base_width": 8 * 10**6}},
+    "pixels without end": {"config": HYBRID | {"resolution": 32 * 10**6}},
+    "no number": {"config": HYBRID | {"mouth_margin": float("nan")}},
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights") / "hybrid"
+    model = fresh("hybrid")
+    write_checkpoint(folder, Checkpoint("hybrid", HYBRID, model.state_dict()))
+    return folder
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_weights_that_strangers_write(strange, written, tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(written, folder)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | STRANGE[strange]))
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(CheckpointError) as error:
+        create_model("hybrid", folder)
+    assert str(error.value).isprintable()
+    assert psutil.Process().memory_info().rss < before + 500 * 2**20
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\x00", "[]", "{}", '{"format": "reenactor-checkpoint"}', b"\xff\xfe"])
+def test_descriptions_that_strangers_write(text, written, tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(written, folder)
+    (folder / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CheckpointError) as error:
+        create_model("hybrid", folder)
+    assert str(error.value).isprintable()
+
+
+def test_a_card_in_another_encoding_is_read(written, tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(written, folder)
+    (folder / "card.md").write_bytes(b"gr\xfcn")
+    assert read_checkpoint(folder).card == "gr\ufffdn"

@@ -1,12 +1,18 @@
 """What is downloaded is what was asked for, and weights come as a folder, a zip file or a URL."""
 
+import random
+import threading
+import urllib.error
+import urllib.request
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 
 from reenactor.core import CheckpointError
 from reenactor.core.files import sha256
+from reenactor.nn import download
 from reenactor.nn.checkpoint import CONFIG, Checkpoint, read_checkpoint, write_checkpoint
 from reenactor.nn.download import checkpoint_folder, fetch
 
@@ -44,7 +50,18 @@ def test_a_wrong_download_leaves_nothing(cache, tmp_path):
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["file:///no/such/file.pth", "no url at all", "nonsense://x/y.pth"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///no/such/file.pth",
+        "no url at all",
+        "nonsense://x/y.pth",
+        "http://127.0.0.1:9/y.pth",
+        "ftp://127.0.0.1:9/y.pth",
+        "data:,weights",
+        "https://[",
+    ],
+)
 def test_what_cannot_be_downloaded(cache, url):
     with pytest.raises(CheckpointError, match="cannot download"):
         fetch(url, "0" * 64)
@@ -104,3 +121,104 @@ def test_what_is_not_what_was_asked_for(cache, folder, tmp_path):
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(CheckpointError, match="cannot unpack"):
         checkpoint_folder(tmp_path / "text.zip")
+
+
+@pytest.fixture
+def redirecting():
+    """Address of a server on this machine that sends everybody to plain http."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:9/y.pth")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/x.pth"
+        server.shutdown()
+
+
+def test_https_that_leads_elsewhere_is_not_followed(cache, redirecting, monkeypatch):
+    # A certificate is too much here: the opener takes its first step over http, as if that were https.
+    class Plain(urllib.request.HTTPHandler):
+        steps = 0
+
+        def http_open(self, request):
+            Plain.steps += 1
+            if Plain.steps > 1:
+                raise urllib.error.URLError("unknown url type: http")
+            return super().http_open(request)
+
+    monkeypatch.setattr(urllib.request, "HTTPSHandler", Plain)
+    with pytest.raises(CheckpointError, match="cannot download"):
+        fetch(redirecting, "0" * 64)
+    assert Plain.steps == 2
+    assert list(cache.iterdir()) == []
+
+
+def test_downloads_are_limited(cache, tmp_path, monkeypatch):
+    source = tmp_path / "some.pth"
+    source.write_bytes(bytes(3 << 20))
+    monkeypatch.setattr(download, "LARGEST_BYTES", 2 << 20)
+    with pytest.raises(CheckpointError, match=r"cannot download .*more than 2097152 bytes"):
+        fetch(source.as_uri(), sha256(source))
+    monkeypatch.setattr(download, "LARGEST_BYTES", 4 << 20)
+    monkeypatch.setattr(download, "LONGEST_S", -1)
+    with pytest.raises(CheckpointError, match="takes too long"):
+        fetch(source.as_uri(), sha256(source))
+    assert list(cache.iterdir()) == []
+
+
+def damaged(packed, where, what):
+    data = bytearray(packed.read_bytes())
+    for at in where(data):
+        data[at : at + len(what)] = what
+    packed.write_bytes(data)
+
+
+def local_headers(data):
+    return [at for at in range(len(data) - 3) if data[at : at + 4] == b"PK\3\4"]
+
+
+def central_headers(data):
+    return [at for at in range(len(data) - 3) if data[at : at + 4] == b"PK\1\2"]
+
+
+ODD = {
+    "encrypted": lambda data: [at + 6 for at in local_headers(data)] + [at + 8 for at in central_headers(data)],
+    "a method nobody knows": lambda data: (
+        [at + 8 for at in local_headers(data)] + [at + 10 for at in central_headers(data)]
+    ),
+    "bytes that are no zlib stream": lambda data: [at + 60 for at in local_headers(data)],
+    "cut off": lambda data: [len(data) - 30],
+}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_zip_files(cache, tmp_path, odd, method):
+    packed = tmp_path / "odd.zip"
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("m/config.json", b"{}" * 400)
+        archive.writestr("m/model.safetensors", random.Random(0).randbytes(4000))
+    damaged(packed, ODD[odd], b"\x01\x00" if odd == "encrypted" else b"\x63\x00" if "nobody" in odd else b"\xff" * 20)
+    with pytest.raises(CheckpointError) as error:
+        checkpoint_folder(packed)
+    assert "\n" not in str(error.value)
+    assert not list(cache.rglob("*.*"))
+
+
+def test_what_is_unpacked_is_limited(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST_BYTES", 1 << 20)
+    packed = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b"{}")
+        for number in range(3):
+            archive.writestr(f"{number}.safetensors", bytes(400_000))
+    with pytest.raises(CheckpointError, match="cannot unpack"):
+        checkpoint_folder(packed)
+    assert not list(cache.rglob("*.*"))

@@ -195,13 +195,13 @@ def read_json(
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(missing) from None
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RecursionError) as cause:
         raise error(f"cannot read {path}: {_one_line(cause)}; {again}") from cause
     if not isinstance(found, dict) or not is_format(found.get("format"), kind):
         raise error(f"{path} does not describe data of the format 'reenactor-{kind}'; {again}")
     if found.get("version") != version:
         raise error(
-            f"{path} has version {found.get('version')} of its format, and this release reads version {version}; "
+            f"{path} has version {found.get('version')!r:.20} of its format, and this release reads version {version}; "
             f"update reenactor, or {again}"
         )
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ValidationError
 
 from reenactor.core import CheckpointError, ReenactError
@@ -114,7 +115,10 @@ def model_of(checkpoint: Checkpoint) -> ReenactmentModel:
         raise CheckpointError(f"'{checkpoint.kind}' is not a model that draws; choose one of: {', '.join(METHODS)}")
     kind = METHODS[checkpoint.kind].model
     try:
-        model = kind(kind.config_type.model_validate(checkpoint.config))
+        config = kind.config_type.model_validate(checkpoint.config)
+        with torch.device("meta"):  # a config that asks for more than the weights hold takes no memory
+            kind(config).load_state_dict(dict(checkpoint.tensors), assign=True)
+        model = kind(config)
         model.load_state_dict(dict(checkpoint.tensors))
     except (ValidationError, RuntimeError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).splitlines()[0]

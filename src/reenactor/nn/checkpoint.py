@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from reenactor.core.files import read_json, sha256
 CONFIG, CARD = "config.json", "card.md"
 FORMAT = "reenactor-checkpoint"
 VERSION = 1
+_NAME = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}")
+"""Of a kind or a file: no folder, and nothing that a terminal would obey."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +107,24 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         again="give another folder, or copy the checkpoint again",
         error=CheckpointError,
     )
+    kind, config, files = (description.get(name) for name in ("kind", "config", "files"))
+    names = [kind, *files] if isinstance(files, dict) else []
+    if not isinstance(config, dict) or not names or not all(_NAME.fullmatch(str(name)) for name in names):
+        raise CheckpointError(f"{folder / CONFIG} does not say what the weights are; copy the checkpoint again")
     tensors: dict[str, Tensor] = {}
-    for name, digest in description["files"].items():
-        path = folder / Path(name).name
+    for name, digest in files.items():
+        path = folder / name
         try:
             if sha256(path) != digest:
                 raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}; copy it again")
             tensors |= load_file(path)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ValueError) as error:
             raise CheckpointError(f"cannot read {path}: {error}; copy the checkpoint again") from error
     return Checkpoint(
-        kind=str(description["kind"]),
-        config=description["config"],
+        kind=str(kind),
+        config=config,
         tensors={name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()},
-        card=(folder / CARD).read_text(encoding="utf-8") if (folder / CARD).exists() else "",
+        card=(folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).exists() else "",
         digest=sha256(folder / CONFIG),
     )
 

@@ -17,9 +17,9 @@ class HybridConfig(ModelConfig):
 
     removed: ClassVar[dict[str, Any]] = {"cell": PATCH, "attention": False, "attention_width": ANY}
 
-    resolution: int = Field(default=128, ge=64, multiple_of=32)
+    resolution: int = Field(default=128, ge=64, le=2048, multiple_of=32)
     """Pixels a side that the network sees; photos keep their own, and so does the result."""
-    base_width: int = Field(default=32, ge=8, multiple_of=8)
+    base_width: int = Field(default=32, ge=8, le=1024, multiple_of=8)
     """Channels at half the resolution; twice, three and four times as many at a quarter, an eighth, a sixteenth."""
     mesh_prior: bool = True
     """Start from the mesh flow; without, all movement is the learned flow's."""
@@ -29,9 +29,9 @@ class HybridConfig(ModelConfig):
     """Except in and right beside holes, the painting has no more detail than one colour a patch of 2 x 2 pixels."""
     hole_colour: tuple[float, float, float] = (-0.55, -0.75, -0.75)
     """RGB in [-1, 1] that fills a hole before the network paints it: the inside of a mouth."""
-    hole_margin: int = Field(default=5, ge=1)
+    hole_margin: int = Field(default=5, ge=1, le=255)
     """Side of the square, in patches, that counts as beside a hole; odd."""
-    mouth: int = Field(default=0, ge=0, multiple_of=32)
+    mouth: int = Field(default=0, ge=0, le=2048, multiple_of=32)
     """Side of the upright crop of the mouth, pixels, that a second network refines; 0: no mouth refiner."""
     mouth_margin: float = Field(default=1.3, ge=1)
     """Side of that crop, in the lips' width or height, whichever is larger."""

@@ -15,21 +15,21 @@ class MarioNETteConfig(ModelConfig):
 
     removed: ClassVar[dict[str, Any]] = {"attention_width": None}
 
-    resolution: int = Field(default=256, ge=32, multiple_of=32)
+    resolution: int = Field(default=256, ge=32, le=2048, multiple_of=32)
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
     irises: bool = False
     """The rasters show the irises too, so that the eyes follow the driver's; ours, not the paper's."""
     levels: int = Field(default=4, ge=1, le=4)
     """Halvings from picture to driver features; the target encoder has one more."""
-    base_width: int = Field(default=64, ge=4, multiple_of=4)
+    base_width: int = Field(default=64, ge=4, le=1024, multiple_of=4)
     """Channels at full size; doubled with each halving ..."""
-    max_width: int = Field(default=512, ge=4, multiple_of=4)
+    max_width: int = Field(default=512, ge=4, le=4096, multiple_of=4)
     """... up to this."""
     wide: bool = True
     """Downsampling blocks of BigGAN's wide kind; see README.md."""
     blender: Literal["attention", "adain"] = "attention"
     """How target features reach the driver's; "adain" is the paper's baseline."""
-    blender_blocks: int = Field(default=3, ge=1)
+    blender_blocks: int = Field(default=3, ge=1, le=64)
     alignment: bool = True
     """Target feature alignment (normalization flow and warp-alignment blocks)."""
     mesh_prior: bool = False

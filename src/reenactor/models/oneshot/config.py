@@ -21,9 +21,9 @@ class OneShotConfig(ModelConfig):
 
     resolution: Literal[64, 128, 256, 512] = 256
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
-    base_width: int = Field(default=64, ge=2, multiple_of=2)
+    base_width: int = Field(default=64, ge=2, le=1024, multiple_of=2)
     """Channels of the appearance encoder's first map; doubled with each halving ..."""
-    max_width: int = Field(default=1024, ge=4, multiple_of=2)
+    max_width: int = Field(default=1024, ge=4, le=4096, multiple_of=2)
     """... up to this, which is also the length of the code."""
     concatenate: bool = True
     """The appearance decoder's maps go to the semantically adaptive decoder (off: the paper's Table 2, "No concat")."""
@@ -33,7 +33,7 @@ class OneShotConfig(ModelConfig):
     """Side of the SPADE blocks' own convolutions."""
     fusion: Fusion = "learned"
     """Fusion with the warped photo: by FusionNet's mask, by the authors' hand-made masks, or none."""
-    fusion_width: int = Field(default=32, ge=4, multiple_of=4)
+    fusion_width: int = Field(default=32, ge=4, le=1024, multiple_of=4)
     """Channels of FusionNet at half the picture's size."""
     fusion_least: float = Field(default=0.01, ge=0, lt=0.5)
     """Either picture keeps at least this much of each pixel, so that both get gradients."""

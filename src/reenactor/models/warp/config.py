@@ -10,7 +10,7 @@ from reenactor.models.contract import ModelConfig
 class WarpConfig(ModelConfig):
     """Settings of the warp; the defaults are what ships."""
 
-    map_size: int = Field(default=256, ge=64)
+    map_size: int = Field(default=256, ge=64, le=2048)
     """Pixels a side of the inverse map; larger pictures use it bilinearly enlarged (it is piecewise affine)."""
     pose_blend_deg: float = Field(default=1.5, gt=0)
     """With several photos: head-angle difference over which one photo fades into the next."""
