@@ -11,6 +11,7 @@ import stat
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from skimage.data import astronaut
 
@@ -360,8 +363,44 @@ def test_a_missing_input_is_one_sentence(tmp_path):
         SourceFile.of("driver", tmp_path / "none")
 
 
+SIGNED = Path(__file__).with_name("signed_by_reenact.png")
+
+
+@settings(max_examples=400, deadline=2000, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_bytes_make_it_fail_or_pass_for_signed(data, tmp_path):
+    whole = SIGNED.read_bytes()
+    changed = bytearray(whole)
+    # The signature lies near the start, and a change of one byte may still be readable.
+    places = st.one_of(st.integers(37, 4600), st.integers(0, len(whole) - 1))
+    for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)):
+        changed[at] = value
+    path = tmp_path / "changed.png"
+    path.write_bytes(changed[: data.draw(st.one_of(st.just(len(whole)), st.integers(1, len(whole))))])
+    with suppress(MediaError):
+        report = read(path)
+        assert all(line.isprintable() for line in render(report).splitlines())
+        assert not report.valid or path.read_bytes() == whole
+
+
+def test_a_store_without_its_manifest_is_damaged(monkeypatch):
+    def missing(self):
+        raise KeyError("Active manifest not found in manifest store")
+
+    monkeypatch.setattr(provenance.c2pa.Reader, "get_active_manifest", missing)
+    report = read(SIGNED)
+    assert (report.signed, report.tampered, report.valid) == (True, True, False)
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [5], [{"label": ["c2pa.actions"]}], {"a": 1}])
+def test_statements_of_any_shape(odd, monkeypatch):
+    names = ("assertions", "signature_info", "claim_generator_info", "title")
+    monkeypatch.setattr(provenance.c2pa.Reader, "get_active_manifest", lambda self: dict.fromkeys(names, odd))
+    assert render(read(SIGNED))
+
+
 def test_files_of_the_old_name_are_recognized():
-    report = read(Path(__file__).with_name("signed_by_reenact.png"))
+    report = read(SIGNED)
     assert (report.valid, report.trust) == (True, Trust.SELF_MADE)
     assert report.signer == "reenact (self-made certificate)"
     assert (report.model, report.model_version) == ("warp", "1")

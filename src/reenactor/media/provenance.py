@@ -313,6 +313,8 @@ def _read_stream(stream: BinaryIO, mime: str | None, *, trust_anchors_pem: bytes
             state = reader.get_validation_state()
     except c2pa.C2paError as error:
         return _unreadable(error)
+    except (KeyError, ValueError):  # c2pa's, for a store that lacks the manifest it names, or is no JSON
+        return _damaged()
     failures = [str(one.get("code")) for one in results.get("activeManifest", {}).get("failure", ())]
     return _report(manifest, failures, state)
 
@@ -329,6 +331,10 @@ def _unreadable(error: c2pa.C2paError) -> ProvenanceReport:
         )
     if kind in ("NotSupported", "Io") or "could not be parsed" in str(error):
         raise error
+    return _damaged()
+
+
+def _damaged() -> ProvenanceReport:
     return ProvenanceReport(signed=True, tampered=True, issues=("The signed statement itself is damaged.",))
 
 
@@ -383,7 +389,8 @@ _ISSUES = {
 
 def _assertion(manifest: dict[str, Any], *labels: str) -> dict[str, Any]:
     """Data of the first assertion with one of these labels, of any version (".v2" after the label)."""
-    for one in manifest.get("assertions") or ():
+    found = manifest.get("assertions")
+    for one in map(_mapping, found if isinstance(found, list) else ()):
         if str(one.get("label", "")).split(".v")[0] in labels:
             return _mapping(one.get("data"))
     return {}
