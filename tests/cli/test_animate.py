@@ -44,7 +44,7 @@ def angles(picture):
     return np.array([pose.yaw_deg, pose.pitch_deg, pose.roll_deg])
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".mov", marks=pytest.mark.slow)])
 def test_times_and_sound_stay(reenactor, tmp_path, photo, clip, suffix):
     output = tmp_path / f"o{suffix}"
     said = made(reenactor, "--target", photo, "--driver", clip, "-o", output, *SMALL)
@@ -120,7 +120,7 @@ def test_a_shipped_motion_has_a_name(reenactor, tmp_path, photo):
     assert len(decoded(output)) == 120
 
 
-@pytest.mark.parametrize("kind", ["clip", "motion", "photo"])
+@pytest.mark.parametrize("kind", ["clip", "motion", pytest.param("photo", marks=pytest.mark.slow)])
 def test_grid(reenactor, tmp_path, photo, kind, request):
     output = tmp_path / "o.mp4"
     driver = request.getfixturevalue(kind)
@@ -150,6 +150,7 @@ def test_gif(reenactor, tmp_path, photo, clip):
     assert length == pytest.approx(1000 * FRAMES / float(NTSC), abs=10)
 
 
+@pytest.mark.slow
 def test_webp(reenactor, tmp_path, photo, clip):
     output = tmp_path / "o.webp"
     made(reenactor, "--target", photo, "--driver", clip, "-o", output, *SMALL)
@@ -215,6 +216,7 @@ def test_a_photo_is_eased_to(reenactor, tmp_path, photo, drawn, monkeypatch):
     assert np.abs(shown - read_image(photo)).mean() < 3
 
 
+@pytest.mark.slow
 def test_a_picture_that_moves_is_no_photo(reenactor, tmp_path, photo, clip):
     """An animated .webp was taken for its first frame."""
     moving = tmp_path / "moving.webp"
@@ -262,6 +264,7 @@ def test_gap_holds_the_pose_and_names_the_times(reenactor, tmp_path, photo, draw
     assert len(result) == FRAMES
 
 
+@pytest.mark.slow
 def test_face_comes_late(reenactor, tmp_path, photo, drawn):
     driver, output = tmp_path / "late.mp4", tmp_path / "o.mp4"
     frames = [np.full_like(drawn[0], 90)] * 10 + drawn[:20]
@@ -270,7 +273,7 @@ def test_face_comes_late(reenactor, tmp_path, photo, drawn):
     assert len(decoded(output)) == 30
 
 
-@pytest.mark.parametrize("more", [(), ("--grid",)])
+@pytest.mark.parametrize("more", [(), pytest.param(("--grid",), marks=pytest.mark.slow)])
 def test_damaged_end_is_told(reenactor, tmp_path, photo, clip, more):
     driver, output = tmp_path / "cut.mp4", tmp_path / "o.mp4"
     data = clip.read_bytes()
@@ -283,6 +286,7 @@ def test_damaged_end_is_told(reenactor, tmp_path, photo, clip, more):
     assert times == [i / NTSC for i in range(len(times))]
 
 
+@pytest.mark.slow
 def test_noise_in_the_middle_is_told(reenactor, tmp_path, photo, clip):
     """Overwritten data: whatever could be decoded is animated, twice the same."""
     driver = tmp_path / "noise.mp4"
@@ -324,12 +328,14 @@ def test_output_link_is_replaced_not_followed(reenactor, tmp_path, photo, motion
     assert not output.is_symlink()
 
 
+@pytest.mark.slow
 def test_more_photos_and_smoothing(reenactor, tmp_path, photo, clip):
     output = tmp_path / "o.mp4"
     made(reenactor, "--target", photo, photo, photo, "--driver", clip, "-o", output, "--smooth", *SMALL)
     assert len(decoded(output)) == FRAMES
 
 
+@pytest.mark.slow
 def test_smoothing_steadies_the_result(reenactor, tmp_path, photo, motion):
     """A face that sits still behind noise moves less with --smooth."""
     rest = read_motion(motion)
@@ -344,6 +350,7 @@ def test_smoothing_steadies_the_result(reenactor, tmp_path, photo, motion):
     assert moved["--smooth",] < 0.7 * moved[()]
 
 
+@pytest.mark.slow
 def test_photo_of_someone_else_is_told(reenactor, tmp_path, photo, motion):
     stranger = cv2.resize(np.uint8(np.rint(255 * lfw_subset()[0])), (200, 200), interpolation=cv2.INTER_CUBIC)
     write_image(tmp_path / "someone.png", np.repeat(np.pad(stranger, 60, mode="edge")[..., None], 3, axis=2))
@@ -426,6 +433,7 @@ def test_demo(reenactor, tmp_path):
     assert all(read_provenance(p).valid for p in (tmp_path / "demo").iterdir() if p.suffix != ".png")
 
 
+@pytest.mark.slow
 def test_many_ticks_a_second(reenactor, tmp_path, photo, drawn):
     """A clock of microseconds: the mean rate's own fraction would not fit into a video's header."""
     driver, output = tmp_path / "fine.mp4", tmp_path / "o.mp4"

@@ -346,7 +346,7 @@ def little_room():
         ("clip", 40_000, ".mp4"),  # the landmarks do not fit
         ("motion", 5_000, ".mp4"),  # the pictures do not fit
         pytest.param("motion", 20_000, ".gif", marks=pytest.mark.slow),
-        ("motion", 20_000, ".webp"),
+        pytest.param("motion", 20_000, ".webp", marks=pytest.mark.slow),
     ],
 )
 def test_full_disk(driver, room, suffix, reenactor, tmp_path, photo, request, little_room):

@@ -19,10 +19,11 @@ sys.exit(main({arguments!r}))
         ("lightning", "research", ["train", "marionette-lite", "--data", "pack", "--out", "run"]),
         ("fastapi", "server", ["serve"]),
         ("gradio", "server", ["web"]),
-        (
+        pytest.param(
             "onnxruntime",
             "fast",
             ["animate", "--target", "a", "--driver", "smile", "-o", "c.mp4", "--runtime", "onnxruntime"],
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             "openvino",

@@ -86,7 +86,12 @@ def assert_same(path, wanted):
         pytest.param(ANIMATING, SEGMENT, FAST, marks=pytest.mark.slow),
         (ANIMATING, 3 * SEGMENT + 3, FAST),
         pytest.param(ANIMATING, FRAMES, FAST, marks=pytest.mark.slow),
-        (ANIMATING, 20, Options(size=64, layout=Layout.GRID, smooth=True, provenance=False)),
+        pytest.param(
+            ANIMATING,
+            20,
+            Options(size=64, layout=Layout.GRID, smooth=True, provenance=False),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_stopped_job_continues(tmp_path, photo, clip, unstopped, stage, frames, options):
@@ -190,6 +195,7 @@ def test_torn_and_missing_pieces(tmp_path, photo, clip, unstopped):
     assert_same(output, unstopped(FAST))
 
 
+@pytest.mark.slow
 def test_damaged_segment_is_not_in_the_way_for_ever(tmp_path, photo, clip, unstopped):
     output, folder = tmp_path / "o.mp4", tmp_path / "o.mp4.reenactor-job"
     with pytest.raises(KeyboardInterrupt):

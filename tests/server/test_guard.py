@@ -73,6 +73,7 @@ def page(paged):
         yield client
 
 
+@pytest.mark.slow
 def test_page_asks_for_the_key(page, paged):
     browser = {"Accept": "text/html"}
     answer = page.get("/", headers=browser)
@@ -95,6 +96,7 @@ def test_page_asks_for_the_key(page, paged):
     assert page.get("/v1/motions", headers={"Origin": "https://evil.example"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_paths_of_the_page_are_uploads_only(page, paged, tmp_path):
     """Gradio's file components, asked directly: a file of the server is no upload; a session's name is no path."""
     secret = tmp_path / "secret.png"

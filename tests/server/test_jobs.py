@@ -284,6 +284,7 @@ def test_live_recording(served, photo, jpeg, tmp_path):
         client.delete_target(target)
 
 
+@pytest.mark.slow
 def test_live_never_lags(served, photo, jpeg):
     """Pictures come several times as fast as they can be drawn: the old ones are dropped, and results stay fresh."""
     sent = {}
@@ -322,6 +323,7 @@ def test_live_never_lags(served, photo, jpeg):
     assert np.median(ages[-5:]) < 8 * drawing_s
 
 
+@pytest.mark.slow
 def test_live_begins_again_after_a_session(served, photo, jpeg, face):
     """The one place is free once its person has left, in the middle of a picture too."""
     with served.client(served.key) as client:

@@ -338,6 +338,7 @@ def test_mouths_that_open_are_judged(trained):
     assert len(net.generator_step(batch).drawn) == 2
 
 
+@pytest.mark.slow
 def test_overfits(trained):
     _, folder = trained
     net, batch = objective(folder), pairs(k=1)

@@ -299,6 +299,7 @@ def test_the_discriminator_learns_to_tell():
 # Learning.
 
 
+@pytest.mark.slow
 def test_overfits_pairs_and_leaves_the_warp():
     objective, batch = made(**NO_JUDGE), pairs()
     average = copy.deepcopy(objective.generator).eval()
@@ -316,6 +317,7 @@ def test_overfits_pairs_and_leaves_the_warp():
     assert after["warp_psnr"] == before["warp_psnr"]
 
 
+@pytest.mark.slow
 def test_the_mask_does_not_close_for_good():
     # The warp is right but where it shows red, which should be blue: all that speaks for painting is there.
     objective = made(perceptual=0, **NO_JUDGE)
