@@ -108,9 +108,11 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
         error=CheckpointError,
     )
     kind, config, files = (description.get(name) for name in ("kind", "config", "files"))
-    names = [kind, *files] if isinstance(files, dict) else []
-    if not isinstance(config, dict) or not names or not all(_NAME.fullmatch(str(name)) for name in names):
-        raise CheckpointError(f"{folder / CONFIG} does not say what the weights are; copy the checkpoint again")
+    unclear = f"{folder / CONFIG} does not say what the weights are; copy the checkpoint again"
+    if not (isinstance(config, dict) and isinstance(files, dict)):
+        raise CheckpointError(unclear)
+    if not all(_NAME.fullmatch(str(name)) for name in (kind, *files)):
+        raise CheckpointError(unclear)
     tensors: dict[str, Tensor] = {}
     for name, digest in files.items():
         path = folder / name

@@ -80,7 +80,9 @@ def fetch(url: str, digest: str) -> Path:
 def _open(url: str) -> Any:
     """What https or file leads to. An opener of its own: Python's also knows http, ftp and data."""
     opener = urllib.request.OpenerDirector()
+    proxies = {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"}
     handlers = (
+        urllib.request.ProxyHandler(proxies),
         urllib.request.HTTPSHandler(),
         urllib.request.FileHandler(),
         urllib.request.HTTPRedirectHandler(),
