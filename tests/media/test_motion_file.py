@@ -39,11 +39,16 @@ def test_comes_back(motion, tmp_path):
     assert (read_motion(tmp_path / "b.motion").mesh_px == back.mesh_px).all()
 
 
+def parts(path):
+    """A motion file's header and arrays."""
+    with safe_open(str(path), framework="numpy") as file:
+        return file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
 @pytest.mark.parametrize("name", shipped_motions())
 def test_a_file_of_the_old_name_gives_the_same_landmarks(name, tmp_path):
     shipped = shipped_motions()[name]
-    with safe_open(str(shipped), framework="numpy") as file:
-        header, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    header, arrays = parts(shipped)
     assert header["format"] == "reenactor-motion"
     old = tmp_path / "old.motion"
     old.write_bytes(save(arrays, header | {"format": "reenact-motion"}))
@@ -78,8 +83,7 @@ def test_a_file_of_the_old_name_gives_the_same_landmarks(name, tmp_path):
 def test_headers_that_strangers_write(change, motion, tmp_path):
     path = tmp_path / "a.motion"
     write_motion(path, motion)
-    with safe_open(str(path), framework="numpy") as file:
-        header, arrays = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    header, arrays = parts(path)
     path.write_bytes(save(arrays, header | change))
     with pytest.raises(CheckpointError) as error:
         read_motion(path)

@@ -2,9 +2,9 @@
 
 import random
 import threading
-import urllib.error
 import urllib.request
 import zipfile
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -123,40 +123,38 @@ def test_what_is_not_what_was_asked_for(cache, folder, tmp_path):
         checkpoint_folder(tmp_path / "text.zip")
 
 
-@pytest.fixture
-def redirecting():
-    """Address of a server on this machine that sends everybody to plain http."""
+class Elsewhere(BaseHTTPRequestHandler):
+    """Sends everybody to /y.pth over plain http."""
 
-    class Elsewhere(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:9/y.pth")
-            self.end_headers()
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.send_response(302 if self.path == "/x.pth" else 200)
+        self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/y.pth")
+        self.end_headers()
 
-        def log_message(self, *_):
-            pass
+    def log_message(self, *_):
+        pass
 
+
+class WithoutCertificate(urllib.request.AbstractHTTPHandler):
+    """Asks for what https names in plain text, so that no certificate is needed."""
+
+    https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+    def https_open(self, request):
+        return self.do_open(HTTPConnection, request)
+
+
+def test_https_that_leads_elsewhere_is_not_followed(cache, monkeypatch):
+    monkeypatch.setattr(urllib.request, "HTTPSHandler", WithoutCertificate)
+    monkeypatch.setenv("no_proxy", "*")
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        server.asked = []
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/x.pth"
+        with pytest.raises(CheckpointError, match="cannot download"):
+            fetch(f"https://127.0.0.1:{server.server_port}/x.pth", "0" * 64)
         server.shutdown()
-
-
-def test_https_that_leads_elsewhere_is_not_followed(cache, redirecting, monkeypatch):
-    # A certificate is too much here: the opener takes its first step over http, as if that were https.
-    class Plain(urllib.request.HTTPHandler):
-        steps = 0
-
-        def http_open(self, request):
-            Plain.steps += 1
-            if Plain.steps > 1:
-                raise urllib.error.URLError("unknown url type: http")
-            return super().http_open(request)
-
-    monkeypatch.setattr(urllib.request, "HTTPSHandler", Plain)
-    with pytest.raises(CheckpointError, match="cannot download"):
-        fetch(redirecting, "0" * 64)
-    assert Plain.steps == 2
+    assert server.asked == ["/x.pth"]
     assert list(cache.iterdir()) == []
 
 
@@ -173,28 +171,17 @@ def test_downloads_are_limited(cache, tmp_path, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def damaged(packed, where, what):
-    data = bytearray(packed.read_bytes())
-    for at in where(data):
-        data[at : at + len(what)] = what
-    packed.write_bytes(data)
+def headers(kind, offset):
+    """Where in a zip file a field of each member's header is; `kind` is the header's signature."""
+    return lambda data: [at + offset for at in range(len(data) - 3) if data[at : at + 4] == kind]
 
 
-def local_headers(data):
-    return [at for at in range(len(data) - 3) if data[at : at + 4] == b"PK\3\4"]
-
-
-def central_headers(data):
-    return [at for at in range(len(data) - 3) if data[at : at + 4] == b"PK\1\2"]
-
-
+LOCAL, CENTRAL = b"PK\3\4", b"PK\1\2"
 ODD = {
-    "encrypted": lambda data: [at + 6 for at in local_headers(data)] + [at + 8 for at in central_headers(data)],
-    "a method nobody knows": lambda data: (
-        [at + 8 for at in local_headers(data)] + [at + 10 for at in central_headers(data)]
-    ),
-    "bytes that are no zlib stream": lambda data: [at + 60 for at in local_headers(data)],
-    "cut off": lambda data: [len(data) - 30],
+    "encrypted": (b"\x01\x00", headers(LOCAL, 6), headers(CENTRAL, 8)),
+    "a method nobody knows": (b"\x63\x00", headers(LOCAL, 8), headers(CENTRAL, 10)),
+    "bytes that are no zlib stream": (b"\xff" * 20, headers(LOCAL, 60)),
+    "cut off": (b"\xff" * 20, lambda data: [len(data) - 30]),
 }
 
 
@@ -205,7 +192,11 @@ def test_odd_zip_files(cache, tmp_path, odd, method):
     with zipfile.ZipFile(packed, "w", method) as archive:
         archive.writestr("m/config.json", b"{}" * 400)
         archive.writestr("m/model.safetensors", random.Random(0).randbytes(4000))
-    damaged(packed, ODD[odd], b"\x01\x00" if odd == "encrypted" else b"\x63\x00" if "nobody" in odd else b"\xff" * 20)
+    data = bytearray(packed.read_bytes())
+    what, *places = ODD[odd]
+    for at in [at for place in places for at in place(data)]:
+        data[at : at + len(what)] = what
+    packed.write_bytes(data)
     with pytest.raises(CheckpointError) as error:
         checkpoint_folder(packed)
     assert "\n" not in str(error.value)

@@ -176,3 +176,9 @@ def to_uint8(image_m1p1: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
         image_m1p1 = torch.zeros_like(image_m1p1, device="cpu")
     pixels = image_m1p1.detach().cpu().float().add(1).mul(127.5).round().clamp(0, 255)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).to(torch.uint8).numpy())
+
+
+def shapes_only(kind: type[ReenactmentModel], config: BaseModel) -> ReenactmentModel:
+    """A model of these settings on PyTorch's meta device: its weights have shapes and take no memory."""
+    with torch.device("meta"):
+        return kind(config).eval()

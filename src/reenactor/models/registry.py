@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ValidationError
 
 from reenactor.core import CheckpointError, ReenactError
-from reenactor.models.contract import ReenactmentModel
+from reenactor.models.contract import ReenactmentModel, shapes_only
 from reenactor.models.graphs import GraphAdapter
 from reenactor.models.hybrid import Hybrid, HybridObjective, MouthObjective
 from reenactor.models.hybrid.graphs import HybridGraphs
@@ -116,8 +115,8 @@ def model_of(checkpoint: Checkpoint) -> ReenactmentModel:
     kind = METHODS[checkpoint.kind].model
     try:
         config = kind.config_type.model_validate(checkpoint.config)
-        with torch.device("meta"):  # a config that asks for more than the weights hold takes no memory
-            kind(config).load_state_dict(dict(checkpoint.tensors), assign=True)
+        # A config that asks for more than the weights hold takes no memory.
+        shapes_only(kind, config).load_state_dict(dict(checkpoint.tensors), assign=True)
         model = kind(config)
         model.load_state_dict(dict(checkpoint.tensors))
     except (ValidationError, RuntimeError) as error:

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reenactor.core import DriverFrame, MapKind, TargetSet
 from reenactor.face.geometry import mean_face
-from reenactor.models.contract import ReenactmentModel
+from reenactor.models.contract import ReenactmentModel, shapes_only
 
 _CHANNELS = {
     MapKind.LANDMARK_RASTER: 3,
@@ -43,12 +43,12 @@ class ModelSize:
 
 def count_parameters(kind: type[ReenactmentModel], config: BaseModel) -> int:
     """Trained weights of a model with these settings."""
-    return sum(p.numel() for p in _shapes_only(kind, config).parameters())
+    return sum(p.numel() for p in shapes_only(kind, config).parameters())
 
 
 def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
     """Parameters and operations of a trained model with these settings."""
-    model = _shapes_only(kind, config)
+    model = shapes_only(kind, config)
     size = model.resolution or 256
     maps = {name: torch.empty(1, _CHANNELS[name], size, size, device="meta") for name in model.needs.maps}
     mesh = (mean_face().points[None] * (size / 4) + size / 2).astype(np.float32)
@@ -57,12 +57,6 @@ def model_size(kind: type[ReenactmentModel], config: BaseModel) -> ModelSize:
         encode_flop, code = _counted(lambda: model.encode_target(targets))
         frame_flop, _ = _counted(lambda: model.synthesize(code, DriverFrame(mesh, maps)))
     return ModelSize(size, sum(p.numel() for p in model.parameters()), encode_flop, frame_flop)
-
-
-def _shapes_only(kind: type[ReenactmentModel], config: BaseModel) -> ReenactmentModel:
-    """The model on PyTorch's meta device, which computes shapes alone."""
-    with torch.device("meta"):
-        return kind(config).eval()
 
 
 def _counted(work: Any) -> tuple[int, Any]:

@@ -26,7 +26,7 @@ LONGEST_S = 3600
 """Whole download."""
 LARGEST_BYTES = 4 * 2**30
 """Of a download, and of what is unpacked: paper-size weights take 0.7 GB."""
-_ODD_ZIP = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error, LZMAError)
+_ODD_ZIP = (OSError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error, LZMAError)
 """What `zipfile` raises for files that are damaged, encrypted, or packed by a method it does not know."""
 
 

@@ -276,8 +276,8 @@ class TestProcesses:
         prepare(plan(root, out), Other())
 
 
-@pytest.mark.parametrize("count", [3000, 100_000])
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [3000, 100_000])
 def test_memory_does_not_grow(count, tmp_path, monkeypatch):
     resource = pytest.importorskip("resource", reason="this system does not tell how much memory was used")
     monkeypatch.setenv("REENACTOR_TEST_ITEMS", "200")
