@@ -15,6 +15,7 @@ from reenactor.face.maps import draw_maps
 from reenactor.face.retarget import Retargeter
 from reenactor.models import METHODS, Needs, ReenactmentModel, create_model
 from reenactor.models.hybrid import HybridConfig
+from reenactor.models.hybrid2 import Hybrid2Config
 from reenactor.models.marionette import MarioNETteConfig
 from reenactor.models.oneshot import OneShotConfig
 from reenactor.models.registry import model_of
@@ -26,6 +27,7 @@ STANDARD_SIZE = 256
 # The contract does not ask how well a network was trained: small ones with fresh weights do.
 SMALL = {
     "hybrid": HybridConfig(resolution=64, base_width=8, mouth=32),
+    "hybrid2": Hybrid2Config(resolution=64, base_width=16),
     "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
     "oneshot": OneShotConfig(base_width=4, max_width=8, fusion_width=4),
 }

@@ -42,18 +42,25 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--ray", metavar="ADDRESS", help="use a Ray cluster instead: host:port, auto or local")
     p.add_argument("--limit", type=int, metavar="N", help="prepare only the first N files")
+    p.add_argument(
+        "--tiers",
+        metavar="NAMES",
+        help="prepare only rows of these licence tiers (the manifest's column 'tier'), separated by commas; "
+        "'free' stands for all that allow trained weights to be shared",
+    )
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the data set and print what was made; returns the exit code."""
-    from reenactor.research.data.packing import Plan
+    from reenactor.research.data.packing import FREE_TIERS, Plan
     from reenactor.research.data.prepare import prepare
     from reenactor.research.data.samples import Settings
 
     workers = available_cores() if args.workers is None else args.workers
     if workers < 0:
         raise ReenactError(f"--workers must be 0 or more, not {workers}")
+    tiers = [name.strip() for name in args.tiers.split(",")] if args.tiers else []
     plan = Plan(
         source=args.source,
         out=args.out,
@@ -61,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         settings=Settings(size=args.size, compact=args.compact),
         shard_mb=args.shard_mb,
         limit=args.limit,
+        tiers=tuple(FREE_TIERS if tiers == ["free"] else tiers),
         workers=workers,
         ray=args.ray,
     )

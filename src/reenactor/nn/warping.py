@@ -28,6 +28,17 @@ def warp(features: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 h w"])
     return moved.to(features.dtype)
 
 
+def warp_cubic(pictures: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 hf wf"]) -> Float[Tensor, "b c hf wf"]:
+    """Bicubic sampling at the flow's resolution; sharper than `warp`, may overshoot. The border repeats."""
+    kind = torch.promote_types(pictures.dtype, torch.float32)
+    height, width = flow_ndc.shape[-2:]
+    x = (2 * torch.arange(width, dtype=kind, device=flow_ndc.device) + 1) / width - 1
+    y = (2 * torch.arange(height, dtype=kind, device=flow_ndc.device) + 1) / height - 1
+    # The axis of two is made last: converters lay it out badly otherwise.
+    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]]).permute(1, 2, 3, 0).nan_to_num()
+    return F.grid_sample(pictures.to(kind), grid, mode="bicubic", padding_mode="border", align_corners=False)
+
+
 def pool_flow(flow_ndc: Float[Tensor, "b 2 h w"], size: tuple[int, int]) -> Float[Tensor, "b 2 hs ws"]:
     """The flow averaged down to a smaller map; normalized offsets keep their meaning.
 

@@ -106,8 +106,7 @@ def test_drawn_one_by_one_is_drawn_together(size, dtype, posed, monkeypatch):
     meshes[0] = meshes[0] + 3 * smaller
     mesh = torch.tensor(np.stack(meshes)).to(dtype)
     one_by_one = torch.cat([maps.landmark_raster(one[None], size, irises=True) for one in mesh])
-    monkeypatch.setattr(raster_module, "_FEW", 0)
-    monkeypatch.setattr(raster_module, "_drawn_one_by_one", None)
+    monkeypatch.setattr(raster_module, "_one_by_one", lambda _: False)
     together = maps.landmark_raster(mesh, size, irises=True)
     assert one_by_one.dtype == dtype
     assert (together[1:] > -1).any((1, 2, 3)).float().mean() > 0.8

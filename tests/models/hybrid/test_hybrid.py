@@ -10,15 +10,13 @@ import torch.nn.functional as F
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry import draw_face_mesh, face_mesh, mean_face
-from reenactor.face.geometry.contours import OUTER_LIPS_UPPER
 from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
 from reenactor.face.maps import draw_maps
 from reenactor.models.contract import Needs
 from reenactor.models.hybrid import Hybrid, HybridConfig, HybridGenerator
-from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, warp_cubic
-from reenactor.models.hybrid.discriminator import PartsDiscriminator, part_crops
+from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder
 from reenactor.models.sizes import model_size
-from reenactor.nn import resized, warp
+from reenactor.nn import resized, warp, warp_cubic
 
 SIZE = 64
 RASTER = MapKind.IRIS_RASTER
@@ -299,46 +297,6 @@ def test_cubic_warp_of_a_whole_shift():
     # On what is smooth, it is what bilinear sampling gives.
     soft = F.avg_pool2d(noise(1, 3, 36, 36), 21, 1)
     torch.testing.assert_close(warp_cubic(soft, 0.3 * flow), warp(soft, 0.3 * flow), atol=1e-2, rtol=0)
-
-
-def test_part_crops_follow_the_parts():
-    mesh = faces(2, 128)
-    # The pictures hold their own coordinates.
-    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
-    crops = part_crops(torch.stack([x, y]).expand(2, -1, -1, -1), mesh, 32)
-    assert crops.shape == (2, 3, 2, 32, 32)
-    for i, part in enumerate((OUTER_LIPS_UPPER, (33, 133, 159, 145), (263, 362, 386, 374))):
-        middle = crops[:, i, :, 15:17, 15:17].mean((2, 3))
-        assert (middle - mesh[:, list(part), :2].mean(1)).norm(dim=1).max() < 5
-    # Half the eye distance wide, level.
-    eye = crops[0, 1]
-    width = (mesh[0, 263] - mesh[0, 33]).norm() * 0.5
-    assert float(eye[0, 0, -1] - eye[0, 0, 0]) == pytest.approx(float(width) * 31 / 32, rel=1e-3)
-    assert float(eye[1, 0, -1] - eye[1, 0, 0]) == pytest.approx(0, abs=1e-3)
-
-
-def test_part_crops_turn_with_the_head():
-    mesh = faces(1, 128)
-    turned = mesh.clone()
-    turned[..., 0], turned[..., 1] = 127 - mesh[..., 1], mesh[..., 0]
-    picture = smooth(1, 128)
-    quarter = torch.rot90(picture, -1, (2, 3))
-    torch.testing.assert_close(part_crops(quarter, turned, 16), part_crops(picture, mesh, 16), atol=1e-4, rtol=0)
-
-
-def test_the_judge_sees_picture_raster_and_part():
-    torch.manual_seed(0)
-    judge, mesh = PartsDiscriminator(32), faces(2, 128)
-    picture, raster = noise(2, 3, 128, 128), noise(2, 3, 128, 128, seed=1)
-    judged = torch.ones(6, dtype=torch.bool)
-    scores = judge(picture, raster, mesh, judged).scores
-    assert scores.shape == (6, 1, 6, 6)
-    for other in (judge(picture.flip(1), raster, mesh, judged), judge(picture, raster.flip(1), mesh, judged)):
-        assert (other.scores - scores).abs().mean() > 1e-3
-    some = torch.tensor([True, False, False, False, True, True])
-    torch.testing.assert_close(judge(picture, raster, mesh, some).scores, scores[some])
-    judge.kinds.zero_()
-    assert (judge(picture, raster, mesh, judged).scores - scores).abs().mean() > 1e-4
 
 
 # The contract.

@@ -1,4 +1,4 @@
-"""The hybrid's mouth refiner: position of the crop, what is drawn before training, and training."""
+"""The hybrid's mouth refiner: position of the crop, and what is drawn."""
 
 import copy
 import dataclasses
@@ -8,31 +8,18 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 
-from reenactor.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
+from reenactor.core import MapKind, PairBatch
 from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.contours import INNER_LIPS, OUTER_LIPS
 from reenactor.face.geometry.mouth import draw_mouth, mouth_inside
 from reenactor.face.maps import draw_maps
 from reenactor.models.contract import to_uint8
-from reenactor.models.hybrid import (
-    Hybrid,
-    HybridConfig,
-    HybridGenerator,
-    HybridObjectiveConfig,
-    MouthObjective,
-    MouthObjectiveConfig,
-)
+from reenactor.models.hybrid import HybridConfig, HybridGenerator
 from reenactor.models.hybrid.mouth import mouth_box, mouth_crop, mouth_layers, mouth_pasted, reference_mouth
-from reenactor.models.hybrid.objective import hybrid_checkpoint
-from reenactor.models.registry import model_of
-from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from reenactor.nn.losses import RandomVgg, feature_matching, hinge_generator, perceptual_loss
 
 SIZE, SIDE = 128, 32
 RASTER = MapKind.IRIS_RASTER
-VGG = RandomVgg(width=1 / 16)
 CORNERS = [61, 291]
 CONFIG = HybridConfig(mouth=SIDE)
 
@@ -90,19 +77,6 @@ def generator(*, mouth=SIDE):
 def drawn(network, batch, people=slice(None)):
     given = batch.targets[people], batch.target_maps[RASTER][people], batch.target_mesh[people]
     return network(batch.driver_maps[RASTER], batch.driver_mesh, *given)
-
-
-@pytest.fixture
-def trained(tmp_path):
-    """A hybrid without a mouth's network, and its folder."""
-    hybrid = generator(mouth=0)
-    write_checkpoint(tmp_path / "hybrid", hybrid_checkpoint(hybrid.config, hybrid.state_dict()))
-    return hybrid, tmp_path / "hybrid"
-
-
-def objective(folder, **changes):
-    torch.manual_seed(0)
-    return MouthObjective(MouthObjectiveConfig(**({"hybrid": folder, "side": SIDE, "features": VGG} | changes))).train()
 
 
 # Where it lies.
@@ -241,137 +215,3 @@ def test_one_person_drives_any_number_of_frames():
                 driver_maps={RASTER: batch.driver_maps[RASTER][i : i + 1]},
             )
             torch.testing.assert_close(drawn(network, one, slice(1)).image, together.image[i : i + 1])
-
-
-# How it is trained.
-
-
-def test_settings():
-    assert MouthObjectiveConfig(hybrid="x").kind == "hybrid-mouth"
-    with pytest.raises(ValidationError, match="greater than 0"):
-        MouthObjectiveConfig(hybrid="x", gan=0)
-    with pytest.raises(ValidationError, match="hybrid-mouth"):
-        HybridObjectiveConfig(model=HybridConfig(mouth=32))
-
-
-def test_another_model_has_no_mouth_to_draw(tmp_path):
-    write_checkpoint(tmp_path, Checkpoint("oneshot", {}, {}))
-    with pytest.raises(CheckpointError, match="holds 'oneshot'"):
-        objective(tmp_path)
-
-
-def test_only_the_mouth_refiner_learns(trained):
-    _, folder = trained
-    net, batch = objective(folder), pairs()
-    step = net.generator_step(batch)
-    step.loss.backward()
-    assert all(p.grad is not None for p in net.M.parameters())
-    assert all(p.grad is None for p in net.D.parameters())
-    (kept,) = net._hybrid
-    assert all(not p.requires_grad for p in kept.parameters())
-    assert all(name.startswith(("M.", "D.")) for name in net.state_dict())
-    net.zero_grad()
-    net.discriminator_step(batch, step.drawn).loss.backward()
-    assert all(p.grad is not None for p in net.D.parameters())
-    assert all(p.grad is None for p in net.M.parameters())
-
-
-def test_terms(trained):
-    """Against the whole model's picture, cut afterwards."""
-    hybrid, folder = trained
-    net, batch = objective(folder), pairs(k=1)
-    stir(net.M)
-    whole = generator()
-    whole.load_state_dict(hybrid.state_dict() | {f"mouth.{n}": t for n, t in net.M.state_dict().items()})
-    place = mouth_box(batch.driver_mesh, SIZE, CONFIG)
-    with torch.no_grad():
-        before, after = drawn(hybrid, batch).image, drawn(whole, batch).image
-        step = net.generator_step(batch)
-        truth, image, raster = step.drawn.chunk(3, dim=1)
-        assert torch.equal(truth, mouth_crop(batch.truth, place, SIDE))
-        assert torch.equal(raster, mouth_crop(batch.driver_maps[RASTER], place, SIDE))
-        # Half of it is drawn, and half of the classical mouth.
-        people = [
-            reference_mouth(*one, CONFIG)
-            for one in zip(batch.targets, batch.target_maps[RASTER], batch.target_mesh, strict=True)
-        ]
-        layer, base = mouth_layers(people, batch.driver_mesh, place, SIZE, SIDE), mouth_crop(before, place, SIDE)
-        classical = net.M.window * layer[:, 3:] * (layer[:, :3] - base)
-        difference = mouth_pasted((image - base + classical) / 2, place, SIZE)
-        torch.testing.assert_close(after - before, difference, atol=1e-5, rtol=1e-4)
-        counts = net.M.window.expand(2, 1, SIDE, SIDE)
-        (network,) = net._features
-        off = ((F.avg_pool2d(image - truth, 4) ** 2 + 0.01).sqrt() - 0.1).mean(1, keepdim=True)
-        coarse = F.avg_pool2d(counts, 4)
-        fake, real = (net.D(torch.cat([one, raster], 1)) for one in (image, truth))
-        wanted = {
-            "pixel": ((off * coarse).sum((1, 2, 3)) / coarse.sum((1, 2, 3))).mean(),
-            "perceptual": perceptual_loss(network, image, truth, pixel_weights=counts),
-            "gan": hinge_generator(fake.scores),
-            "feature_matching": feature_matching(fake.features, real.features),
-        }
-    assert step.parts.keys() == wanted.keys()
-    for name, value in wanted.items():
-        torch.testing.assert_close(step.parts[name], value, msg=name)
-    total = sum(getattr(net.config, name) * value for name, value in wanted.items())
-    torch.testing.assert_close(step.loss, total)
-
-
-def test_what_is_not_true_teaches_nothing(trained):
-    _, folder = trained
-    net, batch = objective(folder), pairs(k=1)
-    batch.mask[1] = 0
-    step = net.generator_step(batch)
-    other = dataclasses.replace(batch, truth=torch.cat([batch.truth[:1], smooth(1, 9)]))
-    assert len(step.drawn) == 1
-    torch.testing.assert_close(net.generator_step(other).parts, step.parts)
-
-
-def test_mouths_that_open_are_judged(trained):
-    _, folder = trained
-    net, batch = objective(folder), pairs(k=1)
-    batch.target_mesh[0, 0] = batch.driver_mesh[0]
-    step = net.generator_step(batch)
-    assert len(step.drawn) == 1
-    assert torch.equal(step.drawn[:, :3], mouth_crop(batch.truth, mouth_box(batch.driver_mesh, SIZE, CONFIG), SIDE)[1:])
-    batch.target_mesh[1, 0] = batch.driver_mesh[1]
-    assert len(net.generator_step(batch).drawn) == 2
-
-
-@pytest.mark.slow
-def test_overfits(trained):
-    _, folder = trained
-    net, batch = objective(folder), pairs(k=1)
-    optimizer = torch.optim.Adam(net.M.parameters(), 3e-3)
-    first = net.measure(net.M, batch)
-    for _ in range(40):
-        optimizer.zero_grad()
-        net.generator_step(batch).loss.backward()
-        optimizer.step()
-    assert net.measure(net.M, batch)["psnr"] > first["psnr"] + 3
-    assert net.measure(net.M, batch)["before"] == first["before"]
-
-
-def test_checkpoint_is_the_hybrid_with_a_mouth(trained, tmp_path):
-    hybrid, folder = trained
-    net, batch = objective(folder), pairs(count=1, k=1)
-    stir(net.M)
-    write_checkpoint(tmp_path / "whole", net.checkpoint(net.M))
-    model = model_of(read_checkpoint(tmp_path / "whole"))
-    assert isinstance(model, Hybrid)
-    assert model.config == hybrid.config.model_copy(update={"mouth": SIDE})
-    targets = TargetSet(batch.targets[0], batch.target_mesh[0].numpy(), {RASTER: batch.target_maps[RASTER][0]})
-    with torch.no_grad():
-        image = model.synthesize(
-            model.encode_target(targets), DriverFrame(batch.driver_mesh.numpy(), batch.driver_maps)
-        )
-        crop = mouth_crop(image, mouth_box(batch.driver_mesh, SIZE, CONFIG), SIDE)
-        assert net.pictures(net.M, batch).shape == (1, 3, SIDE, 5 * SIDE)
-        shown = net.pictures(net.M, batch)[..., 3 * SIDE : 4 * SIDE]
-    # Cut, pasted and cut again, and half of it classical.
-    assert (crop - shown).abs().mean() < 0.15
-    # Another one takes its place; the rest stays as it was.
-    again = objective(tmp_path / "whole")
-    for name, tensor in again.checkpoint(again.M).tensors.items():
-        if not name.startswith("generator.mouth."):
-            assert torch.equal(tensor, hybrid.state_dict()[name.removeprefix("generator.")]), name

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from reenactor.core import ReenactError
 from reenactor.core.progress import Silent
 from reenactor.research.data.frames import encode_photo
 from reenactor.research.data.items import Item, Kind, PackedSample, ProcessedItem, Split
-from reenactor.research.data.packing import Plan
+from reenactor.research.data.packing import FREE_TIERS, Plan
 from reenactor.research.data.prepare import prepare
 from reenactor.research.data.process import fingerprint
 from reenactor.research.data.shards import ShardReader
@@ -33,6 +34,11 @@ def listing(root: Path):
 def many(root: Path):
     for i in range(int(os.environ["REENACTOR_TEST_ITEMS"])):
         yield Item(f"item{i:06d}", Kind.PHOTO, root / "none.jpg", "person", Split.TRAIN)
+
+
+def of_tiers(root: Path):
+    for number, item in enumerate(listing(root)):
+        yield replace(item, about={"tier": ("CC0", "research", "PD")[number % 3]} if number < 20 else {})
 
 
 def make(item, root, settings):
@@ -288,3 +294,17 @@ def test_memory_does_not_grow(count, tmp_path, monkeypatch):
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown_mib < 60
     assert ShardReader(tmp_path / "out").manifest["counts"]["items"] == count
+
+
+def test_only_the_tiers_asked_for(tmp_path):
+    plan = Plan(tmp_path, tmp_path / "pack", process=make, items=of_tiers, tiers=("CC0", "PD"))
+    manifest = prepare(plan, Silent()).manifest
+    items = {row.partition("-")[0] for row in ShardReader(tmp_path / "pack").column("key").tolist()}
+    wanted = {f"item{i:06d}" for i in range(20) if i % 3 != 1 and i % 7 != 3}
+    assert items == wanted
+    assert manifest["tiers"] == ["CC0", "PD"]
+    with pytest.raises(ReenactError, match="other settings"):
+        prepare(replace(plan, tiers=("CC0",)), Silent())
+    with pytest.raises(ReenactError, match=r"nothing to prepare in .* of the licence tiers free, cc"):
+        prepare(replace(plan, out=tmp_path / "none", tiers=("free", "cc")), Silent())
+    assert "research" not in FREE_TIERS

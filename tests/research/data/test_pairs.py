@@ -5,10 +5,18 @@ import pytest
 from factories import psnr
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.face.geometry import draw_face_mesh, face_crop, face_mesh, head_angles, in_mean_pose, mean_face, turned
-from reenactor.face.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER
+from reenactor.face.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER, OPENINGS
 from reenactor.face.perception import FaceFinder
 from reenactor.media import read_motion
-from reenactor.research.data.pairs import PairKind, clip_pairs, contour_pair, turned_away, warp_back_pair
+from reenactor.research.data.pairs import (
+    PairKind,
+    clip_pairs,
+    contour_pair,
+    eye_opening,
+    eyes_closed,
+    turned_away,
+    warp_back_pair,
+)
 
 SIZE = 128
 
@@ -185,6 +193,30 @@ def test_opening_pairs_show_a_closed_mouth_and_want_an_open_one():
 
     assert share_that_opens(1.0) == 1
     assert share_that_opens(0.0) < share_that_opens(0.5) < 1
+
+
+def test_closing_pairs_show_an_open_mouth_and_want_a_closed_one():
+    clip = talking([0.0, 0.3, 0.28, 0.01, 0.25, 0.3, 0.02, 0.3, 0.27, 0.3])
+    for seed in range(30):
+        options = {"targets": 2, "least_gap_s": 1.0, "closing": 1.0, "rng": np.random.default_rng(seed)}
+        (pair,) = clip_pairs("a", *clip, **options)
+        assert gap(pair.driver_mesh) * 2 < min(map(gap, pair.target_mesh))
+
+
+def test_blinking_pairs_show_open_eyes_and_want_closed_ones():
+    frames, meshes, times = talking([0.0] * 12)
+    for lower, upper in OPENINGS[1:]:
+        for frame, part in ((3, 0.1), (4, 0.2), (9, 0.0), (10, 0.6)):
+            meshes[frame, list(upper)] = meshes[frame, list(lower)] + part * (
+                meshes[frame, list(upper)] - meshes[frame, list(lower)]
+            )
+    opened = eye_opening(meshes)
+    assert eyes_closed(opened).tolist() == [number in (3, 4, 9) for number in range(12)]
+    assert opened[10] == pytest.approx(0.6 * opened[0], rel=1e-3)
+    for seed in range(30):
+        options = {"targets": 2, "least_gap_s": 1.0, "blinking": 1.0, "rng": np.random.default_rng(seed)}
+        (pair,) = clip_pairs("a", frames, meshes, times, **options)
+        assert eye_opening(pair.driver_mesh[None])[0] < 0.5 * eye_opening(pair.target_mesh).min()
 
 
 def turning_clip(yaws):

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS
 from reenactor.face.perception._native import quiet_stderr, solutions
 from reenactor.face.perception.detection import FaceBox
+from reenactor.face.perception.lids import eye_openness, with_lids
 
 PATCH_PX = 192
 REGION_PER_FACE = 1.5
@@ -106,12 +107,18 @@ class FaceMesher:
             self._run(np.zeros((PATCH_PX, PATCH_PX, 3), dtype=np.uint8))
 
     def mesh(self, image: UInt8[np.ndarray, "h w 3"], region: Region) -> tuple[Float[np.ndarray, "478 3"], float]:
-        """The mesh (478, 3) float32 in the picture's pixels, and the network's confidence in a face, 0..1."""
-        mesh, score = self._run(cut_patch(image, region))
+        """The mesh (478, 3) float32 in the picture's pixels, and the network's confidence in a face, 0..1.
+
+        Lids are closed where the eyes are (`lids`).
+        """
+        patch = cut_patch(image, region)
+        mesh, score = self._run(patch)
+        mesh[:, :2] -= NETWORK_BIAS_PX
+        mesh = with_lids(mesh, eye_openness(patch, mesh))
         M = region.to_picture()
         # MediaPipe's z is a fraction of the width like x, so it is scaled like x.
         z = mesh[:, 2:] * (region.side_px / PATCH_PX)
-        xy = (mesh[:, :2] - NETWORK_BIAS_PX) @ M[:, :2].T + M[:, 2]
+        xy = mesh[:, :2] @ M[:, :2].T + M[:, 2]
         return np.concatenate([xy, z], axis=1).astype(np.float32), score
 
     def settled_mesh(self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox) -> tuple[Float[np.ndarray, "478 3"], float]:

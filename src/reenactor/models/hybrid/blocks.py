@@ -16,17 +16,6 @@ _GROUP = 8
 """Channels that are normalized together."""
 
 
-def warp_cubic(pictures: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 hf wf"]) -> Float[Tensor, "b c hf wf"]:
-    """Bicubic sampling at the flow's resolution; sharper than `nn.warp`, may overshoot. The border repeats."""
-    kind = torch.promote_types(pictures.dtype, torch.float32)
-    height, width = flow_ndc.shape[-2:]
-    x = (2 * torch.arange(width, dtype=kind, device=flow_ndc.device) + 1) / width - 1
-    y = (2 * torch.arange(height, dtype=kind, device=flow_ndc.device) + 1) / height - 1
-    # The axis of two is made last: converters lay it out badly otherwise.
-    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]]).permute(1, 2, 3, 0).nan_to_num()
-    return F.grid_sample(pictures.to(kind), grid, mode="bicubic", padding_mode="border", align_corners=False)
-
-
 def doubled(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     """Twice the size, bilinear."""
     return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -13,11 +13,10 @@ from reenactor.core import MESH_POINTS, DriverFrame, TargetSet
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
 from reenactor.models.graphs import ENCODE, PHOTOS, SIDE, SYNTHESIZE, ExportedCode, Graph, GraphAdapter, simplified
-from reenactor.models.hybrid.blocks import warp_cubic
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.model import HOLES, RASTER, Hybrid, HybridCode, HybridGenerator
 from reenactor.models.hybrid.mouth import mouth_box, mouth_crop, mouth_layers, reference_mouth
-from reenactor.nn import resized
+from reenactor.nn import resized, warp_cubic
 
 _EXACT = ("warp_encoder", "up2", "flow8", "heads")
 """Layers that int8 would show in: those of the largest maps, and what flows are made of."""

@@ -21,7 +21,7 @@ from reenactor.models.contract import (
     mesh_tensor,
     needed_map,
 )
-from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, warp_cubic, weighted
+from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, weighted
 from reenactor.models.hybrid.config import PATCH, HybridConfig
 from reenactor.models.hybrid.mouth import (
     MouthRefiner,
@@ -31,7 +31,7 @@ from reenactor.models.hybrid.mouth import (
     mouth_layers,
     reference_mouth,
 )
-from reenactor.nn import resized, warp
+from reenactor.nn import resized, warp, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
 HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Scores = Float[Tensor, "b *patches"] | Sequence[Float[Tensor, "b *_"]]
-"""The larger the more real; a map of patches, or one at each scale."""
+Scores = Float[Tensor, "b *patches"] | Sequence[Float[Tensor, "_ *_"]]
+"""The larger the more real; a map of patches, or several: one at each scale, or of other parts of the picture."""
 
 
 def hinge_generator(fake: Scores) -> Float[Tensor, ""]:

@@ -27,6 +27,8 @@ from reenactor.research.data.process import fingerprint, process_item, source_na
 from reenactor.research.data.samples import Settings
 from reenactor.research.data.shards import ShardWriter, shard_name
 
+FREE_TIERS = ("CC0", "PD", "likely-PD", "CC-BY", "permissive-repo", "AI-generated")
+"""Licence tiers that allow weights to be shared; "free" on the command line."""
 Process = Callable[[Item, Path, Settings], ProcessedItem]
 """`process_item`, or a stand-in for tests. The path is the data set's root."""
 
@@ -42,6 +44,7 @@ class Plan:
         settings: how samples are made.
         shard_mb: largest size of a shard in 1,000,000 bytes. A sample larger than that gets a shard of its own.
         limit: prepare only this many items, the first ones.
+        tiers: prepare only items of these licence tiers (column `tier` of a manifest); empty for all.
         workers: number of worker processes; 0 works in this process.
         ray: address of a Ray cluster to use instead.
         process: processes an item; replaced in tests.
@@ -54,6 +57,7 @@ class Plan:
     settings: Settings = field(default_factory=Settings)
     shard_mb: float = 64
     limit: int | None = None
+    tiers: tuple[str, ...] = ()
     workers: int = 0
     ray: str | None = None
     process: Process = process_item
@@ -61,8 +65,10 @@ class Plan:
 
     def listing(self) -> Iterator[Item]:
         """The items to prepare."""
-        items = self.items or DATASETS[self.dataset]
-        return islice(items(self.source), self.limit)
+        items = (self.items or DATASETS[self.dataset])(self.source)
+        if self.tiers:
+            items = (item for item in items if item.about.get("tier") in self.tiers)
+        return islice(items, self.limit)
 
     def facts(self) -> dict[str, Any]:
         """What decides the pack's bytes, besides the items; part of the manifest."""
@@ -71,6 +77,7 @@ class Plan:
             "settings": self.settings.facts(),
             "shard_mb": self.shard_mb,
             "limit": self.limit,
+            **({"tiers": list(self.tiers)} if self.tiers else {}),
         }
 
 

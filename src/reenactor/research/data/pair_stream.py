@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import fit_similarity, mean_face
 from reenactor.research.data.items import Kind, Split
 from reenactor.research.data.pairs import (
+    TURNS_DEG,
     Pair,
     PairAugmentation,
     PairKind,
@@ -22,6 +23,8 @@ from reenactor.research.data.pairs import (
     clip_pairs,
     contour_pair,
     differences,
+    eye_opening,
+    eyes_closed,
     turned_away,
     warp_back_pair,
 )
@@ -54,8 +57,12 @@ class PairData(BaseModel):
     """Target frames are at least this far from the driver frame, if the clip is long enough."""
     opening: float = Field(default=0.0, ge=0, le=1)
     """Share of clip pairs, if the clip allows, whose driver opens a mouth that is closed in the targets."""
+    closing: float = Field(default=0.0, ge=0, le=1)
+    """... whose driver closes a mouth that is open in the targets."""
+    blinking: float = Field(default=0.0, ge=0, le=1)
+    """... whose driver's eyes are closed, and the targets' open. At most one of these three is drawn."""
     turning: float = Field(default=0.0, ge=0, le=1)
-    """Share of clip pairs, if the clip allows, whose driver looks to another side than the targets."""
+    """Share of clip pairs, from clips that allow it, whose driver looks to another side than the targets."""
     follow: float = Field(default=0.0, ge=0, le=1)
     """Share of clip pairs followed by a pair of the next frame, for losses that compare the two."""
     warp_back_face_only: bool = False
@@ -66,6 +73,12 @@ class PairData(BaseModel):
     """Use at most this many photos of each person (k-shot fine-tuning); None for all."""
     augment: PairAugmentation = PairAugmentation()
     """How pairs are augmented; validation pairs are not."""
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> PairData:
+        if self.opening + self.closing + self.blinking > 1:
+            raise ValueError("opening, closing and blinking are shares of the same pairs: together at most 1")
+        return self
 
     @field_validator("mix")
     @classmethod
@@ -88,6 +101,8 @@ class PairStream(PackStream[PairData]):
             chosen &= np.isin(names, data.people)
         long_enough = np.rint(reader.column("frames") * reader.column("face_share")) > 1
         self._clips = np.flatnonzero(chosen & (kinds == Kind.CLIP.value) & long_enough)
+        yaws_deg = (reader.column("yaw_max") - reader.column("yaw_min"))[self._clips]
+        self._turning = self._clips[yaws_deg > TURNS_DEG]
         photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
         self._photos = photos if data.photos is None else _first_of_each(photos, names[photos], data.photos)
         possible = {
@@ -119,18 +134,22 @@ class PairStream(PackStream[PairData]):
 
     def _clip_pairs(self, shard: WorkerShard) -> Iterator[list[Pair]]:
         clips, source = self._clips, _RANDOM_STREAM[PairKind.CLIP]
-        rng, shuffled = self._rng(shard, source), self._shuffled(clips, source, shard)
+        rng, every = self._rng(shard, source), (clips, self._shuffled(clips, source, shard))
+        turned = (self._turning, self._shuffled(self._turning, source, shard)) if len(self._turning) else every
 
         def clip() -> Iterator[list[Pair]]:
-            _, sample = self._next_clip(shuffled, clips, at_least=2, complaint="has two frames that show the face")
-            return self._pairs_of_clip(sample, rng)
+            turning = rng.random() < self._data.turning
+            rows, shuffled = turned if turning else every
+            _, sample = self._next_clip(shuffled, rows, at_least=2, complaint="has two frames that show the face")
+            return self._pairs_of_clip(sample, rng, turning=turning)
 
         return interleaved(clip, min(_OPEN_CLIPS, len(clips)), rng)
 
-    def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator) -> Iterator[list[Pair]]:
+    def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator, *, turning: bool) -> Iterator[list[Pair]]:
         data = self._data
-        turning = data.turning > 0 and rng.random() < data.turning
-        numbers = two_stretches(sample.landmarks, np.flatnonzero(sample.seen), rng, turning=turning)
+        blinking = data.blinking > 0 and rng.random() < 2 * data.blinking
+        usable = np.flatnonzero(sample.seen)
+        numbers = two_stretches(sample.landmarks, usable, rng, turning=turning, blinking=blinking)
         frames = sample.frames(numbers.tolist(), size=data.size)
         meshes, times_s = sample.landmarks_at(data.size)[numbers], sample.times_s[numbers]
         for _ in range(max(1, len(numbers) // _FRAMES_PER_PAIR)):
@@ -142,6 +161,8 @@ class PairStream(PackStream[PairData]):
                 targets=data.targets,
                 least_gap_s=data.least_gap_s,
                 opening=data.opening,
+                closing=data.closing,
+                blinking=data.blinking,
                 turning=turning,
                 follow=data.follow > 0 and rng.random() < data.follow,
                 rng=rng,
@@ -202,6 +223,7 @@ def two_stretches(
     rng: np.random.Generator,
     *,
     turning: bool = False,
+    blinking: bool = False,
 ) -> Int[np.ndarray, " m"]:
     """Choose the frames of a clip to decode: two stretches of 64 frames that differ in pose and expression.
 
@@ -213,6 +235,7 @@ def two_stretches(
         usable: increasing numbers of the frames that show the face.
         rng: draws the stretches.
         turning: let the second stretch look to another side, if the clip allows.
+        blinking: let the first stretch show closed eyes, if the clip does.
 
     Returns:
         frame numbers, increasing; all of `usable` if these are at most 128.
@@ -224,7 +247,12 @@ def two_stretches(
     # The other stretch must fit before or after this one.
     roomy = (starts >= _STRETCH) | (starts <= len(starts) - 1 - _STRETCH)
     turns = turning and (roomy & (aside := turned_away(middles))).any()
-    first = int(rng.choice(starts[roomy & aside if turns else roomy]))
+    suited = roomy & aside if turns else roomy
+    if blinking:
+        closed = np.pad(eyes_closed(eye_opening(meshes[usable])).cumsum(), (1, 0))
+        blinks = suited & (closed[_STRETCH:] > closed[:-_STRETCH])
+        suited = blinks if blinks.any() else suited
+    first = int(rng.choice(starts[suited]))
     chance = (1e-6 + differences(middles, middles[first])) * (np.abs(starts - first) >= _STRETCH)
     if turns and (away := chance * turned_away(middles, middles[first])).any():
         chance = away

@@ -31,7 +31,7 @@ from reenactor.face.geometry import (
     turned,
     with_outline_of,
 )
-from reenactor.face.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER, OUTER_LIPS
+from reenactor.face.geometry.contours import FACE_OVAL, INNER_LIPS_LOWER, INNER_LIPS_UPPER, OPENINGS, OUTER_LIPS
 from reenactor.face.retarget import transfer_expression
 
 _LARGEST_TURN_DEG = np.array([22.0, 12.0, 10.0])
@@ -40,11 +40,13 @@ _LARGEST_SHIFT = 0.12
 _SCALES = (0.92, 1.08)
 _CLEARLY_OPEN = 0.06
 """A mouth is open if it opens more than at its most closed by this many outer-eye distances."""
+_LIDS_CLOSED = 0.3
+"""Eyes are closed below this fraction of their usual opening."""
 _NEXT_S = 0.1
 """Frames further apart than this are not consecutive: they lie in two stretches of the clip."""
 _OPENS = 0.01
 """A mouth that opens by fewer outer-eye distances counts as unchanged."""
-_TURNS_DEG = 15.0
+TURNS_DEG = 15.0
 """Heads whose yaws differ by more than this look to different sides."""
 _MIDDLE_GREY = 128
 _JPEG_QUALITY = (15, 60)
@@ -95,6 +97,8 @@ def clip_pairs(
     targets: int,
     least_gap_s: float,
     opening: float = 0.0,
+    closing: float = 0.0,
+    blinking: float = 0.0,
     turning: bool = False,
     follow: bool = False,
     rng: np.random.Generator,
@@ -112,6 +116,8 @@ def clip_pairs(
         least_gap_s: targets are at least this far from the driver, if the video is long enough.
         opening: probability of a driver whose mouth is wide open, with targets whose mouths are not, if the video has
             such frames: what lies behind closed lips is rare and the hardest to learn.
+        closing: probability of the opposite: a driver whose mouth is closed, with targets whose mouths are open.
+        blinking: probability of a driver whose eyes are closed, with targets whose eyes are open.
         turning: let driver and targets look to different sides, if the video has such frames.
         follow: add a second pair with the same targets and the next frame, if there is one.
         rng: draws the frames.
@@ -119,17 +125,25 @@ def clip_pairs(
     Returns:
         one pair, or two.
     """
-    mouth = _mouth_opening(meshes)
-    wide = np.flatnonzero((mouth >= np.quantile(mouth, 0.8)) & (mouth >= mouth.min() + _CLEARLY_OPEN))
-    opens = opening > 0 and len(wide) > 0 and rng.random() < opening
-    turns = np.flatnonzero(turned_away(meshes)) if turning else wide[:0]
-    driver = int(rng.choice(wide if opens else turns if len(turns) else len(frames)))
+    mouth, eyes = _mouth_opening(meshes), eye_opening(meshes)
+    wide = (mouth >= np.quantile(mouth, 0.8)) & (mouth >= mouth.min() + _CLEARLY_OPEN)
+    shut = mouth + _CLEARLY_OPEN < np.quantile(mouth, 0.9)
+    kinds = zip((opening, closing, blinking), (wide, shut, eyes_closed(eyes)), strict=True)
+    drawn, below = rng.random(), 0.0
+    drivers, focus = np.zeros(0, int), 0
+    turns = np.flatnonzero(turned_away(meshes)) if turning else np.zeros(0, int)
+    for number, (share, fitting) in enumerate(kinds):
+        if below <= drawn < below + share:
+            drivers, focus = np.flatnonzero(fitting), number
+        below += share
+    driver = int(rng.choice(drivers if len(drivers) else turns if len(turns) else len(frames)))
     away_s = np.abs(times_s - times_s[driver])
     allowed = away_s >= min(least_gap_s, 0.7 * float(away_s.max()))
     allowed[driver] = len(frames) == 1
-    closed = allowed & (1.5 * mouth + 0.02 < mouth[driver])
-    if opens and closed.any():
-        allowed = closed
+    if len(drivers):
+        differs = (1.5 * mouth + 0.02 < mouth[driver], mouth > mouth[driver] + _CLEARLY_OPEN, eyes > 2 * eyes[driver])
+        if (fitting := allowed & differs[focus]).any():
+            allowed = fitting
     if len(turns) and (away := allowed & turned_away(meshes, meshes[driver])).any():
         allowed = away
     chance = np.where(allowed, 0.01 + differences(meshes, meshes[driver]), 0.0)
@@ -149,7 +163,7 @@ def turned_away(
     """Which heads look to another side (their yaws differ by more than 15 degrees) than `mesh`, or than any of them."""
     yaw_deg = head_angles(meshes)[:, 0]
     others = head_angles(mesh)[:1] if mesh is not None else yaw_deg[[yaw_deg.argmin(), yaw_deg.argmax()]]
-    return (np.abs(yaw_deg[:, None] - others) > _TURNS_DEG).any(1)
+    return (np.abs(yaw_deg[:, None] - others) > TURNS_DEG).any(1)
 
 
 def differences(meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " t"]:
@@ -157,6 +171,18 @@ def differences(meshes: Float[np.ndarray, "t 478 3"], mesh: Float[np.ndarray, "4
     face_px = float(np.ptp(mesh[:, :2], axis=0).max())
     centred, other = (one.astype(np.float64) - one.mean(-2, keepdims=True) for one in (meshes, mesh))
     return np.linalg.norm(centred - other, axis=2).mean(1) / max(face_px, 1e-6)
+
+
+def eye_opening(meshes: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, " t"]:
+    """Mean distance between the middles of the lids of both eyes, in outer-eye distances."""
+    across = np.linalg.norm(meshes[:, OUTER_EYE_CORNERS[1]] - meshes[:, OUTER_EYE_CORNERS[0]], axis=1)
+    gaps = [np.linalg.norm(meshes[:, upper[4]] - meshes[:, lower[4]], axis=1) for lower, upper in OPENINGS[1:]]
+    return (gaps[0] + gaps[1]) / 2 / np.maximum(across, 1e-6)
+
+
+def eyes_closed(openings: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
+    """In which frames of a clip the eyes are closed, or nearly, from their `eye_opening`."""
+    return openings < _LIDS_CLOSED * np.quantile(openings, 0.8)
 
 
 def _mouth_opening(meshes: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, " t"]:

@@ -113,7 +113,8 @@ def _survey(plan: Plan) -> tuple[int, str]:
         total += 1
         digest.update(fingerprint(item, plan.settings).encode())
     if total == 0:
-        raise ReenactError(f"nothing to prepare in {plan.source}; check the name and --dataset")
+        of = f" of the licence tiers {', '.join(plan.tiers)}" if plan.tiers else ""
+        raise ReenactError(f"nothing to prepare in {plan.source}{of}; check the name and --dataset")
     return total, digest.hexdigest()
 
 

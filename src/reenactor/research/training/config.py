@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reenactor.core import ReenactError
+from reenactor.face.perception.lids_objective import LidObjectiveConfig
 from reenactor.face.retarget.transformer import LandmarkTransformerObjectiveConfig
-from reenactor.models.hybrid import HybridObjectiveConfig, MouthObjectiveConfig
+from reenactor.models.hybrid2 import Hybrid2ObjectiveConfig
 from reenactor.models.marionette import MarioNETteObjectiveConfig
 from reenactor.models.oneshot import (
     FusionObjectiveConfig,
@@ -24,8 +25,8 @@ from reenactor.research.data.pair_stream import PairData
 from reenactor.research.data.streams import FrameData
 
 ObjectiveConfig = Annotated[
-    HybridObjectiveConfig
-    | MouthObjectiveConfig
+    Hybrid2ObjectiveConfig
+    | LidObjectiveConfig
     | MarioNETteObjectiveConfig
     | LandmarkTransformerObjectiveConfig
     | OneShotObjectiveConfig
@@ -71,8 +72,8 @@ class RunConfig(_Settings):
     """Samples per step, over all processes and backward passes."""
     accumulate: int = Field(default=1, ge=1)
     """Backward passes per step: less memory, more time."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 uses autocast; weights and attention stay in fp32."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """bf16 uses autocast; weights and attention stay in fp32. auto: bf16 where the device computes with it."""
     channels_last: bool = False
     """Memory layout of images and weights that is faster on GPUs."""
     ema_halflife_ksamples: float = Field(default=10.0, ge=0)

@@ -17,6 +17,7 @@ from reenactor.core import ReenactError
 from reenactor.core.progress import Progress, Silent
 from reenactor.nn.checkpoint import write_checkpoint
 from reenactor.nn.losses import Objective, Step, frozen
+from reenactor.nn.precision import fast_bf16
 from reenactor.research.data import ShardReader, Split
 from reenactor.research.training.batches import (
     Batches,
@@ -187,7 +188,9 @@ class _Run:
         return parts
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        precision, device = self.config.precision, self.fabric.device
+        enabled = fast_bf16(device) if precision == "auto" else precision == "bf16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
     def _anyone(self, flag: bool) -> bool:
         """Whether the flag is set in any process: all of them must stop at the same step."""

@@ -16,13 +16,15 @@ from torch.optim import Optimizer
 
 from reenactor.core import CheckpointError
 from reenactor.face.maps import boundary_maps
+from reenactor.face.perception.lids_objective import LidObjective, lid_statistics
 from reenactor.face.retarget.transformer import LandmarkTransformerObjective, fit_statistics
 from reenactor.models import METHODS
 from reenactor.models.oneshot import ShapeEncoderObjective, VerificationObjective
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from reenactor.nn.losses import Objective
 from reenactor.research.data import ShardReader
-from reenactor.research.data.streams import clip_landmarks
+from reenactor.research.data.items import Kind, Split
+from reenactor.research.data.streams import clip_landmarks, rows_of
 from reenactor.research.training.config import ObjectiveConfig
 
 KIND = "training-run"
@@ -36,7 +38,15 @@ def _landmark_transformer(config: Any, pack: ShardReader, _: int) -> Objective[A
     return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model))
 
 
+def _lids(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
+    clips = ((row, pack[row]) for split in Split for row in rows_of(pack, Kind.CLIP, split).tolist())
+    rates = pack.column("fps")
+    seen = ((row, sample.landmarks[sample.seen], float(rates[row])) for row, sample in clips if sample.seen.any())
+    return LidObjective(config, lid_statistics(sorted(seen, key=lambda one: one[0])))
+
+
 _OTHERS: dict[str, Callable[[Any, ShardReader, int], Objective[Any]]] = {
+    "lids": _lids,
     "landmark-transformer": _landmark_transformer,
     "shape-encoder": lambda config, _, __: ShapeEncoderObjective(config, boundary_maps),
     "verification": lambda config, _, identities: VerificationObjective(config, identities),

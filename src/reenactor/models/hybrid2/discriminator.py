@@ -1,10 +1,10 @@
-"""The discriminator of mouths and eyes, and the crops that it sees."""
+"""The discriminators, of the face and of its parts, and the crops that they see."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.face.geometry.contours import INNER_LIPS, LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
@@ -42,6 +42,24 @@ def part_crops(
     return torch.stack(crops, 1)
 
 
+FACE_SIDE = 0.625
+"""Side of the square around the face that is compared and judged, in sides of the crop."""
+
+
+def face_crops(pictures: Float[Tensor, "b c h w"], mesh_px: Float[Tensor, "b 478 3"]) -> Float[Tensor, "b c s s"]:
+    """The square around each face, at whole pixels.
+
+    Args:
+        pictures: square.
+        mesh_px: landmarks in their pixels.
+    """
+    size = pictures.shape[-1]
+    side = int(size * FACE_SIDE) // 8 * 8
+    low, high = mesh_px[..., :2].amin(1), mesh_px[..., :2].amax(1)
+    corners = ((low + high - side) / 2).round().long().clamp(0, size - side).tolist()
+    return torch.stack([one[:, y : y + side, x : x + side] for one, (x, y) in zip(pictures, corners, strict=True)])
+
+
 class PartsDiscriminator(nn.Module):
     """One patch discriminator for mouths and eyes; it also sees the driver's raster and which part it is.
 
@@ -63,7 +81,6 @@ class PartsDiscriminator(nn.Module):
         pictures: Float[Tensor, "b 3 h w"],
         rasters: Float[Tensor, "b 3 h w"],
         mesh_px: Float[Tensor, "b 478 3"],
-        chosen: Bool[Tensor, " b3"],
     ) -> PatchScores:
         """Input, output; sizes with crops of 32 pixels.
 
@@ -71,9 +88,26 @@ class PartsDiscriminator(nn.Module):
         |---|---|
         | pictures, rasters | (B, 3, H, W) in [-1, 1] |
         | mesh_px | (B, 478, 3) landmarks in them |
-        | chosen | (3 B,) which parts of which picture, N of them; the three of a picture follow each other |
-        | scores | (N, 1, 6, 6); of larger crops each score sees twice as many pixels |
+        | scores | (3 B, 1, 6, 6), the parts of a picture one after the other; of larger crops each score sees twice as
+        many pixels |
         """
         crops = part_crops(torch.cat([pictures, rasters], 1), mesh_px, self.size)
         kinds = self.kinds.expand(len(pictures), -1, -1, self.size, self.size)
-        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1)[chosen])
+        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1))
+
+
+class FaceDiscriminator(nn.Module):
+    """`PartsDiscriminator`, and a patch discriminator of the square around the face at half its resolution."""
+
+    def __init__(self, size: int = 64, width: int = 32) -> None:
+        super().__init__()
+        self.parts = PartsDiscriminator(size, width)
+        self.fold = nn.PixelUnshuffle(2)
+        self.face = PatchGAN(4 * (3 + 3), width=width, max_width=4 * width, halvings=2)
+
+    def forward(
+        self, pictures: Float[Tensor, "b 3 h w"], rasters: Float[Tensor, "b 3 h w"], mesh_px: Float[Tensor, "b 478 3"]
+    ) -> tuple[PatchScores, PatchScores]:
+        """Scores of the parts, and of the face; arguments as for `PartsDiscriminator`."""
+        face = self.fold(face_crops(torch.cat([pictures, rasters], 1), mesh_px))
+        return self.parts(pictures, rasters, mesh_px), self.face(face)

@@ -1,0 +1,33 @@
+"""Sizes of the network."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from reenactor.models.contract import ModelConfig
+
+PATCH = 4
+"""Pixels a side of one position of the network's largest feature maps."""
+
+
+class Hybrid2Config(ModelConfig):
+    """The defaults ship; any number of photos of any size works with any config."""
+
+    resolution: int = Field(default=256, ge=64, le=1024, multiple_of=32)
+    """Pixels a side that the network sees; photos keep their own, and so does the result."""
+    base_width: int = Field(default=48, ge=16, le=256, multiple_of=16)
+    """Channels at a quarter of the resolution; 1.5, 2 and 2.5 times as many at an eighth, a 16th, a 32nd."""
+    mirror: bool = True
+    """Also see the mirrored photo, moved to the same landmarks: what a turned head hides, its other side shows."""
+    hole_colour: tuple[float, float, float] = (-0.55, -0.75, -0.75)
+    """RGB in [-1, 1] that fills a hole before the network paints it: the inside of a mouth."""
+
+    @property
+    def feature_size(self) -> int:
+        """Side of the network's largest feature maps."""
+        return self.resolution // PATCH
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Channels at a quarter, an eighth, a 16th and a 32nd of the resolution."""
+        return self.base_width, self.base_width * 3 // 2, self.base_width * 2, self.base_width * 5 // 2

@@ -1,0 +1,213 @@
+"""The losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from reenactor.core import CheckpointError, MapKind, PairBatch
+from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from reenactor.models.contract import ModelConfig
+from reenactor.models.hybrid2.config import Hybrid2Config
+from reenactor.models.hybrid2.discriminator import FaceDiscriminator, face_crops
+from reenactor.models.hybrid2.model import RASTER, Drawing, Hybrid2, Hybrid2Generator
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
+from reenactor.nn.losses import (
+    MapsNeeded,
+    Objective,
+    Step,
+    feature_matching,
+    frozen,
+    hinge_discriminator,
+    hinge_generator,
+    masked_psnr,
+    truth_outside,
+)
+from reenactor.nn.losses.efficientnet import EfficientNetLite, efficientnet_lite, feature_distance
+
+_QUADRATIC_BELOW = 0.05
+"""Below this an error counts by its square."""
+_STAGES = (0, 1, 2, 4)
+"""Of the perceptual network."""
+_PREFIX = "generator."
+"""Prefix of the generator's tensors in the model's checkpoint."""
+
+
+class Hybrid2ObjectiveConfig(ModelConfig):
+    """Weights of the losses."""
+
+    kind: Literal["hybrid2"] = "hybrid2"
+    model: Hybrid2Config = Hybrid2Config()
+    init: Path | None = None
+    """A checkpoint to begin with; the discriminator begins anew."""
+    pixel: float = Field(default=6, ge=0)
+    """Charbonnier distance; mouth and eyes count `parts_weight`, the rest of the picture 1."""
+    perceptual: float = Field(default=1, ge=0)
+    """Distance of EfficientNet-Lite0's features in the square around the face."""
+    gan: float = Field(default=0.3, ge=0)
+    """Hinge loss of mouth, eyes and face."""
+    feature_matching: float = Field(default=1, ge=0)
+    smooth: float = Field(default=0.1, ge=0)
+    """Differences of the learned flow between neighbours, in patches."""
+    parts_weight: float = Field(default=4, ge=1)
+
+
+@final
+class Hybrid2Objective(Objective[PairBatch]):
+    """Generator and discriminators, on pairs of photos and a true picture of the same person.
+
+    Outside of a pair's mask the drawn picture is replaced by the true one, so nothing is compared there.
+
+    Raises:
+        CheckpointError: EfficientNet-Lite0's weights are missing, or `init` is of another network.
+    """
+
+    maps = MapsNeeded(targets=(RASTER,), driver=(RASTER, MapKind.HULL_MASK))
+
+    def __init__(self, config: Hybrid2ObjectiveConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.G = Hybrid2Generator(config.model)
+        self.D = FaceDiscriminator()
+        if config.init is not None:
+            self.G.load_state_dict(_trained(config.init, config.model))
+        # In a plain tuple: what is frozen is no part of a training checkpoint.
+        self._features: tuple[EfficientNetLite, ...] = ()
+        if config.perceptual:
+            self._features = (efficientnet_lite("lite0", _STAGES),)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network."""
+        return self.G
+
+    @property
+    def discriminator(self) -> nn.Module:
+        """Of mouth, eyes and face."""
+        return self.D
+
+    def generator_step(self, batch: PairBatch) -> Step:
+        """The weighted sum of the config's terms. The discriminator is left as it was."""
+        most = batch.targets.shape[1]
+        # The first one, two, ... or all of the K photos, so that it learns to do with fewer.
+        drawing = drawn_pair(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
+        image = truth_outside(drawing.image, batch.truth, batch.mask)
+        parts_weights = 1 + (self.config.parts_weight - 1) * _parts(batch).amax(1, keepdim=True)
+        parts = {
+            "pixel": charbonnier(image, batch.truth, batch.mask * parts_weights),
+            "smooth": _roughness(drawing.flow_ndc) * drawing.flow_ndc.shape[-1] / 2,
+        }
+        mesh, raster = batch.driver_mesh, batch.driver_maps[RASTER]
+        for network in self._features:
+            network.to(image.device)
+            ours, theirs, weights = (face_crops(one, mesh) for one in (image, batch.truth, parts_weights))
+            with torch.no_grad():
+                true = network(theirs)
+            parts["perceptual"] = feature_distance(network(ours), true, weights).mean()
+        with frozen(self.D):
+            fake = self.D(image, raster, mesh)
+            with torch.no_grad():
+                real = self.D(batch.truth, raster, mesh)
+        parts["gan"] = hinge_generator([one.scores for one in fake])
+        parts["feature_matching"] = torch.stack(
+            [feature_matching(f.features, r.features) for f, r in zip(fake, real, strict=True)]
+        ).sum()
+        return Step.weighted(parts, dict(self.config), image.detach())
+
+    def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
+        """The hinge loss, and the mean scores of true and drawn pictures."""
+        mesh, raster = batch.driver_mesh, batch.driver_maps[RASTER]
+        real, fake = ([one.scores for one in self.D(picture, raster, mesh)] for picture in (batch.truth, drawn))
+        return Step.of_scores(hinge_discriminator(real, fake), real, fake)
+
+    @torch.no_grad()
+    def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
+        """A row a pair: the K photos, their mesh warp, with the learned flow, the result, the true picture."""
+        drawing = drawn_pair(generator, batch)
+        row = [*batch.targets.unbind(dim=1), drawing.mesh_warped, drawing.warped, drawing.image, batch.truth]
+        return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
+
+    @torch.no_grad()
+    def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
+        """PSNR of the picture, in the hull of the landmarks, around lips and eyes: means in dB.
+
+        Also the same of the plain mesh warp (`warp_psnr`, ...).
+        """
+        drawing, parts = drawn_pair(generator, batch), (_parts(batch) > 0.5).float()
+        regions = {
+            "psnr": batch.mask,
+            "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
+            "mouth_psnr": batch.mask * parts[:, :1],
+            "eyes_psnr": batch.mask * parts[:, 1:].amax(1, keepdim=True),
+        }
+        return {
+            prefix + name: masked_psnr(picture.float().clamp(-1, 1), batch.truth, region)
+            for prefix, picture in (("", drawing.image), ("warp_", drawing.mesh_warped))
+            for name, region in regions.items()
+        }
+
+    def checkpoint(self, generator: nn.Module) -> Checkpoint:
+        """The checkpoint that `Hybrid2` loads."""
+        tensors = {f"{_PREFIX}{name}": tensor for name, tensor in generator.state_dict().items()}
+        return Checkpoint(Hybrid2.name, self.config.model.model_dump(mode="json"), tensors)
+
+
+def drawn_pair(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:
+    """The drivers' frames as the generator makes them, from the first `photos` of each pair; None: from all."""
+    of_targets = (batch.targets, batch.target_maps[RASTER], batch.target_mesh)
+    return generator(batch.driver_maps[RASTER], batch.driver_mesh, *(part[:, :photos] for part in of_targets))
+
+
+def around(mesh_px: Float[Tensor, "b 478 3"], vertices: tuple[int, ...], size: int) -> Float[Tensor, "b 1 s s"]:
+    """1 in the box around some vertices and a quarter of its half beyond, falling to 0 at three quarters beyond.
+
+    Args:
+        mesh_px: in pixels of the map.
+        vertices: at least two; the box is at least a third as high as wide.
+        size: of the map.
+    """
+    points = mesh_px[:, list(vertices), :2]
+    low, high = points.amin(1), points.amax(1)
+    half = (high - low) / 2
+    half = torch.maximum(half, half.amax(-1, keepdim=True) / 3).clamp_min(1.0)
+    centre = (low + high) / 2
+    steps = torch.arange(size, device=mesh_px.device)
+    x = ((steps - centre[:, :1]) / half[:, :1]).abs()[:, None]
+    y = ((steps - centre[:, 1:]) / half[:, 1:]).abs()[:, :, None]
+    return ((1.75 - torch.maximum(x, y)) / 0.5).clamp(0, 1)[:, None]
+
+
+def charbonnier(ours: Tensor, theirs: Tensor, weights: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """Weighted mean of `sqrt(d^2 + e^2) - e` in each picture, and the mean of that."""
+    distance = ((ours.float() - theirs).square() + _QUADRATIC_BELOW**2).sqrt() - _QUADRATIC_BELOW
+    whole = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    return ((weights * distance.mean(dim=1, keepdim=True)).sum(dim=(1, 2, 3)) / whole).mean()
+
+
+def _parts(batch: PairBatch) -> Float[Tensor, "b 3 h w"]:
+    """Where mouth, right and left eye are."""
+    size = batch.truth.shape[-1]
+    return torch.cat([around(batch.driver_mesh, part, size) for part in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)], 1)
+
+
+def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
+    """Mean absolute difference of neighbours."""
+    return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
+
+
+def _trained(folder: Path, config: Hybrid2Config) -> dict[str, Tensor]:
+    """The weights of a trained generator of these settings.
+
+    Raises:
+        CheckpointError: the folder holds another network.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.kind != Hybrid2.name or Hybrid2Config.model_validate(checkpoint.config) != config:
+        raise CheckpointError(f"{folder} holds another network than objective.model; give another, or its settings")
+    return {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}

@@ -1,0 +1,294 @@
+"""The second hybrid: what is drawn, of whom, and how it learns."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from reenactor.core import CheckpointError, MapKind, PairBatch
+from reenactor.face.geometry import mean_face
+from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, OUTER_LIPS_UPPER, RIGHT_EYE
+from reenactor.face.maps import draw_maps
+from reenactor.models.hybrid2 import Hybrid2Config, Hybrid2Generator, Hybrid2Objective, Hybrid2ObjectiveConfig
+from reenactor.models.hybrid2.discriminator import PartsDiscriminator, face_crops, part_crops
+from reenactor.models.hybrid2.objective import around, charbonnier
+from reenactor.models.registry import model_of
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+
+SIZE = 128
+RASTER = MapKind.IRIS_RASTER
+SMALL = Hybrid2Config(resolution=64, base_width=16)
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def smooth(count, seed=0, size=SIZE):
+    return F.interpolate(noise(count, 3, 8, 8, seed=seed), (size, size), mode="bicubic").clamp(-1, 1)
+
+
+def faces(count, *, lips=0.0, seed=0, size=SIZE):
+    """Mean faces, jaws dropped by `lips` eye distances."""
+    points = torch.tensor(mean_face().points.copy()).float()
+    below = points[:, 1] > points[[13, 14], 1].mean()
+    points[:, 1] += lips * below * (1.3 - points[:, 0].abs() / 0.4).clamp(0, 1)
+    points = points + 0.01 * noise(count, 1, 3, seed=seed)
+    return (points * (0.3 * size) + torch.tensor([size / 2, size / 2, 0.0])).float()
+
+
+def pairs(count=2, k=2, seed=0, size=SIZE, lips=0.12):
+    driver, photos = faces(count, lips=lips, seed=seed, size=size), faces(count * k, seed=seed + 1, size=size)
+    kinds = (RASTER, MapKind.HULL_MASK)
+    return PairBatch(
+        targets=smooth(count * k, seed + 2, size).unflatten(0, (count, k)),
+        target_mesh=photos.unflatten(0, (count, k)),
+        target_maps={RASTER: draw_maps((RASTER,), photos, size)[RASTER].unflatten(0, (count, k))},
+        truth=smooth(count, seed + 3, size),
+        driver_mesh=driver,
+        driver_maps=draw_maps(kinds, driver, size),
+        mask=torch.ones(count, 1, size, size),
+        identity=torch.arange(count),
+    )
+
+
+def generator(config=SMALL, *, stirred=True):
+    torch.manual_seed(0)
+    network = Hybrid2Generator(config).eval()
+    source = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in network.parameters() if stirred else ():
+            p.add_(0.05 * torch.randn(p.shape, generator=source))
+    return network
+
+
+@torch.no_grad()
+def drawn(network, batch, people=slice(None)):
+    given = batch.targets[people], batch.target_maps[RASTER][people], batch.target_mesh[people]
+    return network(batch.driver_maps[RASTER], batch.driver_mesh, *given)
+
+
+def objective(**changes):
+    torch.manual_seed(0)
+    return Hybrid2Objective(Hybrid2ObjectiveConfig(model=SMALL, **changes)).train()
+
+
+# What is drawn.
+
+
+def test_before_training_it_is_the_warp_with_dark_holes():
+    config = SMALL.model_copy(update={"resolution": 128})
+    network, batch = generator(config, stirred=False), pairs(k=1, lips=0.9)
+    result = drawn(network, batch)
+    seen = (result.holes == 0).expand_as(result.image)
+    assert not result.flow_ndc.any()
+    assert 0.002 < result.holes.mean() < 0.1
+    # A twentieth of the detail is gone, no more; the mesh warp itself is bilinear.
+    assert (result.image - result.warped)[seen].abs().max() < 0.06
+    assert (result.warped - result.mesh_warped)[seen].abs().mean() < 0.03
+    hole = (result.holes > 0.99)[:, 0]
+    assert hole.any()
+    assert (result.warped.permute(0, 2, 3, 1)[hole] - torch.tensor(SMALL.hole_colour)).abs().max() < 0.02
+
+
+def test_a_grey_photo_stays_grey():
+    network, batch = generator(), pairs(lips=0.5)
+    grey = dataclasses.replace(batch, targets=batch.targets.mean(2, keepdim=True).expand(-1, -1, 3, -1, -1))
+    for one, least, most in ((batch, 0.02, 9), (grey, 0, 1e-5)):
+        result = drawn(network, one)
+        chroma = (result.image - result.image.mean(1, keepdim=True)).abs().amax()
+        assert least <= chroma <= most
+        assert result.holes.max() > 0.3
+
+
+def test_people_are_drawn_alone_as_together():
+    network, batch = generator(), pairs(count=3)
+    together = drawn(network, batch).image
+    for i in range(3):
+        one = dataclasses.replace(
+            batch,
+            driver_mesh=batch.driver_mesh[i : i + 1],
+            driver_maps={RASTER: batch.driver_maps[RASTER][i : i + 1]},
+        )
+        torch.testing.assert_close(drawn(network, one, slice(i, i + 1)).image, together[i : i + 1], atol=1e-4, rtol=0)
+
+
+def test_one_person_drives_any_number_of_frames():
+    network, batch = generator(), pairs(count=3)
+    with torch.no_grad():
+        code = network.encode(batch.targets[:1], batch.target_maps[RASTER][:1], batch.target_mesh[:1])
+        together = network.decode(code, batch.driver_maps[RASTER], batch.driver_mesh).image
+        for i in range(3):
+            one = network.decode(code, batch.driver_maps[RASTER][i : i + 1], batch.driver_mesh[i : i + 1]).image
+            torch.testing.assert_close(one, together[i : i + 1], atol=1e-4, rtol=0)
+        code = network.encode(batch.targets, batch.target_maps[RASTER], batch.target_mesh)
+        with pytest.raises(ValueError, match="2 driver frames for the codes of 3 people"):
+            network.decode(code, batch.driver_maps[RASTER][:2], batch.driver_mesh[:2])
+
+
+def test_every_photo_is_used():
+    network, batch = generator(), pairs(k=3)
+    plain = drawn(network, batch).image
+    for i in range(3):
+        targets = batch.targets.clone()
+        targets[:, i] = smooth(2, 7)
+        assert (drawn(network, dataclasses.replace(batch, targets=targets)).image - plain).abs().mean() > 1e-3
+
+
+def test_the_mirrored_photo_shows_what_the_photo_hides():
+    """Its features change the result of a model with `mirror`; the flow takes them to the same landmarks."""
+    network, batch = generator(), pairs(k=1)
+    with torch.no_grad():
+        code = network.encode(batch.targets, batch.target_maps[RASTER], batch.target_mesh)
+        assert len(code.features) == 2
+        blind = dataclasses.replace(code, features=(code.features[0], torch.zeros_like(code.features[1])))
+        results = [network.decode(one, batch.driver_maps[RASTER], batch.driver_mesh).image for one in (code, blind)]
+        assert (results[0] - results[1]).abs().mean() > 1e-3
+        # The mirrored photo, moved to the photo's own landmarks, shows the other side of the face in this one's place.
+        _, mirrored = network.mesh_flows(code, code.mesh_px[:, 0], torch.device("cpu"))
+        columns = torch.arange(16) * 2 / 16 - 1 + 1 / 16
+        nose = code.mesh_px[:, 0, 1, 0] * 2 / SIZE - 1
+        middle = mirrored.flow_ndc[:, 0, 8, 6:10] + columns[6:10]
+        torch.testing.assert_close(middle + nose[:, None], columns[6:10].expand(2, -1), atol=0.05, rtol=0)
+    assert len(generator(SMALL.model_copy(update={"mirror": False})).encode(
+        batch.targets, batch.target_maps[RASTER], batch.target_mesh
+    ).features) == 1  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [64, 96, 160])
+def test_photos_of_any_size(size):
+    network, batch = generator(), pairs(k=1, size=size)
+    assert drawn(network, batch).image.shape == (2, 3, size, size)
+
+
+# How it learns.
+
+
+def test_terms():
+    net, batch = objective(), pairs(k=1)
+    batch.mask[:, :, :20] = 0
+    with torch.no_grad():
+        step = net.generator_step(batch)
+        image = batch.mask * drawn(net.G, batch).image + (1 - batch.mask) * batch.truth
+        torch.testing.assert_close(step.drawn, image, atol=1e-5, rtol=0)
+        boxes = [around(batch.driver_mesh, part, SIZE) for part in (OUTER_LIPS, RIGHT_EYE, LEFT_EYE)]
+        weights = batch.mask * (1 + 3 * torch.maximum(boxes[0], torch.maximum(boxes[1], boxes[2])))
+        torch.testing.assert_close(step.parts["pixel"], charbonnier(image, batch.truth, weights))
+        mesh, raster = batch.driver_mesh, batch.driver_maps[RASTER]
+        fake, real = net.D(image, raster, mesh), net.D(batch.truth, raster, mesh)
+        hinge = -sum(one.scores.mean() for one in fake)
+        torch.testing.assert_close(step.parts["gan"], hinge, atol=1e-4, rtol=1e-4)
+        layers = [(f.features, r.features) for f, r in zip(fake, real, strict=True)]
+        matching = sum((a - b).abs().mean() for ours, theirs in layers for a, b in zip(ours, theirs, strict=True))
+        torch.testing.assert_close(step.parts["feature_matching"], matching, atol=1e-4, rtol=1e-4)
+    total = sum(getattr(net.config, name) * value for name, value in step.parts.items())
+    torch.testing.assert_close(step.loss, total)
+
+
+def test_charbonnier_is_a_weighted_mean():
+    ours, theirs, weights = noise(2, 3, 4, 4), noise(2, 3, 4, 4, seed=1), noise(2, 1, 4, 4, seed=2).abs()
+    each = (((ours - theirs) ** 2 + 0.05**2) ** 0.5 - 0.05).mean(1)
+    wanted = torch.stack([(e * w[0]).sum() / w.sum() for e, w in zip(each, weights, strict=True)]).mean()
+    torch.testing.assert_close(charbonnier(ours, theirs, weights), wanted)
+    assert charbonnier(ours, theirs, torch.zeros_like(weights)) == 0
+
+
+def test_each_half_teaches_its_own_network():
+    net, batch = objective(), pairs()
+    step = net.generator_step(batch)
+    step.loss.backward()
+    assert all(p.grad is not None for p in net.G.parameters())
+    assert all(p.grad is None for p in net.D.parameters())
+    net.zero_grad()
+    net.discriminator_step(batch, step.drawn).loss.backward()
+    assert all(p.grad is None for p in net.G.parameters())
+    assert all(p.grad is not None for p in net.D.parameters())
+
+
+def test_outside_of_the_mask_nothing_is_compared():
+    net, batch = objective(perceptual=0), pairs(k=1)
+    batch.mask[1] = 0
+    step = net.generator_step(batch)
+    torch.testing.assert_close(step.drawn[1], batch.truth[1])
+    other = dataclasses.replace(batch, truth=torch.cat([batch.truth[:1], smooth(1, 9)]))
+    torch.testing.assert_close(net.generator_step(other).parts["pixel"], step.parts["pixel"])
+
+
+def test_the_face_is_cut_out_at_whole_pixels():
+    mesh = faces(2)
+    x = torch.arange(SIZE).expand(2, 1, SIZE, SIZE).float()
+    crops = face_crops(torch.cat([x, x.mT], 1), mesh)
+    assert crops.shape[-1] == 80
+    assert torch.equal(crops, crops.round())
+    middle = (mesh[..., :2].amin(1) + mesh[..., :2].amax(1)) / 2
+    assert (crops.mean((2, 3)) - middle).abs().max() < 1
+
+
+def test_part_crops_follow_the_parts():
+    mesh = faces(2)
+    # The pictures hold their own coordinates.
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    crops = part_crops(torch.stack([x, y]).expand(2, -1, -1, -1), mesh, 32)
+    assert crops.shape == (2, 3, 2, 32, 32)
+    for i, part in enumerate((OUTER_LIPS_UPPER, (33, 133, 159, 145), (263, 362, 386, 374))):
+        middle = crops[:, i, :, 15:17, 15:17].mean((2, 3))
+        assert (middle - mesh[:, list(part), :2].mean(1)).norm(dim=1).max() < 5
+    # Half the eye distance wide, level.
+    eye = crops[0, 1]
+    width = (mesh[0, 263] - mesh[0, 33]).norm() * 0.5
+    assert float(eye[0, 0, -1] - eye[0, 0, 0]) == pytest.approx(float(width) * 31 / 32, rel=1e-3)
+    assert float(eye[1, 0, -1] - eye[1, 0, 0]) == pytest.approx(0, abs=1e-3)
+
+
+def test_part_crops_turn_with_the_head():
+    mesh = faces(1)
+    turned = mesh.clone()
+    turned[..., 0], turned[..., 1] = 127 - mesh[..., 1], mesh[..., 0]
+    picture = smooth(1)
+    quarter = torch.rot90(picture, -1, (2, 3))
+    torch.testing.assert_close(part_crops(quarter, turned, 16), part_crops(picture, mesh, 16), atol=1e-4, rtol=0)
+
+
+def test_the_judge_sees_picture_raster_and_part():
+    torch.manual_seed(0)
+    judge, mesh = PartsDiscriminator(32), faces(2)
+    picture, raster = noise(2, 3, 128, 128), noise(2, 3, 128, 128, seed=1)
+    scores = judge(picture, raster, mesh).scores
+    assert scores.shape == (6, 1, 6, 6)
+    for other in (judge(picture.flip(1), raster, mesh), judge(picture, raster.flip(1), mesh)):
+        assert (other.scores - scores).abs().mean() > 1e-3
+    judge.kinds.zero_()
+    assert (judge(picture, raster, mesh).scores - scores).abs().mean() > 1e-4
+
+
+def test_a_checkpoint_is_a_model_and_a_beginning(tmp_path):
+    net, batch = objective(perceptual=0), pairs(count=1, k=1)
+    with torch.no_grad():
+        for p in net.G.parameters():
+            p.add_(0.01)
+    write_checkpoint(tmp_path / "model", net.checkpoint(net.G))
+    model = model_of(read_checkpoint(tmp_path / "model"))
+    torch.testing.assert_close(drawn(model.generator, batch).image, drawn(net.G, batch).image)
+    again = objective(perceptual=0, init=tmp_path / "model")
+    torch.testing.assert_close(again.G.state_dict(), net.G.state_dict())
+    write_checkpoint(tmp_path / "other", Checkpoint("oneshot", {}, {}))
+    with pytest.raises(CheckpointError, match="holds another network"):
+        objective(perceptual=0, init=tmp_path / "other")
+    with pytest.raises(CheckpointError, match="holds another network"):
+        Hybrid2Objective(Hybrid2ObjectiveConfig(model=Hybrid2Config(), perceptual=0, init=tmp_path / "model"))
+
+
+@pytest.mark.slow
+def test_overfits():
+    net, batch = objective(), pairs(count=1, k=1)
+    optimizer = torch.optim.Adam(net.G.parameters(), 2e-3)
+    first = net.measure(net.G, batch)
+    for _ in range(60):
+        optimizer.zero_grad()
+        net.generator_step(batch).loss.backward()
+        optimizer.step()
+    last = net.measure(net.G, batch)
+    assert last["psnr"] > first["psnr"] + 3
+    assert last["warp_psnr"] == first["warp_psnr"]
+    assert net.pictures(net.G, batch).shape == (1, 3, SIZE, 5 * SIZE)
