@@ -171,14 +171,17 @@ class _Plan:
             for rows in cases.sequences
         }
         truth = cases.protocol.has_truth
-        face = ("mesh", "embedding", "sharpness")
-        compared = ("comparison", *(["feature_distance"] if features else [])) if truth else ()
+        face = ("mesh", "embedding", "sharpness", "lids")
+        parts = ("parts",) if truth else ()
+        compared = ("comparison", *parts, *(["feature_distance"] if features else [])) if truth else ()
         flicker = ("flicker",) if truth and cases.protocol.consecutive else ()
         self.entries: list[list[_Entry]] = []
         for i, case in enumerate(cases):
             again = ("mesh_again",) if i < MEASURED_AGAIN else ()
             entries = [self._entry(TARGET_COPY, case, case.targets[0], name, "") for name in face + compared]
-            entries += [self._entry(DRIVER_COPY, case, case.driver, name, "") for name in face + flicker + again]
+            entries += [
+                self._entry(DRIVER_COPY, case, case.driver, name, "") for name in face + parts + flicker + again
+            ]
             for method, some in paths.items():
                 path = some[i]
                 assert path is not None

@@ -19,24 +19,27 @@ from PIL import Image
 from torch import Tensor
 
 from reenactor.core import MESH_POINTS, MESH_TO_IBUG68, OUTER_EYE_CORNERS, Landmarks
-from reenactor.face.geometry import mean_face
+from reenactor.face.geometry import mean_face, resize
+from reenactor.face.geometry.contours import INNER_LIPS
 from reenactor.face.geometry.face_mesh import face_mesh_triangles
 from reenactor.face.maps import hull_mask
 from reenactor.face.perception import FaceFinder
 from reenactor.face.perception.identity import EMBEDDING_SIZE, IdentityEmbedder
+from reenactor.face.perception.lids import eye_openness
 from reenactor.face.perception.observe import face_side_px
 from reenactor.models.oneshot import FEATURE_READERS
 from reenactor.nn.checkpoint import read_checkpoint
 from reenactor.nn.losses import FeatureNetwork, TrainedFeatures, build_features
 from reenactor.research.metrics import lpips, psnr, sharpness, ssim_map, ssim_mean
+from reenactor.research.metrics.realism import part_features
 
 Picture = UInt8[np.ndarray, "s s 3"]
 Mesh = Float[np.ndarray, "478 3"]
 
-COMPARISON = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr", "silhouette_error")
+COMPARISON = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr", "silhouette_error", "inside_contrast", "inside_bright")
 BEST_PSNR_DB = 100.0
 """Stands for equal pictures, whose PSNR is infinite: one that differs in a single colour by 1 of 255 has 101 dB."""
-IDEAL_COMPARISON = (1.0, 1.0, BEST_PSNR_DB, BEST_PSNR_DB, BEST_PSNR_DB, 0.0)
+IDEAL_COMPARISON = (1.0, 1.0, BEST_PSNR_DB, BEST_PSNR_DB, BEST_PSNR_DB, 0.0, 1.0, 0.0)
 """`COMPARISON` of a picture with itself."""
 BAND_PX = 8
 """Width of the band around the face, in pictures of 256 pixels a side."""
@@ -50,6 +53,9 @@ _FACE_MARGIN = 0.3
 _LEAST_BACKGROUND = 0.01
 """Fraction of the picture; with less still background flicker is not measured."""
 _JPEG_QUALITY = 80
+_LEAST_INSIDE_PX = 40
+_LIDS_PX = 256
+"""Side of the face crops that lids are read from."""
 _SUBPIXEL_BITS = 4
 
 
@@ -183,7 +189,7 @@ def face_sharpness(batch: Batch) -> Float[np.ndarray, " n"]:
     return values
 
 
-def comparison(batch: Batch) -> Float[np.ndarray, "n 6"]:
+def comparison(batch: Batch) -> Float[np.ndarray, "n 8"]:
     """`compare` of each picture with the true one."""
     pairs = zip(batch.pictures, batch.truth, batch.truth_meshes, strict=True)
     return np.stack([compare(*pair) for pair in pairs])
@@ -194,6 +200,23 @@ def feature_distance(batch: Batch) -> Float[np.ndarray, " n"]:
     with torch.inference_mode():
         drawn, truth = _m1p1(batch.pictures), _m1p1(batch.truth)
         return lpips(drawn, truth, batch.judges.features).numpy().astype(np.float64)
+
+
+def parts(batch: Batch) -> Float[np.ndarray, "n 3 d"]:
+    """`metrics.realism.part_features` at the landmarks of the true pictures."""
+    found = part_features(_m1p1(batch.pictures), torch.from_numpy(np.stack(batch.truth_meshes)).float())
+    return found.astype(np.float32)
+
+
+def lids(batch: Batch) -> Float[np.ndarray, "n 2"]:
+    """How far the right and the left eye are open (`perception.lids`); NaN without a face."""
+    read = np.full((len(batch.pictures), 2), np.nan)
+    for i in batch.seen:
+        side = len(batch.pictures[i])
+        small = resize(batch.pictures[i], _LIDS_PX) if side != _LIDS_PX else batch.pictures[i]
+        half = np.array([0.5, 0.5, 0.0])
+        read[i] = eye_openness(small, ((batch.meshes[i] + half) * (_LIDS_PX / side) - half))
+    return read
 
 
 def background_flicker(batch: Batch) -> Float[np.ndarray, " n"]:
@@ -224,17 +247,21 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "mesh_again": Measurement(1, mesh_again),
     "embedding": Measurement(1, embedding),
     "sharpness": Measurement(1, face_sharpness),
-    "comparison": Measurement(1, comparison, needs_truth=True),
+    "comparison": Measurement(2, comparison, needs_truth=True),
     "feature_distance": Measurement(1, feature_distance, needs_truth=True),
+    "parts": Measurement(1, parts, needs_truth=True),
+    "lids": Measurement(1, lids),
     "flicker": Measurement(1, background_flicker, needs_truth=True, of_sequence=True),
 }
 
 
-def compare(drawn: Picture, truth: Picture, truth_mesh: Mesh) -> Float[np.ndarray, "6"]:
+def compare(drawn: Picture, truth: Picture, truth_mesh: Mesh) -> Float[np.ndarray, "8"]:
     """`COMPARISON` of two pictures.
 
     The face of `m_ssim` and `m_psnr` is the hull of the truth's 68 landmarks, the mouth is `mouth_mask`, and
     `silhouette_error` the mean absolute difference, grey levels of 255, within `silhouette_band`; NaN if it is empty.
+    Between the lips, `inside_contrast` is the standard deviation of brightness over the truth's, and `inside_bright`
+    the mean of the brightest twentieth minus the truth's, grey levels; NaN where fewer than 40 pixels lie there.
     """
     size = len(drawn)
     face = hull_mask(torch.from_numpy(truth_mesh[None]), size)[0, 0].numpy()
@@ -243,7 +270,20 @@ def compare(drawn: Picture, truth: Picture, truth_mesh: Mesh) -> Float[np.ndarra
     band = silhouette_band(truth_mesh, size) > 0
     error = np.abs(drawn[band].astype(np.float64) - truth[band]).mean() if band.any() else np.nan
     best = [min(value, BEST_PSNR_DB) for value in decibels]
-    return np.array([ssim_mean(similarity), ssim_mean(similarity, face), *best, error])
+    return np.array(
+        [ssim_mean(similarity), ssim_mean(similarity, face), *best, error, *_inside(drawn, truth, truth_mesh)]
+    )
+
+
+def _inside(drawn: Picture, truth: Picture, truth_mesh: Mesh) -> tuple[float, float]:
+    mask = np.zeros(truth.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(truth_mesh[list(INNER_LIPS), :2]).astype(np.int32)], (1,))
+    ours, theirs = (cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)[mask > 0].astype(np.float64) for one in (drawn, truth))
+    if len(theirs) < _LEAST_INSIDE_PX or theirs.std() == 0:
+        return float("nan"), float("nan")
+    top = max(1, len(theirs) // 20)
+    bright = [np.sort(one)[-top:].mean() for one in (ours, theirs)]
+    return float(ours.std() / theirs.std()), float(bright[0] - bright[1])
 
 
 def mouth_mask(mesh_px: Mesh, size: int) -> Float[np.ndarray, "s s"]:

@@ -36,12 +36,17 @@ from reenactor.research.metrics import (
     verification_rate,
 )
 from reenactor.research.metrics.intervals import Statistic
+from reenactor.research.metrics.realism import kernel_sums, stage_slices
 
 LEAST_FRAMES = 5
 """Fewer frames of a clip are too few to correlate two sequences."""
 OPENS, OPEN = 2.0, 0.02
 """A mouth opens if the driver's is open more than `OPENS` times as wide as the target's, and more than `OPEN` outer-eye
 distances; closed mouths measure up to that."""
+CLOSES = 0.06
+"""A mouth closes if the target's is open further than this, and the driver's less than `OPEN`."""
+LIDS = 0.35, 0.6
+"""Readings (`perception.lids`) below which both eyes are closed, and above which they are open."""
 TURN_DEG = 15.0
 """If the yaws of target and driver differ by more, a cheek is visible that the target occludes."""
 
@@ -52,6 +57,7 @@ class Better(Enum):
     HIGHER = "higher"
     LOWER = "lower"
     NEAR_ONE = "near 1"
+    NEAR_ZERO = "near 0"
     AT_MOST_ONE = "at most 1"
 
 
@@ -99,22 +105,29 @@ class Scene:
         drawn: the results.
         driver: the drivers' frames.
         target: the first target pictures.
-        comparison: (n, 6) `measurements.COMPARISON` with the true pictures; NaN if there are none.
+        comparison: (n, 8) `measurements.COMPARISON` with the true pictures; NaN if there are none.
         drawn_rest: (c, 10) lengths at rest of the drawn person's face (`perception.action_units.rest_of`).
         driver_rest: (c, 10) lengths at rest of the driver's face.
         flicker: (c, 2) of the still background in the results and in the true pictures; NaN if there are none.
         feature_distance: (n,) distance to the true pictures in a network's features; NaN without a network.
+        lids, driver_lids, target_lids: (n, 2) how far the eyes are open.
+        parts, true_parts: (n, 3, d) `realism.part_features`; None where there is no truth, or nothing is drawn.
     """
 
     cases: CaseList
     drawn: Faces
     driver: Faces
     target: Faces
-    comparison: Float[np.ndarray, "n 6"]
+    comparison: Float[np.ndarray, "n 8"]
     drawn_rest: Float[np.ndarray, "c 10"]
     driver_rest: Float[np.ndarray, "c 10"]
     flicker: Float[np.ndarray, "c 2"]
     feature_distance: Float[np.ndarray, " n"]
+    lids: Float[np.ndarray, "n 2"]
+    driver_lids: Float[np.ndarray, "n 2"]
+    target_lids: Float[np.ndarray, "n 2"]
+    parts: Float[np.ndarray, "n 3 d"] | None = None
+    true_parts: Float[np.ndarray, "n 3 d"] | None = None
 
     @cached_property
     def known(self) -> Bool[np.ndarray, " n"]:
@@ -136,6 +149,17 @@ class Scene:
         """Cases in which the mouth opens: see `OPENS`."""
         before, after = _mouth_opening(self.target.mesh_px), _mouth_opening(self.driver.mesh_px)
         return self.known & (after > OPENS * before) & (after > OPEN)
+
+    @cached_property
+    def closing(self) -> Bool[np.ndarray, " n"]:
+        """Cases in which the mouth closes: see `CLOSES`."""
+        before, after = _mouth_opening(self.target.mesh_px), _mouth_opening(self.driver.mesh_px)
+        return self.known & (before > CLOSES) & (after < OPEN)
+
+    @cached_property
+    def blinking(self) -> Bool[np.ndarray, " n"]:
+        """Cases in which the driver's eyes are closed and the target's are open: see `LIDS`."""
+        return self.known & (self.driver_lids.mean(1) < LIDS[0]) & (self.target_lids.mean(1) > LIDS[1])
 
     @cached_property
     def turned(self) -> Bool[np.ndarray, " n"]:
@@ -283,6 +307,41 @@ def _of_some(name: str, chosen: Callable[[Scene], Bool[np.ndarray, " n"]]) -> Ca
     return measure
 
 
+def _lids_left(scene: Scene) -> Values:
+    """How much of the opening is left where the driver's is gone, %; one estimator for both."""
+    rows = np.flatnonzero(scene.blinking & ~scene.failed)
+    drawn, driver, target = (one[rows].mean(1) for one in (scene.lids, scene.driver_lids, scene.target_lids))
+    return Values(100 * (drawn - driver) / (target - driver), tuple(scene.people[row] for row in rows), mean)
+
+
+def _realism(parts: Sequence[int], chosen: Callable[[Scene], Bool[np.ndarray, " n"]]) -> Callable[[Scene], Values]:
+    """Kernel distance of drawn from true crops, mean over parts and stages."""
+
+    def measure(scene: Scene) -> Values:
+        if scene.parts is None or scene.true_parts is None:
+            return Values(np.full(len(scene.cases), np.nan), scene.people, mean)
+        drawn, true = scene.parts, scene.true_parts
+        rows = np.flatnonzero(chosen(scene))
+        who = tuple(scene.people[row] for row in rows)
+        number = {name: i for i, name in enumerate(dict.fromkeys(who))}
+        people = np.array([number[name] for name in who], int)
+        sums = [
+            kernel_sums(drawn[rows, part, stage], true[rows, part, stage], people)
+            for part in parts
+            for stage in (stage_slices() if len(rows) else ())
+        ]
+
+        def distance(of_people: np.ndarray) -> float:
+            if not len(of_people):
+                return float("nan")
+            counts = np.bincount(of_people.astype(int), minlength=len(number)) / sums[0].sizes
+            return float(np.mean([one.distance(counts) for one in sums]))
+
+        return Values(people.astype(float), who, distance)
+
+    return measure
+
+
 def _feature_distance(scene: Scene) -> Values:
     return Values(np.where(scene.known, scene.feature_distance, np.nan), scene.people, mean)
 
@@ -369,6 +428,47 @@ SCORES: Mapping[str, Score] = {
         needs_truth=True,
         only=f"the driver's mouth is open more than {OPENS:g} times as wide as the target's",
     ),
+    "mouth_psnr_closing": Score(
+        "mouth PSNR, closing",
+        "dB",
+        Better.HIGHER,
+        _of_some("mouth_psnr", lambda scene: scene.closing),
+        needs_truth=True,
+        only="the target's mouth is open and the driver's closed",
+    ),
+    "inside_contrast": Score(
+        "contrast inside, opening",
+        "",
+        Better.NEAR_ONE,
+        _of_some("inside_contrast", lambda scene: scene.opening),
+        needs_truth=True,
+        only="mouths that open; between the lips, over the truth's",
+    ),
+    "inside_bright": Score(
+        "brightest inside, opening",
+        "grey levels",
+        Better.NEAR_ZERO,
+        _of_some("inside_bright", lambda scene: scene.opening),
+        needs_truth=True,
+        only="mouths that open; brightest twentieth between the lips minus the truth's",
+    ),
+    "lids_left": Score(
+        "lids left open",
+        "%",
+        Better.NEAR_ZERO,
+        _lids_left,
+        only="the driver's eyes are closed and the target's open",
+    ),
+    "kid_mouth": Score("KID mouth", "", Better.LOWER, _realism([0], lambda scene: scene.known), needs_truth=True),
+    "kid_mouth_opening": Score(
+        "KID mouth, opening",
+        "",
+        Better.LOWER,
+        _realism([0], lambda scene: scene.opening),
+        needs_truth=True,
+        only="mouths that open",
+    ),
+    "kid_eyes": Score("KID eyes", "", Better.LOWER, _realism([1, 2], lambda scene: scene.known), needs_truth=True),
     "silhouette_error_turned": Score(
         "silhouette error, turned",
         "grey levels",

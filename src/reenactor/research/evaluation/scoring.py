@@ -140,7 +140,8 @@ class Scored:
             found = bootstrap_interval(ours.values, ours.identities, rng, statistic=ours.statistic, resamples=RESAMPLES)
         elif known.any() and against is not None:
             pair = ours.values, values[against].values
-            found = paired_difference(*pair, ours.identities, rng, statistic=ours.statistic, resamples=RESAMPLES)
+            statistics = {"statistic": ours.statistic, "their_statistic": values[against].statistic}
+            found = paired_difference(*pair, ours.identities, rng, **statistics, resamples=RESAMPLES)
         plain_aucon = score == "aucon" and against is None
         return Result(
             metric=f"{score}_{self.cases.name}",
@@ -225,6 +226,11 @@ def measure_all(
             rests.driver,
             np.stack([flickers.get(name, unknown), true_flicker], axis=1),
             values.get(FEATURE_DISTANCE, np.full(len(cases), np.nan)),
+            values["lids"],
+            measured[DRIVER_COPY]["lids"],
+            measured[TARGET_COPY]["lids"],
+            values.get("parts"),
+            measured[DRIVER_COPY].get("parts"),
         )
     ceiling = _ceiling(scenes[DRIVER_COPY], measured[DRIVER_COPY]["mesh_again"])
     return Scored(packs, cases, scenes, by_name, ceiling, features)

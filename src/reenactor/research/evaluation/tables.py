@@ -17,7 +17,13 @@ from reenactor.research.evaluation.scores import SCORES, Better
 from reenactor.research.evaluation.scoring import Result
 
 NOT_COMPARABLE = "other data, not comparable"
-_ARROWS = {Better.HIGHER: "↑", Better.LOWER: "↓", Better.NEAR_ONE: "→1", Better.AT_MOST_ONE: "≤1"}
+_ARROWS = {
+    Better.HIGHER: "↑",
+    Better.LOWER: "↓",
+    Better.NEAR_ONE: "→1",
+    Better.NEAR_ZERO: "→0",
+    Better.AT_MOST_ONE: "≤1",
+}
 
 
 class TableFormat(str, Enum):

@@ -66,6 +66,7 @@ def paired_difference(
     generator: np.random.Generator,
     *,
     statistic: Statistic = np.nanmean,
+    their_statistic: Statistic | None = None,
     level: float = 0.95,
     resamples: int = 2000,
 ) -> Interval:
@@ -80,6 +81,7 @@ def paired_difference(
         identities: N names.
         generator: source of randomness.
         statistic: the mean by default.
+        their_statistic: of the other method, where a statistic knows more than the values; None for the same.
         level: confidence level.
         resamples: 2000 give the ends a standard error of 1.5% of the interval's width.
     """
@@ -88,8 +90,10 @@ def paired_difference(
     lacking = np.isnan(ours) | np.isnan(theirs)
     ours, theirs = np.where(lacking, np.nan, ours), np.where(lacking, np.nan, theirs)
 
+    of_theirs = their_statistic or statistic
+
     def difference(rows: np.ndarray) -> float:
-        return float(statistic(ours[rows]) - statistic(theirs[rows]))
+        return float(statistic(ours[rows]) - of_theirs(theirs[rows]))
 
     return _interval(difference, len(ours), identities, generator, level, resamples)
 
