@@ -140,8 +140,14 @@ class Scored:
             found = bootstrap_interval(ours.values, ours.identities, rng, statistic=ours.statistic, resamples=RESAMPLES)
         elif known.any() and against is not None:
             pair = ours.values, values[against].values
-            statistics = {"statistic": ours.statistic, "their_statistic": values[against].statistic}
-            found = paired_difference(*pair, ours.identities, rng, **statistics, resamples=RESAMPLES)
+            found = paired_difference(
+                *pair,
+                ours.identities,
+                rng,
+                statistic=ours.statistic,
+                their_statistic=values[against].statistic,
+                resamples=RESAMPLES,
+            )
         plain_aucon = score == "aucon" and against is None
         return Result(
             metric=f"{score}_{self.cases.name}",
