@@ -157,7 +157,7 @@ class AppState:
         """
         path = self.store.new_upload()
         try:
-            await asyncio.to_thread(_copy, upload, path, what, most_mib)
+            await asyncio.to_thread(copy_upload, upload, path, what, most_mib)
             checked = await self.checked(path, what, driver=driver)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -332,14 +332,23 @@ def described_models(settings: Settings) -> dict[str, Any]:
     return answer
 
 
-def _copy(upload: BinaryIO, path: Path, what: str, most_mib: int) -> None:
+def copy_upload(upload: BinaryIO, path: Path, what: str, most_mib: int) -> None:
+    """Write an upload into a new file.
+
+    Raises:
+        RefusalError: it is too large.
+    """
     left = most_mib * 2**20
-    with path.open("xb") as out:
-        while piece := upload.read(_CHUNK):
-            left -= len(piece)
-            if left < 0:
-                raise RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
-            out.write(piece)
+    try:
+        with path.open("xb") as out:
+            while piece := upload.read(_CHUNK):
+                left -= len(piece)
+                if left < 0:
+                    raise RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
+                out.write(piece)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _check_name(what: str, name: str, offered: Sequence[str]) -> None:

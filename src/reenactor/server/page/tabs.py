@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -83,8 +84,8 @@ def target_panel(sessions: Sessions) -> TargetPanel:
         radio = gr.update(visible=most > 1, value=0, choices=choices)
         return _marked(found, 0), _crops(found, 0), radio, text, count + 1
 
-    async def use_example() -> list[str]:
-        return [str(await sessions.example())]
+    async def use_example(request: gr.Request) -> list[str]:
+        return [str(await sessions.example(sessions.of(request)))]
 
     def show(face: int, request: gr.Request) -> tuple[str, str]:
         found = sessions.of(request).faces
@@ -270,8 +271,7 @@ def inspect_tab(sessions: Sessions) -> None:
         if not upload:
             return "", gr.update(visible=False)
         try:
-            path = sessions.uploaded(upload)
-            text, tampered = await sessions.state.inspect(path, path.name)
+            text, tampered = await sessions.state.inspect(Path(upload), Path(upload).name)
         except Exception as error:
             return html.problem(html.sentence_of(error)), gr.update(visible=False)
         verdict, _, rest = text.partition("\n")
