@@ -11,6 +11,7 @@ pytest.importorskip("gradio")
 
 FILES = ("choose", "run", "read", "run_1", "inspect")
 """Gradio's names of the functions that take files."""
+JSON = {"Content-Type": "application/json"}
 SECRET = b"the secret of the server"
 
 
@@ -163,14 +164,15 @@ def test_names_of_sessions(page, name, tmp_path, monkeypatch):
 
 def test_sessions_of_others(page):
     """A session is of the visitor who named it first: its events and its pictures are not for others."""
-    first = Browser(page.first)
-    assert first.call("show", None, session="abc").status_code == 200
+    body = {"session_hash": "abc", "fn_index": 0, "event_id": "none"}
+    Browser(page.first)
+    assert page.first.post("/gradio_api/cancel", json=body).status_code == 200
     page.first.cookies.clear()
     for other in (page.second, page.first):
         Browser(other)
         assert other.get("/gradio_api/queue/data", params={"session_hash": "abc"}).status_code == 422
         assert other.get("/gradio_api/heartbeat/abc").status_code == 422
-        assert Browser(other).call("show", None, session="abc").status_code == 422
+        assert other.post("/gradio_api/cancel", json=body).status_code == 422
 
 
 def test_requests_of_no_page(page):
@@ -228,7 +230,7 @@ def test_odd_requests_leave_no_tracebacks_and_no_files(page, capfd):
     before = sorted(page.settings.data.rglob("*"))
     for odd in ({}, [], "x", 1e308, [None] * 50, {"a": [own]}, own, [own], True, "\x1b[2J"):
         for function, number in visitor.functions.items():
-            if function == "leave":
+            if function in ("leave", "use_example"):  # the second takes nothing and makes a file
                 continue
             data = [odd] * visitor.inputs[function] if odd != [] else []
             body = {"fn_index": number, "data": data, "session_hash": "a"}

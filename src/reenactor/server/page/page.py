@@ -58,7 +58,7 @@ def mount_page(app: FastAPI, state: AppState) -> Previews:
     # Gradio checks the paths that a client sends only for pages it launched itself.
     page.has_launched = True
     for module in (gradio.routes, gradio.queueing):
-        setattr(module, "traceback", SimpleNamespace(print_exc=_fail_in_one_line))
+        vars(module)["traceback"] = SimpleNamespace(print_exc=_fail_in_one_line)
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)
     mounted.app = Gate(mounted.app, sessions)
@@ -111,7 +111,7 @@ def _build(sessions: Sessions) -> gr.Blocks:
     for block in page.blocks.values():
         if isinstance(block, gr.File | gr.UploadButton):
             # Gradio's own leaves an empty file for each use.
-            setattr(block, "_process_single_file", lambda file: file.path)
+            vars(block)["_process_single_file"] = lambda file: file.path
     return page
 
 
