@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from reenactor.server.guard import RefusalError, RequestGuard
 from reenactor.server.routes import job_routes, live_routes, server_routes, target_routes
 from reenactor.server.settings import Settings
 from reenactor.server.state import AppState
+from reenactor.server.store import disk_trouble
 
 if TYPE_CHECKING:
     from reenactor.server.page.previews import Previews
@@ -112,14 +113,18 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
+        if (trouble := disk_trouble(error.__cause__)) is not None:  # a body that the disk had no room for
+            return JSONResponse({"error": trouble[1]}, trouble[0])
         sentence = _PLAIN.get(str(error.detail), str(error.detail))
         return JSONResponse({"error": sentence}, error.status_code, dict(error.headers or {}))
 
     @app.exception_handler(OSError)
-    def system(request: Request, error: OSError) -> Response:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return JSONResponse({"error": "the server's disk is full; try again later"}, 507)
-        return failed(request, error)
+    @app.exception_handler(sqlite3.OperationalError)
+    def system(request: Request, error: Exception) -> Response:
+        trouble = disk_trouble(error)
+        if trouble is None:
+            return failed(request, error)
+        return JSONResponse({"error": trouble[1]}, trouble[0], {"Retry-After": "1"} if trouble[0] == 503 else None)
 
     @app.exception_handler(Exception)
     def failed(request: Request, error: Exception) -> Response:

@@ -36,8 +36,10 @@ def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Too large",
         422: "A value or file cannot be used",
         429: "Too many requests, or no room; see Retry-After",
+        503: "Busy; see Retry-After",
+        507: "The disk is full",
     }
-    return {status: {"model": Problem, "description": texts[status]} for status in (401, 403, 429, *statuses)}
+    return {status: {"model": Problem, "description": texts[status]} for status in (401, 403, 429, 503, 507, *statuses)}
 
 
 def _owner(request: Request) -> str:
@@ -173,7 +175,7 @@ def live_routes(state: AppState) -> APIRouter:
         try:
             offered = socket.scope.get("subprotocols", [])
             await socket.accept(next((name for name in offered if not name.startswith(KEY_PROTOCOL)), None))
-            state.store.use_target(target.id)
+            await asyncio.to_thread(state.store.use_target, target.id)
             await LiveSession(
                 socket,
                 process,
