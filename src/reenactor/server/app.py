@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 
 from reenactor import __version__
 from reenactor.core.errors import ReenactError
@@ -44,6 +45,8 @@ def create_app(settings: Settings, *, models: dict[str, Any] | None = None) -> F
         ReenactError: the settings are unsafe, or the data folder cannot be used.
     """
     settings.check()
+    # Of each part of a form so much is kept in memory, the rest in a file; there can be a thousand parts.
+    MultiPartParser.spool_max_size = 2**16
     state = AppState(settings, models)
 
     previews: Previews | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import secrets
 import shutil
@@ -176,6 +177,10 @@ class Store:
         """Folder of the page's uploads; emptied at the start."""
         return self.folder / "uploads"
 
+    def upload_folder(self, owner: str) -> Path:
+        """Folder of the uploads to the page with one key."""
+        return self.uploads / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
     def new_upload(self) -> Path:
         """A free path in `incoming`."""
         return self.incoming / new_id()
@@ -234,13 +239,14 @@ class Store:
         self._forget()
         return True
 
-    def add_job(self, job: Job, driver: Path | None, most_queued: int) -> None:
+    def add_job(self, job: Job, driver: Path | None, most_queued: int, most_of_owner: int | None = None) -> None:
         """Queue a job, or store a finished one; the driver's file is moved.
 
         Args:
             job: without a row yet.
             driver: becomes the file `job.driver`; None if there is none.
             most_queued: limit on queued jobs.
+            most_of_owner: limit on those of its owner; None for the same.
 
         Raises:
             QueueFullError: so many are queued already.
@@ -252,7 +258,9 @@ class Store:
             if driver is not None:
                 driver.replace(folder / job.driver)
             with self._transaction() as db:
-                if job.state is State.QUEUED and _queued(db) >= most_queued:
+                if job.state is State.QUEUED and (
+                    _queued(db) >= most_queued or _queued(db, job.owner) >= (most_of_owner or most_queued)
+                ):
                     raise QueueFullError
                 if not db.execute("SELECT 1 FROM targets WHERE id = ?", (job.target,)).fetchone():
                     raise KeyError(job.target)
@@ -279,23 +287,37 @@ class Store:
         """The files of a target's photos."""
         return [self.target_folder(target.id) / photo["name"] for photo in target.photos]
 
-    def queued(self) -> int:
-        """Number of queued jobs."""
+    def queued(self, owner: str | None = None) -> int:
+        """Number of queued jobs, of one owner or of all."""
         with self._read() as db:
-            return _queued(db)
+            return _queued(db, owner)
 
     def waiting_before(self, job: Job) -> int:
-        """Number of queued jobs before this one."""
+        """Number of queued jobs before this one: the owner's earlier ones, and as many and one of every other's."""
         with self._read() as db:
-            query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND created < ?"
-            return db.execute(query, (job.created,)).fetchone()[0]
+            query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND owner = ? AND created < ?"
+            own = db.execute(query, (job.owner, job.created)).fetchone()[0]
+            others = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND owner != ? GROUP BY owner"
+            return own + sum(min(row[0], own + 1) for row in db.execute(others, (job.owner,)))
+
+    def bytes_of(self, owner: str) -> int:
+        """Size of all files of an owner."""
+        folders = [self.upload_folder(owner)]
+        with self._read() as db:
+            for table in ("targets", "jobs"):
+                rows = db.execute(f"SELECT id FROM {table} WHERE owner = ?", (owner,)).fetchall()
+                folders += [self.folder / table / row[0] for row in rows]
+        return sum(size_of(folder) for folder in folders)
 
     def begin_next(self) -> Job | None:
-        """Take the oldest queued job; None if none is queued."""
+        """Take the oldest queued job of the owner whose last one began longest ago; None if none is queued."""
         if not self.queued():
             return None
         with self._transaction() as db:
-            row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
+            # Owners take turns: one who queues a hundred jobs delays another's by one of them.
+            served = "(SELECT MAX(started) FROM jobs AS other WHERE other.owner = jobs.owner AND started IS NOT NULL)"
+            query = f"SELECT * FROM jobs WHERE state = 'queued' ORDER BY {served}, created LIMIT 1"
+            row = db.execute(query).fetchone()
             if row is None:
                 return None
             begin = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started = ? WHERE id = ?"
@@ -411,8 +433,18 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def _queued(db: sqlite3.Connection) -> int:
-    return db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
+def size_of(folder: Path) -> int:
+    """Size of the files in a folder; what is deleted meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _queued(db: sqlite3.Connection, owner: str | None = None) -> int:
+    query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND (?1 IS NULL OR owner = ?1)"
+    return db.execute(query, (owner,)).fetchone()[0]
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_names_of_uploads(page):
     paths = {visitor.upload(name) for name in names if name}
     assert len(paths) == len(names) - 1
     for path in paths:
-        folder, token, name = os.path.relpath(path, uploads.resolve()).split(os.sep)
+        _, folder, token, name = os.path.relpath(path, uploads.resolve()).split(os.sep)
         assert re.fullmatch("[0-9a-f]{32}", folder)
         assert re.fullmatch("[0-9a-f]{32}", token)
         assert name.isprintable()

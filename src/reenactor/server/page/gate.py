@@ -98,6 +98,7 @@ class Gate:
 
     def _stored(self, form: FormData, visitor: Visitor) -> list[str]:
         limits = self._sessions.state.settings.limits
+        self._sessions.state.check_room(visitor.owner)
         paths = []
         for file in form.getlist("files"):
             if isinstance(file, UploadFile):

@@ -36,11 +36,10 @@ def mount_page(app: FastAPI, state: AppState) -> Previews:
         The processes to start and close with the application.
     """
     previews = Previews(state.settings)
-    uploads = state.store.uploads.resolve()
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    os.environ["GRADIO_TEMP_DIR"] = str(state.store.uploads.resolve())
     _add_login(app, state)
     style, script = (asset("page.css"), asset("page.js"))
-    sessions = Sessions(state, previews, uploads)
+    sessions = Sessions(state, previews)
     page = _build(sessions)
     gr.mount_gradio_app(
         app,

@@ -98,11 +98,10 @@ class Sessions:
     Args:
         state: of the server.
         previews: of the page.
-        uploads: folder of the visitors' uploads.
     """
 
-    def __init__(self, state: AppState, previews: Previews, uploads: Path) -> None:
-        self.state, self.previews, self._uploads = state, previews, uploads
+    def __init__(self, state: AppState, previews: Previews) -> None:
+        self.state, self.previews = state, previews
         self._visitors: dict[str, Visitor] = {}
         self._sessions: dict[str, Session] = {}
 
@@ -114,7 +113,7 @@ class Sessions:
                 self._forget(name)
             del self._visitors[visitor.id]
         identity = new_id()
-        self._visitors[identity] = Visitor(identity, owner, self._uploads / new_id())
+        self._visitors[identity] = Visitor(identity, owner, self.state.store.upload_folder(owner).resolve() / new_id())
         return self._visitors[identity]
 
     def visitor(self, identity: str | None, owner: str) -> Visitor | None:
@@ -186,31 +185,31 @@ class Sessions:
         return self.state.target(session.owner, session.targets[-1])
 
     @asynccontextmanager
-    async def driver(self, motion: str, upload: str | None) -> AsyncIterator[Driver]:
+    async def driver(self, session: Session, motion: str, upload: str | None) -> AsyncIterator[Driver]:
         """The driver that the visitor chose: a movement that ships, or an upload. Its file is deleted at the end.
 
         Raises:
             ReenactError: it is to be an upload, and there is none, or it is refused.
         """
         if motion != OWN_DRIVER:
-            found = await self.state.driver(motion, None)
+            found = await self.state.driver(session.owner, motion, None)
         elif not upload:
             raise ReenactError("there is no driver yet; add a video, a motion file or a photo, or choose a movement")
         else:
             with Path(upload).open("rb") as file:
-                found = await self.state.driver(None, file)
+                found = await self.state.driver(session.owner, None, file)
         try:
             yield found
         finally:
             found.discard()
 
-    async def read_edits(self, upload: str) -> list[float]:
+    async def read_edits(self, session: Session, upload: str) -> list[float]:
         """The sliders nearest to an uploaded motion file.
 
         Raises:
             ReenactError: it is refused, or shows no face.
         """
-        async with self.driver(OWN_DRIVER, upload) as motion:
+        async with self.driver(session, OWN_DRIVER, upload) as motion:
             if not motion.name.endswith(".motion"):
                 raise ReenactError("this is no motion file; choose one")
             return await self.previews.edits_of(motion.file)

@@ -187,7 +187,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
         try:
             await sessions.clear(session, "animate")
             sessions.target(session)
-            async with sessions.driver(motion, upload) as source:
+            async with sessions.driver(session, motion, upload) as source:
                 job = await sessions.submit(
                     session,
                     "animate",
@@ -201,9 +201,8 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
                 )
             async for record in sessions.follow(session, job):
                 yield {status: html.job_progress(record)}
-            text, _ = await sessions.state.inspect(
-                sessions.state.result(sessions.state.job(session.owner, job.id)), "the result"
-            )
+            made = sessions.state.result(sessions.state.job(session.owner, job.id))
+            text, _ = await sessions.state.checks.inspect(session.owner, made, "the result")
             yield {
                 result: html.video(job.id) + html.download(job.id, "Download"),
                 origin: gr.update(value=text, visible=True),
@@ -267,11 +266,13 @@ def inspect_tab(sessions: Sessions) -> None:
                 label="In full", lines=9, visible=False, elem_id="inspect-details", elem_classes="re-provenance"
             )
 
-    async def inspect(upload: str | None) -> tuple[str, Any]:
+    async def inspect(upload: str | None, request: gr.Request) -> tuple[str, Any]:
         if not upload:
             return "", gr.update(visible=False)
         try:
-            text, tampered = await sessions.state.inspect(Path(upload), Path(upload).name)
+            text, tampered = await sessions.state.checks.inspect(
+                sessions.of(request).owner, Path(upload), Path(upload).name
+            )
         except Exception as error:
             return html.problem(html.sentence_of(error)), gr.update(visible=False)
         verdict, _, rest = text.partition("\n")
