@@ -118,14 +118,17 @@ def open_page(page):
 
     def listen():
         with page.http.stream("GET", "/gradio_api/heartbeat/visitor1") as stream:
-            next(stream.iter_lines())
+            lines = stream.iter_lines()  # the stream is closed with it
+            next(lines)
             closing.wait(120)
 
     thread = threading.Thread(target=listen)
     thread.start()
-    yield
-    closing.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        closing.set()
+        thread.join()
 
 
 @pytest.fixture
@@ -181,8 +184,8 @@ def test_nothing_of_a_deleted_person_is_found(serving, unlike, jpeg, motion, tmp
     with open_page(page):
         wait_until(lambda: "re-note" in page.choose(second)[3])
         options = [0, "crop", "warp", *[0.0] * 10]
-        made = page.call("picture_file", options)[0]
-        assert made, "no picture"
+        made, said = page.call("picture_file", options)
+        assert made, said
         result = made[0].split("/")[2]
         needles = traces(second, result)
         assert holding(tmp_path / "data", needles)
