@@ -91,7 +91,7 @@ HOLD = (
 
 
 class Page:
-    """A visitor of a real page."""
+    """A visitor of a real page; `close` it."""
 
     def __init__(self, url, key):
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=60, headers={"X-API-Key": key})
@@ -103,6 +103,9 @@ class Page:
         answer = self.http.post("/gradio_api/run/predict", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
+
+    def close(self):
+        self.http.close()
 
     def choose(self, photo):
         """Upload a photo and make it the target."""
@@ -180,8 +183,7 @@ def test_nothing_of_a_deleted_person_is_found(serving, unlike, jpeg, motion, tmp
         for place in places:
             assert not holding(place, needles), place
 
-    page = Page(server.url, key)
-    with open_page(page):
+    with contextlib.closing(Page(server.url, key)) as page, open_page(page):
         wait_until(lambda: "re-note" in page.choose(second)[3])
         options = [0, "crop", "warp", *[0.0] * 10]
         made, said = page.call("picture_file", options)
@@ -194,8 +196,8 @@ def test_nothing_of_a_deleted_person_is_found(serving, unlike, jpeg, motion, tmp
         assert not holding(place, needles), place
     assert not [path for path in (tmp_path / "data" / "uploads").rglob("*") if path.is_file()]
 
-    page = Page(server.url, key)
-    page.choose(third)
+    with contextlib.closing(Page(server.url, key)) as page:
+        page.choose(third)
     assert [path for path in (tmp_path / "data" / "uploads").rglob("*") if path.is_file()]
     os.kill(server.process.pid, signal.SIGKILL)
     server.process.wait(10)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,12 @@ _ROUTES = re.compile(
 """What the page itself uses. Gradio has more: fetching addresses of the web, monitoring, links to a session's state."""
 _SESSION = re.compile(r"[a-z0-9]{1,64}")
 NO_PAGE = "this request belongs to no page; load the page again"
+
+
+def fail_in_one_line() -> None:
+    """Tell the operator of the exception that is handled, of which anybody can cause any number."""
+    kind = type(sys.exc_info()[1]).__name__
+    print(f"reenactor: the page cannot use a request: {kind}", file=sys.stderr, flush=True)
 
 
 class Gate:
@@ -89,7 +96,10 @@ class Gate:
                     self._sessions.claim(visitor, name)
         elif path == "/" and visitor is None:
             send = _with_cookie(send, self._cookie, self._sessions.welcome(owner).id, request.url.scheme == "https")
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except Exception:  # Gradio has answered 500; the traceback of a request that makes no sense helps nobody
+            fail_in_one_line()
 
     async def _upload(self, request: Request, visitor: Visitor) -> JSONResponse:
         """Store files in the visitor's folder; the answer is Gradio's, a list of their paths."""

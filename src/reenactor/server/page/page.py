@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import resources
 from types import SimpleNamespace
 
@@ -17,7 +16,7 @@ from starlette.routing import Mount
 
 from reenactor.server.guard import KEY_COOKIE, LOGIN, RefusalError
 from reenactor.server.page import tab_compare, tab_edit, tabs
-from reenactor.server.page.gate import Gate
+from reenactor.server.page.gate import Gate, fail_in_one_line
 from reenactor.server.page.previews import Previews
 from reenactor.server.page.session import Sessions
 from reenactor.server.state import AppState
@@ -57,7 +56,8 @@ def mount_page(app: FastAPI, state: AppState) -> Previews:
     # Gradio checks the paths that a client sends only for pages it launched itself.
     page.has_launched = True
     for module in (gradio.routes, gradio.queueing):
-        vars(module)["traceback"] = SimpleNamespace(print_exc=_fail_in_one_line)
+        # It prints a traceback for every request that it cannot use.
+        vars(module)["traceback"] = SimpleNamespace(print_exc=fail_in_one_line)
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)
     mounted.app = Gate(mounted.app, sessions)
@@ -112,12 +112,6 @@ def _build(sessions: Sessions) -> gr.Blocks:
             # Gradio's own leaves an empty file for each use.
             vars(block)["_process_single_file"] = lambda file: file.path
     return page
-
-
-def _fail_in_one_line() -> None:
-    """Gradio prints a traceback for every request that it cannot use, which anybody can send any number of."""
-    kind = type(sys.exc_info()[1]).__name__
-    print(f"reenactor: the page cannot use a request: {kind}", file=sys.stderr, flush=True)
 
 
 def _theme() -> Base:
