@@ -150,6 +150,7 @@ class LiveSession:
         self._newest: tuple[int, float, bytes] | None = None
         self._commands: list[dict[str, Any]] = []
         self._recording: Job | None = None
+        self._recorded_s = 0.0
         self._news = asyncio.Event()
         self._sending = asyncio.Lock()
         self._closed = False
@@ -278,7 +279,7 @@ class LiveSession:
             self._drawn_s, self._texts = time.monotonic(), 0
             await self._send({"type": "frame", "number": number, "face": answer["face"]}, drawn)
             self._statistics.latency_s = time.monotonic() - came
-            if self._recording is not None and time.time() > self._recording.created + 60 * self._settings.job_minutes:
+            if self._recording is not None and time.monotonic() > self._recorded_s + 60 * self._settings.job_minutes:
                 await self._record(False)
 
     def _exchange(self, came: float, picture: bytes) -> tuple[dict[str, Any], bytes | None]:
@@ -292,7 +293,7 @@ class LiveSession:
         if on and self._recording is None:
             job = Job(new_id(), self._target.owner, self._target.id, "live", {"format": "mp4"}, State.DONE)
             path = await asyncio.to_thread(self._store.new_result, job)
-            self._recording = job
+            self._recording, self._recorded_s = job, time.monotonic()
             error = (await asyncio.to_thread(self._ask, {"record": str(path)}))["error"]
             message = {"type": "recording"}
         elif not on and self._recording is not None:

@@ -142,6 +142,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._turns: dict[str, int] = {}
         try:
             check_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -295,8 +296,8 @@ class Store:
     def waiting_before(self, job: Job) -> int:
         """Number of queued jobs before this one: the owner's earlier ones, and as many and one of every other's."""
         with self._read() as db:
-            query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND owner = ? AND created < ?"
-            own = db.execute(query, (job.owner, job.created)).fetchone()[0]
+            earlier = "state = 'queued' AND owner = ? AND rowid < (SELECT rowid FROM jobs WHERE id = ?)"
+            own = db.execute(f"SELECT COUNT(*) FROM jobs WHERE {earlier}", (job.owner, job.id)).fetchone()[0]
             others = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND owner != ? GROUP BY owner"
             return own + sum(min(row[0], own + 1) for row in db.execute(others, (job.owner,)))
 
@@ -310,16 +311,20 @@ class Store:
         return sum(size_of(folder) for folder in folders)
 
     def begin_next(self) -> Job | None:
-        """Take the oldest queued job of the owner whose last one began longest ago; None if none is queued."""
+        """Take the oldest queued job of the owner whose last one began longest ago; None if none is queued.
+
+        One who queues a hundred jobs delays another's by one of them. The clock, which may jump, decides nothing.
+        """
         if not self.queued():
             return None
         with self._transaction() as db:
-            # Owners take turns: one who queues a hundred jobs delays another's by one of them.
-            served = "(SELECT MAX(started) FROM jobs AS other WHERE other.owner = jobs.owner AND started IS NOT NULL)"
-            query = f"SELECT * FROM jobs WHERE state = 'queued' ORDER BY {served}, created LIMIT 1"
-            row = db.execute(query).fetchone()
-            if row is None:
+            # A row's number says which came first.
+            query = "SELECT *, MIN(rowid) AS number FROM jobs WHERE state = 'queued' GROUP BY owner"
+            oldest = db.execute(query).fetchall()
+            if not oldest:
                 return None
+            row = min(oldest, key=lambda one: (self._turns.get(one["owner"], 0), one["number"]))
+            self._turns[row["owner"]] = max(self._turns.values(), default=0) + 1
             begin = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started = ? WHERE id = ?"
             db.execute(begin, (time.time(), row["id"]))
             return _job(db.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
