@@ -21,7 +21,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Checks:
-    """Checks files in processes of their own. With keys, each has one process at a time.
+    """Checks files in processes of their own. Of several keys, each has one process at a time.
 
     Args:
         settings: of the server.
@@ -34,7 +34,7 @@ class Checks:
             self._free.put(checker)
         # First come, first served; as a key has one file here at a time, keys take turns.
         self._threads = ThreadPoolExecutor(CHECKERS, "reenactor-checks")
-        self._at_once, self._most = (1, _MOST_WAITING) if settings.keys else (CHECKERS, 10**6)
+        self._at_once, self._most = (1, _MOST_WAITING) if settings.shared else (CHECKERS, 10**6)
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._asked: Counter[str] = Counter()
 

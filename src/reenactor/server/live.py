@@ -37,7 +37,7 @@ _COMMANDS = "set-neutral, mirror, record and statistics"
 
 
 class LiveSlots:
-    """A fixed number of processes for live driving, each for one session at a time. With keys, each has its share.
+    """A fixed number of processes for live driving, each for one session at a time. Several keys share them.
 
     Args:
         settings: of the server.
@@ -47,19 +47,19 @@ class LiveSlots:
         self._free = [ChildProcess("reenactor-live", drive_live, settings) for _ in range(settings.live)]
         self._all = tuple(self._free)
         self._lock = threading.Lock()
-        self._keys = settings.keys
-        self._share = max(1, settings.live - 1)
+        self._settings = settings
         self._sessions: Counter[str] = Counter()
         self._seconds = RateLimit(60 * settings.live_minutes, 3600.0)
 
     def left_s(self, owner: str) -> float:
         """Seconds that a key may drive live now; one that begins gets a minute or nothing."""
-        return self._seconds.left(owner) if self._keys else math.inf
+        return self._seconds.left(owner) if self._settings.keys else math.inf
 
     def take(self, owner: str) -> ChildProcess | None:
         """A free process, the one used last first; None if there is none for this key."""
         with self._lock:
-            if not self._free or (self._keys and self._sessions[owner] >= self._share):
+            share = max(1, len(self._all) - self._settings.shared)
+            if not self._free or self._sessions[owner] >= share:
                 return None
             self._sessions[owner] += 1
             return self._free.pop()

@@ -48,9 +48,9 @@ class Settings:
         workers: processes that run jobs.
         threads: PyTorch's threads in each of them; None for PyTorch's choice.
         device: see `Options.device`.
-        queue: jobs that may wait; with keys, half of them of one key.
+        queue: jobs that may wait; with several keys, half of them of each.
         gib_per_key: what a key's files may take.
-        live: live sessions at a time, a process each; with several no key can have them all.
+        live: live sessions at a time, a process each; with several keys, none has them all.
         live_minutes: live driving of a key in an hour.
         rate_per_minute: requests a minute for each key.
         keep_hours: targets are deleted this long after their last use, jobs this long after their end.
@@ -95,9 +95,14 @@ class Settings:
         return 3600 * self.keep_hours
 
     @property
+    def shared(self) -> bool:
+        """Whether several keys share the server, so that none may have all of it."""
+        return len(self.keys) > 1
+
+    @property
     def queue_of_key(self) -> int:
         """Jobs with one key that may wait."""
-        return (self.queue + 1) // 2 if self.keys else self.queue
+        return (self.queue + 1) // 2 if self.shared else self.queue
 
     def check(self) -> None:
         """Refuse settings that are impossible or unsafe.

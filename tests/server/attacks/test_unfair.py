@@ -20,7 +20,7 @@ from reenactor.server.live import LiveSession, LiveSlots
 from reenactor.server.records import LiveOptions
 from reenactor.server.store import Job, Store, Target
 
-KEYS = Keys(["0" * 64])
+KEYS = Keys(["0" * 64, "1" * 64])
 
 
 class SlowChecker:
