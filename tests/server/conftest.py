@@ -1,5 +1,6 @@
 """A photo, short drivers, an application whose workers never begin, and real servers in processes of their own."""
 
+import asyncio
 import contextlib
 import io
 import os
@@ -102,6 +103,27 @@ def shared(tmp_path_factory):
     one = Here(tmp_path_factory.mktemp("shared"), rate_per_minute=10**6)
     yield one
     one.close()
+
+
+@pytest.fixture(scope="module")
+def shared_page(tmp_path_factory):
+    """One application with the page, in one loop, as Gradio keeps what belongs to the first; no process begins."""
+    pytest.importorskip("gradio")
+    loops, new_loop = [], asyncio.new_event_loop
+    with pytest.MonkeyPatch.context() as patch:
+        # Gradio makes some that it never closes.
+        patch.setattr(asyncio, "new_event_loop", lambda: loops.append(new_loop()) or loops[-1])
+        one = Here(tmp_path_factory.mktemp("page"), page=True, rate_per_minute=10**6)
+        patch.undo()
+        from reenactor.server.page.previews import Previews
+
+        patch.setattr(Previews, "start", lambda self: None)
+        one.state.start, one.state.stop = (lambda: None), one.state.close
+        with one.first:
+            one.second.portal = one.first.portal
+            yield one
+    for loop in loops:
+        loop.close()
 
 
 class Served:

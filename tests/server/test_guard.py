@@ -94,26 +94,3 @@ def test_page_asks_for_the_key(page, paged):
         "error": "there is nothing at this address; see /openapi.json for what there is"
     }
     assert page.get("/v1/motions", headers={"Origin": "https://evil.example"}).status_code == 403
-
-
-@pytest.mark.slow
-def test_paths_of_the_page_are_uploads_only(page, paged, tmp_path):
-    """Gradio's file components, asked directly: a file of the server is no upload; a session's name is no path."""
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(b"secret")
-    page.cookies.set("reenactor-key", paged.key)
-    config = page.get("/config").json()
-    folder = tmp_path / "victim"
-    folder.mkdir()
-    for name in ("choose", "inspect"):
-        number = next(one["id"] for one in config["dependencies"] if one["api_name"] == name)
-        file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
-        data = [[file], 0] if name == "choose" else [file]
-        body = {"fn_index": number, "data": data, "session_hash": str(folder)}
-        answer = page.post("/gradio_api/run/predict", json=body)
-        assert "secret" not in answer.text.replace("secret.png", "")
-        assert "not uploaded" in answer.text or answer.status_code >= 400, answer.text
-    assert page.get("/gradio_api/heartbeat/..").status_code != 500
-    assert folder.exists()
-    uploads = paged.data / "uploads"
-    assert not [path for path in uploads.rglob("*") if path.is_file() and path.read_bytes() == b"secret"]

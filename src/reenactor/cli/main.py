@@ -28,6 +28,7 @@ from reenactor.cli import (
     web,
 )
 from reenactor.core.errors import ReenactError
+from reenactor.core.system import plain_output
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -84,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return _run(arguments)
+            with plain_output():
+                return _run(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -30,10 +30,18 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         help="where uploads and results are kept (default: %(default)s)",
     )
     p.add_argument("--add-key", metavar="NAME", help="make a key, append its hash to --keys, print the key, and end")
+    p.add_argument("--expires", type=int, metavar="DAYS", help="with --add-key: how long it is valid (default: always)")
+    p.add_argument("--operator", action="store_true", help="with --add-key: it may read /metrics")
     p.add_argument("--model", default=DEFAULT_MODEL, help="used where a request names none (default: %(default)s)")
     p.add_argument("--workers", type=int, default=1, metavar="N", help="processes that animate (default: %(default)s)")
     p.add_argument("--threads", type=int, metavar="N", help="of PyTorch in each of them (default: PyTorch's choice)")
     p.add_argument("--queue", type=int, default=32, metavar="N", help="jobs that may wait (default: %(default)s)")
+    p.add_argument(
+        "--gib-per-key", type=float, default=10.0, metavar="GIB", help="files of one key (default: %(default)s)"
+    )
+    p.add_argument(
+        "--live-minutes", type=float, default=30.0, metavar="M", help="live, an hour and key (default: %(default)s)"
+    )
     p.add_argument(
         "--rate", type=int, default=600, metavar="N", help="requests a minute and key (default: %(default)s)"
     )
@@ -90,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if args.add_key is not None:
         if args.keys is None:
             raise ReenactError("a key's hash is stored in a file; name it with --keys FILE")
-        print(add_key(args.keys, args.add_key))
+        print(add_key(args.keys, args.add_key, days=args.expires, operator=args.operator))
         return 0
     serve(
         Settings(
@@ -104,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             device=args.device,
             queue=args.queue,
+            gib_per_key=args.gib_per_key,
+            live_minutes=args.live_minutes,
             live=args.live,
             rate_per_minute=args.rate,
             keep_hours=args.keep_hours,

@@ -8,10 +8,15 @@ import shutil
 import signal
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from reenactor.cli.serve import add_server, transformers_of, weights_of
+from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
+from reenactor.core.system import locked
+
+_PREFIX = "reenactor-web-"
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -41,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     if threading.current_thread() is threading.main_thread():
         # uvicorn raises the signal again when it is done: the folder must be deleted after SIGTERM, too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder = Path(tempfile.mkdtemp(prefix="reenactor-web-")).resolve()
+    _delete_left()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
     try:
         serve(
             Settings(
@@ -55,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
                 threads=max(1, (os.cpu_count() or 2) // 2),
                 device=args.device,
                 live=args.live,
+                live_minutes=24 * 60,
                 rate_per_minute=10_000,
                 keep_hours=6,
                 job_minutes=24 * 60,
@@ -79,3 +86,12 @@ def run(args: argparse.Namespace) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _delete_left() -> None:
+    """Delete the folders of servers that were killed, which nobody holds any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(ReenactError, OSError):
+            if (folder / "in-use").is_file() and not folder.is_symlink():
+                with locked(folder / "in-use", taken="in use"):
+                    shutil.rmtree(folder, ignore_errors=True)

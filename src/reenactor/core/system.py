@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
 from reenactor.core.errors import ReenactError
 
@@ -65,3 +67,36 @@ def need(package: str, extra: str, what: str) -> None:
     """
     if importlib.util.find_spec(package) is None:
         raise ReenactError(f"{what} needs the extra '{extra}'; pip install 'reenactor[{extra}]'")
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """While the block runs, what is printed cannot command the terminal.
+
+    Names and texts of files can hold escape sequences, which clear the screen, rename the window or type for the user.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Plain(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Plain:
+    """A stream with control characters spelled out, but for ends of lines, tabs and the carriage returns of tqdm."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, like any stream."""
+        self._stream.write("".join(map(_shown, text)) if not text.isprintable() else text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _shown(letter: str) -> str:
+    return letter if letter.isprintable() or letter in "\n\r\t" else ascii(letter)[1:-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
 
 from reenactor import __version__
 from reenactor.core.errors import ReenactError
@@ -20,6 +21,7 @@ from reenactor.server.guard import RefusalError, RequestGuard
 from reenactor.server.routes import job_routes, live_routes, server_routes, target_routes
 from reenactor.server.settings import Settings
 from reenactor.server.state import AppState
+from reenactor.server.store import disk_trouble
 
 if TYPE_CHECKING:
     from reenactor.server.page.previews import Previews
@@ -43,6 +45,8 @@ def create_app(settings: Settings, *, models: dict[str, Any] | None = None) -> F
         ReenactError: the settings are unsafe, or the data folder cannot be used.
     """
     settings.check()
+    # Of each part of a form so much is kept in memory, the rest in a file; there can be a thousand parts.
+    MultiPartParser.spool_max_size = 2**16
     state = AppState(settings, models)
 
     previews: Previews | None = None
@@ -112,14 +116,18 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:
+        if (trouble := disk_trouble(error.__cause__)) is not None:  # a body that the disk had no room for
+            return JSONResponse({"error": trouble[1]}, trouble[0])
         sentence = _PLAIN.get(str(error.detail), str(error.detail))
         return JSONResponse({"error": sentence}, error.status_code, dict(error.headers or {}))
 
     @app.exception_handler(OSError)
-    def system(request: Request, error: OSError) -> Response:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return JSONResponse({"error": "the server's disk is full; try again later"}, 507)
-        return failed(request, error)
+    @app.exception_handler(sqlite3.OperationalError)
+    def system(request: Request, error: Exception) -> Response:
+        trouble = disk_trouble(error)
+        if trouble is None:
+            return failed(request, error)
+        return JSONResponse({"error": trouble[1]}, trouble[0], {"Retry-After": "1"} if trouble[0] == 503 else None)
 
     @app.exception_handler(Exception)
     def failed(request: Request, error: Exception) -> Response:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
+import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 from fastapi.responses import JSONResponse
@@ -23,6 +26,12 @@ _OPEN = ("/healthz", "/openapi.json")
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "WEBSOCKET")
 """Methods that metrics name; a caller can invent any number of others."""
 _MIB = 2**20
+_HOST = re.compile(r"([a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?", re.IGNORECASE)
+_ORIGIN = re.compile(rf"null|[a-z][a-z0-9+.-]*://{_HOST.pattern}", re.IGNORECASE)
+_BODY_S, _SLOWEST = 20.0, 8 * 2**10
+"""A request's body must come within this time, and longer ones at so many bytes a second."""
+_MOST_BODIES = 16
+"""Requests of one key whose bodies are on their way."""
 LOGIN = "/login"
 KEY_COOKIE = "reenactor-key"
 KEY_PROTOCOL = "reenactor-key."
@@ -50,26 +59,34 @@ class RefusalError(Exception):
 
 
 class RateLimit:
-    """A token bucket for each caller: so many requests a minute, of which unused ones are saved for a minute.
+    """A token bucket for each caller, such as so many requests a minute, of which unused ones are saved for a minute.
 
     Args:
-        per_minute: requests.
+        most: in a full bucket.
+        fill_s: seconds in which an empty one is full again.
         clock: monotonic seconds.
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._clock = per_minute, clock
+    def __init__(self, most: float, fill_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._fill_s, self._clock = most, fill_s, clock
         self._left: dict[str, tuple[float, float]] = {}
 
-    def wait_s(self, caller: str) -> float:
-        """Take one request and return 0, or return the seconds until there is one."""
+    def left(self, caller: str) -> float:
+        """What the caller may take now."""
         now = self._clock()
         left, then = self._left.get(caller, (float(self._most), now))
-        left = min(float(self._most), left + (now - then) * self._most / 60)
+        return min(float(self._most), left + (now - then) * self._most / self._fill_s)
+
+    def take(self, caller: str, amount: float) -> None:
+        """Take something, also more than there is."""
+        self._left[caller] = self.left(caller) - amount, self._clock()
+
+    def wait_s(self, caller: str) -> float:
+        """Take one and return 0, or return the seconds until there is one."""
+        left = self.left(caller)
         if left < 1:
-            self._left[caller] = left, now
-            return (1 - left) * 60 / self._most
-        self._left[caller] = left - 1, now
+            return (1 - left) * self._fill_s / self._most
+        self.take(caller, 1)
         return 0.0
 
 
@@ -93,6 +110,7 @@ class RequestGuard:
         self._app, self._settings, self._store, self._metrics = app, settings, store, metrics
         self._retry_s = retry_s
         self._rate = RateLimit(settings.rate_per_minute)
+        self._bodies: Counter[str] = Counter()
         self._names = {"localhost", *settings.names}
         if not is_loopback(settings.host):
             self._names.add(socket.gethostname().lower())
@@ -119,7 +137,41 @@ class RequestGuard:
         except RefusalError as refusal:
             await _refuse(scope, receive, sending, refusal)
             return
-        await self._app(scope, self._counted(scope, receive), sending)
+        if scope["type"] != "http":
+            await self._app(scope, receive, sending)
+            return
+        owner = scope.get("state", {}).get("owner") if method == "POST" else None
+        most, seen, coming, began = self._most_bytes(scope), 0, True, time.monotonic()
+
+        async def bounded() -> Message:
+            """Receives a body, which may be longer than its header says, or come a byte a minute."""
+            nonlocal seen
+            if not coming:
+                return await receive()
+            left_s = began + _BODY_S + seen / _SLOWEST - time.monotonic()
+            try:
+                message = await asyncio.wait_for(receive(), left_s if seen else max(1.0, left_s))
+            except (TimeoutError, asyncio.TimeoutError):
+                raise HTTPException(408, "the request came too slowly; send it again") from None
+            seen += len(message.get("body", b""))
+            if seen > most:
+                raise HTTPException(413, self._too_large(scope))
+            if not message.get("more_body"):
+                whole()
+            return message
+
+        def whole() -> None:
+            nonlocal coming
+            if coming and owner is not None:
+                self._bodies[owner] -= 1
+            coming = False
+
+        if owner is not None:
+            self._bodies[owner] += 1
+        try:
+            await self._app(scope, bounded, sending)
+        finally:
+            whole()
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -130,25 +182,32 @@ class RequestGuard:
             return
         owner = self._owner(headers, scope)
         scope.setdefault("state", {})["owner"] = owner
+        if scope["path"] == "/metrics" and not self._settings.keys.is_operator(owner):
+            raise RefusalError(403, "this is for the server's operator; make a key with --add-key NAME --operator")
         wait_s = self._rate.wait_s(owner) if self._limited(scope) else 0.0
         if wait_s > 0:
             raise too_many("too many requests; wait as long as Retry-After says", wait_s)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > self._most_bytes(scope):
             raise RefusalError(413, self._too_large(scope))
-        if _takes_job(scope) and self._store.queued() >= self._settings.queue:
+        if self._settings.keys and self._bodies[owner] >= _MOST_BODIES:
+            raise too_many("too many requests at once; wait for the answers to some", 1)
+        if _takes_job(scope) and (
+            self._store.queued() >= self._settings.queue or self._store.queued(owner) >= self._settings.queue_of_key
+        ):
             raise queue_full(self._retry_s())
 
     def _check_site(self, headers: Headers) -> None:
-        host = headers.get("host", "")
-        name = (_split(host).hostname or "").lower()
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not _HOST.fullmatch(host) or (origin is not None and not _ORIGIN.fullmatch(origin)):
+            raise RefusalError(400, "the Host or Origin header is malformed")
+        name = (urlsplit(f"//{host}").hostname or "").lower()
         # Without keys a web page whose name resolves to 127.0.0.1 could use the server.
         if (self._settings.page or not self._settings.keys) and not self._is_own(name):
             raise RefusalError(
                 403, "the server does not answer under this host name; use 127.0.0.1, or start it with --name NAME"
             )
-        origin = headers.get("origin")
-        if origin is not None and origin not in self._settings.cors and _split(origin, "").netloc != host:
+        if origin is not None and origin not in self._settings.cors and urlsplit(origin).netloc != host:
             raise RefusalError(
                 403, "web pages of other sites may not use this server; start it with --cors ORIGIN for them"
             )
@@ -194,22 +253,6 @@ class RequestGuard:
     def _too_large(self, scope: Scope) -> str:
         return f"the request is larger than the {self._most_bytes(scope) // _MIB} MiB allowed; send smaller files"
 
-    def _counted(self, scope: Scope, receive: Receive) -> Receive:
-        """Counts a body's bytes: it may be longer than its header says, or have none."""
-        if scope["type"] != "http":
-            return receive
-        most, seen = self._most_bytes(scope), 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > most:
-                raise HTTPException(413, self._too_large(scope))
-            return message
-
-        return counted
-
 
 def too_many(sentence: str, wait_s: float) -> RefusalError:
     """429, with a Retry-After header."""
@@ -233,13 +276,6 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: RefusalEr
 
 def _takes_job(scope: Scope) -> bool:
     return scope.get("method") == "POST" and scope["path"] == "/v1/jobs"
-
-
-def _split(address: str, prefix: str = "//") -> SplitResult:
-    try:
-        return urlsplit(f"{prefix}{address}")
-    except ValueError as error:
-        raise RefusalError(400, "the Host or Origin header is malformed") from error
 
 
 def _is_address(name: str) -> bool:

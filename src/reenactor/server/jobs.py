@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from reenactor.server.guard import RefusalError
 from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess, ProcessDiedError
 from reenactor.server.records import motion_path
@@ -21,6 +23,10 @@ _POLL_S = 0.1
 """How soon a worker notices a new job, a cancellation and the server's end."""
 _GRACE_S = 5.0
 """A worker that was asked to stop is killed after this."""
+_CANCEL_S = 30.0
+"""A cancelled job has ended after this, unless its end cannot be stored."""
+_AGAIN_S = 1.0
+"""Until what a full or locked disk refused is tried again."""
 _MAX_ATTEMPTS = 3
 _READING = "reading the driver"
 _READING_FRACTION = 0.4
@@ -111,7 +117,12 @@ class Workers:
         return self._running.get(identity)
 
     def cancel(self, job: Job) -> None:
-        """Stop a job and wait until it has stopped; a job that is over stays as it is."""
+        """Stop a job and wait until it has stopped; a job that is over stays as it is.
+
+        Raises:
+            RefusalError: it stops, but its end cannot be stored yet.
+        """
+        deadline = time.monotonic() + _CANCEL_S
         while not self._store.cancel_queued(job.id):
             # It may be between the queue and a worker; then it is here the next time.
             if (running := self._running.get(job.id)) is not None:
@@ -119,6 +130,8 @@ class Workers:
             now = self._store.job(job.owner, job.id)
             if now is None or now.state.over or self._stopping.is_set():
                 return
+            if time.monotonic() > deadline:
+                raise RefusalError(503, "the job stops, but that cannot be stored yet; ask again later")
             time.sleep(_POLL_S / 2)
         self._metrics.job_ended(State.CANCELLED, None)
 
@@ -133,6 +146,7 @@ class Workers:
         return sum(process.memory_bytes() for process in self._processes)
 
     def _work(self, process: ChildProcess) -> None:
+        said = ""
         while not self._stopping.is_set():
             job = None
             try:
@@ -143,12 +157,11 @@ class Workers:
                 self._new_job.wait(_POLL_S)
                 self._new_job.clear()
             except Exception as error:  # one broken job, or a full disk, must not end the worker
-                print(f"reenactor: job {job and job.id}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                said = self._say(f"job {job and job.id}: {type(error).__name__}: {error}", said)
                 process.kill()
                 if job is not None:
-                    with suppress(Exception):
-                        self._end(job, State.FAILED, error="the server failed at this job; send it again later")
-                self._stopping.wait(1)
+                    self._end(job, State.FAILED, error="the server failed at this job; send it again later")
+                self._stopping.wait(_AGAIN_S)
         process.close()
 
     def _run(self, process: ChildProcess, job: Job) -> None:
@@ -167,7 +180,7 @@ class Workers:
             elif self._stopping.is_set():
                 self._store.queue_again(job, in_order=True)
             elif job.attempts < _MAX_ATTEMPTS:
-                self._store.queue_again(job, in_order=False)
+                self._surely(lambda: self._store.queue_again(job, in_order=False))
             else:
                 error = f"the work on this job broke off {_MAX_ATTEMPTS} times; try another driver or other photos"
                 self._end(job, State.FAILED, error=error)
@@ -207,8 +220,7 @@ class Workers:
             elif "facts" in message:
                 took_s = time.monotonic() - running.began
                 self._mean_s = 0.8 * self._mean_s + 0.2 * took_s
-                self._store.end(job, State.DONE, facts=message["facts"])
-                self._metrics.job_ended(State.DONE, took_s)
+                self._end(job, State.DONE, facts=message["facts"], took_s=took_s)
                 return
             elif "error" in message:
                 self._end(job, State.FAILED, error=message["error"])
@@ -216,9 +228,34 @@ class Workers:
             elif "stopped" in message:
                 raise ProcessDiedError
 
-    def _end(self, job: Job, state: State, *, error: str | None = None) -> None:
-        self._store.end(job, state, error=error)
-        self._metrics.job_ended(state, None)
+    def _end(
+        self,
+        job: Job,
+        state: State,
+        *,
+        error: str | None = None,
+        facts: dict[str, Any] | None = None,
+        took_s: float | None = None,
+    ) -> None:
+        self._surely(lambda: self._store.end(job, state, error=error, facts=facts))
+        self._metrics.job_ended(state, took_s)
+
+    def _surely(self, store: Callable[[], None]) -> None:
+        """Store something until it is stored: a full disk must not leave a job running for ever."""
+        said = ""
+        while True:
+            try:
+                return store()
+            except (sqlite3.Error, OSError) as error:
+                said = self._say(f"the end of a job cannot be stored yet: {type(error).__name__}: {error}", said)
+            if self._stopping.wait(_AGAIN_S):
+                return None  # the next server runs the job again
+
+    def _say(self, text: str, said: str) -> str:
+        """Tell the operator something once, however often it is tried."""
+        if text != said:
+            print(f"reenactor: {text}", file=sys.stderr, flush=True)
+        return text
 
 
 class ExpiryTask:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from reenactor.server.guard import RateLimit
 from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess, ProcessDiedError
 from reenactor.server.records import LiveOptions
@@ -21,18 +24,20 @@ from reenactor.server.worker import drive_live
 
 LARGEST_MESSAGE = 4 * 2**20
 _IDLE_S = 60.0
-"""A session without a picture ends after this, as others may wait for its slot."""
+"""A session without a picture that can be drawn ends after this, as others may wait for its slot."""
 _BEGIN_S = 120.0
 _PICTURE_S = 30.0
 _RECORD_S = 120.0
 """To finish and sign a recording."""
-_MAX_COMMANDS = 16
-"""Commands that wait for the next picture; more are refused."""
+_SEND_S = 20.0
+"""A client that does not read what it is sent is left after this."""
+_MAX_COMMANDS = 64
+"""Text messages without a picture that was drawn; more end the session."""
 _COMMANDS = "set-neutral, mirror, record and statistics"
 
 
 class LiveSlots:
-    """A fixed number of processes for live driving, each for one session at a time.
+    """A fixed number of processes for live driving, each for one session at a time. Several keys share them.
 
     Args:
         settings: of the server.
@@ -42,18 +47,31 @@ class LiveSlots:
         self._free = [ChildProcess("reenactor-live", drive_live, settings) for _ in range(settings.live)]
         self._all = tuple(self._free)
         self._lock = threading.Lock()
+        self._settings = settings
+        self._sessions: Counter[str] = Counter()
+        self._seconds = RateLimit(60 * settings.live_minutes, 3600.0)
 
-    def take(self) -> ChildProcess | None:
-        """A free process, the one used last first; None if there is none."""
+    def left_s(self, owner: str) -> float:
+        """Seconds that a key may drive live now; one that begins gets a minute or nothing."""
+        return self._seconds.left(owner) if self._settings.keys else math.inf
+
+    def take(self, owner: str) -> ChildProcess | None:
+        """A free process, the one used last first; None if there is none for this key."""
         with self._lock:
-            return self._free.pop() if self._free else None
+            share = max(1, len(self._all) - self._settings.shared)
+            if not self._free or self._sessions[owner] >= share:
+                return None
+            self._sessions[owner] += 1
+            return self._free.pop()
 
-    def give_back(self, process: ChildProcess) -> None:
-        """End the session of a process and free its slot."""
+    def give_back(self, process: ChildProcess, owner: str, seconds: float) -> None:
+        """End a session of so many seconds and free its slot."""
         if process.running:
             with suppress(ProcessDiedError):
                 process.send({"end": True})
+        self._seconds.take(owner, seconds)
         with self._lock:
+            self._sessions[owner] -= 1
             self._free.append(process)
 
     def taken(self) -> int:
@@ -109,6 +127,7 @@ class LiveSession:
         store: of the target and of recordings.
         settings: of the server.
         metrics: counts pictures.
+        most_s: its longest time.
     """
 
     def __init__(
@@ -121,7 +140,9 @@ class LiveSession:
         store: Store,
         settings: Settings,
         metrics: Metrics,
+        most_s: float = math.inf,
     ) -> None:
+        self._end_s, self._drawn_s, self._texts = time.monotonic() + most_s, time.monotonic(), 0
         self._socket, self._process, self._target = socket, process, target
         self._options = {**asdict(options), "size": None if options.size == "photo" else options.size}
         self._store, self._settings, self._metrics = store, settings, metrics
@@ -129,6 +150,7 @@ class LiveSession:
         self._newest: tuple[int, float, bytes] | None = None
         self._commands: list[dict[str, Any]] = []
         self._recording: Job | None = None
+        self._recorded_s = 0.0
         self._news = asyncio.Event()
         self._sending = asyncio.Lock()
         self._closed = False
@@ -142,12 +164,13 @@ class LiveSession:
                 await self._socket.close(1008, "the target cannot be driven")
                 return
             width, height = answer["size"]
-            await self._socket.send_json({"type": "ready", "width": width, "height": height})
+            self._drawn_s = time.monotonic()
+            await self._send({"type": "ready", "width": width, "height": height})
             await self._exchange_all()
-        except (ProcessDiedError, TimeoutError):
+        except (ProcessDiedError, TimeoutError, asyncio.TimeoutError):
             self._process.kill()
-            with suppress(RuntimeError):
-                await self._socket.close(1011, "drawing broke off; connect again")
+            with suppress(RuntimeError, TimeoutError, asyncio.TimeoutError):
+                await self._close(1011, "drawing broke off; connect again")
         except (WebSocketDisconnect, RuntimeError):
             pass  # the client left while something was being sent
         finally:
@@ -175,21 +198,31 @@ class LiveSession:
             await asyncio.gather(drawing, receiving, return_exceptions=True)
 
     async def _receive(self) -> None:
-        last_picture_s = time.monotonic()
         while True:
-            left_s = last_picture_s + _IDLE_S - time.monotonic()
+            now, idle_s = time.monotonic(), self._drawn_s + _IDLE_S
             try:
-                message = await asyncio.wait_for(self._socket.receive(), max(0.0, left_s))
+                message = await asyncio.wait_for(self._socket.receive(), max(0.0, min(idle_s, self._end_s) - now))
             except (TimeoutError, asyncio.TimeoutError):
-                await self._socket.close(1001, f"no picture came for {_IDLE_S:g} s; connect again")
-                return
+                if time.monotonic() >= self._end_s:
+                    await self._close(1008, "the live minutes of this key are used up; connect again later")
+                    return
+                if time.monotonic() >= self._drawn_s + _IDLE_S:
+                    await self._close(1001, f"no picture came for {_IDLE_S:g} s; connect again")
+                    return
+                continue
             if message["type"] == "websocket.disconnect":
                 return
             if message.get("bytes") is not None:
-                last_picture_s = time.monotonic()
                 self._take(message["bytes"])
-            else:
-                await self._command(message.get("text") or "")
+                continue
+            self._texts += 1
+            if self._texts > _MAX_COMMANDS:
+                await self._close(1008, "too many messages without a picture; send pictures, too")
+                return
+            await self._command(message.get("text") or "")
+
+    async def _close(self, code: int, reason: str) -> None:
+        await asyncio.wait_for(self._socket.close(code, reason), _SEND_S)
 
     def _take(self, picture: bytes) -> None:
         if self._newest is not None:
@@ -215,9 +248,6 @@ class LiveSession:
         except (ValueError, TypeError, KeyError, RecursionError):
             sentence = f'text messages are JSON like {{"type": "mirror", "on": true}}; the types are {_COMMANDS}'
             await self._send({"type": "error", "error": sentence})
-            return
-        if len(self._commands) >= _MAX_COMMANDS:
-            await self._send({"type": "error", "error": "too many messages before a picture; send pictures, too"})
             return
         self._commands.append(found)
         self._news.set()
@@ -246,11 +276,10 @@ class LiveSession:
             self._statistics.drawn += 1
             self._statistics.face = answer["face"]
             self._metrics.live_frame("drawn")
-            async with self._sending:
-                await self._socket.send_json({"type": "frame", "number": number, "face": answer["face"]})
-                await self._socket.send_bytes(drawn)
+            self._drawn_s, self._texts = time.monotonic(), 0
+            await self._send({"type": "frame", "number": number, "face": answer["face"]}, drawn)
             self._statistics.latency_s = time.monotonic() - came
-            if self._recording is not None and time.time() > self._recording.created + 60 * self._settings.job_minutes:
+            if self._recording is not None and time.monotonic() > self._recorded_s + 60 * self._settings.job_minutes:
                 await self._record(False)
 
     def _exchange(self, came: float, picture: bytes) -> tuple[dict[str, Any], bytes | None]:
@@ -264,7 +293,7 @@ class LiveSession:
         if on and self._recording is None:
             job = Job(new_id(), self._target.owner, self._target.id, "live", {"format": "mp4"}, State.DONE)
             path = await asyncio.to_thread(self._store.new_result, job)
-            self._recording = job
+            self._recording, self._recorded_s = job, time.monotonic()
             error = (await asyncio.to_thread(self._ask, {"record": str(path)}))["error"]
             message = {"type": "recording"}
         elif not on and self._recording is not None:
@@ -291,9 +320,11 @@ class LiveSession:
         self._process.send(message)
         return self._process.receive(_RECORD_S)
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: dict[str, Any], picture: bytes | None = None) -> None:
         async with self._sending:
-            await self._socket.send_json(message)
+            await asyncio.wait_for(self._socket.send_json(message), _SEND_S)
+            if picture is not None:
+                await asyncio.wait_for(self._socket.send_bytes(picture), _SEND_S)
 
 
 def _flag(value: object) -> bool:

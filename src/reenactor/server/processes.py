@@ -18,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from reenactor.core.system import plain_output
+
 _LARGEST_MESSAGE = 64 * 2**20
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -157,11 +159,13 @@ class Channel:
 
 def _run(work: Callable[..., None], connection: Connection, *arguments: object) -> None:
     """First function of the process."""
+    # Landmarks in the user's cache would outlive the photos of a deleted target.
+    os.environ["REENACTOR_NO_CACHE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides what ends
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
+    with plain_output(), contextlib.suppress(EOFError, BrokenPipeError, ConnectionError):
         work(Channel(connection), *arguments)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile, WebSocket
@@ -10,7 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.security import HTTPBearer
 
 from reenactor import __version__
-from reenactor.server.guard import KEY_PROTOCOL, RefusalError
+from reenactor.server.guard import KEY_PROTOCOL, RefusalError, too_many
 from reenactor.server.live import LiveSession
 from reenactor.server.records import (
     Health,
@@ -36,8 +37,10 @@ def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Too large",
         422: "A value or file cannot be used",
         429: "Too many requests, or no room; see Retry-After",
+        503: "Busy; see Retry-After",
+        507: "The disk is full",
     }
-    return {status: {"model": Problem, "description": texts[status]} for status in (401, 403, 429, *statuses)}
+    return {status: {"model": Problem, "description": texts[status]} for status in (401, 403, 429, 503, 507, *statuses)}
 
 
 def _owner(request: Request) -> str:
@@ -118,7 +121,7 @@ def job_routes(state: AppState) -> APIRouter:
     ) -> JobRecord:
         """Queue an animation."""
         state.target(owner, target)
-        checked = await state.driver(motion, None if driver is None else driver.file)
+        checked = await state.driver(owner, motion, None if driver is None else driver.file)
         job = await state.add_job(owner, target, options, checked)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return await asyncio.to_thread(state.record, job)
@@ -159,13 +162,18 @@ def live_routes(state: AppState) -> APIRouter:
         identity: str,
         options: Annotated[LiveOptions, Depends()],
     ) -> None:
+        owner = socket.state.owner
         try:
-            target = state.target(socket.state.owner, identity)
+            target = state.target(owner, identity)
             await state.check_names(options)
+            if (left_s := state.live.left_s(owner)) < 60:
+                raise too_many("the live minutes of this key are used up; connect again later", 600)
         except RefusalError as refusal:
-            await socket.send_denial_response(JSONResponse({"error": refusal.sentence}, refusal.status))
+            await socket.send_denial_response(
+                JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
+            )
             return
-        process = state.live.take()
+        process, began = state.live.take(owner), time.monotonic()
         if process is None:
             sentence = "all slots for live driving are taken; try again later"
             await socket.send_denial_response(JSONResponse({"error": sentence}, 429, {"Retry-After": "2"}))
@@ -173,7 +181,7 @@ def live_routes(state: AppState) -> APIRouter:
         try:
             offered = socket.scope.get("subprotocols", [])
             await socket.accept(next((name for name in offered if not name.startswith(KEY_PROTOCOL)), None))
-            state.store.use_target(target.id)
+            await asyncio.to_thread(state.store.use_target, target.id)
             await LiveSession(
                 socket,
                 process,
@@ -182,8 +190,9 @@ def live_routes(state: AppState) -> APIRouter:
                 store=state.store,
                 settings=state.settings,
                 metrics=state.metrics,
+                most_s=left_s,
             ).run()
         finally:
-            state.live.give_back(process)
+            state.live.give_back(process, owner, time.monotonic() - began)
 
     return router

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
 from reenactor.core.system import locked
 from reenactor.server.settings import Settings
+from reenactor.server.store import INCOMING, check_folder
 
 _BACKLOG = 2048
 _SHUTDOWN_S, _PAGE_SHUTDOWN_S = 10, 3
@@ -50,8 +52,11 @@ def serve(settings: Settings, *, login_key: str | None = None) -> None:
     own = settings.page or settings.weights or settings.model != DEFAULT_MODEL or settings.sign_cert is not None
     models = described_models(settings) if own else None  # a wrong model or certificate is reported now, not in a job
     with closing(listening_socket(settings.host, settings.port)) as listening, _own(settings.data):
+        app = create_app(settings, models=models)
+        # Temporary files, of child processes too, are deleted at the next start if the server is killed.
+        os.environ["TMPDIR"] = tempfile.tempdir = str(settings.data.resolve() / INCOMING)
         config = uvicorn.Config(
-            create_app(settings, models=models),
+            app,
             ws="websockets-sansio",
             ws_max_size=LARGEST_MESSAGE,
             server_header=False,
@@ -106,6 +111,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ReenactError:
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
     """Keep other servers out of the data folder: both would run its jobs."""
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "in-use").touch()

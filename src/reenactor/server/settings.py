@@ -44,12 +44,14 @@ class Settings:
         host, port: address to listen on; port 0 takes a free one.
         page: serve the page for browsers, too.
         names: host names under which the page may be opened, besides the computer's own and its addresses.
-        keys: API keys. Without any, only the loopback address can be used.
+        keys: API keys. Without any, only the loopback address can be used, and nothing is limited for each key.
         workers: processes that run jobs.
         threads: PyTorch's threads in each of them; None for PyTorch's choice.
         device: see `Options.device`.
-        queue: jobs that may wait.
-        live: live sessions at a time, a process each.
+        queue: jobs that may wait; with several keys, half of them of each.
+        gib_per_key: what a key's files may take.
+        live: live sessions at a time, a process each; with several keys, none has them all.
+        live_minutes: live driving of a key in an hour.
         rate_per_minute: requests a minute for each key.
         keep_hours: targets are deleted this long after their last use, jobs this long after their end.
         job_minutes: time limit of one job and one recording.
@@ -72,7 +74,9 @@ class Settings:
     threads: int | None = None
     device: str = "auto"
     queue: int = 32
+    gib_per_key: float = 10.0
     live: int = 1
+    live_minutes: float = 30.0
     rate_per_minute: int = 600
     keep_hours: float = 24.0
     job_minutes: float = 60.0
@@ -90,13 +94,23 @@ class Settings:
         """`keep_hours` in seconds."""
         return 3600 * self.keep_hours
 
+    @property
+    def shared(self) -> bool:
+        """Whether several keys share the server, so that none may have all of it."""
+        return len(self.keys) > 1
+
+    @property
+    def queue_of_key(self) -> int:
+        """Jobs with one key that may wait."""
+        return (self.queue + 1) // 2 if self.shared else self.queue
+
     def check(self) -> None:
         """Refuse settings that are impossible or unsafe.
 
         Raises:
             ReenactError: says which.
         """
-        if not self.keys and not is_loopback(self.host):
+        if not len(self.keys) and not is_loopback(self.host):
             raise ReenactError(
                 f"listening on {self.host} opens the server to others, and there is no API key; make one with "
                 "'reenactor serve --keys FILE --add-key NAME', or listen on 127.0.0.1"
@@ -106,6 +120,8 @@ class Settings:
         positive = {
             "--workers": self.workers,
             "--queue": self.queue,
+            "--gib-per-key": self.gib_per_key,
+            "--live-minutes": self.live_minutes,
             "--rate": self.rate_per_minute,
             "--keep-hours": self.keep_hours,
             "--job-minutes": self.job_minutes,

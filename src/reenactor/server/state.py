@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import Transfer
+from reenactor.server.checks import Checks
 from reenactor.server.guard import RefusalError, queue_full
 from reenactor.server.jobs import ExpiryTask, Workers
 from reenactor.server.live import LiveSlots
@@ -31,7 +31,7 @@ from reenactor.server.records import (
 )
 from reenactor.server.settings import Settings, runtimes
 from reenactor.server.store import Job, QueueFullError, State, Store, Target, new_id
-from reenactor.server.uploads import PHOTO_SUFFIXES, Upload, UploadChecker
+from reenactor.server.uploads import PHOTO_SUFFIXES, Upload
 from reenactor.server.worker import describe_models
 
 MAX_PHOTOS = 8
@@ -92,9 +92,7 @@ class AppState:
         self.workers = Workers(self.store, settings, self.metrics)
         self.expiry = ExpiryTask(self.store.expire, settings.keep_s)
         self.live = LiveSlots(settings)
-        self.checker = UploadChecker(settings.limits)
-        # One thread, one process: a flood of uploads waits here, while everything else is answered.
-        self._checking = ThreadPoolExecutor(1, "reenactor-checks")
+        self.checks = Checks(settings)
         self._models = models
         self._models_lock = threading.Lock()
         for name, text, value in (
@@ -102,7 +100,7 @@ class AppState:
             ("live_sessions", "Live sessions", self.live.taken),
             ("worker_memory_bytes", "Memory of the processes that run jobs", self.workers.memory_bytes),
             ("live_memory_bytes", "Memory of the processes for live driving", self.live.memory_bytes),
-            ("checker_memory_bytes", "Memory of the process that checks uploads", self.checker.memory_bytes),
+            ("checker_memory_bytes", "Memory of the processes that check uploads", self.checks.memory_bytes),
         ):
             self.metrics.gauge(name, text, value)
 
@@ -120,8 +118,7 @@ class AppState:
     def close(self) -> None:
         """Close processes and files of a state that was not started."""
         self.live.close()
-        self._checking.shutdown(cancel_futures=True)
-        self.checker.close()
+        self.checks.close()
         self.store.close()
 
     def models(self) -> dict[str, Any]:
@@ -140,39 +137,42 @@ class AppState:
         names = list(self.models()["models"])
         return Offers(models=names, transformers=list(self.settings.transformers), runtimes=runtimes())
 
-    async def take(self, upload: BinaryIO, what: str, most_mib: int, *, driver: bool) -> tuple[Path, Upload]:
+    async def take(
+        self, owner: str, upload: BinaryIO, what: str, most_mib: int, *, driver: bool
+    ) -> tuple[Path, Upload]:
         """Copy an upload into the incoming folder and check it; a refused one is deleted.
 
         Its file name is never used: what it is, its content says.
 
         Args:
+            owner: of the upload.
             upload: open for reading.
             what: its name in messages: "photo 1".
             most_mib: limit on its size.
             driver: it may be a video or a motion file as well as a photo.
 
         Raises:
-            RefusalError: it is too large.
+            RefusalError: it is too large, or there is no room for more of this owner.
             UploadError: it is refused, see `UploadChecker.check`.
         """
+        await asyncio.to_thread(self.check_room, owner)
         path = self.store.new_upload()
         try:
-            await asyncio.to_thread(_copy, upload, path, what, most_mib)
-            checked = await self.checked(path, what, driver=driver)
+            await asyncio.to_thread(copy_upload, upload, path, what, most_mib)
+            checked = await self.checks.check(owner, path, what, driver=driver)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         return path, checked
 
-    async def checked(self, path: Path, what: str, *, driver: bool) -> Upload:
-        """Check a file, after those that wait already; see `UploadChecker.check`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._checking, lambda: self.checker.check(path, what=what, driver=driver))
+    def check_room(self, owner: str) -> None:
+        """Refuse more files of a key whose files take all that they may.
 
-    async def inspect(self, path: Path, what: str) -> tuple[str, bool]:
-        """What a file says about its origin, see `UploadChecker.inspect`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._checking, lambda: self.checker.inspect(path, what=what))
+        Raises:
+            RefusalError: they do.
+        """
+        if self.settings.keys and self.store.bytes_of(owner) >= self.settings.gib_per_key * 2**30:
+            raise RefusalError(507, "the files of this key take all the space that they may; delete targets or jobs")
 
     async def add_target(self, owner: str, photos: Sequence[tuple[BinaryIO, str]]) -> Target:
         """Check and store the photos of a person, each given as an open file and its name in messages.
@@ -186,15 +186,15 @@ class AppState:
         taken: list[tuple[Path, str, int, int]] = []
         try:
             for photo, what in photos:
-                path, checked = await self.take(photo, what, self.settings.limits.photo_mib, driver=False)
+                path, checked = await self.take(owner, photo, what, self.settings.limits.photo_mib, driver=False)
                 taken.append((path, checked.suffix, checked.width, checked.height))
             return await asyncio.to_thread(self.store.add_target, owner, taken)
         finally:
             for path, *_ in taken:
                 path.unlink(missing_ok=True)
 
-    async def driver(self, motion: str | None, upload: BinaryIO | None) -> Driver:
-        """Check a driver, either a motion that ships or an open file.
+    async def driver(self, owner: str, motion: str | None, upload: BinaryIO | None) -> Driver:
+        """Check an owner's driver, either a motion that ships or an open file.
 
         Raises:
             RefusalError: there is no such motion, or both or neither are given.
@@ -207,7 +207,7 @@ class AppState:
                 raise RefusalError(422, f"there is no motion of that name; choose one of {', '.join(motion_names())}")
             return Driver(f"motion:{motion}", None, still=False)
         assert upload is not None
-        path, checked = await self.take(upload, "the driver", self.settings.limits.driver_mib, driver=True)
+        path, checked = await self.take(owner, upload, "the driver", self.settings.limits.driver_mib, driver=True)
         still = checked.frames == 1 and checked.suffix in (*PHOTO_SUFFIXES, ".motion")
         # Its suffix says what it is to the engine.
         return Driver(f"driver{checked.suffix}", path.rename(path.with_suffix(checked.suffix)), still=still)
@@ -228,7 +228,8 @@ class AppState:
             await self.check_names(options)
             _check_fit(driver, options)
             job = Job(new_id(), owner, target, driver.name, asdict(options))
-            await asyncio.to_thread(self.store.add_job, job, driver.path, self.settings.queue)
+            most = self.settings.queue, self.settings.queue_of_key
+            await asyncio.to_thread(self.store.add_job, job, driver.path, *most)
         except QueueFullError:
             raise queue_full(self.workers.wait_s(1)) from None
         except KeyError:
@@ -332,14 +333,23 @@ def described_models(settings: Settings) -> dict[str, Any]:
     return answer
 
 
-def _copy(upload: BinaryIO, path: Path, what: str, most_mib: int) -> None:
+def copy_upload(upload: BinaryIO, path: Path, what: str, most_mib: int) -> None:
+    """Write an upload into a new file.
+
+    Raises:
+        RefusalError: it is too large.
+    """
     left = most_mib * 2**20
-    with path.open("xb") as out:
-        while piece := upload.read(_CHUNK):
-            left -= len(piece)
-            if left < 0:
-                raise RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
-            out.write(piece)
+    try:
+        with path.open("xb") as out:
+            while piece := upload.read(_CHUNK):
+                left -= len(piece)
+                if left < 0:
+                    raise RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
+                out.write(piece)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _check_name(what: str, name: str, offered: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import secrets
 import shutil
@@ -9,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,6 +20,10 @@ from typing import Any
 from reenactor.core.errors import ReenactError
 
 _VERSION = 1
+INCOMING = "incoming"
+_DATABASE = "reenactor.sqlite"
+_BUSY_S = 1.0
+"""Another program that locks the database, or a thread that waits for it, is waited for so long."""
 _TABLES = """
 CREATE TABLE targets (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL, photos TEXT NOT NULL
@@ -99,6 +105,30 @@ class QueueFullError(ReenactError):
     """The queue is full."""
 
 
+def disk_trouble(error: BaseException | None) -> tuple[int, str] | None:
+    """HTTP status and sentence for an error of the disk or the database; None for any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return 507, "the server's disk is full; try again later"
+    if isinstance(error, sqlite3.OperationalError):
+        if "locked" in str(error) or "busy" in str(error):
+            return 503, "the server's database is busy; try again in a moment"
+        return 507, "the server's disk is full or cannot be written; try again later"
+    return None
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder of something else: much of what lies in a server's folder is deleted when it starts.
+
+    Raises:
+        ReenactError: it has files, and not those of a server.
+    """
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if found - {"in-use"} and _DATABASE not in found:
+        raise ReenactError(
+            f"{folder} holds other files, and the server would delete them; choose a new folder as --data"
+        )
+
+
 class Store:
     """Targets and jobs with their folders; thread-safe.
 
@@ -111,17 +141,17 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._turns: dict[str, int] = {}
         try:
+            check_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
-            for name in ("targets", "jobs"):
-                (folder / name).mkdir(exist_ok=True)
-            for name in (self.incoming, self.uploads):
-                shutil.rmtree(name, ignore_errors=True)
-                name.mkdir()
-            self._db = sqlite3.connect(folder / "reenactor.sqlite", check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
+            self._db, self._reader = (
+                sqlite3.connect(folder / _DATABASE, _BUSY_S, check_same_thread=False, isolation_level=None)
+                for _ in range(2)
+            )
+            self._db.row_factory = self._reader.row_factory = sqlite3.Row
             # Survives a killed server; after a power failure the last changes may be lost, never half-written.
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -130,22 +160,27 @@ class Store:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 self._db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
+            if version in (0, _VERSION):
+                self._empty()
         except (OSError, sqlite3.Error) as error:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise ReenactError(f"cannot keep the server's data in {folder}: {reason}; choose another --data") from error
         if version not in (0, _VERSION):
             raise ReenactError(f"the data in {folder} are of another release; choose another --data")
-        self._remove_strays()
 
     @property
     def incoming(self) -> Path:
         """Folder of uploads that are not checked yet; emptied at the start."""
-        return self.folder / "incoming"
+        return self.folder / INCOMING
 
     @property
     def uploads(self) -> Path:
         """Folder of the page's uploads; emptied at the start."""
         return self.folder / "uploads"
+
+    def upload_folder(self, owner: str) -> Path:
+        """Folder of the uploads to the page with one key."""
+        return self.uploads / hashlib.sha256(owner.encode()).hexdigest()[:32]
 
     def new_upload(self) -> Path:
         """A free path in `incoming`."""
@@ -170,18 +205,22 @@ class Store:
         target = Target(new_id(), owner, now, now, [])
         folder = self.target_folder(target.id)
         folder.mkdir()
-        for number, (path, suffix, width, height) in enumerate(photos, start=1):
-            name = f"photo{number}{suffix}"
-            path.replace(folder / name)
-            target.photos.append({"name": name, "width": width, "height": height})
-        with self._transaction() as db:
-            row = (target.id, owner, now, now, json.dumps(target.photos))
-            db.execute("INSERT INTO targets VALUES (?, ?, ?, ?, ?)", row)
+        try:
+            for number, (path, suffix, width, height) in enumerate(photos, start=1):
+                name = f"photo{number}{suffix}"
+                path.replace(folder / name)
+                target.photos.append({"name": name, "width": width, "height": height})
+            with self._transaction() as db:
+                row = (target.id, owner, now, now, json.dumps(target.photos))
+                db.execute("INSERT INTO targets VALUES (?, ?, ?, ?, ?)", row)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return target
 
     def target(self, owner: str, identity: str) -> Target | None:
         """The owner's target of that id; None if there is none."""
-        with self._transaction() as db:
+        with self._read() as db:
             row = db.execute("SELECT * FROM targets WHERE id = ? AND owner = ?", (identity, owner)).fetchone()
         return None if row is None else Target(**{**dict(row), "photos": json.loads(row["photos"])})
 
@@ -198,15 +237,17 @@ class Store:
                 return False
             db.execute("DELETE FROM targets WHERE id = ?", (identity,))
         shutil.rmtree(self.target_folder(identity), ignore_errors=True)
+        self._forget()
         return True
 
-    def add_job(self, job: Job, driver: Path | None, most_queued: int) -> None:
+    def add_job(self, job: Job, driver: Path | None, most_queued: int, most_of_owner: int | None = None) -> None:
         """Queue a job, or store a finished one; the driver's file is moved.
 
         Args:
             job: without a row yet.
             driver: becomes the file `job.driver`; None if there is none.
             most_queued: limit on queued jobs.
+            most_of_owner: limit on those of its owner; None for the same.
 
         Raises:
             QueueFullError: so many are queued already.
@@ -218,7 +259,9 @@ class Store:
             if driver is not None:
                 driver.replace(folder / job.driver)
             with self._transaction() as db:
-                if job.state is State.QUEUED and _queued(db) >= most_queued:
+                if job.state is State.QUEUED and (
+                    _queued(db) >= most_queued or _queued(db, job.owner) >= (most_of_owner or most_queued)
+                ):
                     raise QueueFullError
                 if not db.execute("SELECT 1 FROM targets WHERE id = ?", (job.target,)).fetchone():
                     raise KeyError(job.target)
@@ -231,13 +274,13 @@ class Store:
 
     def job(self, owner: str, identity: str) -> Job | None:
         """The owner's job of that id; None if there is none."""
-        with self._transaction() as db:
+        with self._read() as db:
             row = db.execute("SELECT * FROM jobs WHERE id = ? AND owner = ?", (identity, owner)).fetchone()
         return None if row is None else _job(row)
 
     def jobs_of(self, owner: str, target: str) -> list[Job]:
         """The owner's jobs of a target."""
-        with self._transaction() as db:
+        with self._read() as db:
             rows = db.execute("SELECT * FROM jobs WHERE owner = ? AND target = ?", (owner, target)).fetchall()
         return [_job(row) for row in rows]
 
@@ -245,40 +288,63 @@ class Store:
         """The files of a target's photos."""
         return [self.target_folder(target.id) / photo["name"] for photo in target.photos]
 
-    def queued(self) -> int:
-        """Number of queued jobs."""
-        with self._transaction() as db:
-            return _queued(db)
+    def queued(self, owner: str | None = None) -> int:
+        """Number of queued jobs, of one owner or of all."""
+        with self._read() as db:
+            return _queued(db, owner)
 
     def waiting_before(self, job: Job) -> int:
-        """Number of queued jobs before this one."""
-        with self._transaction() as db:
-            query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND created < ?"
-            return db.execute(query, (job.created,)).fetchone()[0]
+        """Number of queued jobs before this one: the owner's earlier ones, and as many and one of every other's."""
+        with self._read() as db:
+            earlier = "state = 'queued' AND owner = ? AND rowid < (SELECT rowid FROM jobs WHERE id = ?)"
+            own = db.execute(f"SELECT COUNT(*) FROM jobs WHERE {earlier}", (job.owner, job.id)).fetchone()[0]
+            others = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND owner != ? GROUP BY owner"
+            return own + sum(min(row[0], own + 1) for row in db.execute(others, (job.owner,)))
+
+    def bytes_of(self, owner: str) -> int:
+        """Size of all files of an owner."""
+        folders = [self.upload_folder(owner)]
+        with self._read() as db:
+            for table in ("targets", "jobs"):
+                rows = db.execute(f"SELECT id FROM {table} WHERE owner = ?", (owner,)).fetchall()
+                folders += [self.folder / table / row[0] for row in rows]
+        return sum(size_of(folder) for folder in folders)
 
     def begin_next(self) -> Job | None:
-        """Take the oldest queued job; None if none is queued."""
+        """Take the oldest queued job of the owner whose last one began longest ago; None if none is queued.
+
+        One who queues a hundred jobs delays another's by one of them. The clock, which may jump, decides nothing.
+        """
+        if not self.queued():
+            return None
         with self._transaction() as db:
-            row = db.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1").fetchone()
-            if row is None:
+            # A row's number says which came first.
+            query = "SELECT *, MIN(rowid) AS number FROM jobs WHERE state = 'queued' GROUP BY owner"
+            oldest = db.execute(query).fetchall()
+            if not oldest:
                 return None
+            row = min(oldest, key=lambda one: (self._turns.get(one["owner"], 0), one["number"]))
+            self._turns[row["owner"]] = max(self._turns.values(), default=0) + 1
             begin = "UPDATE jobs SET state = 'running', attempts = attempts + 1, started = ? WHERE id = ?"
             db.execute(begin, (time.time(), row["id"]))
             return _job(db.execute("SELECT * FROM jobs WHERE id = ?", (row["id"],)).fetchone())
 
     def end(self, job: Job, state: State, *, error: str | None = None, facts: dict[str, Any] | None = None) -> None:
         """Store how a job ended; of its files only the result stays."""
+        if state is not State.DONE:  # first, as this makes room on a full disk
+            shutil.rmtree(self.job_folder(job.id), ignore_errors=True)
         with self._transaction() as db:
             change = "UPDATE jobs SET state = ?, finished = ?, error = ?, facts = ? WHERE id = ?"
             db.execute(change, (state.value, time.time(), error, json.dumps(facts or {}), job.id))
             db.execute("UPDATE targets SET used = ? WHERE id = ?", (time.time(), job.target))
-        if state is not State.DONE:
-            shutil.rmtree(self.job_folder(job.id), ignore_errors=True)
-        else:
+        if state is State.DONE:
             (self.job_folder(job.id) / job.driver).unlink(missing_ok=True)
 
     def cancel_queued(self, identity: str) -> bool:
         """Cancel a job that is queued; False if it is not."""
+        with self._read() as db:
+            if not db.execute("SELECT 1 FROM jobs WHERE id = ? AND state = 'queued'", (identity,)).fetchone():
+                return False
         with self._transaction() as db:
             cancel = "UPDATE jobs SET state = 'cancelled', finished = ? WHERE id = ? AND state = 'queued'"
             done = db.execute(cancel, (time.time(), identity)).rowcount == 1
@@ -297,16 +363,18 @@ class Store:
         with self._transaction() as db:
             db.execute("DELETE FROM jobs WHERE id = ? AND state NOT IN ('queued', 'running')", (identity,))
         shutil.rmtree(self.job_folder(identity), ignore_errors=True)
+        self._forget()
 
     def queue_unfinished(self) -> int:
-        """At the start: queue the jobs a killed server was running. Returns their number."""
+        """At the start: queue the jobs a killed server was running, not by their fault. Returns their number."""
         with self._transaction() as db:
-            return db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'").rowcount
+            again = "UPDATE jobs SET state = 'queued', attempts = attempts - 1 WHERE state = 'running'"
+            return db.execute(again).rowcount
 
     def expire(self, keep_s: float) -> int:
         """Delete targets, jobs and uploads last used or ended longer ago; returns the number of targets and jobs."""
         before = time.time() - keep_s
-        with self._transaction() as db:
+        with self._read() as db:
             jobs = [row[0] for row in db.execute("SELECT id FROM jobs WHERE finished < ?", (before,))]
             targets = [row[0] for row in db.execute("SELECT id FROM targets WHERE used < ?", (before,))]
         for job in jobs:
@@ -318,25 +386,47 @@ class Store:
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
+        with self._lock, self._reading:
+            self._reader.close()
             self._db.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction."""
-        with self._lock:
+        """One transaction that may write."""
+        if not self._lock.acquire(timeout=_BUSY_S):
+            raise sqlite3.OperationalError("database is locked")
+        try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # A full disk can end the transaction by itself.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+        finally:
+            self._lock.release()
 
-    def _remove_strays(self) -> None:
-        """Delete folders without a row: the server was killed between making a folder and its row."""
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """Reading waits for nobody who writes: also the event loop may."""
+        with self._reading:
+            yield self._reader
+
+    def _forget(self) -> None:
+        """Take deleted rows out of the log, too; where it is in use, the next deletion does."""
+        with suppress(sqlite3.OperationalError), self._lock:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _empty(self) -> None:
+        """Make the folders; delete uploads, and folders without a row: the server was killed before it made that."""
+        for name in (self.incoming, self.uploads):
+            shutil.rmtree(name, ignore_errors=True)
+            name.mkdir(exist_ok=True)
         for table in ("targets", "jobs"):
-            with self._transaction() as db:
+            (self.folder / table).mkdir(exist_ok=True)
+            with self._read() as db:
                 known = {row[0] for row in db.execute(f"SELECT id FROM {table}")}
             for folder in (self.folder / table).iterdir():
                 if folder.name not in known:
@@ -348,8 +438,18 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def _queued(db: sqlite3.Connection) -> int:
-    return db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'queued'").fetchone()[0]
+def size_of(folder: Path) -> int:
+    """Size of the files in a folder; what is deleted meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def _queued(db: sqlite3.Connection, owner: str | None = None) -> int:
+    query = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND (?1 IS NULL OR owner = ?1)"
+    return db.execute(query, (owner,)).fetchone()[0]
 
 
 def _row(job: Job) -> dict[str, Any]:

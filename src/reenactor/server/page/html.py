@@ -10,13 +10,15 @@ from html import escape
 from reenactor.core.errors import ReenactError
 from reenactor.server.guard import RefusalError
 from reenactor.server.records import JobRecord
-from reenactor.server.store import State
+from reenactor.server.store import State, disk_trouble
 
 
 def sentence_of(error: BaseException) -> str:
     """What went wrong and what to do: the error's own sentence if it is meant for users; others go to the terminal."""
     if isinstance(error, (ReenactError, RefusalError)):
         return capital(str(error))
+    if (trouble := disk_trouble(error)) is not None:
+        return capital(trouble[1])
     traceback.print_exception(error, file=sys.stderr)
     return "Something broke inside reenactor; the terminal says what. Try another file, and please report this."
 

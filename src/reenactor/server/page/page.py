@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from importlib import resources
+from types import SimpleNamespace
 
 import gradio as gr
+import gradio.queueing
+import gradio.routes
 from fastapi import FastAPI, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from gradio.themes import Base, Default
+from starlette.routing import Mount
 
 from reenactor.server.guard import KEY_COOKIE, LOGIN, RefusalError
 from reenactor.server.page import tab_compare, tab_edit, tabs
+from reenactor.server.page.gate import Gate, fail_in_one_line
 from reenactor.server.page.previews import Previews
 from reenactor.server.page.session import Sessions
 from reenactor.server.state import AppState
@@ -30,19 +35,17 @@ def mount_page(app: FastAPI, state: AppState) -> Previews:
         The processes to start and close with the application.
     """
     previews = Previews(state.settings)
-    uploads = state.store.uploads.resolve()
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    os.environ["GRADIO_TEMP_DIR"] = str(state.store.uploads.resolve())
     _add_login(app, state)
     style, script = (asset("page.css"), asset("page.js"))
-    page = _build(Sessions(state, previews, uploads))
+    sessions = Sessions(state, previews)
+    page = _build(sessions)
     gr.mount_gradio_app(
         app,
         page,
         path="/",
         footer_links=[],
         run_history=False,
-        show_error=True,
-        max_file_size=max(state.settings.limits.photo_mib, state.settings.limits.driver_mib) * 2**20,
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
@@ -52,6 +55,12 @@ def mount_page(app: FastAPI, state: AppState) -> Previews:
     )
     # Gradio checks the paths that a client sends only for pages it launched itself.
     page.has_launched = True
+    for module in (gradio.routes, gradio.queueing):
+        # It prints a traceback for every request that it cannot use.
+        vars(module)["traceback"] = SimpleNamespace(print_exc=fail_in_one_line)
+    mounted = app.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = Gate(mounted.app, sessions)
     return previews
 
 
@@ -98,6 +107,10 @@ def _build(sessions: Sessions) -> gr.Blocks:
             with gr.Tab("Inspect", id="inspect"):
                 tabs.inspect_tab(sessions)
         page.unload(sessions.leave)
+    for block in page.blocks.values():
+        if isinstance(block, gr.File | gr.UploadButton):
+            # Gradio's own leaves an empty file for each use.
+            vars(block)["_process_single_file"] = lambda file: file.path
     return page
 
 

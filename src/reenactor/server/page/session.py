@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +18,11 @@ from reenactor.core.errors import ReenactError
 from reenactor.server.page.previews import PhotoFaces, Previews
 from reenactor.server.records import JobOptions, JobRecord
 from reenactor.server.state import AppState, Driver
-from reenactor.server.store import Job, State, Target
+from reenactor.server.store import Job, State, Target, new_id
 
 _POLL_S = 0.25
-_MAX_SESSIONS = 1000
+_MAX_VISITORS, _MAX_SESSIONS = 200, 50
+"""Visitors with one key, and pages that each has open; more push out the oldest, whose files expire."""
 OWN_DRIVER = "my file"
 """The choice among the movements that stands for an uploaded driver."""
 
@@ -29,64 +32,127 @@ class StoppedByVisitorError(ReenactError):
 
 
 @dataclass
-class Session:
-    """One visitor.
+class Visitor:
+    """One browser.
 
     Attributes:
+        id: made here, and known to that browser alone.
         owner: of targets and jobs, from the API key.
+        folder: of its uploads; deleted with its last page.
+        sessions: its open pages, by the names that the browser chose; those names are never part of a path.
+    """
+
+    id: str
+    owner: str
+    folder: Path
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+    def new_path(self, name: str) -> Path:
+        """A free path for an upload, whose name keeps its letters."""
+        name = re.sub(r"[^\w.() -]", "_", name.replace("\\", "/").rpartition("/")[2])[-80:].strip(". ")
+        path = self.folder / new_id() / (name or "upload")
+        path.parent.mkdir(parents=True)
+        return path
+
+    def uploaded(self, path: str) -> None:
+        """Refuse whatever is no file that this visitor uploaded.
+
+        Raises:
+            ReenactError: it is something else.
+        """
+        try:
+            is_own = self.folder in Path(path).resolve().parents and stat.S_ISREG(Path(path).lstat().st_mode)
+        except (OSError, ValueError, RuntimeError):
+            is_own = False
+        if not is_own:
+            raise ReenactError("that file was not uploaded here, or is deleted by now; choose it again")
+
+
+@dataclass
+class Session:
+    """One open page.
+
+    Attributes:
+        visitor: whose it is.
         targets: ids of all targets that the visitor made; the last is the chosen one.
         faces: in its photos; empty as long as none are chosen.
         jobs: ids by tab.
         comparison: token of the last comparison.
     """
 
-    owner: str
+    visitor: Visitor
     targets: list[str] = field(default_factory=list)
     faces: list[PhotoFaces] = field(default_factory=list)
     jobs: dict[str, list[str]] = field(default_factory=dict)
     comparison: str | None = None
 
+    @property
+    def owner(self) -> str:
+        """Of targets and jobs, from the API key."""
+        return self.visitor.owner
+
 
 class Sessions:
-    """All visitors, by key and by the session's name that their browser chose; that name is never part of a path.
+    """All visitors and their open pages; `gate.Gate` makes them.
 
     Args:
         state: of the server.
         previews: of the page.
-        uploads: folder of Gradio's uploads.
     """
 
-    def __init__(self, state: AppState, previews: Previews, uploads: Path) -> None:
-        self.state, self.previews, self._uploads = state, previews, uploads
-        self._sessions: dict[tuple[str, str], Session] = {}
+    def __init__(self, state: AppState, previews: Previews) -> None:
+        self.state, self.previews = state, previews
+        self._visitors: dict[str, Visitor] = {}
+        self._sessions: dict[str, Session] = {}
+
+    def welcome(self, owner: str) -> Visitor:
+        """A new visitor."""
+        known = [one for one in self._visitors.values() if one.owner == owner]
+        for visitor in known[: max(0, len(known) + 1 - _MAX_VISITORS)]:
+            for name in list(visitor.sessions):
+                self._forget(name)
+            del self._visitors[visitor.id]
+        identity = new_id()
+        self._visitors[identity] = Visitor(identity, owner, self.state.store.upload_folder(owner).resolve() / new_id())
+        return self._visitors[identity]
+
+    def visitor(self, identity: str | None, owner: str) -> Visitor | None:
+        """The visitor with a key of that id; None if there is none."""
+        visitor = self._visitors.get(identity or "")
+        return visitor if visitor is not None and visitor.owner == owner else None
+
+    def claim(self, visitor: Visitor, name: str) -> None:
+        """Open a page of the visitor; whoever names a session first has it.
+
+        Raises:
+            ReenactError: it is another visitor's.
+        """
+        session = self._sessions.get(name)
+        if session is None:
+            if len(visitor.sessions) >= _MAX_SESSIONS:
+                self._forget(next(iter(visitor.sessions)))
+            self._sessions[name] = visitor.sessions[name] = Session(visitor)
+        elif session.visitor is not visitor:
+            raise ReenactError("this session is of another page; load the page again")
 
     def of(self, request: gr.Request) -> Session:
-        """The session of the visitor who sent a request."""
-        key = _key(request)
-        if key not in self._sessions and len(self._sessions) >= _MAX_SESSIONS:
-            self._sessions.pop(next(iter(self._sessions)))  # the oldest; its files expire
-        return self._sessions.setdefault(key, Session(key[0]))
+        """The session of the page that sent a request."""
+        session = self._sessions.get(str(request.session_hash))
+        if session is None:
+            raise ReenactError("this request belongs to no page; load the page again")
+        return session
+
+    def _forget(self, name: str) -> Session | None:
+        session = self._sessions.pop(name, None)
+        if session is not None:
+            session.visitor.sessions.pop(name, None)
+        return session
 
     async def leave(self, request: gr.Request) -> None:
         """Delete what a visitor sent and made: the page was closed."""
-        session = self._sessions.pop(_key(request), None)
+        session = self._forget(str(request.session_hash))
         if session is not None:
             await asyncio.to_thread(self._delete, session)
-
-    def uploaded(self, path: str) -> Path:
-        """The uploaded file of a path that came from the page; the only way from such a path to a file.
-
-        Raises:
-            ReenactError: it is no upload.
-        """
-        found = Path(path).resolve()
-        try:
-            is_upload = self._uploads in found.parents and stat.S_ISREG(found.lstat().st_mode)
-        except OSError:
-            is_upload = False
-        if not is_upload:
-            raise ReenactError("that file was not uploaded here, or is deleted by now; choose it again")
-        return found
 
     async def choose(self, session: Session, paths: list[str]) -> list[PhotoFaces]:
         """Check and store uploaded photos as the visitor's target, and find their faces.
@@ -96,7 +162,7 @@ class Sessions:
             ReenactError: one is refused or shows no face.
         """
         session.faces = []
-        files = [self.uploaded(path) for path in paths]
+        files = [Path(path) for path in paths]
         names = [file.name for file in files]
         opened = [file.open("rb") for file in files]
         try:
@@ -119,41 +185,39 @@ class Sessions:
         return self.state.target(session.owner, session.targets[-1])
 
     @asynccontextmanager
-    async def driver(self, motion: str, upload: str | None) -> AsyncIterator[Driver]:
+    async def driver(self, session: Session, motion: str, upload: str | None) -> AsyncIterator[Driver]:
         """The driver that the visitor chose: a movement that ships, or an upload. Its file is deleted at the end.
 
         Raises:
             ReenactError: it is to be an upload, and there is none, or it is refused.
         """
         if motion != OWN_DRIVER:
-            found = await self.state.driver(motion, None)
+            found = await self.state.driver(session.owner, motion, None)
         elif not upload:
             raise ReenactError("there is no driver yet; add a video, a motion file or a photo, or choose a movement")
         else:
-            with self.uploaded(upload).open("rb") as file:
-                found = await self.state.driver(None, file)
+            with Path(upload).open("rb") as file:
+                found = await self.state.driver(session.owner, None, file)
         try:
             yield found
         finally:
             found.discard()
 
-    async def read_edits(self, upload: str) -> list[float]:
+    async def read_edits(self, session: Session, upload: str) -> list[float]:
         """The sliders nearest to an uploaded motion file.
 
         Raises:
             ReenactError: it is refused, or shows no face.
         """
-        async with self.driver(OWN_DRIVER, upload) as motion:
+        async with self.driver(session, OWN_DRIVER, upload) as motion:
             if not motion.name.endswith(".motion"):
                 raise ReenactError("this is no motion file; choose one")
             return await self.previews.edits_of(motion.file)
 
-    async def example(self) -> Path:
-        """The photo that ships, as an upload."""
-        path = self._uploads / "example" / "astronaut.png"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            await self.previews.example(path)
+    async def example(self, session: Session) -> Path:
+        """The photo that ships, as an upload of the visitor."""
+        path = session.visitor.new_path("astronaut.png")
+        await self.previews.example(path)
         return path
 
     async def submit(self, session: Session, tab: str, driver: Driver, **options: Any) -> Job:
@@ -214,9 +278,5 @@ class Sessions:
             for job in self.state.store.jobs_of(session.owner, target):
                 self.state.delete_job(job)
             self.state.store.remove_target(target)
-
-
-def _key(request: gr.Request) -> tuple[str, str]:
-    if request.request is None or not request.session_hash:
-        raise ReenactError("this request belongs to no page; load the page again")
-    return request.request.scope["state"]["owner"], str(request.session_hash)
+        if not session.visitor.sessions:
+            shutil.rmtree(session.visitor.folder, ignore_errors=True)

@@ -72,7 +72,7 @@ def build(sessions: Sessions, panel: TargetPanel) -> None:
                 raise ReenactError(f"{len(names)} variants are chosen; choose two to {MAX_VARIANTS}")
             chosen_variants = {name: options_of(name) for name in names}
             sessions.target(session)
-            async with sessions.driver(motion, upload) as source:
+            async with sessions.driver(session, motion, upload) as source:
                 jobs = []
                 for options in chosen_variants.values():
                     copied = await asyncio.to_thread(source.copy, sessions.state.store.new_upload())
@@ -155,14 +155,14 @@ async def _origins(
 
     That they fail takes no video away.
     """
-    store = sessions.state.store
+    store, target = sessions.state.store, sessions.target(session)
     request = {
         "token": session.comparison,
-        "photos": [str(photo) for photo in store.photos(sessions.target(session))],
+        "photos": [str(photo) for photo in store.photos(target)],
         "face": face or None,
         "variants": variants,
         "driver": str(driver.file),
-        "folder": str(store.new_upload()),
+        "folder": str(store.target_folder(target.id) / new_id()),  # deleted with the photos
     }
     try:
         found = await sessions.previews.origins(request, reported)

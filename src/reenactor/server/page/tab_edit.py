@@ -73,9 +73,9 @@ def build(sessions: Sessions, panel: TargetPanel, tab: gr.Tab) -> None:
         except Exception as error:
             return "", html.problem(html.sentence_of(error))
 
-    async def read(upload: str) -> tuple[Any, ...]:
+    async def read(upload: str, request: gr.Request) -> tuple[Any, ...]:
         try:
-            values = await sessions.read_edits(upload)
+            values = await sessions.read_edits(sessions.of(request), upload)
             text = html.note("Read: the liveliest moment of the motion, as near as the sliders go.")
             return *values, text
         except Exception as error:
@@ -94,7 +94,7 @@ def build(sessions: Sessions, panel: TargetPanel, tab: gr.Tab) -> None:
             sessions.target(session)
             await sessions.clear(session, "edit")
             motion = await sessions.previews.motion(list(values), still=True)
-            driver = await sessions.state.driver(None, io.BytesIO(motion))
+            driver = await sessions.state.driver(session.owner, None, io.BytesIO(motion))
             job = await sessions.submit(session, "edit", driver, format="png", **options_of(face, layout, model))
             async for _ in sessions.follow(session, job):
                 pass

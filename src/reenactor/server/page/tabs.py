@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -83,8 +84,8 @@ def target_panel(sessions: Sessions) -> TargetPanel:
         radio = gr.update(visible=most > 1, value=0, choices=choices)
         return _marked(found, 0), _crops(found, 0), radio, text, count + 1
 
-    async def use_example() -> list[str]:
-        return [str(await sessions.example())]
+    async def use_example(request: gr.Request) -> list[str]:
+        return [str(await sessions.example(sessions.of(request)))]
 
     def show(face: int, request: gr.Request) -> tuple[str, str]:
         found = sessions.of(request).faces
@@ -186,7 +187,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
         try:
             await sessions.clear(session, "animate")
             sessions.target(session)
-            async with sessions.driver(motion, upload) as source:
+            async with sessions.driver(session, motion, upload) as source:
                 job = await sessions.submit(
                     session,
                     "animate",
@@ -200,9 +201,8 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
                 )
             async for record in sessions.follow(session, job):
                 yield {status: html.job_progress(record)}
-            text, _ = await sessions.state.inspect(
-                sessions.state.result(sessions.state.job(session.owner, job.id)), "the result"
-            )
+            made = sessions.state.result(sessions.state.job(session.owner, job.id))
+            text, _ = await sessions.state.checks.inspect(session.owner, made, "the result")
             yield {
                 result: html.video(job.id) + html.download(job.id, "Download"),
                 origin: gr.update(value=text, visible=True),
@@ -266,12 +266,13 @@ def inspect_tab(sessions: Sessions) -> None:
                 label="In full", lines=9, visible=False, elem_id="inspect-details", elem_classes="re-provenance"
             )
 
-    async def inspect(upload: str | None) -> tuple[str, Any]:
+    async def inspect(upload: str | None, request: gr.Request) -> tuple[str, Any]:
         if not upload:
             return "", gr.update(visible=False)
         try:
-            path = sessions.uploaded(upload)
-            text, tampered = await sessions.state.inspect(path, path.name)
+            text, tampered = await sessions.state.checks.inspect(
+                sessions.of(request).owner, Path(upload), Path(upload).name
+            )
         except Exception as error:
             return html.problem(html.sentence_of(error)), gr.update(visible=False)
         verdict, _, rest = text.partition("\n")
