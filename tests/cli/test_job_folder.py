@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from test_resume import ANIMATING, COMMAND, FAST, READING, SEGMENT, StopAt, until
 
 from factories import FRAMES, decoded, head, write_clip
-from reenactor.core import MediaError
+from reenactor.core import MediaError, ReenactError
 from reenactor.engine import Track, TrackFolder, animate, job, job_folder
 from reenactor.engine.track import _RECORD
 from reenactor.media import write_image
@@ -325,7 +325,7 @@ def test_two_at_once(tmp_path, photo, motion):
     output, again = tmp_path / "o.mp4", []
 
     def act():
-        with pytest.raises(MediaError, match=r"another process is making .*o\.mp4 at this moment") as caught:
+        with pytest.raises(ReenactError, match=r"another process is making .*o\.mp4 at this moment") as caught:
             animate([photo], motion, output, FAST)
         again.append(str(caught.value))
 

@@ -8,13 +8,12 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from reenactor.core import MediaError
 from reenactor.core.files import sha256, write_atomically
+from reenactor.core.system import locked
 
 SEAL_BYTES = 32
 
@@ -66,7 +65,7 @@ def job_folder(folder: Path, output: Path) -> Iterator[None]:
         output: what the job makes; for the messages.
 
     Raises:
-        MediaError: another process is making the same output, or the folder is not the user's.
+        ReenactError: another process is making the same output, or the folder is not the user's.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     about = folder.lstat()
@@ -79,16 +78,6 @@ def job_folder(folder: Path, output: Path) -> Iterator[None]:
             shutil.rmtree(entry.path)
         elif not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != about.st_uid:
             os.unlink(entry.path)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise MediaError(
-            f"another process is making {output} at this moment; wait until it is done, or choose another name"
-        ) from None
-    try:
+    taken = f"another process is making {output} at this moment; wait until it is done, or choose another name"
+    with locked(folder / "lock", taken=taken):
         yield
-    finally:
-        lock.release()
-        with suppress(OSError):  # where an open file cannot be removed, the lock kept the folder
-            folder.rmdir()
