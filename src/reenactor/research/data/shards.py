@@ -69,7 +69,7 @@ SCHEMA = pa.schema(
 _SHARD = re.compile(r"shard-[0-9]{6}\.tar")
 
 
-class _Meta(BaseModel, extra="allow"):
+class _Meta(BaseModel, extra="allow", strict=True):
     """What is computed with of KEY.json."""
 
     size: PositiveInt
