@@ -45,6 +45,16 @@ def _add_serve(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--db", type=Path, required=True, metavar="FILE", help="SQLite file for the answers")
     p.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines (default: %(default)s)")
     p.add_argument("--port", type=int, default=8017, help="default: %(default)s")
+    p.add_argument(
+        "--name", action="append", default=[], metavar="NAME", help="a host name under which it is opened, too"
+    )
+    p.add_argument(
+        "--per-address",
+        type=int,
+        default=4,
+        metavar="N",
+        help="participants from one address a day; 0 for any number, such as behind a proxy (default: %(default)s)",
+    )
     p.set_defaults(run=_serve, stopped="stopped; answers are kept, and participants can go on when it serves again")
 
 
@@ -86,10 +96,13 @@ def _serve(args: argparse.Namespace) -> int:
 
     if not 0 <= args.port < 2**16:
         raise ReenactError(f"--port must be from 0 to 65535, not {args.port}")
+    if args.per_address < 0:
+        raise ReenactError(f"--per-address must be 0 or more, not {args.per_address}")
     study, folder = read_study(args.study)
     book = AnswerBook(args.db, study)
+    more = {"names": args.name, "per_address": args.per_address}
     try:
-        server = StudyServer(study, folder, book, host=args.host, port=args.port)
+        server = StudyServer(study, folder, book, host=args.host, port=args.port, **more)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ReenactError(f"cannot serve at {args.host}:{args.port}: {reason}; choose another --port") from error

@@ -22,6 +22,8 @@ from reenactor.core.landmarks import MESH_POINTS
 MAGIC = b"RLM1"
 _HEADER = struct.Struct("<4sHHI")
 """Magic, steps per pixel, vertices, frames."""
+_MOST_FRAMES = 100_000
+"""Of one clip; more are not unpacked."""
 _LIMIT = 2**15 - 1
 
 _FILTERS = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 0, "lp": 0, "pb": 0}]
@@ -117,7 +119,9 @@ def decode_landmarks(data: bytes) -> Float[np.ndarray, "t 478 3"]:
         magic, steps, points, frames = _HEADER.unpack_from(data)
         if magic != MAGIC or points != MESH_POINTS or steps == 0:
             raise ValueError("another format")
-        raw = lzma.decompress(data[_HEADER.size :], format=lzma.FORMAT_ALONE)
+        # Whatever the data says of itself, no more than the header promises is unpacked.
+        most = 9 * points * min(frames, _MOST_FRAMES)
+        raw = lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(data[_HEADER.size :], most + 1)
         planes = np.frombuffer(raw, np.uint8).reshape(3, 3, points, frames)
     except (struct.error, lzma.LZMAError, ValueError) as error:
         raise ReenactError("these landmarks are damaged or of another format; prepare the data again") from error

@@ -35,7 +35,10 @@ def locked(path: Path, *, taken: str) -> Iterator[None]:
     with path.open("a+b") as file:
         try:
             _lock(file.fileno())
-        except BlockingIOError as error:
+            # The one who held it may have removed it at the end; whoever comes next makes another.
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError) as error:
             raise ReenactError(taken) from error
         yield
 

@@ -1,18 +1,17 @@
 """One animation from files to a file: resumable, signed, never half-written.
 
 While a job runs, the folder `<output>.reenactor-job` keeps the driver's landmarks and the finished segments of the
-result. A stopped job continues from it; a finished job removes it.
+result, with seals (`job_folder.py`). A stopped job continues from it; a finished job removes it.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -26,8 +25,10 @@ from jaxtyping import Float, UInt8
 
 from reenactor import __version__
 from reenactor.core import Layout, MediaError, Options, ReenactError
+from reenactor.core.files import sha256
 from reenactor.core.progress import Progress, Silent
 from reenactor.engine.composite import draw_landmarks, side_by_side
+from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
 from reenactor.engine.portrait import GPU_BATCH, device_of
 from reenactor.engine.prefetch import prefetch
@@ -47,7 +48,7 @@ from reenactor.media import (
     write_image,
 )
 from reenactor.media.animation import ANIMATIONS
-from reenactor.media.certificates import Credentials, own_credentials
+from reenactor.media.certificates import Credentials, own_credentials, own_secret
 from reenactor.media.motion_file import is_motion, read_motion
 from reenactor.media.provenance import SourceFile, sign, supports
 from reenactor.media.video_writer import CONTAINERS
@@ -176,19 +177,21 @@ class _Job:
 
     def run(self) -> Report:
         has_video = self._check()
-        inputs = [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
+        self.seen = self._stamps()
+        inputs = self._inputs()
         reenactor = Reenactor.of(self.options)
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
         track = self._given_track()
         reenactor.set_target(self.targets, face=self.options.face)
-        self._open_folder(inputs, reenactor.model.version)
-        try:
-            return self._work(reenactor, track, inputs, has_video=has_video)
-        except ReenactError as error:
-            if not isinstance(error.__cause__, OSError):
-                self._remove_folder()
-            raise
+        with job_folder(self.folder, self.output):
+            self.seals = Seals(own_secret(), self._facts(inputs, reenactor.model.version), self._check_unchanged)
+            try:
+                return self._work(reenactor, track, inputs, has_video=has_video)
+            except ReenactError as error:
+                if not isinstance(error.__cause__, OSError):
+                    self._remove_folder()
+                raise
 
     def _work(self, reenactor: Reenactor, track: Track | None, inputs: list[SourceFile], *, has_video: bool) -> Report:
         truncated = False
@@ -205,6 +208,7 @@ class _Job:
         else:
             audio = has_video and self._has_audio()
             self._write_video(reenactor, track, draft, audio=audio)
+        self._check_unchanged()
         self._deliver(draft, reenactor, inputs)
         self._remove_folder()
         pts, end_pts, time_base = self._times(track)
@@ -259,24 +263,34 @@ class _Job:
         with VideoReader(self.driver) as reader:
             return reader.has_audio
 
-    def _open_folder(self, inputs: list[SourceFile], model_version: str) -> None:
-        """Keep what an earlier run of the same job left; another job's folder is removed."""
-        facts = {
+    def _inputs(self) -> list[SourceFile]:
+        return [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
+
+    def _stamps(self) -> list[tuple[int, int, int]]:
+        """Sizes and times of the inputs; no program can set the time of the last change (`ctime`) back."""
+        found = [path.stat() for path in (*self.targets, self.driver)]
+        return [(one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in found]
+
+    def _check_unchanged(self) -> None:
+        """What is signed must be what was used: the files are read several times, and stay the same meanwhile."""
+        with suppress(OSError):
+            if self._stamps() == self.seen:
+                return
+        raise MediaError(f"a photo or the driver of {self.output} was changed or removed meanwhile; try again")
+
+    def _facts(self, inputs: list[SourceFile], model_version: str) -> dict[str, object]:
+        """What identifies the job; what an earlier run left of another one does not count."""
+        # It lists the hashes of the weights, which were checked when they were read.
+        transformer = self.options.transformer and self.options.transformer / "config.json"
+        return {
             "inputs": [asdict(one) for one in inputs],
             "options": asdict(self.options),
             "software": __version__,
             "model_version": model_version,
+            "transformer": sha256(transformer) if transformer and transformer.is_file() else None,
         }
-        job = json.dumps(facts, sort_keys=True, default=str)
-        note = self.folder / "job.json"
-        if self.folder.exists() and not (note.exists() and note.read_text() == job):
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
-        note.write_text(job)
 
     def _remove_folder(self) -> None:
-        # Without its note the folder is no job's, should the rest of it not be removable.
-        (self.folder / "job.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _given_track(self) -> Track | None:
@@ -290,7 +304,7 @@ class _Job:
 
     def _track_of_video(self) -> tuple[Track, bool]:
         """The driver's landmarks, and whether its file ends in damaged data."""
-        folder = TrackFolder(self.folder, self.driver, face=self.options.driver_face)
+        folder = TrackFolder(self.folder, self.driver, face=self.options.driver_face, seals=self.seals)
         self.progress.start("reading the driver", folder.done, None)
         try:
             return folder.fill(self.progress.step), folder.truncated
@@ -376,7 +390,7 @@ class _Job:
         pts, end_pts, time_base = self._times(track)
         starts = range(0, len(pts), SEGMENT_FRAMES)
         segments = [self.folder / f"segment{i:05d}{draft.suffix}" for i in range(len(starts))]
-        done = next((i for i, path in enumerate(segments) if not path.exists()), len(segments))
+        done = next((i for i, path in enumerate(segments) if not self.seals.holds(path)), len(segments))
         first_new = min(done * SEGMENT_FRAMES, len(pts))
         self.progress.start("animating", first_new, len(pts))
         rate = _rate(pts, end_pts, time_base)
@@ -392,8 +406,11 @@ class _Job:
                             self.frames_made += 1
                             self.progress.step(i + 1, len(pts))
                         writer.close(int(pts[stop]) if stop < len(pts) else end_pts)
+                    self.seals.seal(segments[number])
         finally:
             self.progress.end()
+        if not all(map(self.seals.holds, segments)):
+            raise MediaError(f"the folder {self.folder} was changed meanwhile; try again")
         join_segments(segments, draft, audio_from=self.driver if audio else None)
 
     def _deliver(self, draft: Path, reenactor: Reenactor, inputs: list[SourceFile]) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, check_face_number
+from reenactor.core.files import write_atomically
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
+from reenactor.engine.job_folder import SEAL_BYTES, Seals
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.geometry import Similarity, fit_similarity, mean_face, with_lips_closed
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Region, TrackerMemory
@@ -33,6 +35,7 @@ _RECORD = np.dtype(
         # What the tracker knows after the frame: where the person was seen last (NaN before that), and how long ago.
         ("last_seen", "<f8", 4),
         ("frames_without", "<i4"),
+        ("seal", "u1", SEAL_BYTES),
     ]
 )
 
@@ -146,12 +149,17 @@ class TrackFolder:
         folder: made if missing; holds `track.bin` and, once complete, `track.json`.
         video: path of the driver.
         face: which face to follow, from the left; None for the largest.
+        seals: of the job that it belongs to; frames without a seal of the job are extracted again.
+
+    Attributes:
+        done: number of frames that are there.
     """
 
-    def __init__(self, folder: Path, video: Path, *, face: int | None = None) -> None:
+    def __init__(self, folder: Path, video: Path, *, face: int | None = None, seals: Seals | None = None) -> None:
         self._records, self._facts = folder / "track.bin", folder / "track.json"
-        self._video, self._face = video, face
+        self._video, self._face, self._seals = video, face, seals or Seals()
         folder.mkdir(parents=True, exist_ok=True)
+        self.done = self._sealed()
 
     def fill(self, on_frame: Callable[[int, int | None], None] = lambda done, total: None) -> Track:
         """Extract what is missing and return the track.
@@ -169,24 +177,33 @@ class TrackFolder:
             self._facts.unlink(missing_ok=True)
             with VideoReader(self._video, precise=False) as reader:
                 steps = steps_per_px(reader.size)
-                done = self._append(reader, steps, on_frame)
+                self._append(reader, steps, on_frame)
                 facts = {
                     "end_pts": reader.end_pts,
                     "time_base": str(reader.time_base),
                     "picture_size": reader.size,
                     "steps_per_px": steps,
                     "truncated": reader.truncated,
-                    "frames": done,
+                    "frames": self.done,
                 }
-            whole = self._facts.with_suffix(".new")
-            whole.write_text(json.dumps(facts))
-            whole.replace(self._facts)
+            write_atomically(self._facts, json.dumps(facts))
+            self._seals.seal(self._facts)
         return self._track()
 
-    @property
-    def done(self) -> int:
-        """Frames that are there already."""
-        return self._records.stat().st_size // _RECORD.itemsize if self._records.exists() else 0
+    def _sealed(self) -> int:
+        """Number of whole records at the beginning that bear their seals; what follows does not count."""
+        if not self._records.exists():
+            return 0
+        with self._records.open("rb") as file:
+            done = 0
+            while (record := file.read(_RECORD.itemsize)) == self._with_seal(self._seals.of, done, record):
+                done += 1
+        return done
+
+    @staticmethod
+    def _with_seal(seal: Callable[[str, bytes], bytes], number: int, record: bytes) -> bytes:
+        facts = record[: _RECORD.itemsize - SEAL_BYTES]
+        return facts + seal(f"frame {number}", facts)
 
     @property
     def truncated(self) -> bool:
@@ -195,9 +212,9 @@ class TrackFolder:
 
     def _complete(self) -> bool:
         """Whether all frames are there."""
-        return self._facts.exists() and json.loads(self._facts.read_text())["frames"] == self.done
+        return self._seals.holds(self._facts) and json.loads(self._facts.read_text())["frames"] == self.done
 
-    def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> int:
+    def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> None:
         done = self.done
         record = np.zeros((), _RECORD)
         with (
@@ -221,10 +238,9 @@ class TrackFolder:
                     record["pose_deg"] = pose.yaw_deg, pose.pitch_deg, pose.roll_deg
                     record["mesh"] = quantize(face.landmarks.mesh, steps)
                 _note(tracker.memory, record)
-                file.write(record.tobytes())
-                done += 1
-                on_frame(done, reader.frame_count)
-        return done
+                file.write(self._with_seal(self._seals.make, self.done, record.tobytes()))
+                self.done += 1
+                on_frame(self.done, reader.frame_count)
 
     def _track(self) -> Track:
         facts = json.loads(self._facts.read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import os
+import secrets
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ person and no machine, since signed files may be published."""
 # the files.
 _YEARS = 20
 _FILE_NAME = "self-made-signing-key.pem"
+_SECRET_NAME, _SECRET_BYTES = "secret-of-jobs", 32
 _PEM = serialization.Encoding.PEM
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 # No network: no revocation lookup, no manifest from the web. No previews: they would enlarge every file. At most 16 MB
@@ -109,6 +111,27 @@ def own_credentials(folder: Path | None = None) -> Credentials:
     except ReenactError as error:
         raise ReenactError(f"{error} (delete {path} to have a new one made)") from error
     return credentials
+
+
+def own_secret(folder: Path | None = None) -> bytes:
+    """32 random bytes that only this user can read, made on the first call: they authenticate the user's own files.
+
+    Args:
+        folder: folder of the file; `config_folder()` if not given.
+
+    Returns:
+        others in each process where the folder cannot be written.
+    """
+    path = (folder or config_folder()) / _SECRET_NAME
+    for _ in range(2):
+        with suppress(OSError):
+            # A secret that others could read, or wrote, is replaced.
+            private = os.name == "nt" or (path.stat().st_mode & 0o077 == 0 and path.stat().st_uid == os.geteuid())
+            if private and len(secret := path.read_bytes()) == _SECRET_BYTES:
+                return secret
+        with suppress(OSError):
+            _store(path, secrets.token_bytes(_SECRET_BYTES), replace=path.exists())
+    return secrets.token_bytes(_SECRET_BYTES)
 
 
 def load_credentials(certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> Credentials:

@@ -26,7 +26,7 @@ from reenactor.core.files import read_json, sha256
 CONFIG, CARD = "config.json", "card.md"
 FORMAT = "reenactor-checkpoint"
 VERSION = 1
-_NAME = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}")
+NAME = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}")
 """Of a kind or a file: no folder, and nothing that a terminal would obey."""
 
 
@@ -111,7 +111,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     unclear = f"{folder / CONFIG} does not say what the weights are; copy the checkpoint again"
     if not (isinstance(config, dict) and isinstance(files, dict)):
         raise CheckpointError(unclear)
-    if not all(_NAME.fullmatch(str(name)) for name in (kind, *files)):
+    if not all(NAME.fullmatch(str(name)) for name in (kind, *files)):
         raise CheckpointError(unclear)
     tensors: dict[str, Tensor] = {}
     for name, digest in files.items():

@@ -174,7 +174,7 @@ class TestAnswerBook:
 
 @pytest.fixture
 def server(study, folder, tmp_path):
-    with StudyServer(*read_study(folder), AnswerBook(tmp_path / "r.sqlite", study)) as server:
+    with StudyServer(*read_study(folder), AnswerBook(tmp_path / "r.sqlite", study), least_s=0) as server:
         thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.05))
         thread.start()
         yield server
@@ -201,7 +201,8 @@ class TestServer:
 
     def test_an_answer_counts_once(self, server):
         token = ask(server, "api/join", {})["token"]
-        said = {"token": token, "step": 0, "chosen": 1, "late": False, "took_ms": 9}
+        ask(server, "api/next", {"token": token})
+        said = {"token": token, "step": 0, "chosen": 1, "late": False}
         assert ask(server, "api/answer", said)["step"] == 1
         assert ask(server, "api/answer", {**said, "chosen": 0})["step"] == 1
         assert [one.chosen for one in server.book.answers()] == [1]
@@ -212,9 +213,9 @@ class TestServer:
             ("api/next", {"token": "x"}, 403),
             ("api/next", {"token": ["x"]}, 403),
             ("api/nothing", {}, 404),
-            ("api/answer", {"step": "0", "chosen": 0, "took_ms": 0}, 400),
-            ("api/answer", {"step": 0, "chosen": 2, "took_ms": 0}, 400),
-            ("api/answer", {"step": 0, "chosen": -1, "took_ms": 0}, 400),
+            ("api/answer", {"step": "0", "chosen": 0}, 400),
+            ("api/answer", {"step": 0, "chosen": 2}, 400),
+            ("api/answer", {"step": 0, "chosen": -1}, 400),
             ("api/show", {"step": 5}, 409),
         ],
     )
@@ -232,8 +233,9 @@ class TestServer:
         token = ask(server, "api/join", {})["token"]
         steps = session(server.study, 0)
         first = next(i for i, step in enumerate(steps) if step.trial.kind is Kind.ODD)
+        ask(server, "api/next", {"token": token})
         for i in range(first):
-            ask(server, "api/answer", {"token": token, "step": i, "chosen": 0, "took_ms": 1})
+            ask(server, "api/answer", {"token": token, "step": i, "chosen": 0})
         assert ask(server, "api/next", {"token": token})["left_ms"] == 3000, "it begins when they are shown"
         for later, left_ms in ((0.0, 3000), (1.0, 2000), (1.5, 500), (9.0, 0)):
             clock[0] += later

@@ -5,7 +5,6 @@ const at = (id) => document.getElementById(id);
 const SECTIONS = ["welcome", "trial", "thanks"];
 
 let asked = null; // the question on the page
-let began = 0; // when it could first be answered
 let late = false; // its pictures are hidden again
 let open = false; // it can be answered
 let clock = 0; // the timer that hides the pictures
@@ -106,7 +105,6 @@ function reveal(visible) {
 
 function ready() {
   open = true;
-  began = performance.now();
   for (const button of at("options").children) button.disabled = false;
 }
 
@@ -140,7 +138,6 @@ function answer(index) {
     step: asked.step,
     chosen: index,
     late,
-    took_ms: Math.round(performance.now() - began),
   };
   attempt(async () => ask(await call("/api/answer", content)));
 }

@@ -13,11 +13,11 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, StringConstraints, ValidationError
 from torch import Tensor
 
 from reenactor.core import CheckpointError, DriverFrame, ReenactError, Runtime, TargetSet
@@ -26,9 +26,9 @@ from reenactor.engine.runtimes.formats import Format, write_graph
 from reenactor.engine.runtimes.model import ExportedModel, How
 from reenactor.engine.runtimes.runtimes import OnnxRunner, OpenVinoRunner, Precision, Runner, TorchRunner
 from reenactor.models import METHODS, ReenactmentModel
-from reenactor.models.graphs import ENCODE, Graph, GraphAdapter
+from reenactor.models.graphs import ENCODE, SYNTHESIZE, Graph, GraphAdapter
 from reenactor.models.registry import graph_adapter
-from reenactor.nn.checkpoint import replace_folder
+from reenactor.nn.checkpoint import NAME, replace_folder
 
 DESCRIPTION, PARITY = "export.json", "parity.json"
 FORMAT = "reenactor-export"
@@ -119,7 +119,7 @@ def load_exported(
     except ValidationError as error:
         raise CheckpointError(f"{folder} has settings of another release; export again") from error
     adapter = graph_adapter(name, config)
-    runners, used = graph_runners(folder, description, runtime=runtime, threads=threads)
+    runners, used = graph_runners(folder, description, (ENCODE, SYNTHESIZE), runtime=runtime, threads=threads)
     how = How(used.value, description["precision"])
     return ExportedModel(adapter, runners, version=description["model_version"], how=how)
 
@@ -193,6 +193,26 @@ def write_export(
     return found
 
 
+_Name = Annotated[str, StringConstraints(pattern=f"^{NAME.pattern}$")]
+
+
+class _Part(BaseModel):
+    file: _Name
+    outputs: list[str]
+
+
+class _Description(BaseModel):
+    """What is read of export.json."""
+
+    model: _Name
+    model_version: str
+    config: dict[str, Any]
+    graph_format: Format
+    precision: Precision
+    graphs: dict[str, _Part]
+    files: dict[_Name, str]
+
+
 def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """An export's settings, once its files are known to be whole.
 
@@ -209,23 +229,31 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
         again="export again",
         error=CheckpointError,
     )
+    try:
+        _Description.model_validate(description)
+    except ValidationError as error:
+        raise CheckpointError(f"{path} does not say what the export holds; export again") from error
     for name, digest in description["files"].items():
-        file = folder / Path(name).name
+        file = folder / name
         if not file.is_file() or sha256(file) != digest:
             raise CheckpointError(
                 f"{file} is missing or damaged: its SHA-256 is not the one in {DESCRIPTION}; export again"
             )
+    for part in description["graphs"].values():
+        if part["file"] not in description["files"]:
+            raise CheckpointError(f"{path} lists no SHA-256 of {part['file']}; export again")
     return description
 
 
 def graph_runners(
     folder: str | os.PathLike[str],
     description: Mapping[str, Any],
+    names: Iterable[str],
     *,
     runtime: Runtime | str | None = None,
     threads: int | None = None,
 ) -> tuple[dict[str, Runner], Runtime]:
-    """What runs the graphs of a folder, by their names, and in which runtime; arguments as for `load_exported`."""
+    """What runs the graphs of these names in a folder, and in which runtime; arguments as for `load_exported`."""
     kind, precision = Format(description["graph_format"]), Precision(description["precision"])
     own = Runtime.ONNXRUNTIME if kind is Format.ONNX else Runtime.OPENVINO
     used = own if runtime is None else Runtime(runtime)
@@ -234,12 +262,19 @@ def graph_runners(
             f"{used.value} does not run {kind.value} files; choose {own.value}, or export in another format"
         )
     runners: dict[str, Runner] = {}
-    for name, part in description["graphs"].items():
+    for name in names:
+        if (part := description["graphs"].get(name)) is None:
+            raise CheckpointError(f"{folder} lacks the graph '{name}'; export again")
         path = Path(folder) / part["file"]
-        if used is Runtime.ONNXRUNTIME:
-            runners[name] = OnnxRunner(path, precision=precision, threads=threads)
-        else:
-            runners[name] = OpenVinoRunner(path, tuple(part["outputs"]), precision=precision, threads=threads)
+        try:
+            if used is Runtime.ONNXRUNTIME:
+                runners[name] = OnnxRunner(path, precision=precision, threads=threads)
+            else:
+                runners[name] = OpenVinoRunner(path, tuple(part["outputs"]), precision=precision, threads=threads)
+        except ReenactError:
+            raise
+        except Exception as error:  # what the runtimes raise for a file that is no graph has no class in common
+            raise CheckpointError(f"{used.value} cannot read {path}; export again") from error
     return runners, used
 
 

@@ -41,8 +41,11 @@ class FastShapeEncoder:
         description = read_description(folder)
         if description["model"] != NAME:
             raise CheckpointError(f"{folder} holds '{description['model']}', not a shape encoder; give another folder")
-        self.config = ShapeEncoderConfig.model_validate(description["config"])
-        self._runner = graph_runners(folder, description, runtime=runtime, threads=threads)[0][_GRAPH]
+        try:
+            self.config = ShapeEncoderConfig.model_validate(description["config"])
+        except ValidationError as error:
+            raise CheckpointError(f"{folder} has settings of another release; export again") from error
+        self._runner = graph_runners(folder, description, (_GRAPH,), runtime=runtime, threads=threads)[0][_GRAPH]
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Shape:
         """(B, 3, 128, 128) face crops in [-1, 1]; other sides only if the encoder was trained so."""

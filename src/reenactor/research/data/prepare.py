@@ -137,7 +137,11 @@ def _work_folder(out: Path, facts: dict[str, Any]) -> Iterator[Path]:
     with locked(work / "lock", taken=f"another run is working in {out}; wait for it, or choose another folder"):
         note = work / "job.json"
         if note.exists():
-            _check_same(out, json.loads(note.read_text()), facts)
+            try:
+                found = json.loads(note.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError):
+                found = None
+            _check_same(out, found if isinstance(found, dict) else {}, facts)
         else:
             write_atomically(note, json.dumps(facts), durable=True)
         yield work

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, UInt8
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, StringConstraints, ValidationError
 
 from reenactor.core import ReenactError
 from reenactor.core.files import read_json
@@ -62,6 +64,28 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of the index, one row a sample. docs/data.md explains them."""
+
+
+_SHARD = re.compile(r"shard-[0-9]{6}\.tar")
+
+
+class _Meta(BaseModel, extra="allow", strict=True):
+    """What is computed with of KEY.json."""
+
+    size: PositiveInt
+    pose_deg: list[tuple[float, float, float]]
+    pts: list[Annotated[int, Field(gt=-(2**62), lt=2**62)]] = []
+    time_base: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(/0*[1-9][0-9]{0,8})?$")] = "1"
+    unseen: list[NonNegativeInt] = []
+
+    def fits(self, row: dict[str, Any]) -> bool:
+        """Whether it is that of a row of the index."""
+        frames, is_clip, _ = row["frames"], Kind(row["kind"]) is Kind.CLIP, Split(row["split"])
+        return (
+            len(self.pose_deg) == frames
+            and len(self.pts) == (frames if is_clip else 0)
+            and max(self.unseen, default=-1) < frames
+        )
 
 
 def shard_name(number: int) -> str:
@@ -242,7 +266,9 @@ class ShardReader:
         self.manifest = read_manifest(self.folder)
         try:
             self.index = pq.read_table(self.folder / INDEX)
-        except (OSError, ValueError) as error:
+            if not self.index.schema.equals(SCHEMA):
+                raise ValueError("it has other columns")
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise ReenactError(f"cannot read {self.folder / INDEX}: {error}; copy or prepare the data again") from error
 
     def __len__(self) -> int:
@@ -267,19 +293,29 @@ def load_sample(folder: Path, row: dict[str, Any]) -> Sample:
     """Read one sample, given the pack's folder and the sample's row of the index.
 
     Raises:
-        ReenactError: the shard is missing or damaged.
+        ReenactError: the shard is missing or damaged, or the row names what is no part of the pack.
     """
-    path = folder / row["shard"]
-    members = []
+    path, members = folder / INDEX, []
     try:
+        if not _SHARD.fullmatch(row["shard"]):
+            raise ValueError("the index names another file than a shard")
+        path = folder / row["shard"]
         with path.open("rb", buffering=0) as file:
+            end = os.fstat(file.fileno()).st_size
             for member in _MEMBERS:
-                file.seek(row[f"{member}_offset"])
-                members.append(file.read(row[f"{member}_size"]))
+                first, size = row[f"{member}_offset"], row[f"{member}_size"]
+                if not 0 <= first <= first + size <= end:
+                    raise ValueError("the index names places outside the shard")
+                file.seek(first)
+                members.append(file.read(size))
         media, landmarks, meta = members
+        if not _Meta.model_validate_json(meta).fits(row):
+            raise ValueError("its parts do not fit together")
         return Sample(row, media, landmarks, json.loads(meta))
-    except (OSError, ValueError) as error:
-        raise ReenactError(f"cannot read {row['key']} from {path}: {error}; copy or prepare it again") from error
+    except (OSError, ValueError, TypeError, KeyError) as cause:
+        # Pydantic's messages have several lines.
+        error = "its description is of another shape" if isinstance(cause, ValidationError) else cause
+        raise ReenactError(f"cannot read {row['key']} from {path}: {error}; copy or prepare it again") from cause
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
