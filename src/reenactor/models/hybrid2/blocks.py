@@ -69,7 +69,7 @@ class WarpEncoder(nn.Module):
         w = config.base_width
         self.unshuffle = nn.PixelUnshuffle(PATCH)
         self.stem = nn.Conv2d(7 * PATCH**2 + len(FLAGS) + 2, w, 1)
-        self.mix = nn.Conv2d((3 * w + 1) if config.mirror else 2 * w, w, 1)
+        self.mix = nn.Conv2d(2 * w, w, 1)
         self.score = _zero(nn.Conv2d(w, 1, 1))
 
     def forward(
@@ -79,7 +79,7 @@ class WarpEncoder(nn.Module):
         holes: Float[Tensor, "b 1 h w"],
         flags: Float[Tensor, "b 5 h4 w4"],
         flow_ndc: Float[Tensor, "b 2 h4 w4"],
-        moved: list[Float[Tensor, "b _ h4 w4"]],
+        moved: Float[Tensor, "b c h4 w4"],
     ) -> tuple[Float[Tensor, "b c h4 w4"], Float[Tensor, "b 1 h4 w4"]]:
         """Input, output; sizes at 256 pixels.
 
@@ -87,12 +87,12 @@ class WarpEncoder(nn.Module):
         |---|---|
         | warped, raster, holes | (B, 3, 256, 256) in [-1, 1], the driver's raster, (B, 1, 256, 256) |
         | flags, flow_ndc | (B, 5, 64, 64), (B, 2, 64, 64): `MeshFlow`'s |
-        | moved | the photo's features, moved; with `mirror` also the mirrored photo's, and where those show the face |
+        | moved | (B, 48, 64, 64) the photo's features, moved |
         | features, score | (B, 48, 64, 64), (B, 1, 64, 64); the score is 0 before training |
         """
         pictures = self.unshuffle(torch.cat([warped, raster, holes], 1))
         h = self.stem(torch.cat([pictures, flags, flow_ndc * _FLOW_UNIT], 1))
-        h = self.mix(torch.cat([h, *moved], 1))
+        h = self.mix(torch.cat([h, moved], 1))
         return h, self.score(h)
 
 

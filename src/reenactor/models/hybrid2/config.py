@@ -18,7 +18,11 @@ class Hybrid2Config(ModelConfig):
     base_width: int = Field(default=48, ge=16, le=256, multiple_of=16)
     """Channels at a quarter of the resolution; 1.5, 2 and 2.5 times as many at an eighth, a 16th, a 32nd."""
     mirror: bool = True
-    """Also see the mirrored photo, moved to the same landmarks: what a turned head hides, its other side shows."""
+    """The mirrored photos count as further photos, with a handicap: what a turned head hides, its other side shows."""
+    mirror_handicap: float = Field(default=3.0, ge=0)
+    """Logit that mirrored photos lack."""
+    stretched: float = Field(default=6.0, ge=0)
+    """Logit that any photo loses where it has too few pixels, besides `photo_weights`' 3: a turned head's far side."""
     hole_colour: tuple[float, float, float] = (-0.55, -0.75, -0.75)
     """RGB in [-1, 1] that fills a hole before the network paints it: the inside of a mouth."""
 

@@ -20,29 +20,28 @@ from reenactor.nn import resized, warp, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
 _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
+_STRETCHED = FLAGS.index("stretched")
 _GREY = 0.05
 """Mean distance of the channels from their mean, of 2, above which a photo counts as coloured."""
 
 
 @dataclass(frozen=True)
 class Hybrid2Code(TargetCode):
-    """A person, encoded. In training, B people at a time.
+    """A person, encoded. In training, B people at a time. With `mirror`, the mirrored photos follow the photos.
 
     Args:
-        photos: the K photos, as they are.
+        photos: as they are.
         mesh_px: their landmarks, in their pixels.
-        mirrored_px: landmarks of the mirrored photos.
-        small: the photos at the network's resolution.
-        features: of the photos; of the mirrored photos too if the model has `mirror`.
+        small: at the network's resolution.
+        features: of the photos.
         style: of the person.
         colour: 1 for colour photos, 0 for grey ones.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
     mesh_px: Float[Tensor, "b k 478 3"]
-    mirrored_px: Float[Tensor, "b k 478 3"]
     small: Float[Tensor, "b k 3 h w"]
-    features: tuple[Float[Tensor, "b k c h4 w4"], ...]
+    features: Float[Tensor, "b k c h4 w4"]
     style: Float[Tensor, "b _"]
     colour: Float[Tensor, "b 1 1 1"]
 
@@ -54,7 +53,7 @@ class Drawing:
     Args:
         image: (B, 3, S, S), may overshoot [-1, 1].
         warped: (B, 3, S, S) the photos, moved by mesh flow and learned flow; holes are dark.
-        mesh_warped: (B, 3, H, W) moved by the mesh flow alone, no holes cut.
+        mesh_warped: (B, 3, H, W) the first photo moved by the mesh flow alone, no holes cut.
         flow_ndc: (B, 2, h, w) what was learned.
         holes: (B, 1, S, S) mouth and eyes that no photo shows.
     """
@@ -109,23 +108,17 @@ class Hybrid2Generator(nn.Module):
         mesh_px: Float[Tensor, "b k 478 3"],
     ) -> Hybrid2Code:
         """Encode the photos: everything that does not depend on the driver."""
-        axes, size = targets.shape[:2], self.config.resolution
-        small, seen = (resized(part.flatten(0, 1), size) for part in (targets, rasters))
-        features, style = self.photo_encoder(small, seen)
-        every = [features]
+        size, chroma = self.config.resolution, (targets - targets.mean(2, keepdim=True)).abs().mean((1, 2, 3, 4))
         if self.config.mirror:
-            every.append(self.photo_encoder.stem(torch.cat([small.flip(3), seen.flip(3)], 1)))
-        mirrored = mirrored_mesh(mesh_px.cpu().numpy(), targets.shape[-1])
-        chroma = (targets - targets.mean(2, keepdim=True)).abs().mean((1, 2, 3, 4))
-        return Hybrid2Code(
-            photos=targets,
-            mesh_px=mesh_px,
-            mirrored_px=torch.from_numpy(mirrored).to(mesh_px),
-            small=small.unflatten(0, axes),
-            features=tuple(one.unflatten(0, axes) for one in every),
-            style=style.unflatten(0, axes).mean(1),
-            colour=(chroma / _GREY).clamp(0, 1)[:, None, None, None],
-        )
+            mirrored = torch.from_numpy(mirrored_mesh(mesh_px.cpu().numpy(), targets.shape[-1])).to(mesh_px)
+            targets, rasters = (torch.cat([one, one.flip(4)], 1) for one in (targets, rasters))
+            mesh_px = torch.cat([mesh_px, mirrored], 1)
+        axes = targets.shape[:2]
+        small = resized(targets.flatten(0, 1), size)
+        features, style = self.photo_encoder(small, resized(rasters.flatten(0, 1), size))
+        small, features, style = (part.unflatten(0, axes) for part in (small, features, style))
+        colour = (chroma / _GREY).clamp(0, 1)[:, None, None, None]
+        return Hybrid2Code(targets, mesh_px, small, features, style.mean(1), colour)
 
     def decode(
         self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
@@ -133,46 +126,36 @@ class Hybrid2Generator(nn.Module):
         """Draw frames; the code of one person serves any number of them."""
         return self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device))
 
-    def mesh_flows(
-        self, code: Hybrid2Code, mesh_x: Float[Tensor, "b 478 3"], device: torch.device
-    ) -> tuple[MeshFlow, ...]:
-        """The mesh flows of the K photos for each of B frames: B x K of them; and those of the mirrored photos."""
+    def mesh_flows(self, code: Hybrid2Code, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
+        """The mesh flows of the code's photos for each of B frames; the photos of a frame lie beside each other."""
         if len(code.photos) not in (1, len(mesh_x)):
             raise ValueError(f"{len(mesh_x)} driver frames for the codes of {len(code.photos)} people: give one each")
-        side, size = code.photos.shape[-1], self.config.feature_size
-        meshes = (code.mesh_px, code.mirrored_px)[: len(code.features)]
-        return tuple(frame_flows(one, mesh_x, side, size, device) for one in meshes)
+        return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], self.config.feature_size, device)
 
-    def draw(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], flows: tuple[MeshFlow, ...]) -> Drawing:
+    def draw(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """The network part of `decode`.
 
         Args:
             code: of the person, or of each.
             raster_x: the driver's, with irises.
-            flows: from `mesh_flows`.
+            mesh: from `mesh_flows`.
         """
         batch, k = len(raster_x), code.photos.shape[1]
         size, full = self.config.resolution, code.photos.shape[-1]
-        mesh = flows[0]
         small = _each(code.small, batch)
         dark = self.dark.mean(0) + code.colour * (self.dark - self.dark.mean(0))
         moved = warp(small, upsample_flow(mesh.flow_ndc, size))
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         cut = resized(holes, size)
-        features = [
-            warp(_each(one, batch).float(), flow.flow_ndc) for one, flow in zip(code.features, flows, strict=True)
-        ]
-        if self.config.mirror:
-            features.append(1 - flows[1].flags[:, :1])
         h, scores = self.warp_encoder(
             moved + cut * (dark.repeat_interleave(len(moved) // len(dark), 0) - moved),
             resized(raster_x, size).repeat_interleave(k, dim=0),
             cut,
             mesh.flags,
             mesh.flow_ndc,
-            features,
+            warp(_each(code.features, batch).float(), mesh.flow_ndc),
         )
-        weights = photo_weights(mesh.flags, k, scores.float())
+        weights = photo_weights(mesh.flags, k, scores.float() + self._logits(mesh.flags, k))
         h = (h.unflatten(0, (batch, k)) * weights[:, :, None]).sum(1)
         flow, fine, blur = (part.float() for part in self.trunk(h, code.style.expand(batch, -1)))
         total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
@@ -187,10 +170,16 @@ class Hybrid2Generator(nn.Module):
         return Drawing(
             image=warped - resized(blur.sigmoid(), full) * detail + difference,
             warped=warped,
-            mesh_warped=_weighted(moved.unflatten(0, (batch, k)), weights),
+            mesh_warped=moved.unflatten(0, (batch, k))[:, 0],
             flow_ndc=flow,
             holes=hole,
         )
+
+    def _logits(self, flags: Float[Tensor, "bk 5 h w"], k: int) -> Float[Tensor, "bk 1 h w"]:
+        """Of the photos' weights, besides `photo_weights`' own: mirrored photos, the second half of k, come later."""
+        mirrored = torch.arange(k, device=flags.device) >= (k // 2 if self.config.mirror else k)
+        handicap = (self.config.mirror_handicap * mirrored).repeat(len(flags) // k)[:, None, None, None]
+        return -handicap - self.config.stretched * flags[:, _STRETCHED : _STRETCHED + 1]
 
 
 def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *_"]:
