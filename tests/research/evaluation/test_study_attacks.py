@@ -188,6 +188,7 @@ def handlers(before):
 def test_connections_have_a_bound(serving, monkeypatch):
     """Many connections that send nothing: so many threads, and the server answers when they end."""
     monkeypatch.setattr(study_server, "_CONNECTIONS_OF_ONE", 5)
+    assert 0 < study_server._Handler.timeout <= 60
     monkeypatch.setattr(study_server._Handler, "timeout", 1.0)
     before = threading.enumerate()
     server = serving()
