@@ -12,12 +12,14 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 # PyTorch first: its build without CUDA is several gigabytes smaller, and this layer stays when only our code changes.
-COPY constraints.txt /tmp/
-RUN pip install --no-cache-dir -c /tmp/constraints.txt torch --index-url https://download.pytorch.org/whl/cpu
+# The rest by the hashes in requirements.lock (`make lock`); nothing is resolved anew.
+COPY constraints.txt requirements.lock /tmp/
+RUN pip install --no-cache-dir -c /tmp/constraints.txt torch --index-url https://download.pytorch.org/whl/cpu \
+    && pip install --no-cache-dir --require-hashes --no-deps --no-build-isolation -r /tmp/requirements.lock
 
 COPY pyproject.toml README.md LICENSE /build/
 COPY src /build/src
-RUN pip install --no-cache-dir -c /tmp/constraints.txt "/build[server]" && rm -r /build
+RUN pip install --no-cache-dir --no-deps --no-build-isolation /build && rm -r /build
 
 RUN useradd --create-home --uid 1000 reenactor && install -d -o reenactor /data
 USER reenactor

@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 DEV    := $(VENV)/.ready-dev
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-all lint bench wheel wheel-test clean
+.PHONY: demo test test-slow test-all lint bench wheel wheel-test lock sbom audit clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -49,6 +49,31 @@ wheel: $(DEV)             ## dist/reenactor-*.whl
 
 wheel-test: wheel         ## the wheel alone, in a new environment outside the checkout, runs the demo
 	tools/wheel_test.sh dist/reenactor-*.whl
+
+# Tools that read other environments have one of their own.
+TOOLS := build/tools
+$(TOOLS)/.ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check cyclonedx-bom pip-audit pip-licenses uv
+	touch $@
+
+# What the container installs, by hashes. PyTorch is not in it: its build without CUDA has hashes of its own.
+lock: $(TOOLS)/.ready     ## requirements.lock from pyproject.toml, with the newest versions that it allows
+	$(TOOLS)/bin/uv --config-file tools/uv.toml pip compile --quiet --upgrade pyproject.toml --extra server \
+	    --python-version 3.12 --python-platform linux --generate-hashes --no-emit-package torch \
+	    -c constraints.txt --no-header -o requirements.lock
+
+audit: $(TOOLS)/.ready    ## known holes in what requirements.lock names; asks PyPI
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+sbom: $(TOOLS)/.ready     ## dist/sbom.cdx.json (CycloneDX) and dist/NOTICE: what the service is made of, and its licences
+	$(PYTHON) -m venv --clear build/service
+	build/service/bin/pip install --quiet --disable-pip-version-check -c constraints.txt ".[server]"
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --of JSON -o dist/sbom.cdx.json build/service/bin/python
+	$(TOOLS)/bin/pip-licenses --python build/service/bin/python --format plain-vertical --with-license-file \
+	    --with-notice-file --no-license-path --output-file dist/NOTICE
 
 clean:
 	rm -rf $(VENV) demo dist build

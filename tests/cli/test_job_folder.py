@@ -315,7 +315,7 @@ def test_a_transformer_trained_on_is_another_job(tmp_path, photo, motion):
     """Same path, other weights."""
     (tmp_path / "config.json").write_text("one")
     options = job.Options(transformer=tmp_path)
-    parts = [[photo], motion, tmp_path / "o.mp4", options, None, job.Silent()]
+    parts = [[photo], motion, tmp_path / "o.mp4", options, None, None, job.Silent()]
     before = job._Job(*parts)._facts([], "1")
     (tmp_path / "config.json").write_text("two")
     assert job._Job(*parts)._facts([], "1") != before

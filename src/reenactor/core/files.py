@@ -207,6 +207,19 @@ def read_json(
     return found
 
 
+def config_folder() -> Path:
+    """Folder of reenactor's settings: `$REENACTOR_HOME`, else `reenactor` in the user's settings folder."""
+    if home := os.environ.get("REENACTOR_HOME"):
+        return Path(home)
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "reenactor"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "reenactor"
+    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    # The XDG specification says to ignore a relative path.
+    return (configured if configured.is_absolute() else Path.home() / ".config") / "reenactor"
+
+
 def cache_folder() -> Path:
     """Folder for what can be made again: `$REENACTOR_CACHE`, else `reenactor` in the user's cache folder.
 

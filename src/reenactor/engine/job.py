@@ -50,7 +50,7 @@ from reenactor.media import (
 from reenactor.media.animation import ANIMATIONS
 from reenactor.media.certificates import Credentials, own_credentials, own_secret
 from reenactor.media.motion_file import is_motion, read_motion
-from reenactor.media.provenance import SourceFile, sign, supports
+from reenactor.media.provenance import Claim, SourceFile, sign, supports
 from reenactor.media.video_writer import CONTAINERS
 from reenactor.models import ReenactmentModel
 
@@ -82,6 +82,7 @@ class Report:
         truncated: the driver ended in damaged data.
         audio: the driver's sound was copied.
         signed_by: who signed the provenance manifest; None without one.
+        claim: what the manifest says, or would say.
         peak_memory_mib: largest resident size of the process so far.
     """
 
@@ -95,6 +96,7 @@ class Report:
     truncated: bool = False
     audio: bool = False
     signed_by: str | None = None
+    claim: Claim | None = None
     peak_memory_mib: float = 0.0
 
     def text(self) -> str:
@@ -129,6 +131,7 @@ def animate(
     options: Options | None = None,
     *,
     credentials: Credentials | None = None,
+    secret: bytes | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Make `targets` (photos of one person) move like `driver`, in a new file.
@@ -139,6 +142,7 @@ def animate(
         output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
         options: how; None for the defaults.
         credentials: who signs; the user's own self-made certificate if not given.
+        secret: key of the seals on what is left when the job is stopped; the user's own if not given.
         progress: receives the progress.
 
     Raises:
@@ -148,7 +152,7 @@ def animate(
     try:
         paths = [Path(target) for target in targets], Path(driver), Path(output)
         with frugal():
-            return _Job(*paths, options or Options(), credentials, progress or Silent()).run()
+            return _Job(*paths, options or Options(), credentials, secret, progress or Silent()).run()
     except (OSError, FFmpegError) as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         reason = "the disk is full" if full else (error.strerror or str(error) or type(error).__name__)
@@ -165,10 +169,11 @@ class _Job:
         output: Path,
         options: Options,
         credentials: Credentials | None,
+        secret: bytes | None,
         progress: Progress,
     ) -> None:
         self.targets, self.driver, self.output = targets, driver, output
-        self.options, self.credentials, self.progress = options, credentials, progress
+        self.options, self.credentials, self.secret, self.progress = options, credentials, secret, progress
         self.signed_by = "the certificate given"
         self.still = is_image(output) and (is_image(driver) or _is_still_motion(driver))
         self.folder = output.with_name(output.name + ".reenactor-job")
@@ -185,7 +190,8 @@ class _Job:
         track = self._given_track()
         reenactor.set_target(self.targets, face=self.options.face)
         with job_folder(self.folder, self.output):
-            self.seals = Seals(own_secret(), self._facts(inputs, reenactor.model.version), self._check_unchanged)
+            facts = self._facts(inputs, reenactor.model.version)
+            self.seals = Seals(self.secret or own_secret(), facts, self._check_unchanged)
             try:
                 return self._work(reenactor, track, inputs, has_video=has_video)
             except ReenactError as error:
@@ -209,7 +215,8 @@ class _Job:
             audio = has_video and self._has_audio()
             self._write_video(reenactor, track, draft, audio=audio)
         self._check_unchanged()
-        self._deliver(draft, reenactor, inputs)
+        claim = claim_of(reenactor.model, self.output.name, inputs)
+        self._deliver(draft, claim)
         self._remove_folder()
         pts, end_pts, time_base = self._times(track)
         return Report(
@@ -223,6 +230,7 @@ class _Job:
             truncated=truncated,
             audio=audio,
             signed_by=self.signed_by if self.options.provenance else None,
+            claim=claim,
             peak_memory_mib=peak_memory_mib(),
         )
 
@@ -413,12 +421,11 @@ class _Job:
             raise MediaError(f"the folder {self.folder} was changed meanwhile; try again")
         join_segments(segments, draft, audio_from=self.driver if audio else None)
 
-    def _deliver(self, draft: Path, reenactor: Reenactor, inputs: list[SourceFile]) -> None:
+    def _deliver(self, draft: Path, claim: Claim) -> None:
         if not self.options.provenance:
             draft.replace(self.output)
             return
         assert self.credentials is not None
-        claim = claim_of(reenactor.model, self.output.name, inputs)
         # Signed in place first: a file cut short by a power failure must not have the output's name.
         sign(draft, draft, claim, self.credentials)
         draft.replace(self.output)

@@ -49,7 +49,7 @@ class Recording:
     ) -> None:
         self.path = Path(path)
         self.frames = 0
-        self._claim = claim_of(model, self.path.name, inputs)
+        self.claim = claim_of(model, self.path.name, inputs)
         self._credentials = (credentials or own_credentials()) if provenance else None
         self._writer: VideoWriter | None = None
         self._start_s = 0.0
@@ -90,7 +90,7 @@ class Recording:
         # In one piece again, with its index in front: players can seek, and a signature needs no more memory.
         join_segments([self.path], self.path)
         if self._credentials is not None:
-            sign(self.path, self.path, self._claim, self._credentials)
+            sign(self.path, self.path, self.claim, self._credentials)
         return True
 
 

@@ -6,7 +6,6 @@ import datetime as dt
 import io
 import os
 import secrets
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from reenactor.core import ReenactError
-from reenactor.core.files import drafting
+from reenactor.core.files import config_folder, drafting
 
 SELF_MADE_ORGANIZATIONS = ("reenactor (self-made certificate)", "reenact (self-made certificate)")
 """What verifiers show as the issuer: new certificates use the first name, older versions used the second. It names no
@@ -71,19 +70,6 @@ class Credentials:
         return c2pa.Signer.from_info(
             c2pa.C2paSignerInfo(self.algorithm, self.certificate_chain_pem, self.private_key_pem, None)
         )
-
-
-def config_folder() -> Path:
-    """Folder of reenactor's settings: `$REENACTOR_HOME`, else `reenactor` in the user's settings folder."""
-    if home := os.environ.get("REENACTOR_HOME"):
-        return Path(home)
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "reenactor"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "reenactor"
-    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    # The XDG specification says to ignore a relative path.
-    return (configured if configured.is_absolute() else Path.home() / ".config") / "reenactor"
 
 
 def own_credentials(folder: Path | None = None) -> Credentials:

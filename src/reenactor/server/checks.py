@@ -28,7 +28,8 @@ class Checks:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._all = [UploadChecker(settings.limits) for _ in range(CHECKERS)]
+        hidden = settings.confinement().hidden
+        self._all = [UploadChecker(settings.limits, hidden) for _ in range(CHECKERS)]
         self._free: SimpleQueue[UploadChecker] = SimpleQueue()
         for checker in self._all:
             self._free.put(checker)

@@ -16,6 +16,7 @@ from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess, ProcessDiedError
 from reenactor.server.records import motion_path
 from reenactor.server.settings import Settings
+from reenactor.server.signing import Signer
 from reenactor.server.store import Job, State, Store
 from reenactor.server.worker import run_jobs
 
@@ -89,7 +90,11 @@ class Workers:
         self._stopping = threading.Event()
         self._new_job = threading.Event()
         self._mean_s = _FIRST_GUESS_S
-        self._processes = [ChildProcess("reenactor-worker", run_jobs, settings) for _ in range(settings.workers)]
+        self._processes = [
+            ChildProcess("reenactor-worker", run_jobs, settings, confinement=settings.confinement())
+            for _ in range(settings.workers)
+        ]
+        self.signer = Signer(settings)
         self._threads = [
             threading.Thread(target=self._work, args=(process,), name="reenactor-jobs", daemon=True)
             for process in self._processes
@@ -107,6 +112,7 @@ class Workers:
         self._new_job.set()
         for thread in self._threads:
             thread.join()
+        self.signer.close()
 
     def wake(self) -> None:
         """Look for a new job now."""
@@ -218,6 +224,11 @@ class Workers:
                 if first:
                     running.resumed_from, first = running.fraction, False
             elif "facts" in message:
+                if message["facts"]["signed"]:
+                    error = self.signer.sign(output, message["model"], [Path(photo) for photo in photos], driver)
+                    if error is not None:
+                        self._end(job, State.FAILED, error=error)
+                        return
                 took_s = time.monotonic() - running.began
                 self._mean_s = 0.8 * self._mean_s + 0.2 * took_s
                 self._end(job, State.DONE, facts=message["facts"], took_s=took_s)

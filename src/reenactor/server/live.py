@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess, ProcessDiedError
 from reenactor.server.records import LiveOptions
 from reenactor.server.settings import Settings
+from reenactor.server.signing import Signer
 from reenactor.server.store import Job, State, Store, Target, new_id
 from reenactor.server.worker import drive_live
 
@@ -44,7 +45,10 @@ class LiveSlots:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._free = [ChildProcess("reenactor-live", drive_live, settings) for _ in range(settings.live)]
+        self._free = [
+            ChildProcess("reenactor-live", drive_live, settings, confinement=settings.confinement())
+            for _ in range(settings.live)
+        ]
         self._all = tuple(self._free)
         self._lock = threading.Lock()
         self._settings = settings
@@ -298,7 +302,7 @@ class LiveSession:
             message = {"type": "recording"}
         elif not on and self._recording is not None:
             job = self._recording
-            answer = await asyncio.to_thread(self._ask, {"record": None})
+            answer = await asyncio.to_thread(self._end_recording, job)
             error = answer.get("error")
             if error is None:
                 finished = replace(job, finished=time.time(), facts=answer["facts"])
@@ -315,6 +319,16 @@ class LiveSession:
             await asyncio.to_thread(self._store.remove_job, job.id)
             message = {"type": "error", "error": error}
         await self._send(message)
+
+    def _end_recording(self, job: Job) -> dict[str, Any]:
+        """The facts of the finished, signed recording, or an error."""
+        answer = self._ask({"record": None})
+        if "facts" in answer and answer["facts"]["signed"]:
+            result = self._store.job_folder(job.id) / job.result_name
+            with closing(Signer(self._settings)) as signer:
+                error = signer.sign(result, answer["model"], self._store.photos(self._target), None)
+            return answer if error is None else {"error": error}
+        return answer
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         self._process.send(message)

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from reenactor.core.system import plain_output
+from reenactor.server.confinement import Confinement
 
 _LARGEST_MESSAGE = 64 * 2**20
 _SPAWN = multiprocessing.get_context("spawn")
@@ -35,10 +36,13 @@ class ChildProcess:
         name: of the process.
         work: what it runs, as `work(channel, *arguments)`; a function of a module.
         arguments: must be picklable.
+        confinement: what the process may not do; None for those that decode nothing of a stranger's.
     """
 
-    def __init__(self, name: str, work: Callable[..., None], *arguments: object) -> None:
-        self._name, self._work, self._arguments = name, work, arguments
+    def __init__(
+        self, name: str, work: Callable[..., None], *arguments: object, confinement: Confinement | None = None
+    ) -> None:
+        self._name, self._work, self._arguments, self._confinement = name, work, arguments, confinement
         self._process: Any = None
         self._channel: Channel | None = None
 
@@ -117,8 +121,10 @@ class ChildProcess:
 
     def _open(self) -> Channel:
         if self._channel is None:
+            # Only a process of one thread can leave its namespaces; NumPy begins others when it is imported.
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"
             ours, theirs = _SPAWN.Pipe()
-            arguments = (self._work, theirs, *self._arguments)
+            arguments = (self._confinement, self._work, theirs, *self._arguments)
             self._process = _SPAWN.Process(target=_run, args=arguments, name=self._name, daemon=True)
             self._process.start()
             theirs.close()
@@ -157,10 +163,14 @@ class Channel:
         self._connection.close()
 
 
-def _run(work: Callable[..., None], connection: Connection, *arguments: object) -> None:
+def _run(
+    confinement: Confinement | None, work: Callable[..., None], connection: Connection, *arguments: object
+) -> None:
     """First function of the process."""
     # Landmarks in the user's cache would outlive the photos of a deleted target.
     os.environ["REENACTOR_NO_CACHE"] = "1"
+    if confinement is not None:
+        confinement.begin()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides what ends
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -15,6 +15,7 @@ from pathlib import Path
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
 from reenactor.core.system import locked
+from reenactor.server.confinement import protect_keys
 from reenactor.server.settings import Settings
 from reenactor.server.store import INCOMING, check_folder
 
@@ -34,6 +35,8 @@ def serve(settings: Settings, *, login_key: str | None = None) -> None:
         ReenactError: the settings are unsafe, the address or the data folder is in use, or a package is missing.
     """
     settings.check()
+    protect_keys()
+    confined = settings.confinement().report()
     # Gradio reads these when it is imported: it would report its use and ask for a newer version of itself.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
     try:
@@ -64,7 +67,8 @@ def serve(settings: Settings, *, login_key: str | None = None) -> None:
             timeout_graceful_shutdown=_PAGE_SHUTDOWN_S if settings.page else _SHUTDOWN_S,
         )
         path = f"{LOGIN}#{login_key}" if login_key else ""
-        print(f"reenactor {'shows its page' if settings.page else 'listens'} on {url_of(listening)}{path}", flush=True)
+        print(f"reenactor {'shows its page' if settings.page else 'listens'} on {url_of(listening)}{path}")
+        print(f"reenactor: {confined}", flush=True)
         server = uvicorn.Server(config)
         # Pages that are open at the end are cut off, which is not worth a traceback each.
         logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)

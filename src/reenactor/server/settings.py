@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reenactor.core.errors import ReenactError
+from reenactor.core.files import config_folder
 from reenactor.core.options import DEFAULT_MODEL, check_device
+from reenactor.server.confinement import Confinement
 from reenactor.server.keys import Keys
+
+_WORKER_BYTES = 16 * 2**30
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,12 @@ class Settings:
     def queue_of_key(self) -> int:
         """Jobs with one key that may wait."""
         return (self.queue + 1) // 2 if self.shared else self.queue
+
+    def confinement(self) -> Confinement:
+        """Of the processes that draw: the keys of this user are hidden from them."""
+        hidden = (config_folder(), *([] if self.sign_key is None else [self.sign_key]))
+        on_gpu = self.device != "cpu" and Path("/dev/nvidiactl").exists()
+        return Confinement(hidden, None if on_gpu else _WORKER_BYTES)
 
     def check(self) -> None:
         """Refuse settings that are impossible or unsafe.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from reenactor.core.errors import ReenactError
+from reenactor.core.files import config_folder
+from reenactor.server.confinement import Confinement
+from reenactor.server.confinement import limits as resource_limits
 from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
 from reenactor.server.settings import Limits
 
@@ -51,11 +52,13 @@ class UploadChecker:
 
     Args:
         limits: on uploads.
+        hidden: files that the process must not see, besides the user's keys.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, hidden: tuple[Path, ...] = ()) -> None:
         self._limits = limits
-        self._process = ChildProcess("reenactor-checker", check_uploads, limits)
+        confinement = Confinement((config_folder(), *hidden))
+        self._process = ChildProcess("reenactor-checker", check_uploads, limits, confinement=confinement)
 
     def check(self, path: Path, *, what: str, driver: bool) -> Upload:
         """Decode a file from beginning to end.
@@ -136,17 +139,9 @@ def check_uploads(channel: Channel, limits: Limits) -> None:
             channel.send({"refused": f"{path} is damaged and cannot be decoded; save or download it again"})
 
 
-def _resource() -> ModuleType | None:
-    """The module for limits on this process; None on Windows, where there are no such limits."""
-    try:
-        return importlib.import_module("resource")
-    except ModuleNotFoundError:
-        return None
-
-
 def _limit_memory(extra_bytes: int) -> None:
     """Allow so much more memory than is used now, and no writing of files."""
-    resource = _resource()
+    resource = resource_limits()
     if resource is None:
         return
     import psutil
@@ -159,7 +154,7 @@ def _limit_memory(extra_bytes: int) -> None:
 
 def _limit_time(seconds: int) -> None:
     """Allow so many more seconds of processor time."""
-    resource = _resource()
+    resource = resource_limits()
     if resource is None:
         return
     used = math.ceil(time.process_time())

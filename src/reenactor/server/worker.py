@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from reenactor.engine import Recording, Report
-    from reenactor.media import Credentials
+    from reenactor.media import Claim, Credentials
 
 _REPORT_S = 0.1
 """Time between two reports of progress."""
@@ -59,13 +59,13 @@ class ReportedProgress:
 def run_jobs(channel: Channel, settings: Settings) -> None:
     """Process for jobs.
 
-    Answers `{"photos", "driver", "output", "options"}` with reports of progress and at last with `{"facts"}`,
+    Answers `{"photos", "driver", "output", "options"}` with reports of progress and at last with `{"facts", "model"}`,
     `{"error"}` or `{"stopped"}`; any message in between stops the job.
     """
     set_threads(settings)
     from reenactor.engine import animate
+    from reenactor.media.certificates import own_secret
 
-    credentials = None
     while True:
         request = channel.receive()
         if "photos" not in request:
@@ -74,16 +74,18 @@ def run_jobs(channel: Channel, settings: Settings) -> None:
         driver, output = Path(request["driver"]), Path(request["output"])
         names = {driver: "the driver", output: "the result"}
         try:
-            credentials = credentials or credentials_of(settings)
             report = animate(
                 photos,
                 driver,
                 output,
                 options_of(request["options"], settings),
-                credentials=credentials,
+                # The user's own is hidden here.
+                secret=own_secret(settings.data),
                 progress=ReportedProgress(channel),
             )
-            channel.send({"facts": _facts(report)})
+            assert report.claim is not None
+            facts = _facts(report) | {"signed": settings.provenance}
+            channel.send({"facts": facts, "model": model_facts(report.claim)})
         except StoppedError:
             channel.send({"stopped": True})
         except ReenactError as error:
@@ -141,7 +143,8 @@ def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
     fields["model"] = given.get("model") or settings.model
     fields["weights"] = settings.weights.get(fields["model"])
     fields["transformer"] = settings.transformers.get(given.get("transformer") or "")
-    return Options(**fields, provenance=settings.provenance, device=settings.device)
+    # Signed by another process, which has the key.
+    return Options(**fields, provenance=False, device=settings.device)
 
 
 def _facts(report: Report) -> dict[str, Any]:
@@ -154,9 +157,14 @@ def _facts(report: Report) -> dict[str, Any]:
         "frames_drawn": report.frames_made,
         "seconds": round(report.duration_s, 3),
         "sound": report.audio,
-        "signed": report.signed_by is not None,
         "notes": notes,
     }
+
+
+def model_facts(claim: Claim) -> dict[str, Any]:
+    """What `signing.Signer` needs to know of the model: names only, since it hashes the files itself."""
+    trained = claim.synthesis.name == "TRAINED"
+    return {"model": claim.model, "model_version": claim.model_version, "trained": trained}
 
 
 def without_paths(error: ReenactError, photos: Sequence[Path], names: Mapping[Path, str] | None = None) -> str:
@@ -241,14 +249,11 @@ class _LiveProcess:
 
     def _record(self, path: Path) -> None:
         from reenactor.engine import Recording
-        from reenactor.media import SourceFile
 
         self._recording = Recording(
             path,
             model=self._reenactor.model,
-            inputs=[SourceFile.of("target", photo) for photo in self._photos],
-            provenance=self._settings.provenance,
-            credentials=credentials_of(self._settings),
+            provenance=False,
         )
         self._recorded_s = []
         self._channel.send({"error": None})
@@ -265,7 +270,7 @@ class _LiveProcess:
             "signed": self._settings.provenance,
             "notes": [],
         }
-        self._channel.send({"facts": facts})
+        self._channel.send({"facts": facts, "model": model_facts(recording.claim)})
 
 
 def decode_jpeg(data: bytes) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_other_sites(headers, status, serving):
         (b'{"token": "' + "é".encode() + b'"}', {}),
         (b"{}", {"Content-Length": "\xb2"}),
         (b"{}", {"Content-Length": "9" * 5000}),
-        (b"{}", {"Transfer-Encoding": "chunked"}),
+        (b"{}", {"Transfer-Encoding": "chunked", "Content-Length": "2"}),
         (b"{}", {"Content-Length": "-1"}),
     ],
 )
@@ -188,6 +188,7 @@ def handlers(before):
 def test_connections_have_a_bound(serving, monkeypatch):
     """Many connections that send nothing: so many threads, and the server answers when they end."""
     monkeypatch.setattr(study_server, "_CONNECTIONS_OF_ONE", 5)
+    assert 0 < study_server._Handler.timeout <= 60
     monkeypatch.setattr(study_server._Handler, "timeout", 1.0)
     before = threading.enumerate()
     server = serving()

@@ -67,8 +67,12 @@ class Previews:
     """
 
     def __init__(self, settings: Settings) -> None:
+        confined = settings.confinement()
         self._processes = {
-            name: (ChildProcess(f"reenactor-{name}", answer_previews, settings), ThreadPoolExecutor(1, name))
+            name: (
+                ChildProcess(f"reenactor-{name}", answer_previews, settings, confinement=confined),
+                ThreadPoolExecutor(1, name),
+            )
             for name in ("preview", "compare")
         }
 
