@@ -54,7 +54,8 @@ def make(item, root, settings):
         row |= {f"{axis}_{name}": 0.5 for axis in ("yaw", "pitch", "roll") for name in ("mean", "min", "max")}
         row |= {"origin": "", "face_px": 100.0, "faces": 1, "face_share": 1.0, "score": 0.9}
         row |= {"sharpness": 0.1, "padding": 0.0, "embedding": noise.normal(size=128).tolist()}
-        members = {"jpg": TINY_JPEG, "landmarks": noise.bytes(3000), "json": json.dumps({"key": row["key"]}).encode()}
+        meta = {"key": row["key"], "size": 8, "pose_deg": [[0.0, 0.0, 0.0]]}
+        members = {"jpg": TINY_JPEG, "landmarks": noise.bytes(3000), "json": json.dumps(meta).encode()}
         processed.samples.append(PackedSample(row, members))
     return processed
 

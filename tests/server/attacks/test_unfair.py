@@ -29,7 +29,7 @@ class SlowChecker:
     let_go: ClassVar = threading.Event()
     running: ClassVar = Counter()
 
-    def __init__(self, limits):
+    def __init__(self, limits, hidden):
         pass
 
     def check(self, path, *, what, driver):
