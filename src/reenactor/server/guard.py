@@ -190,7 +190,7 @@ class RequestGuard:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > self._most_bytes(scope):
             raise RefusalError(413, self._too_large(scope))
-        if self._settings.keys and self._bodies[owner] >= _MOST_BODIES:
+        if self._settings.shared and self._bodies[owner] >= _MOST_BODIES:
             raise too_many("too many requests at once; wait for the answers to some", 1)
         if _takes_job(scope) and (
             self._store.queued() >= self._settings.queue or self._store.queued(owner) >= self._settings.queue_of_key

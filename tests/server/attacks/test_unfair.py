@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import shutil
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ from reenactor.server.guard import RateLimit, RefusalError
 from reenactor.server.keys import Keys
 from reenactor.server.live import LiveSession, LiveSlots
 from reenactor.server.records import LiveOptions
-from reenactor.server.store import Job, Store, Target
+from reenactor.server.store import Job, Store, Target, size_of
 
 KEYS = Keys(["0" * 64, "1" * 64])
 
@@ -336,3 +337,26 @@ def test_a_client_that_does_not_read_is_left(tmp_path, unchecked, monkeypatch):
 def test_a_session_ends_with_the_minutes_of_its_key(tmp_path, unchecked):
     client = session(Socket([{"bytes": b"good"}] * 100_000, every_s=0.01), tmp_path, most_s=0.5)
     assert (client.closed[0], "minutes" in client.closed[1]) == (1008, True)
+
+
+def test_space_is_counted_while_files_vanish(tmp_path):
+    """Jobs and visitors end at any moment; an upload that was counting then answered 500."""
+    until = time.monotonic() + 1.5
+    (tmp_path / "kept").write_bytes(bytes(7))
+
+    def come_and_go(name):
+        while time.monotonic() < until:
+            (tmp_path / name / "job").mkdir(parents=True)
+            (tmp_path / name / "job" / "result.mp4").write_bytes(bytes(100))
+            shutil.rmtree(tmp_path / name)
+
+    others = [threading.Thread(target=come_and_go, args=(name,)) for name in "abc"]
+    for one in others:
+        one.start()
+    sizes = set()
+    while time.monotonic() < until:
+        sizes.add(size_of(tmp_path))
+    for one in others:
+        one.join()
+    assert sizes <= {7, 107, 207, 307}
+    assert size_of(tmp_path) == 7
