@@ -17,6 +17,7 @@ from reenactor.models.contract import ModelConfig
 from reenactor.models.hybrid2.config import Hybrid2Config
 from reenactor.models.hybrid2.discriminator import FaceDiscriminator, face_crops
 from reenactor.models.hybrid2.model import RASTER, Drawing, Hybrid2, Hybrid2Generator
+from reenactor.nn import resized
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.losses import (
     MapsNeeded,
@@ -130,7 +131,8 @@ class Hybrid2Objective(Objective[PairBatch]):
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
         """A row a pair: the K photos, their mesh warp, with the learned flow, the result, the true picture."""
         drawing = drawn_pair(generator, batch)
-        row = [*batch.targets.unbind(dim=1), drawing.mesh_warped, drawing.warped, drawing.image, batch.truth]
+        mesh_warped = resized(drawing.mesh_warped, batch.truth.shape[-1])
+        row = [*batch.targets.unbind(dim=1), mesh_warped, drawing.warped, drawing.image, batch.truth]
         return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
 
     @torch.no_grad()
@@ -140,6 +142,7 @@ class Hybrid2Objective(Objective[PairBatch]):
         Also the same of the plain mesh warp (`warp_psnr`, ...).
         """
         drawing, parts = drawn_pair(generator, batch), (_parts(batch) > 0.5).float()
+        mesh_warped = resized(drawing.mesh_warped, batch.truth.shape[-1])
         regions = {
             "psnr": batch.mask,
             "face_psnr": batch.mask * batch.driver_maps[MapKind.HULL_MASK],
@@ -148,7 +151,7 @@ class Hybrid2Objective(Objective[PairBatch]):
         }
         return {
             prefix + name: masked_psnr(picture.float().clamp(-1, 1), batch.truth, region)
-            for prefix, picture in (("", drawing.image), ("warp_", drawing.mesh_warped))
+            for prefix, picture in (("", drawing.image), ("warp_", mesh_warped))
             for name, region in regions.items()
         }
 
