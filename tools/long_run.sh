@@ -18,5 +18,6 @@ fi
 # Memory is kept instead of given back after each step: on virtual machines that doubles the speed.
 export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 # What the machine has left over: unlike `nice`, it takes nothing from others.
-exec $(command -v chrt >/dev/null && echo chrt --idle 0 || echo nice -n 19) "$(dirname "$0")/../.venv/bin/reenactor" train hybrid --data "$pack" --out "$run" --resume \
-    "${init[@]}" "$@"
+if command -v chrt >/dev/null; then quietly=(chrt --idle 0); else quietly=(nice -n 19); fi
+exec "${quietly[@]}" "$(dirname "$0")/../.venv/bin/reenactor" train hybrid \
+    --data "$pack" --out "$run" --resume "${init[@]}" "$@"

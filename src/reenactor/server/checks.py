@@ -68,7 +68,11 @@ class Checks:
         turn = self._turns.setdefault(owner, asyncio.Semaphore(self._at_once))
         try:
             await turn.acquire()
-            checked = asyncio.get_running_loop().run_in_executor(self._threads, self._with_checker, work)
+            try:
+                checked = asyncio.get_running_loop().run_in_executor(self._threads, self._with_checker, work)
+            except RuntimeError:  # the service is shutting down
+                turn.release()
+                raise
             # If nobody waits for the answer any more, the key's turn lasts until it is there all the same.
             checked.add_done_callback(lambda _: turn.release())
             return await asyncio.shield(checked)

@@ -174,6 +174,10 @@ def _quantized_openvino(model: Any, graph: Graph, examples: Inputs) -> Any:
             nncf.Dataset(inputs),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
+            # Weights of 7 bits: processors without VNNI add two products in 16 bits, and sums of 8 bits would overflow.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.quantization.advanced_parameters.OverflowFix.ENABLE
+            ),
             ignored_scope=nncf.IgnoredScope(
                 patterns=[rf".*\.{name}[./].*" for name in graph.exact], types=list(_NEVER_INT8), validate=False
             ),
@@ -211,6 +215,7 @@ def _quantize_onnx(path: Path, graph: Graph, examples: Inputs) -> None:
             path,
             Reader(),
             per_channel=True,
+            reduce_range=True,  # as `overflow_fix` above
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             op_types_to_quantize=["Conv"],

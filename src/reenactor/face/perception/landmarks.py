@@ -111,20 +111,23 @@ class FaceMesher:
 
         Lids are closed where the eyes are (`lids`).
         """
-        patch = cut_patch(image, region)
-        mesh, score = self._run(patch)
-        mesh[:, :2] -= NETWORK_BIAS_PX
-        mesh = with_lids(mesh, eye_openness(patch, mesh))
-        M = region.to_picture()
-        # MediaPipe's z is a fraction of the width like x, so it is scaled like x.
-        z = mesh[:, 2:] * (region.side_px / PATCH_PX)
-        xy = mesh[:, :2] @ M[:, :2].T + M[:, 2]
-        return np.concatenate([xy, z], axis=1).astype(np.float32), score
+        patch, mesh, score = self._read(image, region)
+        return _in_picture(with_lids(mesh, eye_openness(patch, mesh)), region), score
 
     def settled_mesh(self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox) -> tuple[Float[np.ndarray, "478 3"], float]:
         """`mesh` in a detected box, from two runs: the first one's mesh centres the region of the second."""
-        first, _ = self.mesh(image, Region.of_box(box))
-        return self.mesh(image, Region.of_mesh(first))
+        region = Region.of_box(box)
+        _, first, _ = self._read(image, region)
+        return self.mesh(image, Region.of_mesh(_in_picture(first, region)))
+
+    def _read(
+        self, image: UInt8[np.ndarray, "h w 3"], region: Region
+    ) -> tuple[UInt8[np.ndarray, "192 192 3"], Float[np.ndarray, "478 3"], float]:
+        """The region's patch, the network's mesh in it, and its confidence."""
+        patch = cut_patch(image, region)
+        mesh, score = self._run(patch)
+        mesh[:, :2] -= NETWORK_BIAS_PX
+        return patch, mesh, score
 
     def _run(self, patch: UInt8[np.ndarray, "192 192 3"]) -> tuple[Float[np.ndarray, "478 3"], float]:
         answer = self._network.process({"image": patch, "region": self._whole})
@@ -133,6 +136,15 @@ class FaceMesher:
     def close(self) -> None:
         """Free the network."""
         self._network.close()
+
+
+def _in_picture(mesh: Float[np.ndarray, "478 3"], region: Region) -> Float[np.ndarray, "478 3"]:
+    """A mesh in the patch's pixels, in those of the picture that the region lies in."""
+    M = region.to_picture()
+    xy = mesh[:, :2] @ M[:, :2].T + M[:, 2]
+    # MediaPipe's z is a fraction of the width like x, so it is scaled like x.
+    z = mesh[:, 2:] * (region.side_px / PATCH_PX)
+    return np.concatenate([xy, z], axis=1).astype(np.float32)
 
 
 def cut_patch(image: UInt8[np.ndarray, "h w 3"], region: Region) -> UInt8[np.ndarray, "192 192 3"]:

@@ -10,10 +10,9 @@ from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-
-import torch.nn.functional as F  # isort: skip
 
 from reenactor.face.geometry.contours import OPENINGS
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
