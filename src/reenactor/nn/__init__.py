@@ -5,7 +5,7 @@ from reenactor.nn.discriminator import MultiScalePatchGAN, PatchGAN, PatchProjec
 from reenactor.nn.modulation import SPADE, AdaIN, AdaINResidualBlock, SPADEResidualBlock
 from reenactor.nn.residual import BasicBlock, Norm, Resample, ResidualBlock, conv3x3, conv_norm, norm_layer
 from reenactor.nn.spectral import add_spectral_norm, fold_spectral_norm
-from reenactor.nn.warping import pool_flow, resized, warp, warp_cubic
+from reenactor.nn.warping import pool_flow, resized, unwarped, warp, warp_cubic
 
 __all__ = [
     "SPADE",
@@ -30,6 +30,7 @@ __all__ = [
     "pool_flow",
     "positional_encoding",
     "resized",
+    "unwarped",
     "warp",
     "warp_cubic",
 ]

@@ -39,6 +39,14 @@ def warp_cubic(pictures: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 
     return F.grid_sample(pictures.to(kind), grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
+def unwarped(flow_ndc: Float[Tensor, "n 2 h w"], amounts: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
+    """The transpose of `warp`: the sum of `amounts(p)` over all positions p that sample a position, p + flow(p)."""
+    # A caller's inference mode would not let the gradient be asked for; its tensors must be copied out of it.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        given = torch.zeros(amounts.shape, dtype=amounts.dtype, device=amounts.device, requires_grad=True)
+        return torch.autograd.grad(warp(given, flow_ndc.clone()), given, amounts.clone())[0]
+
+
 def pool_flow(flow_ndc: Float[Tensor, "b 2 h w"], size: tuple[int, int]) -> Float[Tensor, "b 2 hs ws"]:
     """The flow averaged down to a smaller map; normalized offsets keep their meaning.
 

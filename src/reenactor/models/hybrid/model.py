@@ -31,7 +31,7 @@ from reenactor.models.hybrid.mouth import (
     mouth_layers,
     reference_mouth,
 )
-from reenactor.nn import resized, warp, warp_cubic
+from reenactor.nn import resized, unwarped, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
 HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
@@ -242,7 +242,7 @@ class HybridGenerator(nn.Module):
         k, size = drawing.weights.shape[1:3]
         flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
         kept = drawing.weights * resized(drawing.mask, size) / size**2
-        return _unwarped(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
+        return unwarped(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
 
     def _filled(self, pictures: Tensor, holes: Tensor) -> Tensor:
         return pictures + holes * (self.dark - pictures)
@@ -268,14 +268,6 @@ def _soft_elsewhere(paint: Float[Tensor, "b 3 s s"], sharp: Float[Tensor, "b 1 s
     """
     soft = resized(F.avg_pool2d(paint, PATCH), paint.shape[-1])
     return soft + sharp * (paint - soft)
-
-
-def _unwarped(flow_ndc: Float[Tensor, "n 2 h w"], amounts: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
-    """The transpose of `warp`: the sum of `amounts(p)` over all positions p that sample a position, p + flow(p)."""
-    # A caller's inference mode would not let the gradient be asked for; its tensors must be copied out of it.
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        given = torch.zeros(amounts.shape, dtype=amounts.dtype, device=amounts.device, requires_grad=True)
-        return torch.autograd.grad(warp(given, flow_ndc.clone()), given, amounts.clone())[0]
 
 
 @final

@@ -35,8 +35,9 @@ class Block(nn.Module):
         """(B, channels, h, w), gains and shifts (B, 2 channels) -> (B, channels, h, w)."""
         h = self.norm2(self.conv1(F.leaky_relu(self.norm1(x), _SLOPE)))
         if style is not None:
-            gain, shift = style[..., None, None].chunk(2, 1)
-            h = h * (1 + gain) + shift
+            # Split first, then shaped: parts of a map of 1 x 1 crash OpenVINO 2026.4.
+            gain, shift = style.chunk(2, 1)
+            h = h * (1 + gain[..., None, None]) + shift[..., None, None]
         return x + self.conv2(F.leaky_relu(h, _SLOPE))
 
 
@@ -139,7 +140,7 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """The difference to add to the warped photo, at the photo's own size; 0 before training."""
+    """The difference to add to the warped photo; 0 before training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,12 +149,12 @@ class Head(nn.Module):
 
     def forward(
         self,
-        fine: Float[Tensor, "b 6 s s"],
-        warped: Float[Tensor, "b 3 s s"],
-        raster: Float[Tensor, "b 3 s s"],
-        holes: Float[Tensor, "b 1 s s"],
-    ) -> Float[Tensor, "b 3 s s"]:
-        """Features, warped photo, the driver's raster, holes; all of the photo's size -> RGB."""
+        fine: Float[Tensor, "b 6 h w"],
+        warped: Float[Tensor, "b 3 h w"],
+        raster: Float[Tensor, "b 3 h w"],
+        holes: Float[Tensor, "b 1 h w"],
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Features, warped photo, the driver's raster, holes -> RGB."""
         return self.conv2(F.leaky_relu(self.conv1(torch.cat([fine, warped, raster, holes], 1)), _SLOPE))
 
 
