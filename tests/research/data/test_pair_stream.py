@@ -17,6 +17,8 @@ from reenactor.research.data.streams import batch_loader, pictures_m1p1
 
 SIZE = 64
 ONLY = {kind: PairData(size=SIZE, targets=1, mix={kind: 1.0}) for kind in PairKind}
+POSSIBLE = {kind: data for kind, data in ONLY.items() if kind is not PairKind.PHOTOS}
+"""The pack has one photo of each person."""
 
 
 def is_photo(row):
@@ -84,7 +86,7 @@ def test_the_same_seed_gives_the_same_pairs_and_another_does_not(pack):
 
 
 def test_shapes_and_ranges(pack):
-    for kind, settings in ONLY.items():
+    for kind, settings in POSSIBLE.items():
         pair = next(iter(PairStream(pack, PairData(size=SIZE, targets=3, mix=settings.mix))))
         assert pair["kind"] == kind.value
         assert pair["targets"].shape == (3, 3, SIZE, SIZE)
@@ -174,6 +176,18 @@ def test_photos_of_one_person_make_no_contour_pairs(edited):
         PairStream(folder, ONLY[PairKind.CONTOUR])
 
 
+def test_photo_pairs_need_two_photos_of_one_person(pack, edited):
+    with pytest.raises(ReenactError, match="photo pairs two of one"):
+        PairStream(pack, ONLY[PairKind.PHOTOS])
+    folder = edited(is_photo, identity="the same")
+    pairs = list(islice(PairStream(folder, PairData(size=SIZE, targets=2, mix={PairKind.PHOTOS: 1.0})), 6))
+    assert {pair["kind"] for pair in pairs} == {"photos"}
+    for pair in pairs:
+        assert not torch.equal(pair["targets"][0], pair["targets"][1])
+        assert all(not torch.equal(mesh, pair["driver_mesh"]) for mesh in pair["target_mesh"])
+        assert 0.02 < (pair["mask"] > 0).float().mean() < 0.6
+
+
 @pytest.mark.parametrize("columns", [{"frames": 1}, {"face_share": 0.02}])
 def test_clips_of_one_usable_frame_are_left_out(edited, columns):
     """0.02 of 40 frames is one frame."""
@@ -199,7 +213,7 @@ def test_a_clip_that_shows_no_face_is_passed_over(pack, monkeypatch):
 
 def test_landmarks_lie_on_the_faces(pack):
     """The eyes' irises are darker than the cheeks, in targets and truths of every kind."""
-    for settings in ONLY.values():
+    for settings in POSSIBLE.values():
         for pair in islice(PairStream(pack, PairData(size=128, targets=1, mix=settings.mix), seed=2), 4):
             for picture, mesh in ((pair["truth"], pair["driver_mesh"]), (pair["targets"][0], pair["target_mesh"][0])):
                 grey = picture.float().mean(0)

@@ -14,6 +14,7 @@ from reenactor.research.data.pairs import (
     contour_pair,
     eye_opening,
     eyes_closed,
+    photos_pair,
     turned_away,
     warp_back_pair,
 )
@@ -166,6 +167,38 @@ class TestWarpBackPair:
 
 
 LOWER, UPPER = INNER_LIPS_LOWER[5], INNER_LIPS_UPPER[5]
+
+
+class TestPhotosPair:
+    def test_the_truth_is_another_photo_in_the_targets_colours(self, astronaut):
+        photo, mesh = astronaut
+        darker = np.clip(0.6 * photo.astype(float) + (30, 5, 0), 0, 255).round().astype(np.uint8)
+        photos, meshes = np.stack([photo, darker]), np.stack([mesh, mesh + np.float32(1)])
+        rng = np.random.default_rng(0)
+        drawn = [photos_pair("a", photos, meshes, targets=1, rng=rng) for _ in range(8)]
+        assert {bool((pair.targets[0] == photo).all()) for pair in drawn} == {True, False}
+        for pair in drawn:
+            target = int((pair.targets[0] == darker).all())
+            assert (pair.targets[0] == photos[target]).all()
+            assert (pair.target_mesh[0] == meshes[target]).all()
+            assert (pair.driver_mesh == meshes[1 - target]).all()
+            inside = pair.mask > 0
+            # Where no channel was clipped, the other photo in this one's colours is this one.
+            assert np.median(np.abs(pair.truth[inside].astype(int) - photos[target][inside])) <= 4
+            assert np.median(np.abs(photos[0][inside].astype(int) - photos[1][inside])) > 20
+
+    def test_photos_of_one_colour(self, astronaut):
+        photo, mesh = astronaut
+        pair = photos_pair(
+            "a", np.stack([photo, np.full_like(photo, 90)]), np.stack([mesh] * 2), targets=1,
+            rng=np.random.default_rng(1),
+        )  # fmt: skip
+        assert pair.truth.shape == photo.shape
+
+    def test_few_photos_are_repeated(self, astronaut):
+        photo, mesh = astronaut
+        pair = photos_pair("a", np.stack([photo] * 3), np.stack([mesh] * 3), targets=4, rng=np.random.default_rng(0))
+        assert pair.targets.shape[0] == pair.target_mesh.shape[0] == 4
 
 
 def talking(openings):

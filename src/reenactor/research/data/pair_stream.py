@@ -25,6 +25,7 @@ from reenactor.research.data.pairs import (
     differences,
     eye_opening,
     eyes_closed,
+    photos_pair,
     turned_away,
     warp_back_pair,
 )
@@ -52,7 +53,7 @@ class PairData(BaseModel):
     targets: int = Field(default=4, ge=1, le=8)
     """K, photos in each pair. Contour pairs have one, repeated."""
     mix: dict[PairKind, float] = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
-    """Weight of each kind of pair. Contour pairs need photos of two people."""
+    """Weight of each kind of pair. Contour pairs need photos of two people, photo pairs two of one."""
     least_gap_s: float = Field(default=1.0, ge=0)
     """Target frames are at least this far from the driver frame, if the clip is long enough."""
     opening: float = Field(default=0.0, ge=0, le=1)
@@ -105,16 +106,18 @@ class PairStream(PackStream[PairData]):
         self._turning = self._clips[yaws_deg > TURNS_DEG]
         photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
         self._photos = photos if data.photos is None else _first_of_each(photos, names[photos], data.photos)
+        self._albums = [rows for rows in _by_name(self._photos, names[self._photos]) if len(rows) > 1]
         possible = {
             PairKind.CLIP: len(self._clips) > 0,
             PairKind.CONTOUR: len(self._photos) > 0 and len(np.unique(self._lender_names)) > 1,
             PairKind.WARP_BACK: len(self._photos) > 0,
+            PairKind.PHOTOS: len(self._albums) > 0,
         }
         self._mix = {kind: weight for kind, weight in data.mix.items() if weight > 0 and possible[kind]}
         if not self._mix:
             raise ReenactError(
                 f"{reader.folder} has nothing to train on in its '{split.value}' split for this mix of pairs "
-                "(contour pairs need photos of two people); prepare more data"
+                "(contour pairs need photos of two people, photo pairs two of one); prepare more data"
             )
 
     def _samples(self, shard: WorkerShard) -> Iterator[dict[str, Any]]:
@@ -122,6 +125,7 @@ class PairStream(PackStream[PairData]):
             PairKind.CLIP: self._clip_pairs,
             PairKind.CONTOUR: self._contour_pairs,
             PairKind.WARP_BACK: self._warp_back_pairs,
+            PairKind.PHOTOS: self._photos_pairs,
         }
         sources = {kind: makers[kind](shard) for kind in self._mix}
         kinds = list(self._mix)
@@ -202,6 +206,14 @@ class PairStream(PackStream[PairData]):
             )
             yield [pair]
 
+    def _photos_pairs(self, shard: WorkerShard) -> Iterator[list[Pair]]:
+        source = _RANDOM_STREAM[PairKind.PHOTOS]
+        rng = self._rng(shard, source)
+        # An album's photos may lie in any shards.
+        for number in self._shuffled(np.arange(len(self._albums)), source, shard):
+            names, photos, meshes = zip(*map(self._photo, self._albums[number]), strict=True)
+            yield [photos_pair(names[0], np.stack(photos), np.stack(meshes), targets=self._data.targets, rng=rng)]
+
     def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
         """Meshes in mean pose of some clips; the mean face alone (no change of expression) if there are none."""
         mean = mean_face()
@@ -258,6 +270,14 @@ def two_stretches(
         chance = away
     second = int(rng.choice(starts, p=chance / chance.sum()))
     return np.concatenate([usable[start : start + _STRETCH] for start in sorted((first, second))])
+
+
+def _by_name(rows: Int[np.ndarray, " n"], names: np.ndarray) -> list[list[int]]:
+    """The rows of each name."""
+    found: dict[str, list[int]] = {}
+    for row, name in zip(rows.tolist(), names, strict=True):
+        found.setdefault(name, []).append(row)
+    return list(found.values())
 
 
 def _first_of_each(rows: Int[np.ndarray, " n"], names: np.ndarray, most: int) -> Int[np.ndarray, " m"]:

@@ -1,6 +1,6 @@
 """Training pairs: target photos, driver landmarks and the true picture; and their augmentation.
 
-There are three kinds, with the same fields:
+There are four kinds, with the same fields:
 
 * **same clip** (paper B): K target frames and a driver frame of one video.
 * **contour** (paper A): one photo. The driver landmarks are the photo's with another person's outline, and the truth
@@ -8,6 +8,8 @@ There are three kinds, with the same fields:
 * **warp back** (ours): one photo. The *target* is the photo warped by a random turn of the head and a change of
   expression taken from a random clip, and the truth is the photo. So one photo of a person is enough to learn pose
   and expression, and the truth is always a real picture.
+* **photos** (ours): several photos of one person, taken at other times; the truth is one of them in the colours of the
+  first target, supervised inside the face only. Few people turn or laugh in videos; photos of politicians do.
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ TURNS_DEG = 15.0
 _MIDDLE_GREY = 128
 _JPEG_QUALITY = (15, 60)
 """As OpenCV counts."""
+_MOST_CONTRAST = (0.5, 2.0)
+"""By which photos are brought to another's colours."""
 _OCCLUDER = (0.15, 0.4)
 """Diameters, in sides of the picture."""
 
@@ -61,6 +65,7 @@ class PairKind(str, Enum):
     CLIP = "clip"
     CONTOUR = "contour"
     WARP_BACK = "warp_back"
+    PHOTOS = "photos"
 
 
 @dataclass(frozen=True)
@@ -263,6 +268,46 @@ def warp_back_pair(
         if (_mouth_opening(np.stack(meshes)) + _OPENS < _mouth_opening(mesh[None])).any():
             mask &= ~_inside(mesh, OUTER_LIPS, len(photo))
     return Pair(PairKind.WARP_BACK, identity, np.stack(pictures), np.stack(meshes), photo, mesh, mask)
+
+
+def photos_pair(
+    identity: str,
+    photos: UInt8[np.ndarray, "n s s 3"],
+    meshes: Float[np.ndarray, "n 478 3"],
+    *,
+    targets: int,
+    rng: np.random.Generator,
+) -> Pair:
+    """A pair of different photos: a random one is the truth, in the colours of the first target.
+
+    Args:
+        identity: the person.
+        photos: RGB crops, at least two.
+        meshes: their landmarks, pixels of the crops.
+        targets: K; photos are repeated if there are too few.
+        rng: draws the photos.
+    """
+    driver, *others = rng.permutation(len(photos)).tolist()
+    picked = [others[i % len(others)] for i in range(targets)]
+    side = photos.shape[1]
+    mask, first = (_inside(meshes[i], FACE_OVAL, side) for i in (driver, picked[0]))
+    truth = _in_colours_of(photos[driver], mask, photos[picked[0]], first)
+    return Pair(PairKind.PHOTOS, identity, photos[picked], meshes[picked], truth, meshes[driver], mask)
+
+
+def _in_colours_of(
+    picture: UInt8[np.ndarray, "s s 3"],
+    mask: UInt8[np.ndarray, "s s"],
+    other: UInt8[np.ndarray, "s s 3"],
+    other_mask: UInt8[np.ndarray, "s s"],
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The picture with mean and deviation of each channel as in the other, both measured inside their masks."""
+    (mean, deviation), (wanted, spread) = (
+        cv2.meanStdDev(one, mask=inside) for one, inside in ((picture, mask), (other, other_mask))
+    )
+    gain = np.clip(spread / np.maximum(deviation, 1), *_MOST_CONTRAST)
+    levels = (np.arange(256)[:, None] - mean.T) * gain.T + wanted.T
+    return cv2.LUT(picture, np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None])
 
 
 class PairAugmentation(BaseModel):

@@ -26,7 +26,7 @@ def full(name: str) -> RunConfig:
         data=PairData(
             size=256,
             targets=1,
-            mix={PairKind.CLIP: 0.65, PairKind.WARP_BACK: 0.35},
+            mix={PairKind.CLIP: 0.65, PairKind.WARP_BACK: 0.3, PairKind.PHOTOS: 0.05},
             opening=0.25,
             closing=0.2,
             blinking=0.25,
