@@ -202,7 +202,7 @@ class LiveSession:
             await asyncio.gather(drawing, receiving, return_exceptions=True)
 
     async def _receive(self) -> None:
-        while True:
+        while not self._closed:  # before Python 3.12 `wait_for` can swallow that this task is cancelled
             now, idle_s = time.monotonic(), self._drawn_s + _IDLE_S
             try:
                 message = await asyncio.wait_for(self._socket.receive(), max(0.0, min(idle_s, self._end_s) - now))

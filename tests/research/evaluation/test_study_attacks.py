@@ -185,20 +185,27 @@ def handlers(before):
     return [one for one in threading.enumerate() if one not in before and "process_request_thread" in one.name]
 
 
-def test_connections_have_a_bound(serving, monkeypatch):
+@pytest.mark.parametrize("bound", ["_CONNECTIONS_OF_ONE", "_CONNECTIONS"])
+def test_connections_have_a_bound(bound, serving, monkeypatch):
     """Many connections that send nothing: so many threads, and the server answers when they end."""
-    monkeypatch.setattr(study_server, "_CONNECTIONS_OF_ONE", 5)
-    assert 0 < study_server._Handler.timeout <= 60
-    monkeypatch.setattr(study_server._Handler, "timeout", 1.0)
+    monkeypatch.setattr(study_server, bound, 5)
     before = threading.enumerate()
     server = serving()
     held = [silent(server) for _ in range(40)]
-    assert [one.recv(1) for one in held[5:]] == [b""] * 35, "closed at once"
-    assert len(handlers(before)) <= 5
-    assert [one.recv(1) for one in held] == [b""] * 40, "silence ends the others"
-    assert ask(server, "/", method="GET")[0] == 200
+    assert [one.recv(1) for one in held[5:]] == [b""] * 35
+    assert len(handlers(before)) == 5, "the others were closed at once, not by their silence"
     for one in held:
         one.close()
+    while handlers(before):
+        time.sleep(0.01)
+    assert ask(server, "/", method="GET")[0] == 200
+
+
+def test_silence_ends_a_connection(serving, monkeypatch):
+    assert study_server._Handler.timeout == study_server._SILENCE_S
+    monkeypatch.setattr(study_server._Handler, "timeout", 0.5)
+    with silent(serving()) as one:
+        assert one.recv(1) == b""
 
 
 def test_a_byte_now_and_then(serving, monkeypatch):

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import pytest
 from reenactor.core.files import config_folder, sha256
 from reenactor.media import read_provenance, write_image
 from reenactor.media.certificates import own_credentials
-from reenactor.server import Client, Settings
+from reenactor.server import Client, Settings, jobs, live, signing, uploads
 from reenactor.server.confinement import Confinement
+from reenactor.server.page import previews
 from reenactor.server.processes import ChildProcess
 from reenactor.server.signing import Signer
 
 KEY = "k" * 40
+NO_NEW_PRIVILEGES = 39  # sys/prctl.h
 
 
 def outcome(act):
@@ -63,6 +66,8 @@ def attempts(channel):
             "huge file": outcome(huge),
             "small file": outcome(lambda: (mine / "small").write_text("x")),
             "thread": outcome(in_a_thread),
+            "new privileges": outcome(lambda: 1 - libc.prctl(NO_NEW_PRIVILEGES, 0, 0, 0, 0)),
+            "core dump": outcome(lambda: resource.getrlimit(resource.RLIMIT_CORE)),
         }
     )
 
@@ -81,7 +86,9 @@ def tried(confinement, tmp_path):
     return found
 
 
-def test_what_a_confined_process_can_do(tmp_path):
+def test_what_a_confined_process_can_do(tmp_path, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # with threads it could not leave its namespaces
+        monkeypatch.delenv(name, raising=False)
     hidden = (tmp_path / "keys", tmp_path / "single.pem", tmp_path / "none")
     assert tried(Confinement(hidden, memory_bytes=2**30), tmp_path) == {
         "network": "OSError",
@@ -93,6 +100,8 @@ def test_what_a_confined_process_can_do(tmp_path):
         "huge file": "OSError",
         "small file": "1",
         "thread": "None",
+        "new privileges": "0",
+        "core dump": "(0, 0)",
     }
     assert (tmp_path / "keys" / "key.pem").read_text() == "secret", "others see it as before"
 
@@ -105,6 +114,25 @@ def test_what_another_process_can_do(tmp_path):
     assert "key.pem" in found["keys"]
 
 
+def test_whoever_decodes_is_confined(here, monkeypatch):
+    """Of the processes for requests only the one that signs sees the keys."""
+    confined = {}
+
+    class Noted(ChildProcess):
+        def __init__(self, name, *arguments, confinement=None):
+            super().__init__(name, *arguments, confinement=confinement)
+            confined[name] = confinement
+
+    for module in (jobs, live, previews, signing, uploads):
+        monkeypatch.setattr(module, "ChildProcess", Noted)
+    app = here(sign_cert=Path("cert.pem"), sign_key=Path("key.pem"))
+    previews.Previews(app.settings)
+    assert confined.pop("reenactor-signer") is None
+    assert {name.removeprefix("reenactor-") for name in confined} == {"worker", "live", "checker", "preview", "compare"}
+    for name, one in confined.items():
+        assert {config_folder(), Path("key.pem")} <= set(one.hidden), name
+
+
 def test_what_is_not_in_force_is_said(monkeypatch):
     assert "not in force" not in Confinement(memory_bytes=2**34).report()
     assert "a limit on memory" in Confinement().report()
@@ -114,12 +142,13 @@ def test_what_is_not_in_force_is_said(monkeypatch):
 
 
 PROTECTED = """
-import os, sys
+import ctypes, os, sys
 from reenactor.server.confinement import protect_keys
 from reenactor.server.keys import load_keys
 load_keys(None, os.environ)
 protect_keys()
-print(os.environ.get("REENACTOR_API_KEYS"), os.environ["OTHER"], flush=True)
+dumpable = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
+print(os.environ.get("REENACTOR_API_KEYS"), os.environ["OTHER"], dumpable, flush=True)
 sys.stdin.read()
 """
 
@@ -128,7 +157,7 @@ def test_keys_do_not_stay_in_the_environment():
     environment = {**os.environ, "REENACTOR_API_KEYS": KEY, "OTHER": "o"}
     command = [sys.executable, "-c", PROTECTED]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
-    assert process.stdout.readline() == "None o\n"
+    assert process.stdout.readline() == "None o 0\n"
     left = Path(f"/proc/{process.pid}/environ").read_text()
     process.communicate()
     assert KEY not in left
