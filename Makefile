@@ -1,4 +1,4 @@
-# Every target does all of its own set-up: Python (3.10-3.12), make and pip are enough.
+# Every target does all of its own set-up: Python (3.11 or 3.12), make and pip are enough.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

@@ -101,7 +101,7 @@ def test_round_trip_in_every_format(name, files, credentials, tmp_path):
     assert report.software.startswith("reenactor ")
     assert report.issues == ()
     assert report.created is not None
-    assert abs(report.created - dt.datetime.now(dt.timezone.utc)) < dt.timedelta(minutes=1)
+    assert abs(report.created - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
     driver_hash = hashlib.sha256((files / "a.mp4").read_bytes()).hexdigest()
     assert [one.role for one in report.inputs] == ["target", "driver"]
     assert report.inputs[1] == SourceFile("driver", "a.mp4", driver_hash)
@@ -239,7 +239,7 @@ def test_own_credentials_are_made_once(tmp_path, monkeypatch):
     assert "PRIVATE" not in repr(made[0])
     leaf, authority = x509.load_pem_x509_certificates(made[0].certificate_chain_pem)
     leaf.verify_directly_issued_by(authority)
-    assert leaf.not_valid_after_utc > dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=19 * 365)
+    assert leaf.not_valid_after_utc > dt.datetime.now(dt.UTC) + dt.timedelta(days=19 * 365)
     named = leaf.subject.rfc4514_string() + leaf.issuer.rfc4514_string()
     assert named.replace("reenactor", "").isascii()
     for private in (os.environ.get("USER"), os.uname().nodename if os.name == "posix" else None):
@@ -270,7 +270,7 @@ def test_config_folder(tmp_path, monkeypatch):
 
 def issue(folder: Path, key, *, days: int = 30, usage=ExtendedKeyUsageOID.EMAIL_PROTECTION, own: bool = False):
     """A certificate as a small company would issue it; returns paths of chain and key, and the authority."""
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     root_key = key if own else ec.generate_private_key(ec.SECP384R1())
 
     def name(text: str) -> x509.Name:

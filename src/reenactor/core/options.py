@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ SIZE_STEP = 32
 """Sides of face crops are multiples of this, as the networks halve them up to five times."""
 
 
-class _Choice(str, Enum):
+class _Choice(StrEnum):
     """An enum whose members are strings, and whose constructor refuses others with one sentence.
 
     Raises:

@@ -203,7 +203,7 @@ def _algorithm(key: PrivateKeyTypes, path: Path) -> str:
 
 def _expired_or_early(credentials: Credentials) -> str | None:
     leaf = x509.load_pem_x509_certificate(credentials.certificate_chain_pem)
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     if leaf.not_valid_after_utc <= now:
         return f"expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
     if leaf.not_valid_before_utc > now:
@@ -272,7 +272,7 @@ def _certificate(
     subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
     # Whole days do not reveal when the program was first run; one day back allows for a clock that is ahead.
-    start = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -135,7 +135,7 @@ def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> I
                 if time_s <= last_s:
                     raise MediaError(f"{path} overlaps the segment before it; remove it and render it again")
                 last_s = time_s
-                packet.stream = video
+                packet.stream = cast(VideoStream, video)
                 yield time_s, 0, packet
 
 
@@ -168,5 +168,8 @@ def _first_frame_s(path: Path) -> Fraction:
 def _end_s(path: Path) -> Fraction:
     """When the last frame of a segment ends."""
     with open_video(path) as container:
-        packets = (packet for packet in container.demux(video=0) if packet.pts is not None)
-        return max((packet.pts + (packet.duration or 0)) * packet.time_base for packet in packets)
+        return max(
+            (packet.pts + (packet.duration or 0)) * packet.time_base
+            for packet in container.demux(video=0)
+            if packet.pts is not None
+        )

@@ -250,7 +250,7 @@ def _manifest(claim: Claim) -> dict[str, Any]:
     software = {"name": "reenactor", "version": metadata.version("reenactor")}
     action = {
         "action": "c2pa.created",
-        "when": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "when": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "digitalSourceType": claim.synthesis.value,
         "softwareAgent": software,
         "description": _STATEMENT,
@@ -421,6 +421,6 @@ def _text(value: object) -> str | None:
 
 def _time(value: object) -> dt.datetime | None:
     try:
-        return dt.datetime.fromisoformat(str(value).replace("Z", "+00:00")).astimezone(dt.timezone.utc)
+        return dt.datetime.fromisoformat(str(value).replace("Z", "+00:00")).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any, ClassVar
 
 import numpy as np
@@ -65,7 +65,7 @@ class Needs:
     maps: tuple[MapKind, ...] = ()
 
 
-class PhotoUse(str, Enum):
+class PhotoUse(StrEnum):
     """What a frame does with a position of a photo."""
 
     TAKEN = "taken over"

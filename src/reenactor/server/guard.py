@@ -151,7 +151,7 @@ class RequestGuard:
             left_s = began + _BODY_S + seen / _SLOWEST - time.monotonic()
             try:
                 message = await asyncio.wait_for(receive(), left_s if seen else max(1.0, left_s))
-            except (TimeoutError, asyncio.TimeoutError):
+            except TimeoutError:
                 raise HTTPException(408, "the request came too slowly; send it again") from None
             seen += len(message.get("body", b""))
             if seen > most:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from reenactor.core.errors import ReenactError
@@ -167,4 +167,4 @@ def _entries(file: Path) -> list[_Entry]:
 
 def _midnight(day: str) -> float:
     """Unix time at which a day ends, in UTC."""
-    return (datetime.fromisoformat(day).replace(tzinfo=timezone.utc) + timedelta(1)).timestamp()
+    return (datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(1)).timestamp()

@@ -171,7 +171,7 @@ class LiveSession:
             self._drawn_s = time.monotonic()
             await self._send({"type": "ready", "width": width, "height": height})
             await self._exchange_all()
-        except (ProcessDiedError, TimeoutError, asyncio.TimeoutError):
+        except (ProcessDiedError, TimeoutError):
             self._process.kill()
             with suppress(RuntimeError, TimeoutError, asyncio.TimeoutError):
                 await self._close(1011, "drawing broke off; connect again")
@@ -206,7 +206,7 @@ class LiveSession:
             now, idle_s = time.monotonic(), self._drawn_s + _IDLE_S
             try:
                 message = await asyncio.wait_for(self._socket.receive(), max(0.0, min(idle_s, self._end_s) - now))
-            except (TimeoutError, asyncio.TimeoutError):
+            except TimeoutError:
                 if time.monotonic() >= self._end_s:
                     await self._close(1008, "the live minutes of this key are used up; connect again later")
                     return

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ CREATE INDEX jobs_by_state ON jobs (state, created);
 """
 
 
-class State(str, Enum):
+class State(StrEnum):
     """State of a job."""
 
     QUEUED = "queued"

@@ -8,7 +8,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ _STAYS_FP32 = 1024
 """Tensors of fewer numbers: nothing to gain."""
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """File formats of graphs."""
 
     ONNX = "onnx"

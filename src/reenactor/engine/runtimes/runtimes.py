@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ _COMPILED = 4
 """Sets of shapes that a runner keeps ready: a server draws for a few people at a time."""
 
 
-class Precision(str, Enum):
+class Precision(StrEnum):
     """What an export keeps of numbers."""
 
     FP32 = "fp32"

@@ -114,7 +114,7 @@ def decode_frames(
         ValueError: a frame number outside the clip.
     """
     try:
-        with av.open(io.BytesIO(mp4)) as container:
+        with av.open(io.BytesIO(mp4), "r") as container:
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size]
             times = sorted(packet.pts for packet in packets if packet.pts is not None)

@@ -6,7 +6,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """A video clip or a photo."""
 
     CLIP = "clip"
     PHOTO = "photo"
 
 
-class Split(str, Enum):
+class Split(StrEnum):
     """What a sample may be used for. No identity is in two splits."""
 
     TRAIN = "train"
@@ -44,7 +44,7 @@ class FaceBoxes:
     fps: float
 
 
-class AnnotationKind(str, Enum):
+class AnnotationKind(StrEnum):
     """Which landmarks of a photo were set by hand."""
 
     WFLW = "98 points"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 
 import cv2
 import numpy as np
@@ -59,7 +59,7 @@ _OCCLUDER = (0.15, 0.4)
 """Diameters, in sides of the picture."""
 
 
-class PairKind(str, Enum):
+class PairKind(StrEnum):
     """How a pair was made."""
 
     CLIP = "clip"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -20,7 +20,7 @@ CASES = "cases.json"
 _VERSION = 1
 
 
-class Protocol(str, Enum):
+class Protocol(StrEnum):
     """Who drives whom."""
 
     SELF = "self"

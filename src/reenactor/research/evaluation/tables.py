@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
 from reenactor.research.evaluation.cases import Protocol
@@ -26,7 +26,7 @@ _ARROWS = {
 }
 
 
-class TableFormat(str, Enum):
+class TableFormat(StrEnum):
     """How a table is written."""
 
     MARKDOWN = "markdown"

@@ -13,7 +13,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
+from enum import StrEnum
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -44,7 +44,7 @@ _MOSAIC = 12
 """Squares along each side of the mosaic, the wrong choice of a check."""
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """Kind of choice."""
 
     PAIR = "pair"
