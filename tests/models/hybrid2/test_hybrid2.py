@@ -212,6 +212,15 @@ def test_each_half_teaches_its_own_network():
     assert all(p.grad is not None for p in net.D.parameters())
 
 
+def test_without_their_losses_there_are_no_discriminators():
+    net, batch = objective(gan=0, feature_matching=0), pairs()
+    step = net.generator_step(batch)
+    step.loss.backward()
+    assert net.discriminator is None
+    assert set(step.parts) == {"pixel", "smooth", "perceptual"}
+    assert all(p.grad is not None for p in net.parameters())
+
+
 def test_outside_of_the_mask_nothing_is_compared():
     net, batch = objective(perceptual=0), pairs(k=1)
     batch.mask[1] = 0

@@ -52,7 +52,7 @@ class Hybrid2ObjectiveConfig(ModelConfig):
     perceptual: float = Field(default=1, ge=0)
     """Distance of EfficientNet-Lite0's features in the square around the face."""
     gan: float = Field(default=0.3, ge=0)
-    """Hinge loss of mouth, eyes and face."""
+    """Hinge loss of mouth, eyes and face. With this and `feature_matching` at 0 there are no discriminators."""
     feature_matching: float = Field(default=1, ge=0)
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in patches."""
@@ -75,7 +75,7 @@ class Hybrid2Objective(Objective[PairBatch]):
         super().__init__()
         self.config = config
         self.G = Hybrid2Generator(config.model)
-        self.D = FaceDiscriminator()
+        self.D = FaceDiscriminator() if config.gan or config.feature_matching else None
         if config.init is not None:
             self.G.load_state_dict(_trained(config.init, config.model))
         # In a plain tuple: what is frozen is no part of a training checkpoint.
@@ -89,7 +89,7 @@ class Hybrid2Objective(Objective[PairBatch]):
         return self.G
 
     @property
-    def discriminator(self) -> nn.Module:
+    def discriminator(self) -> nn.Module | None:
         """Of mouth, eyes and face."""
         return self.D
 
@@ -111,18 +111,20 @@ class Hybrid2Objective(Objective[PairBatch]):
             with torch.no_grad():
                 true = network(theirs)
             parts["perceptual"] = feature_distance(network(ours), true, weights).mean()
-        with frozen(self.D):
-            fake = self.D(image, raster, mesh)
-            with torch.no_grad():
-                real = self.D(batch.truth, raster, mesh)
-        parts["gan"] = hinge_generator([one.scores for one in fake])
-        parts["feature_matching"] = torch.stack(
-            [feature_matching(f.features, r.features) for f, r in zip(fake, real, strict=True)]
-        ).sum()
+        if self.D is not None:
+            with frozen(self.D):
+                fake = self.D(image, raster, mesh)
+                with torch.no_grad():
+                    real = self.D(batch.truth, raster, mesh)
+            parts["gan"] = hinge_generator([one.scores for one in fake])
+            parts["feature_matching"] = torch.stack(
+                [feature_matching(f.features, r.features) for f, r in zip(fake, real, strict=True)]
+            ).sum()
         return Step.weighted(parts, dict(self.config), image.detach())
 
     def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
         """The hinge loss, and the mean scores of true and drawn pictures."""
+        assert self.D is not None
         mesh, raster = batch.driver_mesh, batch.driver_maps[RASTER]
         real, fake = ([one.scores for one in self.D(picture, raster, mesh)] for picture in (batch.truth, drawn))
         return Step.of_scores(hinge_discriminator(real, fake), real, fake)
