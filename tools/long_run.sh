@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The long training run of the hybrid, beside other work: one thread, low priority. Begins, or continues where it
-# stopped; on a machine that has no run it begins with the weights in the package. Ctrl-C or `kill PID` stops it with a
-# checkpoint; `reenactor train`'s log.jsonl is in RUN.
+# stopped; on a machine that has no run it begins with checkpoints/hybrid2, its newest weights. Ctrl-C or `kill PID`
+# stops it with a checkpoint; `reenactor train`'s log.jsonl is in RUN.
 #   tools/long_run.sh PACK RUN [MORE OPTIONS OF train]
 set -euo pipefail
 if [ $# -lt 2 ]; then
@@ -10,7 +10,7 @@ if [ $# -lt 2 ]; then
 fi
 pack=$1 run=$2
 shift 2
-weights=$(dirname "$0")/../src/reenactor/weights/hybrid2
+weights=$(dirname "$0")/../checkpoints/hybrid2
 init=()
 if [ -d "$weights" ] && [ ! -d "$run/checkpoints" ]; then
     init=(--set "objective.init=$weights")

@@ -35,7 +35,7 @@ def full(name: str) -> RunConfig:
             augment=PairAugmentation(mirror=0.5, light=0.25, colour=0.1, grey=0.05, compression=0.1),
         ),
         optimizers=Optimizers(
-            generator_lr=6e-4, discriminator_lr=6e-4, betas=(0.5, 0.99), clip_norm=5, warmup_steps=200
+            generator_lr=6e-4, discriminator_lr=6e-4, betas=(0.5, 0.99), clip_norm=1, warmup_steps=200
         ),
         steps=100_000,
         batch_size=6,
