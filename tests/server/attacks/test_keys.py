@@ -74,7 +74,7 @@ def test_keys_end(tmp_path, monkeypatch):
 def test_metrics_are_the_operators(here, capsys):
     app = here()
     refused = app.first.get("/metrics")
-    assert (refused.status_code, "operator" in refused.text) == (403, True)
+    assert (refused.status_code, "operator" in refused.json()["error"]) == (403, True)
     file = str(app.settings.data.parent / "keys")
     assert main(["serve", "--keys", file, "--add-key", "watch", "--operator", "--expires", "9"]) == 0
     key = capsys.readouterr().out.strip()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -105,8 +105,9 @@ class PairStream(PackStream[PairData]):
         yaws_deg = (reader.column("yaw_max") - reader.column("yaw_min"))[self._clips]
         self._turning = self._clips[yaws_deg > TURNS_DEG]
         photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
-        self._photos = photos if data.photos is None else _first_of_each(photos, names[photos], data.photos)
-        self._albums = [rows for rows in _by_name(self._photos, names[self._photos]) if len(rows) > 1]
+        people = [rows[: data.photos] for rows in _by_name(photos, names[photos])]
+        self._photos = np.array(sorted(chain.from_iterable(people)), int)
+        self._albums = [rows for rows in people if len(rows) > 1]
         possible = {
             PairKind.CLIP: len(self._clips) > 0,
             PairKind.CONTOUR: len(self._photos) > 0 and len(np.unique(self._lender_names)) > 1,
@@ -278,17 +279,6 @@ def _by_name(rows: Int[np.ndarray, " n"], names: np.ndarray) -> list[list[int]]:
     for row, name in zip(rows.tolist(), names, strict=True):
         found.setdefault(name, []).append(row)
     return list(found.values())
-
-
-def _first_of_each(rows: Int[np.ndarray, " n"], names: np.ndarray, most: int) -> Int[np.ndarray, " m"]:
-    """The first `most` rows of each name."""
-    seen = Counter[str]()
-    kept = []
-    for row, name in zip(rows, names, strict=True):
-        seen[name] += 1
-        if seen[name] <= most:
-            kept.append(row)
-    return np.array(kept, int)
 
 
 def _with_targets(pair: Pair, targets: int) -> Pair:
