@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reenactor.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
     from reenactor.core.landmarks import Motion
-    from reenactor.core.options import Background, Layout, Options, Runtime, Transfer
+    from reenactor.core.options import Background, Head, Layout, Options, Runtime, Transfer
     from reenactor.engine import LiveSession, Reenactor, ResultFrame, animate
     from reenactor.media import read_provenance as verify
     from reenactor.models import create_model
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Background",
     "CheckpointError",
+    "Head",
     "Layout",
     "LiveSession",
     "MediaError",
@@ -49,7 +50,7 @@ __all__ = [
 
 _MODULES = {
     "reenactor.core": ("CheckpointError", "MediaError", "Motion", "NoFaceError", "ReenactError"),
-    "reenactor.core.options": ("Background", "Layout", "Options", "Runtime", "Transfer"),
+    "reenactor.core.options": ("Background", "Head", "Layout", "Options", "Runtime", "Transfer"),
     "reenactor.engine": ("LiveSession", "Reenactor", "ResultFrame", "animate"),
     "reenactor.models": ("create_model",),
 }

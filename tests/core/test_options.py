@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from reenactor.core import Background, Layout, Options, ReenactError, Runtime, Transfer
+from reenactor.core import Background, Head, Layout, Options, ReenactError, Runtime, Transfer, head_with
 
 
 def test_strings_become_enums():
@@ -28,12 +28,20 @@ def test_strings_become_enums():
         ({"driver_face": -1}, "counted from 1"),
         ({"device": "tpu"}, "the device must be auto, cpu, cuda, cuda:N or mps, not tpu"),
         ({"device": "cuda:x"}, "not cuda:x"),
+        ({"head": "upside down"}, "the head must be one of relative, absolute, not upside down"),
+        ({"transfer": "absolute", "head": "relative"}, "takes the driver's head angles; leave out the head"),
         ({"transfer": "relative", "transformer": "folder"}, "goes with the transfer 'transformer'"),
     ],
 )
 def test_wrong_values_are_refused_with_one_sentence(given, sentence):
     with pytest.raises(ReenactError, match=sentence):
         Options(**given)
+
+
+def test_the_heads_usual_movement_depends_on_the_transfer():
+    assert [head_with(one, None) for one in Transfer] == [Head.RELATIVE, Head.ABSOLUTE, Head.RELATIVE]
+    assert all(head_with(one, Head.ABSOLUTE) is Head.ABSOLUTE for one in (None, *Transfer))
+    assert Options(transfer="transformer", head="absolute").head is Head.ABSOLUTE
 
 
 def test_enums_read_as_their_values_everywhere():

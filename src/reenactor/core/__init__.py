@@ -12,11 +12,13 @@ from reenactor.core.landmarks import (
 from reenactor.core.options import (
     DEFAULT_MODEL,
     Background,
+    Head,
     Layout,
     Options,
     Runtime,
     Transfer,
     check_face_number,
+    head_with,
 )
 from reenactor.core.records import (
     ActionUnits,
@@ -42,6 +44,7 @@ __all__ = [
     "DriverFrame",
     "FaceObservation",
     "FrameBatch",
+    "Head",
     "HeadPose",
     "Landmarks",
     "Layout",
@@ -57,4 +60,5 @@ __all__ = [
     "TargetSet",
     "Transfer",
     "check_face_number",
+    "head_with",
 ]

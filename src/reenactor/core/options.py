@@ -44,7 +44,16 @@ class Transfer(_Choice):
     """The driver's own face shape and head angles, at the target's size and position."""
     TRANSFORMER = "transformer"
     """The driver's expression, separated from its face shape by paper B's landmark transformer, on the target's shape
-    without the target's own expression; head movement as in RELATIVE (`reenactor.face.retarget.transformer`)."""
+    without the target's own expression (`reenactor.face.retarget.transformer`)."""
+
+
+class Head(_Choice):
+    """How the driver's head angles become the target's; size and movement in the picture are always relative."""
+
+    RELATIVE = "relative"
+    """The driver's turn since its most neutral frame, added to the target's pose."""
+    ABSOLUTE = "absolute"
+    """The driver's own angles, as in paper B."""
 
 
 class Layout(_Choice):
@@ -85,6 +94,7 @@ class Options:
         model: name of a model or published system, see `reenactor models`.
         weights: folder of a checkpoint; None for the weights that ship.
         transfer: see `Transfer`; None for the model's usual one.
+        head: see `Head`; None for the transfer's usual one (`head_with`).
         transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
         layout: see `Layout`.
         size: side of the face crop in pixels, a multiple of 32 from 64 to 2048; None for the model's choice.
@@ -104,6 +114,7 @@ class Options:
     model: str = DEFAULT_MODEL
     weights: Path | None = None
     transfer: Transfer | None = None
+    head: Head | None = None
     transformer: Path | None = None
     layout: Layout = Layout.PHOTO
     size: int | None = None
@@ -119,6 +130,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.transfer is not None:
             self._set("transfer", Transfer(self.transfer))
+        if self.head is not None:
+            self._set("head", Head(self.head))
+        head_with(self.transfer, self.head)
         self._set("layout", Layout(self.layout))
         self._set("background", Background(self.background))
         self._set("runtime", Runtime(self.runtime))
@@ -135,6 +149,17 @@ class Options:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the record is frozen
+
+
+def head_with(transfer: Transfer | None, head: Head | None) -> Head:
+    """The head movement with a transfer: the one given, or the usual one (of ABSOLUTE absolute, of others relative).
+
+    Raises:
+        ReenactError: relative for the transfer ABSOLUTE, which is the driver's angles too.
+    """
+    if transfer is Transfer.ABSOLUTE and head is Head.RELATIVE:
+        raise ReenactError("the transfer 'absolute' takes the driver's head angles; leave out the head 'relative'")
+    return head or (Head.ABSOLUTE if transfer is Transfer.ABSOLUTE else Head.RELATIVE)
 
 
 def check_size(size: int | None) -> None:

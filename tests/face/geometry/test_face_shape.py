@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import factories
+from reenactor.core import MESH_TO_IBUG68
 from reenactor.face.geometry import (
+    harmonic_weights,
     in_mean_pose,
     matrix_from_angles,
     mean_face,
@@ -18,9 +20,11 @@ from reenactor.face.geometry.contours import (
     INNER_LIPS_LOWER,
     INNER_LIPS_UPPER,
     LEFT_EYE,
+    LEFT_IRIS,
     RIGHT_EYE,
+    RIGHT_IRIS,
 )
-from reenactor.face.geometry.face_shape import _follow_outline
+from reenactor.face.geometry.face_shape import _PARTS
 
 OVAL = list(FACE_OVAL)
 PARTS = [*RIGHT_EYE, *LEFT_EYE, *INNER_LIPS]
@@ -48,7 +52,7 @@ def test_outline_is_taken_without_size_and_pose_and_parts_stay():
 
 
 def test_skin_follows_between_parts_and_outline():
-    weights = _follow_outline()
+    weights = harmonic_weights(FACE_OVAL, _PARTS)
     assert weights.min() > -1e-9
     assert weights.max() <= 1 + 1e-9
     # A harmonic function has no peak of its own: cheeks take part of what the outline does, parts none of it.
@@ -57,6 +61,18 @@ def test_skin_follows_between_parts_and_outline():
     assert total[PARTS] == pytest.approx(0.0)
     cheek = [50, 280]
     assert ((total[cheek] > 0.05) & (total[cheek] < 0.95)).all()
+
+
+def test_the_mesh_follows_the_68_landmarks():
+    weights, landmarks = harmonic_weights(MESH_TO_IBUG68), list(MESH_TO_IBUG68)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-9)  # all move alike: so does every vertex
+    displacement = np.random.default_rng(0).normal(size=(68, 3))
+    np.testing.assert_allclose((weights @ displacement)[landmarks], displacement, atol=1e-12)
+    # Irises take the mean of their eye's corners; the lower lip's landmarks do not pull the upper lip's edge.
+    for iris, corners in ((RIGHT_IRIS, (36, 39)), (LEFT_IRIS, (42, 45))):
+        np.testing.assert_allclose((weights @ displacement)[list(iris)], [displacement[list(corners)].mean(0)] * 5)
+    lower = [landmarks.index(vertex) for vertex in (317, 14, 87, 314, 17, 84)]
+    assert weights[:, lower].sum(1)[[80, 312]].max() < 0.01 < 0.9 < weights[:, lower].sum(1)[[15, 16]].min()
 
 
 def test_turned_adds_to_the_pose():

@@ -2,7 +2,7 @@
 
 from reenactor.face.geometry.crop import FACE_CROP_SCALE, FACE_MARGIN, Crop, face_crop, resize
 from reenactor.face.geometry.face_mesh import FaceMesh, draw_face_mesh, face_mesh, inverse_map, sample
-from reenactor.face.geometry.face_shape import turned, with_lips_closed, with_outline_of
+from reenactor.face.geometry.face_shape import harmonic_weights, turned, with_lips_closed, with_outline_of
 from reenactor.face.geometry.mean_face import MeanFace, fit_head, head_angles, in_mean_pose, mean_face, mirrored_mesh
 from reenactor.face.geometry.similarity import Similarity, angles_from_matrix, fit_similarity, matrix_from_angles
 
@@ -19,6 +19,7 @@ __all__ = [
     "face_mesh",
     "fit_head",
     "fit_similarity",
+    "harmonic_weights",
     "head_angles",
     "in_mean_pose",
     "inverse_map",

@@ -13,9 +13,11 @@ from reenactor.face.geometry.contours import (
     INNER_LIPS_LOWER,
     INNER_LIPS_UPPER,
     LEFT_EYE,
+    LEFT_EYE_UPPER,
     LEFT_IRIS,
     OUTER_LIPS,
     RIGHT_EYE,
+    RIGHT_EYE_UPPER,
     RIGHT_IRIS,
 )
 from reenactor.face.geometry.mean_face import in_mean_pose, mean_face
@@ -54,23 +56,33 @@ def with_outline_of(
     head, shape = in_mean_pose(mesh_px)
     _, other = in_mean_pose(other_px)
     oval = list(FACE_OVAL)
-    return head.apply(shape + _follow_outline() @ (other[oval] - shape[oval])).astype(np.float32)
+    return head.apply(shape + harmonic_weights(FACE_OVAL, _PARTS) @ (other[oval] - shape[oval])).astype(np.float32)
 
 
 @cache
-def _follow_outline() -> Float[np.ndarray, "478 36"]:
-    """Fraction of each outline point's displacement that every vertex takes: 0 at the parts, harmonic between."""
+def harmonic_weights(moved: tuple[int, ...], still: tuple[int, ...] = ()) -> Float[np.ndarray, "478 n"]:
+    """Fraction of each moved vertex's displacement that every vertex takes; a row sums to 1 at most.
+
+    A moved vertex takes its own displacement and those that stay still none; the mesh between them follows smoothly (a
+    harmonic function). Irises, which are no part of the mesh's surface, take the mean of their eye's corners.
+
+    Args:
+        moved: N vertices.
+        still: other vertices.
+    """
     mean = mean_face()
     adjacency = np.zeros((len(mean.points), len(mean.points)))
     for a, b in ((0, 1), (1, 2), (2, 0)):
         i, j = mean.triangles[:, a], mean.triangles[:, b]
         adjacency[i, j] = adjacency[j, i] = 1.0 / np.linalg.norm(mean.points[i] - mean.points[j], axis=1)
     laplacian = np.diag(adjacency.sum(1)) - adjacency
-    oval, parts = list(FACE_OVAL), list(_PARTS)
-    free = np.setdiff1d(np.arange(len(mean.points)), oval + parts)
-    weights = np.zeros((len(mean.points), len(oval)))
-    weights[oval, np.arange(len(oval))] = 1.0
-    weights[free] = np.linalg.solve(laplacian[free][:, free], -laplacian[free][:, oval])
+    free = np.setdiff1d(np.arange(len(mean.points)), moved + still + RIGHT_IRIS + LEFT_IRIS)
+    weights = np.zeros((len(mean.points), len(moved)))
+    weights[list(moved), np.arange(len(moved))] = 1.0
+    weights[free] = np.linalg.solve(laplacian[free][:, free], -laplacian[free][:, list(moved)])
+    for iris, lid in ((RIGHT_IRIS, RIGHT_EYE_UPPER), (LEFT_IRIS, LEFT_EYE_UPPER)):
+        weights[list(iris)] = weights[[lid[0], lid[-1]]].mean(0)
+    weights.setflags(write=False)  # every caller gets the same ones
     return weights
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from reenactor.core import Transfer
+from reenactor.core import Head, Transfer, head_with
 from reenactor.face.geometry import Similarity, angles_from_matrix, in_mean_pose
 from reenactor.face.geometry.contours import (
     INNER_LIPS_LOWER,
@@ -149,6 +149,7 @@ class Retargeter:
         target_mesh: (478, 3) the target's landmarks in pixels of its crop.
         neutral_mesh: (478, 3) the driver's most neutral frame (`neutral_frame`), driver's pixels.
         transfer: relative or absolute.
+        head: how the head turns; None for the transfer's usual.
 
     Raises:
         ValueError: the transfer needs a `transformer.TransformerRetargeter`.
@@ -159,13 +160,15 @@ class Retargeter:
         target_mesh: Float[np.ndarray, "478 3"],
         neutral_mesh: Float[np.ndarray, "478 3"],
         transfer: Transfer = Transfer.RELATIVE,
+        head: Head | None = None,
     ) -> None:
         if transfer is Transfer.TRANSFORMER:
             raise ValueError("this transfer needs a TransformerRetargeter")
         self.transfer = transfer
         target_head, self._target = in_mean_pose(target_mesh)
         neutral_head, self._neutral = in_mean_pose(neutral_mesh)
-        self._moved = HeadMovement(target_head, neutral_head, absolute=transfer is Transfer.ABSOLUTE)
+        absolute = head_with(transfer, head) is Head.ABSOLUTE
+        self._moved = HeadMovement(target_head, neutral_head, absolute=absolute)
 
     def __call__(self, driver_mesh: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
         """Target landmarks (478, 3) float32 in pixels of the target's crop, for the driver's in its own pixels."""

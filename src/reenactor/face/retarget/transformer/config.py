@@ -45,6 +45,11 @@ class LandmarkTransformerConfig(BaseModel):
         return values
 
     @property
+    def needs_pictures(self) -> bool:
+        """Whether it sees face crops besides landmarks."""
+        return self.image != "none"
+
+    @property
     def bases(self) -> int:
         """Number of coefficients of an expression."""
         return sum(self.pca_bases)

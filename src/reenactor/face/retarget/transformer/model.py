@@ -7,13 +7,13 @@ from typing import final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from reenactor.core import CheckpointError
-from reenactor.face.geometry import Similarity, contours
-from reenactor.face.retarget.relative import HeadMovement, keep_apart
+from reenactor.core import CheckpointError, Head
+from reenactor.face.geometry import Similarity, contours, face_crop, harmonic_weights, in_mean_pose
+from reenactor.face.retarget.relative import HeadMovement, keep_apart, transfer_expression
 from reenactor.face.retarget.transformer.config import LandmarkTransformerConfig
 from reenactor.face.retarget.transformer.images import ResNet50Features
 from reenactor.face.retarget.transformer.statistics import LandmarkStatistics, point_set
@@ -137,6 +137,22 @@ class LandmarkTransformer(nn.Module):
         """`b_exp^T alpha`, without lambda_exp."""
         return torch.einsum("...k,knd->...nd", coefficients * self.std, self.basis)
 
+    def crop(
+        self, picture: UInt8[np.ndarray, "h w 3"], mesh_px: Float[np.ndarray, "478 3"]
+    ) -> UInt8[np.ndarray, "s s 3"]:
+        """The square of a picture that the disentangler sees, cut as `reenactor prepare` cuts what it learns from.
+
+        That is the square of a photo, or of a clip whose face keeps its position; where the face moves, a clip's square
+        stays and grows, up to 2.5 faces.
+
+        Args:
+            picture: RGB.
+            mesh_px: the face's landmarks in it.
+        """
+        picture_px = (picture.shape[1], picture.shape[0])
+        square = face_crop(mesh_px, size=self.config.image_size, picture_px=picture_px)
+        return square.cut(np.ascontiguousarray(picture))
+
     @torch.no_grad()
     def identity(
         self, landmarks: Float[np.ndarray, "k m 3"], images: Float[Tensor, "k 3 h w"] | None = None
@@ -184,41 +200,62 @@ class LandmarkTransformer(nn.Module):
 class TransformerRetargeter:
     """Maps one driver's landmarks to one target's face: shape by the transformer, head movement as in `Retargeter`.
 
-    Only head movement needs the neutral frame, expressions do not: a badly chosen one tilts the head but leaves
-    expressions as they are.
+    Only relative head movement needs the neutral frame, the transformer's expressions do not: a badly chosen one tilts
+    the head but leaves expressions as they are.
+
+    A transformer of 68 points leaves the rest of the mesh open: that is the relative transfer's, moved so that the 68
+    are where the transformer has them, and smoothly in between (`geometry.harmonic_weights`).
 
     Args:
         transformer: trained.
         target_meshes: (K, 478, 3) landmarks of the target's photos, each in pixels of its crop; the first is animated.
         neutral_mesh: (478, 3) the driver's most neutral frame (`neutral_frame`), driver's pixels.
-        target_images: (K, 3, H, W) the crops in [-1, 1], for transformers that see them.
+        target_faces: (K, s, s, 3) the photos' face crops (RGB), for transformers that see them.
+        head: whether the head turns by as much as the driver's (paper B: to the driver's angles, ABSOLUTE).
     """
 
     def __init__(
         self,
         transformer: LandmarkTransformer,
-        target_meshes: Float[np.ndarray, "k m 3"],
-        neutral_mesh: Float[np.ndarray, "m 3"],
-        target_images: Float[Tensor, "k 3 h w"] | None = None,
+        target_meshes: Float[np.ndarray, "k 478 3"],
+        neutral_mesh: Float[np.ndarray, "478 3"],
+        target_faces: UInt8[np.ndarray, "k s s 3"] | None = None,
+        head: Head = Head.RELATIVE,
     ) -> None:
         self._transformer = transformer
-        self._identity = transformer.identity(target_meshes, target_images)
+        self._identity = transformer.identity(target_meshes, None if target_faces is None else _m1p1(target_faces))
         head_of = transformer.points.normalized
-        self._moved = HeadMovement(head_of(target_meshes[0])[0], head_of(neutral_mesh)[0])
+        self._moved = HeadMovement(
+            head_of(target_meshes[0])[0], head_of(neutral_mesh)[0], absolute=head is Head.ABSOLUTE
+        )
+        self._target, self._neutral = (in_mean_pose(mesh)[1] for mesh in (target_meshes[0], neutral_mesh))
 
     def __call__(
-        self, driver_mesh: Float[np.ndarray, "m 3"], driver_image: Float[Tensor, "3 h w"] | None = None
-    ) -> Float[np.ndarray, "n 3"]:
-        """Target landmarks (N, 3) float32 in pixels of the target's crop; N is the number of the transformer's points.
+        self, driver_mesh: Float[np.ndarray, "478 3"], driver_face: UInt8[np.ndarray, "s s 3"] | None = None
+    ) -> Float[np.ndarray, "478 3"]:
+        """Target landmarks (478, 3) float32 in pixels of the target's crop.
 
         Args:
             driver_mesh: landmarks of a driver frame, pixels.
-            driver_image: its face crop in [-1, 1], for transformers that see it.
+            driver_face: its face crop (RGB), for transformers that see it.
         """
-        images = None if driver_image is None else driver_image[None]
+        images = None if driver_face is None else _m1p1(driver_face[None])
         heads, shapes = self._transformer.transform(self._identity, driver_mesh[None], images)
-        if self._transformer.config.points == "mesh":
-            for upper, lower in _OPENINGS:
-                keep_apart(shapes[0], upper, lower)
+        shape = shapes[0] if self._transformer.config.points == "mesh" else self._on_mesh(shapes[0], driver_mesh)
+        for upper, lower in _OPENINGS:
+            keep_apart(shape, upper, lower)
         head = Similarity(np.asarray(heads.scale[0]), heads.R[0], heads.t[0])
-        return self._moved(head).apply(shapes[0]).astype(np.float32)
+        return self._moved(head).apply(shape).astype(np.float32)
+
+    def _on_mesh(
+        self, shape: Float[np.ndarray, "n 3"], driver_mesh: Float[np.ndarray, "478 3"]
+    ) -> Float[np.ndarray, "478 3"]:
+        """The whole mesh for the transformer's points, in their normalized space."""
+        points = self._transformer.points
+        relative = transfer_expression(self._target, self._neutral, in_mean_pose(driver_mesh)[1])
+        head, own = points.normalized(relative)
+        return head.inverse().apply(relative) + harmonic_weights(tuple(points.vertices.tolist())) @ (shape - own)
+
+
+def _m1p1(pictures: UInt8[np.ndarray, "b s s 3"]) -> Float[Tensor, "b 3 s s"]:
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
