@@ -12,14 +12,14 @@ import torch
 from skimage.data import lfw_subset
 
 import reenactor as package
-from factories import head
-from reenactor import Motion, ReenactError, Reenactor, Transfer
+from factories import head, psnr
+from reenactor import Head, Motion, Options, ReenactError, Reenactor, Transfer, animate
 from reenactor.core import CheckpointError, NoFaceError
 from reenactor.engine.job import _drawing_threads
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.shipped import shipped_motions
 from reenactor.engine.track import Track
-from reenactor.face.geometry.mean_face import in_mean_pose
+from reenactor.face.geometry.mean_face import head_angles, in_mean_pose
 from reenactor.face.retarget import neutral_frame
 from reenactor.face.retarget.transformer import LandmarkTransformer, LandmarkTransformerConfig
 from reenactor.media import VideoWriter, read_motion, write_image, write_motion
@@ -159,6 +159,84 @@ def test_the_transformer_replaces_the_photos_expression(face):
     assert lips_apart("transformer") < 0.6 * lips_apart("relative")
 
 
+@pytest.mark.parametrize("transfer", ["relative", "transformer"])
+def test_the_head_turns_to_the_drivers_angles(face, transfer):
+    meshes = read_motion(shipped_motions()["talk"]).mesh_px
+    turned = {}
+    for head_movement in Head:
+        one = Reenactor("warp", size=64, transfer=transfer, head=head_movement)
+        one.set_target([face])
+        turned[head_movement] = head_angles(one.retargeter(meshes[0])(meshes[20])) - head_angles(meshes[20])
+    assert np.abs(turned[Head.ABSOLUTE]).max() < 3 < np.abs(turned[Head.RELATIVE]).max()
+    with pytest.raises(ReenactError, match="leave out the head 'relative'"):
+        Reenactor("warp", transfer="absolute", head="relative")
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory):
+    """Folder of a landmark transformer of 68 points that looks at pictures, with random weights."""
+    torch.manual_seed(0)
+    made = LandmarkTransformer(LandmarkTransformerConfig(points="ibug68", image="resnet50", image_size=64, hidden=0))
+    made.mean.copy_(torch.from_numpy(made.points.mean))
+    made.basis.normal_(0, 0.01)
+    folder = tmp_path_factory.mktemp("seeing")
+    write_checkpoint(folder, made.checkpoint())
+    return folder
+
+
+@pytest.fixture
+def crops_seen(monkeypatch):
+    """The crops that transformers are given of drivers."""
+    crops = []
+    transform = LandmarkTransformer.transform
+
+    def spied(self, identity, driver, images=None):
+        crops.extend((images.permute(0, 2, 3, 1).numpy() + 1) * 127.5)
+        return transform(self, identity, driver, images)
+
+    monkeypatch.setattr(LandmarkTransformer, "transform", spied)
+    return crops
+
+
+def test_a_transformer_sees_the_drivers_face_in_files_and_live(face, video, pictures, seeing, crops_seen, tmp_path):
+    one = Reenactor("warp", size=64, transfer="transformer", transformer=seeing)
+    one.set_target([face, face])
+    found = {"file": list(one.drive(video)), "pictures": list(one.drive(pictures))}
+    with one.live(smooth=False, mirror=True) as live:
+        found["mirrored"] = [live.step(np.ascontiguousarray(p[:, ::-1]), i / 25) for i, p in enumerate(pictures)]
+    write_image(tmp_path / "me.png", face)
+    options = Options("warp", transfer="transformer", transformer=seeing, size=64, provenance=False)
+    animate([tmp_path / "me.png"], video, tmp_path / "out.mp4", options)
+    assert len(crops_seen) == 4 * FRAMES
+    file, as_they_come, mirrored, job = (crops_seen[i : i + FRAMES] for i in range(0, 4 * FRAMES, FRAMES))
+    # It is her own head that drives, so crops are those of her photo, moved.
+    own = one._transformer.crop(face, one.target.crop.to_picture(one.target.mesh_px))
+    for number in range(FRAMES):
+        assert psnr(file[number], own) > 18
+        assert psnr(file[number], as_they_come[number]) > 25
+        assert psnr(as_they_come[number], mirrored[number]) > 25
+        np.testing.assert_array_equal(file[number], job[number])
+    assert min(psnr(a, b) for a, b in zip(file, file[6:], strict=False)) < 40
+    apart = [np.abs(a.mesh_px - b.mesh_px)[:, :2].mean() for a, b in zip(*list(found.values())[:2], strict=True)]
+    assert max(apart) < 3
+
+
+def test_a_motion_has_no_pictures_to_look_at(face, motion, seeing, tmp_path):
+    one = Reenactor("warp", size=64, transfer="transformer", transformer=seeing)
+    one.set_target([face])
+    write_motion(tmp_path / "a.motion", motion)
+    write_image(tmp_path / "me.png", face)
+    options = Options("warp", transfer="transformer", transformer=seeing, size=64, provenance=False)
+    for drive in (
+        lambda: one.drive(motion),
+        lambda: one.drive(tmp_path / "a.motion"),
+        lambda: animate([tmp_path / "me.png"], tmp_path / "a.motion", tmp_path / "out.mp4", options),
+    ):
+        with pytest.raises(ReenactError, match="looks at the driver's pictures, and a motion has none; give a video"):
+            drive()
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_a_trained_model_gets_its_maps_and_its_size(face, motion, tmp_path):
     config = MarioNETteConfig(resolution=96, base_width=4, max_width=8, levels=2, blender_blocks=1)
     model = MarioNETte(config)
@@ -178,10 +256,6 @@ def test_transformers_that_cannot_be_used(tmp_path):
     with pytest.raises(ReenactError, match="choose that"):
         Reenactor("warp", transformer=tmp_path)
     with pytest.raises(CheckpointError, match="holds no weights"):
-        Reenactor("warp", transfer="transformer", transformer=tmp_path)
-    small = LandmarkTransformer(LandmarkTransformerConfig(points="ibug68", hidden=0))
-    write_checkpoint(tmp_path, small.checkpoint())
-    with pytest.raises(CheckpointError, match="the points 'mesh'"):
         Reenactor("warp", transfer="transformer", transformer=tmp_path)
     with pytest.raises(ReenactError, match="has its own"):
         Reenactor(Reenactor("warp").model, weights=tmp_path)

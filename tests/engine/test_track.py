@@ -9,8 +9,9 @@ import pytest
 from reenactor import Motion, Reenactor
 from reenactor.engine import Track
 from reenactor.engine.shipped import demo_photo, shipped_motions
+from reenactor.engine.track import driver_pictures
 from reenactor.face.perception import MeshSmoother
-from reenactor.media import read_motion
+from reenactor.media import VideoWriter, read_motion
 
 FRAMES = 60
 NOISE_PX = 0.5
@@ -83,3 +84,15 @@ def test_before_the_first_face(rest):
     motion = motion_of(np.repeat(rest[None], 6, axis=0), np.arange(6) >= 3)
     for mesh in Track.of_motion(replace(motion)).meshes(smooth=MeshSmoother()):
         np.testing.assert_allclose(mesh, rest, atol=1e-3)
+
+
+def test_each_mesh_has_the_picture_that_it_was_found_in(rest, tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", size=(64, 64), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
+        for number in range(8):
+            writer.write(np.full((64, 64, 3), 30 * number, np.uint8), number)
+    seen = np.array([0, 0, 1, 1, 0, 0, 1, 0], bool)
+    track = Track.of_motion(motion_of(np.repeat(rest[None], 8, axis=0), seen))
+    shown = [2, 2, 2, 3, 3, 3, 6, 6]
+    for start in range(8):
+        found = [round(float(one.mean()) / 30) for one in driver_pictures(track, tmp_path / "v.mp4", start)]
+        assert found == shown[start:]

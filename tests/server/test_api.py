@@ -92,6 +92,8 @@ def test_job_waits(shared, photo, motion):
         ({"model": "oneshot"}, ["no model of that name here", "warp, hybrid"]),
         ({"model": "/etc/passwd"}, ["no model of that name here"]),
         ({"transfer": "dance"}, ["transfer", "relative"]),
+        ({"head": "off"}, ["head", "relative"]),
+        ({"transfer": "absolute", "head": "relative"}, ["leave out the head"]),
         ({"transfer": "transformer", "transformer": "../mine"}, ["no landmark transformer of that name here"]),
         ({"background": "green"}, ["background", "moving"]),
         ({"runtime": "quantum"}, ["runtime", "torch"]),
@@ -107,7 +109,13 @@ def test_options_that_can_be(here, photo, tmp_path):
     assert app.first.get("/v1/offers").json()["transformers"] == ["mine"]
     assert set(app.first.get("/v1/offers").json()["models"]) == {"warp", "hybrid"}
     target = add_target(app.first, photo).json()["id"]
-    asked = {"model": "warp", "transfer": "transformer", "transformer": "mine", "background": "moving"}
+    asked = {
+        "model": "warp",
+        "transfer": "transformer",
+        "transformer": "mine",
+        "head": "absolute",
+        "background": "moving",
+    }
     job = add_job(app.first, target, **asked, layout="crop", runtime="auto").json()
     stored = app.state.store.job(app.state.store.begin_next().owner, job["id"]).options
     options = options_of(stored, app.settings)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import DEFAULT_MODEL, Background, Layout, Options, Runtime, Transfer
+from reenactor.core.options import DEFAULT_MODEL, Background, Head, Layout, Options, Runtime, Transfer
 
 if TYPE_CHECKING:
     from reenactor.media import Credentials
@@ -53,6 +53,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "transformer replaces the photo's expression by the driver's (a small network separates the two; "
         "default of marionette-lt)",
     )
+    add_head(p)
     p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
     layout = p.add_mutually_exclusive_group()
     layout.add_argument("--crop-only", action="store_true", help="show the face crop alone, not the whole photo")
@@ -77,6 +78,16 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
+
+
+def add_head(p: argparse.ArgumentParser) -> None:
+    """How the head turns."""
+    p.add_argument(
+        "--head",
+        choices=[one.value for one in Head],
+        help="relative turns it by as much as the driver's (default); absolute to the driver's own angles (as "
+        "--transfer absolute does)",
+    )
 
 
 def add_weights(p: argparse.ArgumentParser) -> None:
@@ -173,6 +184,7 @@ def _options(args: argparse.Namespace) -> Options:
         model=args.model,
         weights=weights_folder(args),
         transfer=Transfer(args.transfer) if args.transfer else None,
+        head=Head(args.head) if args.head else None,
         transformer=args.transformer,
         layout=Layout.GRID if args.grid else Layout.CROP if args.crop_only else Layout.PHOTO,
         size=args.size,

@@ -35,8 +35,7 @@ from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of
 from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.track import Track, TrackFolder, track_neutral, track_of_motion, track_of_photo
-from reenactor.face.perception import MeshSmoother
+from reenactor.engine.track import Track, TrackFolder, track_of_motion, track_of_photo
 from reenactor.media import (
     VideoReader,
     VideoWriter,
@@ -185,6 +184,7 @@ class _Job:
         self.seen = self._stamps()
         inputs = self._inputs()
         reenactor = Reenactor.of(self.options)
+        reenactor.check_driver(self.driver)
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
         track = self._given_track()
@@ -327,12 +327,10 @@ class _Job:
         return np.arange(frames), frames, Fraction(1, _STILL_RATE)
 
     def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Mesh]:
-        smooth = MeshSmoother() if self.options.smooth else None
-        retarget = reenactor.retargeter(track_neutral(track))
         if not is_image(self.driver) or self.still:
-            yield from map(retarget, track.meshes(start, smooth))
+            yield from reenactor.target_meshes(track, self.driver, start=start, smooth=self.options.smooth)
             return
-        rest, goal = reenactor.target.mesh_px, retarget(track.read(0, 1)[0])
+        rest, goal = reenactor.target.mesh_px, next(reenactor.target_meshes(track, self.driver))
         for i in range(start, 2 * _EASE_FRAMES):
             t = min(1.0, i / _EASE_FRAMES)
             yield rest + np.float32(t * t * (3 - 2 * t)) * (goal - rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from reenactor.core import CheckpointError, ReenactError, Runtime, Transfer
 from reenactor.engine.portrait import placed, torch_device
@@ -66,6 +67,18 @@ def load_model(
     return fast_model(name, weights, runtime, device=place)
 
 
+def transformer_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """The given folder of a landmark transformer's checkpoint, or that of the one that ships.
+
+    Raises:
+        CheckpointError: none ships.
+    """
+    folder = given if given is not None else shipped_checkpoint(LANDMARK_TRANSFORMER)
+    if folder is None:
+        raise CheckpointError("no landmark transformer ships with this release; train one and give its folder")
+    return Path(folder)
+
+
 def load_transformer(folder: str | os.PathLike[str] | None = None) -> LandmarkTransformer:
     """A landmark transformer for animation, on the CPU.
 
@@ -73,15 +86,6 @@ def load_transformer(folder: str | os.PathLike[str] | None = None) -> LandmarkTr
         folder: of its checkpoint; None for the one that ships.
 
     Raises:
-        CheckpointError: there is none, or it needs more than the driver's mesh.
+        CheckpointError: there is none.
     """
-    source = folder if folder is not None else shipped_checkpoint(LANDMARK_TRANSFORMER)
-    if source is None:
-        raise CheckpointError("no landmark transformer ships with this release; train one and give its folder")
-    transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(source))
-    if transformer.config.points != "mesh" or transformer.config.image != "none":
-        raise CheckpointError(
-            f"the landmark transformer in {source} needs more than the mesh or gives less; "
-            "animation takes one for the points 'mesh' that looks at no pictures"
-        )
-    return transformer
+    return LandmarkTransformer.from_checkpoint(read_checkpoint(transformer_folder(folder)))

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Union
@@ -19,6 +20,7 @@ from jaxtyping import Float, UInt8
 from reenactor.core import (
     DEFAULT_MODEL,
     Background,
+    Head,
     Landmarks,
     Motion,
     NoFaceError,
@@ -27,12 +29,13 @@ from reenactor.core import (
     Runtime,
     Transfer,
     check_face_number,
+    head_with,
 )
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait
-from reenactor.engine.track import Track, track_neutral, track_of_file
+from reenactor.engine.track import Track, driver_pictures, track_neutral, track_of_file
 from reenactor.face.geometry import Crop, face_crop, mean_face
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
@@ -47,6 +50,8 @@ Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "_h _w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "_h _w 3"]]]
 
 Mesh = Float[np.ndarray, "478 3"]
+Retarget = Callable[..., Mesh]
+"""`(driver_mesh, picture=None)` -> the target's landmarks, crop pixels; see `Reenactor.needs_pictures`."""
 
 MAX_TARGETS = 8
 _LARGEST_CROP = 1024
@@ -107,6 +112,8 @@ class Reenactor:
         model: name of a model or published system (`reenactor models` lists them), or a model of your own, in
             evaluation mode; that one stays on the device it is on.
         transfer: how the driver's movement is carried over; None for the model's usual one.
+        head: whether the head turns by as much as the driver's, or to the driver's angles; None for the transfer's
+            usual.
         size: side of the face crop in pixels, a multiple of 32 from 64 to 2048. None: the size that the model was
             trained at (256 if it has none), or, for models that work at any resolution, the photo's (256 to 1024).
         max_side: photos with a longer side are shrunk to it first.
@@ -120,6 +127,9 @@ class Reenactor:
         cache: remember the faces found in photos between runs, in the user's cache folder; the environment variable
             REENACTOR_NO_CACHE forbids it.
 
+    Attributes:
+        needs_pictures: the transfer looks at the driver's pictures, not only at landmarks.
+
     Raises:
         ReenactError: an argument that cannot be, or a model, runtime or device that is not there.
         CheckpointError: weights that cannot be read or are not of this model.
@@ -130,6 +140,7 @@ class Reenactor:
         model: str | ReenactmentModel = DEFAULT_MODEL,
         *,
         transfer: Transfer | str | None = None,
+        head: Head | str | None = None,
         size: int | None = None,
         max_side: int = 1920,
         weights: str | os.PathLike[str] | None = None,
@@ -145,6 +156,7 @@ class Reenactor:
             model=chosen.model,
             weights=None if weights is None else Path(weights),
             transfer=self.transfer,
+            head=None if head is None else Head(head),
             transformer=None if transformer is None else Path(transformer),
             size=size,
             max_side=max_side,
@@ -164,6 +176,8 @@ class Reenactor:
                     raise ReenactError(f"{what} can only be chosen for a model given by name; this one has its own")
             self.model = model
         self._transformer = load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
+        self.needs_pictures = self._transformer is not None and self._transformer.config.needs_pictures
+        self._target_faces: np.ndarray | None = None
         self._options = options
         self._still: StillBackground | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
@@ -176,6 +190,7 @@ class Reenactor:
         return cls(
             options.model,
             transfer=options.transfer,
+            head=options.head,
             size=options.size,
             max_side=options.max_side,
             weights=options.weights,
@@ -215,7 +230,7 @@ class Reenactor:
             if not isinstance(photo, (str, os.PathLike, np.ndarray)):
                 raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
         most = self.model.needs.max_targets
-        pictures, crops, meshes, faces = [], [], [], []
+        pictures, crops, meshes, faces, seen = [], [], [], [], []
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for number, photo in enumerate(photos[:most], start=1):
@@ -233,22 +248,45 @@ class Reenactor:
                 pictures.append(picture)
                 crops.append(crop)
                 meshes.append(crop.to_crop(mesh))
+                if self._transformer is not None and self.needs_pictures:
+                    seen.append(self._transformer.crop(picture, mesh))
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
         others = _other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
+        self._target_faces = np.stack(seen) if seen else None
         self._compositor = Compositor(pictures[0], crops[0])
         self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
         return self._target
 
-    def retargeter(
-        self, neutral_mesh: Float[np.ndarray, "478 3"]
-    ) -> Callable[[Float[np.ndarray, "478 3"]], Float[np.ndarray, "478 3"]]:
+    def retargeter(self, neutral_mesh: Float[np.ndarray, "478 3"]) -> Retarget:
         """Carries a driver's landmarks over to the target; `neutral_mesh` is the driver at rest."""
-        if self._transformer is not None:
-            return TransformerRetargeter(self._transformer, self.target.all_mesh_px, neutral_mesh)
-        return Retargeter(self.target.mesh_px, neutral_mesh, self.transfer)
+        head, transformer = self._options.head, self._transformer
+        if transformer is None:
+            plain = Retargeter(self.target.mesh_px, neutral_mesh, self.transfer, head)
+            return lambda driver_mesh, picture=None: plain(driver_mesh)
+        meshes, head = self.target.all_mesh_px, head_with(self.transfer, head)
+        carry = TransformerRetargeter(transformer, meshes, neutral_mesh, self._target_faces, head)
+
+        def retarget(driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
+            if picture is None or not self.needs_pictures:
+                return carry(driver_mesh)
+            return carry(driver_mesh, transformer.crop(picture, driver_mesh))
+
+        return retarget
+
+    def check_driver(self, driver: Driver) -> None:
+        """Refuse a driver without pictures where the landmark transformer looks at them.
+
+        Raises:
+            ReenactError: it is a motion.
+        """
+        if self.needs_pictures and (isinstance(driver, Motion) or _is_motion_file(driver)):
+            raise ReenactError(
+                "this landmark transformer looks at the driver's pictures, and a motion has none; "
+                "give a video or a photo as driver, or another transformer"
+            )
 
     def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
         """The target's face crop with the given landmarks (crop pixels)."""
@@ -329,20 +367,28 @@ class Reenactor:
             )
         if driver_face is not None and (isinstance(driver, Motion) or _is_motion_file(driver)):
             raise ReenactError("a motion holds one face; leave out driver_face")
+        self.check_driver(driver)
         rest = None if neutral is None else _rest_mesh(neutral)
         if isinstance(driver, Motion):
-            return self._drive_track(Track.of_motion(driver), rest, smooth=smooth)
+            return self._drive_track(Track.of_motion(driver), None, rest, smooth=smooth)
         if isinstance(driver, (str, os.PathLike)):
             return self._drive_file(Path(driver), rest, smooth=smooth, face=driver_face)
         return self._drive_live(driver, rest, smooth=smooth, fps=fps, face=driver_face)
 
     def target_meshes(
-        self, track: Track, *, start: int = 0, smooth: bool = False, neutral_mesh: np.ndarray | None = None
+        self,
+        track: Track,
+        driver: Path | None = None,
+        *,
+        start: int = 0,
+        smooth: bool = False,
+        neutral_mesh: np.ndarray | None = None,
     ) -> Iterator[Float[np.ndarray, "478 3"]]:
         """The target's landmarks for each frame of a track, from frame `start` on.
 
         Args:
             track: the driver.
+            driver: its file, which is read again if the transfer `needs_pictures`.
             start: first frame.
             smooth: steady the driver with a One-Euro filter.
             neutral_mesh: (478, 3) the driver at rest; None for the most neutral frame.
@@ -350,17 +396,23 @@ class Reenactor:
         if neutral_mesh is None:
             neutral_mesh = track_neutral(track)
         retarget = self.retargeter(neutral_mesh)
-        for mesh in track.meshes(start, MeshSmoother() if smooth else None):
-            yield retarget(mesh)
+        meshes = track.meshes(start, MeshSmoother() if smooth else None)
+        pictures = repeat(None)
+        if self.needs_pictures and driver is not None:
+            pictures = driver_pictures(track, driver, start)
+        yield from map(retarget, meshes, pictures)
 
     def _drive_file(
         self, driver: Path, rest: np.ndarray | None, *, smooth: bool, face: int | None
     ) -> Iterator[ResultFrame]:
         with tempfile.TemporaryDirectory(prefix="reenactor-") as folder:
-            yield from self._drive_track(track_of_file(driver, Path(folder), face=face), rest, smooth=smooth)
+            yield from self._drive_track(track_of_file(driver, Path(folder), face=face), driver, rest, smooth=smooth)
 
-    def _drive_track(self, track: Track, rest: np.ndarray | None, *, smooth: bool) -> Iterator[ResultFrame]:
-        for pts, mesh in zip(track.pts, self.target_meshes(track, smooth=smooth, neutral_mesh=rest), strict=True):
+    def _drive_track(
+        self, track: Track, driver: Path | None, rest: np.ndarray | None, *, smooth: bool
+    ) -> Iterator[ResultFrame]:
+        meshes = self.target_meshes(track, driver, smooth=smooth, neutral_mesh=rest)
+        for pts, mesh in zip(track.pts, meshes, strict=True):
             yield self.frame(mesh, float(pts * track.time_base))
 
     def _drive_live(
@@ -414,7 +466,7 @@ class LiveDriver:
         self._smoother = MeshSmoother() if smooth else None
         self._rest = rest
         self._rest_pending = rest is None
-        self._retargeters: dict[bool, Callable[[Mesh], Mesh]] = {}
+        self._retargeters: dict[bool, Retarget] = {}
         self._last: ResultFrame | None = None
         self._last_time_s = -np.inf
         self._tracker = FaceTracker(face=face)
@@ -454,16 +506,17 @@ class LiveDriver:
             self._rest_pending = False
             self._rest = mesh
             self._retargeters.clear()
-        self._last = self._reenactor.frame(self._target_mesh(mesh, picture.shape[1]), time_s)
+        self._last = self._reenactor.frame(self._target_mesh(mesh, picture), time_s)
         return self._last
 
-    def _target_mesh(self, mesh: Mesh, width: int) -> Mesh:
+    def _target_mesh(self, mesh: Mesh, picture: UInt8[np.ndarray, "h w 3"]) -> Mesh:
         assert self._rest is not None
-        mirror = self.mirror
+        mirror, width = self.mirror, picture.shape[1]
         if mirror not in self._retargeters:
             rest = mirrored(self._rest, width) if mirror else self._rest
             self._retargeters[mirror] = self._reenactor.retargeter(rest)
-        return self._retargeters[mirror](mirrored(mesh, width) if mirror else mesh)
+        seen = (mirrored(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
+        return self._retargeters[mirror](*seen)
 
     def close(self) -> None:
         """Free the networks."""

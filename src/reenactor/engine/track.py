@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, check_face_number
 from reenactor.core.files import write_atomically
@@ -317,6 +318,28 @@ def track_of_photo(path: Path, *, face: int | None = None) -> Track:
     with FaceFinder() as finder:
         seen = finder.observe(picture, face=face, name=str(path))
     return Track.still(seen, (picture.shape[1], picture.shape[0]))
+
+
+def driver_pictures(track: Track, driver: Path, start: int = 0) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The picture that each mesh of `Track.meshes` was found in, from frame `start` on; held while there is no face.
+
+    Args:
+        track: of the driver.
+        driver: its video or photo.
+        start: first frame.
+    """
+    if is_image(driver):
+        yield from repeat(read_image(driver), len(track) - start)
+        return
+    shown = np.maximum.accumulate(np.where(track.seen, np.arange(len(track)), int(np.argmax(track.seen))))
+    with VideoReader(driver) as reader:
+        number = int(shown[start])
+        frames = reader.frames(number)
+        picture = next(frames).image
+        for wanted in shown[start:]:
+            while number < wanted:
+                picture, number = next(frames).image, number + 1
+            yield picture
 
 
 def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Form, Query
 from pydantic import BaseModel, Field
 
-from reenactor.core.options import Background, Layout, Runtime, Transfer
+from reenactor.core.options import Background, Head, Layout, Runtime, Transfer
 from reenactor.server.store import Job, State, Target
 
 Format = Literal["mp4", "mov", "gif", "webp", "png", "jpg"]
@@ -40,6 +40,7 @@ class JobOptions:
     format: Annotated[Format, Form(description="png and jpg only with a photo or still motion as driver.")] = "mp4"
     model: Annotated[str | None, Form(description="One of /v1/offers.")] = None
     transfer: Annotated[Transfer | None, Form(description="The model's usual one if not given.")] = None
+    head: Annotated[Head | None, Form(description="The transfer's usual one if not given.")] = None
     transformer: Annotated[str | None, Form(description="One of /v1/offers, for its transfer.")] = None
     layout: Annotated[Layout, Form()] = Layout.PHOTO
     size: Annotated[int | None, Form(ge=64, le=1024, multiple_of=32, description="Side of the face crop.")] = None
@@ -64,6 +65,7 @@ class LiveOptions:
     driver_face: Annotated[_Face, Query()] = None
     model: str | None = None
     transfer: Transfer | None = None
+    head: Head | None = None
     transformer: str | None = None
     background: Background = Background.STILL
     runtime: Runtime = Runtime.TORCH

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import Transfer
+from reenactor.core.options import Transfer, head_with
 from reenactor.server.checks import Checks
 from reenactor.server.guard import RefusalError, queue_full
 from reenactor.server.jobs import ExpiryTask, Workers
@@ -245,6 +245,10 @@ class AppState:
         Raises:
             RefusalError: says what there is.
         """
+        try:
+            head_with(options.transfer, options.head)
+        except ReenactError as error:
+            raise RefusalError(422, str(error)) from error
         if options.transformer is not None:
             _check_name("landmark transformer", options.transformer, list(self.settings.transformers))
             if options.transfer is not Transfer.TRANSFORMER:
