@@ -1,9 +1,14 @@
-"""The moving average against its closed form."""
+"""The moving average against its closed form; what cannot begin."""
 
+import pytest
 import torch
 from torch import nn
 
-from reenactor.research.training.state import average_of, update_average
+from reenactor.core import ReenactError
+from reenactor.research.data import ShardReader
+from reenactor.research.recipes import recipe
+from reenactor.research.training import updated
+from reenactor.research.training.state import average_of, make_objective, update_average
 
 
 def test_halves_in_the_halflife():
@@ -20,3 +25,13 @@ def test_halves_in_the_halflife():
     assert not average.weight.requires_grad
     update_average(average, network, samples=4, halflife_samples=0)
     assert torch.equal(average.weight, network.weight)
+
+
+def test_the_papers_landmark_transformer_does_not_begin_with_random_weights(tmp_path):
+    unread = ShardReader.__new__(ShardReader)  # it is refused before the data is looked at
+    run = recipe("landmark-transformer-paper")
+    with pytest.raises(ReenactError, match=r"random weights; name a file .* --set objective\.resnet50="):
+        make_objective(run.objective, unread, identities=1)
+    named = updated(run, {"objective.resnet50": {"path": str(tmp_path / "resnet50.pth")}})
+    with pytest.raises(AttributeError):
+        make_objective(named.objective, unread, identities=1)

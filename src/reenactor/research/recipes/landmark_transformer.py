@@ -32,7 +32,7 @@ def landmarks_alone(name: str, *, points: Literal["mesh", "ibug68"] = "mesh") ->
 def paper(name: str) -> RunConfig:
     """As in the paper: 68 landmarks, ResNet-50, two layers; never trained here.
 
-    Needs the weights of ResNet-50: `--set objective.resnet50='{"path": ...}'`.
+    Begins only with the weights of ResNet-50: `--set objective.resnet50='{"path": ...}'`.
     """
     return RunConfig(
         recipe=name,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from reenactor.core import CheckpointError
+from reenactor.core import CheckpointError, ReenactError
 from reenactor.face.maps import boundary_maps
 from reenactor.face.perception.lids_objective import LidObjective, lid_statistics
 from reenactor.face.retarget.transformer import LandmarkTransformerObjective, fit_statistics
@@ -35,6 +35,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def _landmark_transformer(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
+    if config.model.needs_pictures and config.resnet50 is None:
+        raise ReenactError(
+            "this landmark transformer looks at pictures through ResNet-50 and would begin with random weights; "
+            """name a file of torchvision's with --set objective.resnet50='{"path": "resnet50.pth"}'"""
+        )
     return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model))
 
 
