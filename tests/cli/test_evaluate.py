@@ -74,6 +74,20 @@ def test_the_background_may_be_put_back(call, pack, tmp_path):
     assert made["method"] == "target shown as output" or made["config"]["background"] == "still"
 
 
+def test_paper_bs_claim_with_the_same_head_on_both_sides(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--cases", 2, "--size", 64, "--protocol", "different", "--no-figures")
+    head = ("--transfer", "absolute,transformer", "--head", "absolute")
+    said = call("run", *data, "--models", "warp", *head, "--out", tmp_path)
+    assert "| warp (absolute) |" in said
+    assert "| warp (transformer, absolute head) |" in said
+    lines = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
+    turned = {line["method"]: (line["transfer"], line["config"].get("head")) for line in lines if line["config"]}
+    assert turned["warp (absolute)"] == ("absolute", None)
+    assert turned["warp (transformer, absolute head)"] == ("transformer", "absolute")
+    with pytest.raises(ReenactError, match="the transfer must be one of relative"):
+        call("run", *data, "--models", "warp", "--transfer", "absolute,sideways", "--out", tmp_path)
+
+
 def test_another_tool(call, pack, tmp_path):
     data = ("--data", pack, "--split", "train", "--cases", 2, "--size", 128)
     assert "2 cases" in call("export", *data, "--inputs", "--out", tmp_path / "inputs")

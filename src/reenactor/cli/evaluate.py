@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenactor.cli import ablate
-from reenactor.cli.animate import add_weights, weights_folder
+from reenactor.cli.animate import add_head, add_weights, weights_folder
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import DEFAULT_MODEL, Background, Transfer
+from reenactor.core.options import DEFAULT_MODEL, Background, Head, Transfer
 
 if TYPE_CHECKING:
     from reenactor.research.evaluation import CaseList, Entry, Packs, WorkerPool
@@ -44,7 +44,7 @@ def _add_run(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--protocol", default="self", metavar="A,B", help=f"of {', '.join(_PROTOCOLS)} (default: self)")
     p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each case (default: 1)")
     _add_data(p)
-    _add_transfer(p)
+    _add_transfer(p, "A,B")
     _add_work(p)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures, results and figures")
     _add_report(p)
@@ -61,7 +61,7 @@ def _add_export(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--protocol", default="self", choices=_PROTOCOLS, help="who drives whom (default: %(default)s)")
     p.add_argument("--k", type=int, default=1, help="target pictures in each case (default: %(default)s)")
     _add_data(p)
-    _add_transfer(p)
+    _add_transfer(p, "NAME")
     _add_work(p)
     attention = "draw where the model looks (marionette, hybrid), for N cases"
     p.add_argument("--attention", type=int, default=0, metavar="N", help=attention)
@@ -127,9 +127,11 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
 
 
-def _add_transfer(p: argparse.ArgumentParser) -> None:
-    transfer = "between people (default: relative; marionette-lt's is transformer)"
-    p.add_argument("--transfer", choices=[one.value for one in Transfer], help=transfer)
+def _add_transfer(p: argparse.ArgumentParser, transfer: str) -> None:
+    names = ", ".join(one.value for one in Transfer)
+    about = f"between people, of {names} (default: relative; marionette-lt's is transformer)"
+    p.add_argument("--transfer", metavar=transfer, help=about)
+    add_head(p)
     p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
     background = "as the model draws it (default), or put back as 'animate' does"
     choices = [one.value for one in Background]
@@ -176,7 +178,7 @@ def _export(args: argparse.Namespace) -> int:
             export_inputs(packs, cases, args.out, pool=pool)
             print(f"{len(cases)} cases: {args.out}; name each result '<case id>.png'")
             return 0
-        entry = _entry(args, args.model, weights_folder(args), args.name)
+        entry = _entry(args, args.model, weights_folder(args), args.name, args.transfer)
         if args.attention:
             _draw_attention(args, entry, packs, cases)
         export(packs, cases, entry, args.out, device=args.device, pool=pool)
@@ -263,37 +265,49 @@ def _pool(args: argparse.Namespace) -> WorkerPool:
     return WorkerPool(args.workers, Bar(unit="case"))
 
 
-def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None) -> Entry:
+def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None, transfer: str | None) -> Entry:
     from reenactor.engine.loading import system
     from reenactor.research.evaluation import Entry
 
     chosen = system(model)
-    name = name or (model if chosen.model != model and args.transfer is None else None)
-    transfer = Transfer(args.transfer or chosen.transfer)
-    return Entry(chosen.model, weights, transfer, args.transformer, Background(args.background), name)
+    name = name or (model if chosen.model != model and transfer is None else None)
+    return Entry(
+        chosen.model,
+        weights,
+        Transfer(transfer or chosen.transfer),
+        args.transformer,
+        Background(args.background),
+        name,
+        Head(args.head) if args.head else None,
+    )
 
 
 def _entries(args: argparse.Namespace) -> list[Entry]:
-    """Entries of `A,B=DIR`; a model that is given several times has its folder in its names."""
+    """Entries of `A,B=DIR` with each transfer; a model that is given several times has its folder in its names."""
     from reenactor.nn.download import checkpoint_folder
 
     pairs = [item.partition("=")[::2] for item in args.models.split(",")]
     models = [model for model, _ in pairs]
-    names = [f"{model} {Path(folder).name}".strip() if models.count(model) > 1 else None for model, folder in pairs]
-    return [
-        _entry(args, model, checkpoint_folder(folder) if folder else None, name)
-        for (model, folder), name in zip(pairs, names, strict=True)
-    ]
+    transfers = args.transfer.split(",") if args.transfer else [None]
+    entries = []
+    for model, folder in pairs:
+        weights = checkpoint_folder(folder) if folder else None
+        for transfer in transfers:
+            parts = [model, Path(folder).name, transfer if len(transfers) > 1 else ""]
+            name = " ".join(filter(None, parts)) if models.count(model) > 1 else None
+            entries.append(_entry(args, model, weights, name, transfer))
+    return entries
 
 
 def _draw_attention(args: argparse.Namespace, entry: Entry, packs: Packs, cases: CaseList) -> None:
     from reenactor.media import write_image
     from reenactor.models import PhotoUse, create_model
+    from reenactor.research.evaluation.export import drawn_at
     from reenactor.research.evaluation.figures import attention_figure
 
     model = create_model(entry.model, entry.weights)
     if PhotoUse.ATTENDED not in model.photo_uses:
         raise ReenactError(f"the model '{entry.model}' has no attention to show; leave out --attention")
     args.out.mkdir(parents=True, exist_ok=True)
-    some, transfer = cases.cases[: args.attention], entry.transfer_in(cases.protocol)
-    write_image(args.out / "attention.png", attention_figure(model, some, packs, transfer, entry.transformer))
+    landmarks = entry.landmarks(packs, drawn_at(model, cases.size), cases.protocol)
+    write_image(args.out / "attention.png", attention_figure(model, cases.cases[: args.attention], packs, landmarks))

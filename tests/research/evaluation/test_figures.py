@@ -125,14 +125,14 @@ def test_attention(cases_of, packs):
     config = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
     model = MarioNETte(config).eval()
     cases = cases_of(Protocol.SELF, k=2, count=2)
-    figure = attention_figure(model, cases.cases, packs, None)
+    figure = attention_figure(model, cases.cases, packs, TargetLandmarks(packs, 64, None))
     assert figure.shape == (20 + 2 * 180, 6 * 160, 3)
 
 
 @pytest.mark.parametrize("model", [create_model("warp"), small_hybrid()], ids=["warp", "hybrid"])
 def test_no_attention(model, cases_of, packs):
     with pytest.raises(ValueError, match="no attention"):
-        attention_figure(model, cases_of(Protocol.SELF, k=2, count=2).cases, packs, None)
+        attention_figure(model, cases_of(Protocol.SELF, k=2, count=2).cases, packs, TargetLandmarks(packs, 64, None))
 
 
 def test_models_at_their_own_size(cases_of, packs, tmp_path):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from factories import DATA
 from reenactor.core import ReenactError
 from reenactor.face.geometry import head_angles, mean_face
+from reenactor.face.retarget.transformer import LandmarkTransformer, LandmarkTransformerConfig
 from reenactor.research.evaluation.retargeting import (
     PARTS,
     SURFACE,
@@ -88,6 +90,16 @@ def test_relative_keeps_the_face(trials):
         assert found["relative"][part].high < found["absolute"][part].low
     assert found["relative"]["all"].estimate < 1
     assert found["still photo"]["all"].estimate > found["absolute"]["all"].estimate
+
+
+def test_transformers_of_68_points_are_measured_and_those_that_see_are_not(trials):
+    made = LandmarkTransformer(LandmarkTransformerConfig(points="ibug68", hidden=0)).eval()
+    made.mean.copy_(torch.from_numpy(made.points.mean))  # no bases: it finds no expressions
+    found = measure(trials, {"still": transfers()["still photo"], "68": transfers(made)["transformer"]})
+    assert found["68"]["all"].estimate < 0.6 * found["still"]["all"].estimate
+    seeing = LandmarkTransformer(LandmarkTransformerConfig(image="resnet50", hidden=0))
+    with pytest.raises(ReenactError, match="these faces have no pictures"):
+        transfers(seeing)
 
 
 def test_files_that_are_none(tmp_path):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from reenactor.core import Background, ReenactError, Transfer
-from reenactor.face.geometry import matrix_from_angles
+from reenactor.core import Background, Head, ReenactError, Transfer
+from reenactor.face.geometry import head_angles, matrix_from_angles
 from reenactor.face.geometry.contours import INNER_LIPS_LOWER as LOWER
 from reenactor.face.geometry.contours import INNER_LIPS_UPPER as UPPER
+from reenactor.face.retarget.transformer import LandmarkTransformer, LandmarkTransformerConfig
 from reenactor.media import read_image, write_image
 from reenactor.models.oneshot import FEATURE_READERS, ShapeEncoder, ShapeEncoderConfig
 from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
@@ -218,6 +219,12 @@ class TestExport:
         both = Entry("warp", transfer=Transfer.TRANSFORMER, background=Background.STILL)
         assert both.title(Protocol.DIFFERENT) == "warp (transformer, still background)"
         assert replace(both, name="other").title(Protocol.DIFFERENT) == "other (still background)"
+        turned = Entry("warp", transfer=Transfer.TRANSFORMER, head=Head.ABSOLUTE)
+        assert turned.title(Protocol.DIFFERENT) == "warp (transformer, absolute head)"
+        assert replace(turned, transfer=Transfer.ABSOLUTE).title(Protocol.DIFFERENT) == "warp (absolute)"
+        assert replace(turned, name="other").title(Protocol.SELF) == "other"
+        with pytest.raises(ReenactError, match="leave out the head 'relative'"):
+            Entry("warp", transfer=Transfer.ABSOLUTE, head=Head.RELATIVE)
 
     def test_another_method_or_other_sets_are_refused(self, few, cases_of, packs, tmp_path):
         export(packs, few, Entry("warp"), tmp_path)
@@ -239,6 +246,40 @@ class TestExport:
         assert read_image(made.path(cases[0])).shape == (128, 128, 3)
         assert made.method.transfer == transfer.value
         assert made.method.name == ("warp" if transfer is Transfer.RELATIVE else f"warp ({transfer.value})")
+
+    def test_the_head_may_have_the_drivers_angles(self, cases_of, packs, tmp_path):
+        cases = cases_of(Protocol.DIFFERENT, count=2, size=128)
+        entries = [Entry("warp", transfer=Transfer.TRANSFORMER, head=head) for head in Head]
+        for entry, head in zip(entries, Head, strict=True):
+            meshes = entry.landmarks(packs, 128, cases.protocol)(cases.cases)
+            drivers = np.stack([packs.driver.mesh(case.driver, 128) for case in cases.cases])
+            apart = np.abs(head_angles(meshes) - head_angles(drivers)).max()
+            assert (apart < 4) == (head is Head.ABSOLUTE)
+            assert export(packs, cases, entry, tmp_path / head).method.config.get("head") == (
+                "absolute" if head is Head.ABSOLUTE else None
+            )
+        with pytest.raises(ReenactError, match="holds pictures of"):
+            export(packs, cases, replace(entries[0], name="warp"), tmp_path / "absolute")
+
+    def test_a_transformer_sees_the_crops_of_training(self, cases_of, packs, tmp_path, monkeypatch):
+        """At the size that it was trained with, whatever the model draws at; 68 points become the whole mesh."""
+        torch.manual_seed(0)
+        made = LandmarkTransformer(LandmarkTransformerConfig(points="ibug68", image="resnet50", image_size=64))
+        made.mean.copy_(torch.from_numpy(made.points.mean))
+        write_checkpoint(tmp_path, made.checkpoint())
+        seen = []
+        split = LandmarkTransformer._split
+        monkeypatch.setattr(LandmarkTransformer, "_split", lambda *args: seen.append(args[2]) or split(*args))
+        cases = cases_of(Protocol.DIFFERENT, count=2, k=2, size=128)
+        entry = Entry("warp", transfer=Transfer.TRANSFORMER, transformer=tmp_path)
+        assert entry.landmarks(packs, 128, cases.protocol)(cases.cases[:1]).shape == (1, 478, 3)
+        case = cases.cases[0]
+        for images, pack, frames in zip(
+            seen, (packs.target, packs.driver), (case.targets, (case.driver,)), strict=True
+        ):
+            expected = [pack.pictures([frame], 64)[frame] for frame in frames]
+            shown = (images.permute(0, 2, 3, 1).numpy() + 1) * 127.5
+            np.testing.assert_allclose(shown, np.stack(expected), atol=1e-3)
 
     def test_inputs_for_another_tool(self, cases_of, packs, tmp_path):
         cases = cases_of(Protocol.DIFFERENT, count=2, k=2, size=64)

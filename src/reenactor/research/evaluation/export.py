@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
-from reenactor.core import Background, ReenactError, Transfer
+from reenactor.core import Background, Head, ReenactError, Transfer, head_with
 from reenactor.core.files import sha256, write_atomically
 from reenactor.engine.composite import StillBackground
+from reenactor.engine.loading import load_transformer, transformer_folder
 from reenactor.engine.portrait import Portrait, placed, torch_device
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
 from reenactor.face.retarget import Retargeter
-from reenactor.face.retarget.transformer import KIND, LandmarkTransformer, TransformerRetargeter
+from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import write_image
 from reenactor.models import ReenactmentModel, create_model
-from reenactor.nn.checkpoint import CONFIG, read_checkpoint, shipped_checkpoint
+from reenactor.nn.checkpoint import CONFIG, shipped_checkpoint
 from reenactor.research.evaluation.cases import CASES, Case, CaseList, Protocol
-from reenactor.research.evaluation.packs import Frame, Packs
+from reenactor.research.evaluation.packs import Frame, Pack, Packs
 from reenactor.research.evaluation.predictions import Method, Predictions, begin, write_prediction
 from reenactor.research.evaluation.workers import WorkerPool, batches
 
@@ -33,8 +32,6 @@ TRUTH = "truth"
 crop."""
 _AT_ONCE = 16
 """Frames of one target drawn together."""
-
-Pictures = Callable[[Frame], UInt8[np.ndarray, "s s 3"]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,10 @@ class Entry:
         transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
         background: by default as the model draws it; STILL puts it back as animation does.
         name: in tables; None for the model's, with the transfer if it is not the usual one.
+        head: whether the head turns by as much as the driver's, or to its angles; None for the transfer's usual.
+
+    Raises:
+        ReenactError: the head does not go with the transfer.
     """
 
     model: str
@@ -56,15 +57,28 @@ class Entry:
     transformer: Path | None = None
     background: Background = Background.MOVING
     name: str | None = None
+    head: Head | None = None
+
+    def __post_init__(self) -> None:
+        head_with(self.transfer, self.head)  # raises where they do not go together
 
     def transfer_in(self, protocol: Protocol) -> Transfer | None:
         """How landmarks are carried over in a protocol; None if the driver's own are used."""
         return None if protocol.has_truth else self.transfer
 
+    def turns_to_driver(self, protocol: Protocol) -> bool:
+        """Whether the head has the driver's angles although the transfer's usual ones are relative."""
+        return self.transfer_in(protocol) not in (None, Transfer.ABSOLUTE) and self.head is Head.ABSOLUTE
+
+    def landmarks(self, packs: Packs, size: int, protocol: Protocol) -> TargetLandmarks:
+        """What it is asked to draw in crops of this size."""
+        return TargetLandmarks(packs, size, self.transfer_in(protocol), self.transformer, self.head)
+
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
         transfer = self.transfer_in(protocol)
         unusual = [self.transfer.value] if self.name is None and transfer not in (None, Transfer.RELATIVE) else []
+        unusual += ["absolute head"] if self.turns_to_driver(protocol) else []
         unusual += ["still background"] if self.background == Background.STILL else []
         name = self.name or self.model
         return f"{name} ({', '.join(unusual)})" if unusual else name
@@ -77,14 +91,15 @@ class Entry:
         """
         model, transfer = create_model(self.model, self.weights), self.transfer_in(protocol)
         weights = self.weights or (shipped_checkpoint(self.model) if model.trained else None)
-        still = {"background": "still"} if self.background == Background.STILL else {}
+        changes = {"background": "still"} if self.background == Background.STILL else {}
+        changes |= {"head": "absolute"} if self.turns_to_driver(protocol) else {}
         transformer = transformer_folder(self.transformer) if transfer is Transfer.TRANSFORMER else None
         return Method(
             name=self.title(protocol),
             model=self.model,
             version=model.version,
             weights_sha256=None if weights is None else sha256(weights / CONFIG),
-            config=model.config.model_dump(mode="json") | still,
+            config=model.config.model_dump(mode="json") | changes,
             transfer=TRUTH if transfer is None else transfer.value,
             transformer_sha256=None if transformer is None else sha256(transformer / CONFIG),
         )
@@ -98,64 +113,52 @@ class TargetLandmarks:
         size: side of the crops, pixels.
         transfer: how they are made of the driver's; None to use the driver's own.
         transformer: folder of a landmark transformer, for that transfer; None for the one that ships.
+        head: how the head turns; None for the transfer's usual.
 
     Raises:
-        ReenactError: the transformer is missing, or moves only 68 points.
+        ReenactError: the transformer is missing.
     """
 
-    def __init__(self, packs: Packs, size: int, transfer: Transfer | None, transformer: Path | None = None) -> None:
-        self._packs, self._size, self._transfer = packs, size, transfer
-        self._transformer: LandmarkTransformer | None = None
-        if transfer is Transfer.TRANSFORMER:
-            self._transformer = read_transformer(transformer_folder(transformer))
-        self.needs_pictures = self._transformer is not None and self._transformer.config.image != "none"
+    def __init__(
+        self,
+        packs: Packs,
+        size: int,
+        transfer: Transfer | None,
+        transformer: Path | None = None,
+        head: Head | None = None,
+    ) -> None:
+        self._packs, self._size, self._transfer, self._head = packs, size, transfer, head_with(transfer, head)
+        self._transformer = load_transformer(transformer) if transfer is Transfer.TRANSFORMER else None
+        self._retargeter = lru_cache(maxsize=1)(self._make_retargeter)
 
-    def __call__(self, case: Case, target: Pictures, driver: Pictures) -> Float[np.ndarray, "478 3"]:
-        """The mesh to draw.
+    def __call__(self, cases: Sequence[Case]) -> Float[np.ndarray, "n 478 3"]:
+        """The mesh to draw for each case; quickest if neighbours have the same targets and driver."""
+        faces = self._faces(self._packs.driver, [case.driver for case in cases])
+        return np.stack([self._mesh(case, faces.get(case.driver)) for case in cases])
 
-        Args:
-            case: which.
-            target, driver: give the pictures of its frames; called only if `needs_pictures`.
-        """
+    def _mesh(self, case: Case, face: UInt8[np.ndarray, "s s 3"] | None) -> Float[np.ndarray, "478 3"]:
         mesh = self._packs.driver.mesh(case.driver, self._size)
         if self._transfer is None:
             return mesh
-        meshes = np.stack([self._packs.target.mesh(frame, self._size) for frame in case.targets])
-        rest = self._packs.driver.neutral(case.driver.key, self._size)
+        retarget = self._retargeter(case.targets, case.driver.key)
+        return retarget(mesh) if face is None else retarget(mesh, face)
+
+    def _make_retargeter(self, targets: tuple[Frame, ...], driver: str) -> Callable[..., Float[np.ndarray, "478 3"]]:
+        assert self._transfer is not None
+        meshes = np.stack([self._packs.target.mesh(frame, self._size) for frame in targets])
+        rest = self._packs.driver.neutral(driver, self._size)
         if self._transformer is None:
-            return Retargeter(meshes[0], rest, self._transfer)(mesh)
-        images, image = None, None
-        if self.needs_pictures:
-            images = _m1p1([target(frame) for frame in case.targets])
-            image = _m1p1([driver(case.driver)])[0]
-        return TransformerRetargeter(self._transformer, meshes, rest, images)(mesh, image)
+            return Retargeter(meshes[0], rest, self._transfer, self._head)
+        found = self._faces(self._packs.target, targets)
+        faces = np.stack([found[frame] for frame in targets]) if found else None
+        return TransformerRetargeter(self._transformer, meshes, rest, faces, self._head)
 
-
-def transformer_folder(given: Path | None) -> Path:
-    """The given landmark transformer, or the one that ships.
-
-    Raises:
-        ReenactError: neither exists.
-    """
-    folder = given or shipped_checkpoint(KIND)
-    if folder is None:
-        raise ReenactError(
-            "no landmark transformer ships with this release; train one and give its --transformer folder"
-        )
-    return folder
-
-
-@lru_cache(maxsize=1)
-def read_transformer(folder: Path) -> LandmarkTransformer:
-    """Read a landmark transformer of the whole mesh.
-
-    Raises:
-        ReenactError: another kind of checkpoint, or one of 68 points.
-    """
-    transformer = LandmarkTransformer.from_checkpoint(read_checkpoint(folder))
-    if transformer.config.points != "mesh":
-        raise ReenactError(f"{folder} moves 68 points, and models need the whole mesh; give a transformer of the mesh")
-    return transformer
+    def _faces(self, pack: Pack, frames: Sequence[Frame]) -> Mapping[Frame, UInt8[np.ndarray, "s s 3"]]:
+        """The frames' crops as the transformer saw them in training; empty if it sees none."""
+        config = None if self._transformer is None else self._transformer.config
+        if config is None or not config.needs_pictures:
+            return {}
+        return pack.pictures(frames, config.image_size)
 
 
 def export(
@@ -183,7 +186,7 @@ def export(
     device = str(torch_device(device))
     predictions = begin(out, entry.method(cases.protocol), cases, packs)
     missing = _ordered(predictions.missing())
-    work = _Export(packs.folders, entry, entry.transfer_in(cases.protocol), cases.size, out, device)
+    work = _Export(packs.folders, entry, cases.protocol, cases.size, out, device)
     what, done = f"draw {predictions.method.name}", len(cases) - len(missing)
     for _ in (pool or WorkerPool()).spread(work, batches(missing), what=what, done=done, alone=device != "cpu"):
         pass
@@ -227,7 +230,6 @@ def draw(
     at = drawn_at(model, size)
     most = model.needs.max_targets
     pictures = packs.target.pictures((frame for case in cases for frame in case.targets), at)
-    drivers = packs.driver.pictures((case.driver for case in cases), at) if landmarks.needs_pictures else {}
     drawn = {}
     for targets, group in groupby(cases, key=lambda case: case.targets):
         some = list(group)
@@ -237,7 +239,7 @@ def draw(
         portrait = Portrait(model, images, meshes, exact=True)
         for first in range(0, len(some), _AT_ONCE):
             part = some[first : first + _AT_ONCE]
-            mesh = np.stack([landmarks(case, pictures.__getitem__, drivers.__getitem__) for case in part])
+            mesh = landmarks(part)
             for case, picture, own in zip(part, portrait.draw(mesh), mesh, strict=True):
                 drawn[case.id] = resize(picture if still is None else still.apply(picture, own), size)
     return drawn
@@ -252,13 +254,13 @@ def drawn_at(model: ReenactmentModel, size: int) -> int:
 class _Export:
     folders: tuple[Path, Path | None]
     entry: Entry
-    transfer: Transfer | None
+    protocol: Protocol
     size: int
     out: Path
     device: str
 
     def __call__(self, cases: Sequence[Case]) -> None:
-        packs, model, landmarks = _tools(self.folders, self.entry, self.transfer, self.size, self.device)
+        packs, model, landmarks = _tools(self.folders, self.entry, self.protocol, self.size, self.device)
         drawn = draw(model, cases, packs, landmarks, self.size, self.entry.background)
         for name, picture in drawn.items():
             write_prediction(self.out / f"{name}.webp", picture)
@@ -266,7 +268,7 @@ class _Export:
 
 @lru_cache(maxsize=1)
 def _tools(
-    folders: tuple[Path, Path | None], entry: Entry, transfer: Transfer | None, size: int, device: str
+    folders: tuple[Path, Path | None], entry: Entry, protocol: Protocol, size: int, device: str
 ) -> tuple[Packs, ReenactmentModel, TargetLandmarks]:
     model = placed(create_model(entry.model, entry.weights), torch_device(device))
     if model.needs.crop_scale != FACE_CROP_SCALE:
@@ -274,7 +276,7 @@ def _tools(
             f"the model '{entry.model}' needs other crops than prepared data has; it cannot be evaluated"
         )
     packs = Packs(*folders)
-    return packs, model, TargetLandmarks(packs, drawn_at(model, size), transfer, entry.transformer)
+    return packs, model, entry.landmarks(packs, drawn_at(model, size), protocol)
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,3 @@ def _packs(folders: tuple[Path, Path | None]) -> Packs:
 def _ordered(cases: Sequence[Case]) -> list[Case]:
     """Cases with the same targets and clips next to each other."""
     return sorted(cases, key=lambda c: ([(f.key, f.number) for f in c.targets], c.driver.key, c.driver.number))
-
-
-def _m1p1(pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Float[Tensor, "n 3 s s"]:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

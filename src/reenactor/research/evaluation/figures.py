@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reenactor.core import Transfer
 from reenactor.core.system import need
 from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import Portrait, driver_frame
@@ -229,10 +227,11 @@ def attention_figure(
     model: ReenactmentModel,
     cases: Sequence[Case],
     packs: Packs,
-    transfer: Transfer | None,
-    transformer: Path | None = None,
+    landmarks: TargetLandmarks,
 ) -> Picture:
     """Attention of each driver frame over the targets (paper B, figure 7a): target, map, ..., driver, result.
+
+    `landmarks` are made for the model's resolution.
 
     Raises:
         ValueError: the model has no attention.
@@ -240,14 +239,13 @@ def attention_figure(
     size = model.resolution
     if size is None or PhotoUse.ATTENDED not in model.photo_uses:
         raise ValueError(f"the model '{model.name}' has no attention to show")
-    landmarks = TargetLandmarks(packs, size, transfer, transformer)
     targets = packs.target.pictures((frame for case in cases for frame in case.targets), size)
     drivers = packs.driver.pictures((case.driver for case in cases), size)
     rows = []
     for case in cases:
         images = [targets[frame] for frame in case.targets]
         meshes = np.stack([packs.target.mesh(frame, size) for frame in case.targets])
-        mesh = landmarks(case, targets.__getitem__, drivers.__getitem__)[None]
+        mesh = landmarks([case])
         portrait = Portrait(model, np.stack(images), meshes, exact=True)
         maps = model.photo_maps(portrait.code, driver_frame(model, mesh, size))
         received = maps[model.photo_uses.index(PhotoUse.ATTENDED)]

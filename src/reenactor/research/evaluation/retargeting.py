@@ -15,11 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS, ReenactError, Transfer
+from reenactor.engine.loading import load_transformer
 from reenactor.face.geometry import contours, fit_similarity, matrix_from_angles, mean_face
 from reenactor.face.retarget import Retargeter
-from reenactor.face.retarget.transformer import KIND, LandmarkTransformer, TransformerRetargeter
-from reenactor.nn.checkpoint import shipped_checkpoint
-from reenactor.research.evaluation.export import read_transformer
+from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
 from reenactor.research.metrics import Interval, bootstrap_interval
 
 SURFACE = 468
@@ -123,10 +122,9 @@ def measure_transfers(
     if people < 1:
         raise ReenactError(f"--people must be 1 or more, not {people}")
     model = read_face_model(ict)
-    folder = transformer or shipped_checkpoint(KIND)
     rng = np.random.default_rng(seed)
     trials = make_trials(model, rng, people=people, target_expression=target_expression)
-    return measure(trials, transfers(None if folder is None else read_transformer(folder)))
+    return measure(trials, transfers(load_transformer(transformer)))
 
 
 def markdown(found: Mapping[str, Mapping[str, Interval]]) -> str:
@@ -169,7 +167,7 @@ def transfers(transformer: LandmarkTransformer | None = None) -> dict[str, Mover
     """The transfers to measure: a still photo, absolute and relative, and a landmark transformer if one is given.
 
     Raises:
-        ReenactError: the transformer needs pictures, or moves only 68 points.
+        ReenactError: the transformer needs pictures.
     """
 
     def simple(transfer: Transfer) -> Mover:
@@ -181,8 +179,8 @@ def transfers(transformer: LandmarkTransformer | None = None) -> dict[str, Mover
         "relative": simple(Transfer.RELATIVE),
     }
     if transformer is not None:
-        if transformer.config.image != "none" or transformer.config.points != "mesh":
-            raise ReenactError("these faces have no pictures: give a transformer of the mesh that needs none")
+        if transformer.config.needs_pictures:
+            raise ReenactError("these faces have no pictures: give a transformer that needs none")
 
         def move(trial: Trial) -> Float[np.ndarray, "478 3"]:
             return TransformerRetargeter(transformer, trial.target[None], trial.rest)(trial.driver)
