@@ -49,10 +49,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--transfer",
         choices=[one.value for one in Transfer],
-        help="relative adds the driver's change since its most neutral frame (default); absolute copies its face; "
-        "transformer replaces the photo's expression by the driver's (a small network separates the two; "
-        "default of marionette-lt)",
+        help="parts moves the target's face at rest as the driver's moves from its own (default); relative adds the "
+        "movement to the photo as it is; absolute copies the driver's face; transformer is paper B's (default of "
+        "marionette-lt)",
     )
+    p.add_argument("--keep-expression", action="store_true", help="keep the photo's smile beneath the movement")
     add_head(p)
     p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
     layout = p.add_mutually_exclusive_group()
@@ -185,6 +186,7 @@ def _options(args: argparse.Namespace) -> Options:
         weights=weights_folder(args),
         transfer=Transfer(args.transfer) if args.transfer else None,
         head=Head(args.head) if args.head else None,
+        keep_expression=args.keep_expression,
         transformer=args.transformer,
         layout=Layout.GRID if args.grid else Layout.CROP if args.crop_only else Layout.PHOTO,
         size=args.size,

@@ -164,7 +164,7 @@ def _frames(bench: Bench) -> list[str]:
     for one in bench.networks:
         for label, target, driver in (
             (f"{one.label} + LT", "target landmark transformer", parts["driver landmark transformer"]),
-            (one.label, None, parts["relative transfer"]),
+            (one.label, None, parts["transfer by parts"]),
         ):
             encode, draw = [], []
             for k, suffix, encoder, generator in (

@@ -129,7 +129,7 @@ def _add_data(p: argparse.ArgumentParser) -> None:
 
 def _add_transfer(p: argparse.ArgumentParser, transfer: str) -> None:
     names = ", ".join(one.value for one in Transfer)
-    about = f"between people, of {names} (default: relative; marionette-lt's is transformer)"
+    about = f"between people, of {names} (default: parts; marionette-lt's is transformer)"
     p.add_argument("--transfer", metavar=transfer, help=about)
     add_head(p)
     p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")

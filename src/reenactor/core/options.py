@@ -38,8 +38,11 @@ class _Choice(StrEnum):
 class Transfer(_Choice):
     """How the driver's movement is carried over to the target."""
 
+    PARTS = "parts"
+    """The driver's change from its neutral face, on the target's: both are estimated. Lips and lids meet where the
+    driver's do, eyes open and look as the driver's (`reenactor.face.retarget.parts`)."""
     RELATIVE = "relative"
-    """The driver's change since its most neutral frame, added to the target. Keeps the target's face shape."""
+    """The driver's change since its most neutral frame, added to the photo: a photo that smiles keeps smiling."""
     ABSOLUTE = "absolute"
     """The driver's own face shape and head angles, at the target's size and position."""
     TRANSFORMER = "transformer"
@@ -95,6 +98,7 @@ class Options:
         weights: folder of a checkpoint; None for the weights that ship.
         transfer: see `Transfer`; None for the model's usual one.
         head: see `Head`; None for the transfer's usual one (`head_with`).
+        keep_expression: the photo's expression stays beneath the movement, with the transfer PARTS.
         transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
         layout: see `Layout`.
         size: side of the face crop in pixels, a multiple of 32 from 64 to 2048; None for the model's choice.
@@ -115,6 +119,7 @@ class Options:
     weights: Path | None = None
     transfer: Transfer | None = None
     head: Head | None = None
+    keep_expression: bool = False
     transformer: Path | None = None
     layout: Layout = Layout.PHOTO
     size: int | None = None
@@ -132,15 +137,14 @@ class Options:
             self._set("transfer", Transfer(self.transfer))
         if self.head is not None:
             self._set("head", Head(self.head))
-        head_with(self.transfer, self.head)
         self._set("layout", Layout(self.layout))
         self._set("background", Background(self.background))
         self._set("runtime", Runtime(self.runtime))
         for name in ("weights", "transformer"):
             if getattr(self, name) is not None:
                 self._set(name, Path(getattr(self, name)))
-        if self.transformer is not None and self.transfer not in (None, Transfer.TRANSFORMER):
-            raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
+        transformed = self.transformer is not None and self.transfer is not None
+        check_transfer(self.transfer, self.head, keep_expression=self.keep_expression, transformed=transformed)
         check_size(self.size)
         check_max_side(self.max_side)
         check_face_number(self.face)
@@ -149,6 +153,25 @@ class Options:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the record is frozen
+
+
+def check_transfer(transfer: Transfer | None, head: Head | None, *, keep_expression: bool, transformed: bool) -> None:
+    """Refuse what does not go together.
+
+    Args:
+        transfer: None for the model's usual one.
+        head: None for the transfer's usual one.
+        keep_expression: the photo's expression shall stay.
+        transformed: a landmark transformer is chosen.
+
+    Raises:
+        ReenactError: one sentence.
+    """
+    head_with(transfer, head)
+    if keep_expression and transfer not in (None, Transfer.PARTS):
+        raise ReenactError("keep_expression goes with the transfer 'parts'; leave out the other transfer")
+    if transformed and transfer is not Transfer.TRANSFORMER:
+        raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
 
 
 def head_with(transfer: Transfer | None, head: Head | None) -> Head:

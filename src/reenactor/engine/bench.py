@@ -32,12 +32,12 @@ from reenactor.engine.portrait import (
 )
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.timing import Spread, Times, interleaved
-from reenactor.engine.track import Track, track_neutral
+from reenactor.engine.track import Track, track_rest
 from reenactor.face.geometry import face_crop
 from reenactor.face.geometry.mesh_flow import mesh_flow
 from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.face.perception.detection import FaceDetector
-from reenactor.face.retarget import Retargeter
+from reenactor.face.retarget import PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import VideoReader, VideoWriter, read_motion, write_image, write_motion
 from reenactor.models import ReenactmentModel
@@ -231,11 +231,11 @@ class _Parts:
         pictures, numbers = scene.pictures(), count()
         picture = next(pictures)
         crop = face_crop(scene.mesh_px, size=STANDARD_SIZE)
-        mesh, rest = crop.to_crop(scene.mesh_px), track_neutral(scene.track)
+        mesh, rest = crop.to_crop(scene.mesh_px), track_rest(scene.track)
         drivers = _over_and_over(scene.track)
-        relative, transformer = Retargeter(mesh, rest), load_transformer()
-        meshes = np.repeat(mesh[None], MANY, 0)
-        shown = TransformerRetargeter(transformer, meshes[:1], rest)
+        relative, parts = Retargeter(mesh, rest.mesh_px), PartsRetargeter(mesh[None], rest)
+        meshes, transformer = np.repeat(mesh[None], MANY, 0), load_transformer()
+        shown = TransformerRetargeter(transformer, meshes[:1], rest.mesh_px)
         compositor, face = Compositor(scene.photo, crop), crop.cut(scene.photo)
         photo_mesh = torch.from_numpy(mesh[None]).to(device)
         target_mesh = torch.from_numpy(relative(next(drivers))[None]).to(device)
@@ -244,9 +244,10 @@ class _Parts:
             "face detector": lambda: self._detector.detect(picture),
             "landmarks of a photo": lambda: self._finder.observe(scene.photo),
             "landmarks of a frame": lambda: self._tracker.track(next(pictures)),
-            "target landmark transformer": lambda: TransformerRetargeter(transformer, meshes[:1], rest),
-            "target landmark transformer (8)": lambda: TransformerRetargeter(transformer, meshes, rest),
+            "target landmark transformer": lambda: TransformerRetargeter(transformer, meshes[:1], rest.mesh_px),
+            "target landmark transformer (8)": lambda: TransformerRetargeter(transformer, meshes, rest.mesh_px),
             "driver landmark transformer": lambda: shown(next(drivers)),
+            "transfer by parts": lambda: parts(next(drivers)),
             "relative transfer": lambda: relative(next(drivers)),
             "mesh flow": lambda: mesh_flow(photo_mesh, target_mesh, STANDARD_SIZE, STANDARD_SIZE // 2),
             "composite": lambda: compositor.paste(face),
@@ -264,7 +265,9 @@ class _Subject:
         crop = face_crop(scene.mesh_px, size=size, scale=model.needs.crop_scale)
         mesh = crop.to_crop(scene.mesh_px)
         cut = crop.cut(scene.photo)
-        self._target_mesh = Retargeter(mesh, track_neutral(scene.track))(next(_over_and_over(scene.track)))[None]
+        self._target_mesh = PartsRetargeter(mesh[None], track_rest(scene.track))(next(_over_and_over(scene.track)))[
+            None
+        ]
         self._photos = {}
         for k in (1, min(MANY, model.needs.max_targets or MANY)):
             meshes = np.repeat(mesh[None], k, 0)

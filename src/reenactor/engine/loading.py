@@ -26,7 +26,7 @@ class System:
     """
 
     model: str
-    transfer: Transfer = Transfer.RELATIVE
+    transfer: Transfer = Transfer.PARTS
     about: str = ""
 
 

@@ -35,12 +35,12 @@ from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait
-from reenactor.engine.track import Track, driver_pictures, track_neutral, track_of_file
+from reenactor.engine.track import Track, driver_pictures, track_of_file, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
-from reenactor.face.retarget import Retargeter
+from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import read_image
 from reenactor.media.motion_file import is_motion
@@ -112,6 +112,7 @@ class Reenactor:
         model: name of a model or published system (`reenactor models` lists them), or a model of your own, in
             evaluation mode; that one stays on the device it is on.
         transfer: how the driver's movement is carried over; None for the model's usual one.
+        keep_expression: the photo's expression stays beneath the movement, with the transfer PARTS.
         head: whether the head turns by as much as the driver's, or to the driver's angles; None for the transfer's
             usual.
         size: side of the face crop in pixels, a multiple of 32 from 64 to 2048. None: the size that the model was
@@ -141,6 +142,7 @@ class Reenactor:
         *,
         transfer: Transfer | str | None = None,
         head: Head | str | None = None,
+        keep_expression: bool = False,
         size: int | None = None,
         max_side: int = 1920,
         weights: str | os.PathLike[str] | None = None,
@@ -157,6 +159,7 @@ class Reenactor:
             weights=None if weights is None else Path(weights),
             transfer=self.transfer,
             head=None if head is None else Head(head),
+            keep_expression=keep_expression,
             transformer=None if transformer is None else Path(transformer),
             size=size,
             max_side=max_side,
@@ -191,6 +194,7 @@ class Reenactor:
             options.model,
             transfer=options.transfer,
             head=options.head,
+            keep_expression=options.keep_expression,
             size=options.size,
             max_side=options.max_side,
             weights=options.weights,
@@ -260,14 +264,23 @@ class Reenactor:
         self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
         return self._target
 
-    def retargeter(self, neutral_mesh: Float[np.ndarray, "478 3"]) -> Retarget:
-        """Carries a driver's landmarks over to the target; `neutral_mesh` is the driver at rest."""
-        head, transformer = self._options.head, self._transformer
+    def retargeter(self, rest: DriverRest, *, learn: bool = False) -> Retarget:
+        """Carries a driver's landmarks over to the target.
+
+        Args:
+            rest: the driver at rest.
+            learn: what it is like at rest is learned from the landmarks as they come, with the transfer PARTS.
+        """
+        meshes, transformer = self.target.all_mesh_px, self._transformer
+        head = head_with(self.transfer, self._options.head)
         if transformer is None:
-            plain = Retargeter(self.target.mesh_px, neutral_mesh, self.transfer, head)
+            if self.transfer is Transfer.PARTS:
+                keep = self._options.keep_expression
+                plain = PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn)
+            else:
+                plain = Retargeter(meshes[0], rest.mesh_px, self.transfer, head)
             return lambda driver_mesh, picture=None: plain(driver_mesh)
-        meshes, head = self.target.all_mesh_px, head_with(self.transfer, head)
-        carry = TransformerRetargeter(transformer, meshes, neutral_mesh, self._target_faces, head)
+        carry = TransformerRetargeter(transformer, meshes, rest.mesh_px, self._target_faces, head)
 
         def retarget(driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
             if picture is None or not self.needs_pictures:
@@ -382,7 +395,7 @@ class Reenactor:
         *,
         start: int = 0,
         smooth: bool = False,
-        neutral_mesh: np.ndarray | None = None,
+        rest: DriverRest | None = None,
     ) -> Iterator[Float[np.ndarray, "478 3"]]:
         """The target's landmarks for each frame of a track, from frame `start` on.
 
@@ -391,11 +404,9 @@ class Reenactor:
             driver: its file, which is read again if the transfer `needs_pictures`.
             start: first frame.
             smooth: steady the driver with a One-Euro filter.
-            neutral_mesh: (478, 3) the driver at rest; None for the most neutral frame.
+            rest: the driver at rest; None to find it in the track.
         """
-        if neutral_mesh is None:
-            neutral_mesh = track_neutral(track)
-        retarget = self.retargeter(neutral_mesh)
+        retarget = self.retargeter(track_rest(track) if rest is None else rest)
         meshes = track.meshes(start, MeshSmoother() if smooth else None)
         pictures = repeat(None)
         if self.needs_pictures and driver is not None:
@@ -411,7 +422,8 @@ class Reenactor:
     def _drive_track(
         self, track: Track, driver: Path | None, rest: np.ndarray | None, *, smooth: bool
     ) -> Iterator[ResultFrame]:
-        meshes = self.target_meshes(track, driver, smooth=smooth, neutral_mesh=rest)
+        given = None if rest is None else DriverRest.given(rest)
+        meshes = self.target_meshes(track, driver, smooth=smooth, rest=given)
         for pts, mesh in zip(track.pts, meshes, strict=True):
             yield self.frame(mesh, float(pts * track.time_base))
 
@@ -442,8 +454,9 @@ class Reenactor:
 class LiveDriver:
     """Moves the target like the face in each picture; made by `Reenactor.live`, for one thread at a time.
 
-    The first picture with a face shows the driver at rest, until `set_neutral` is called. While no face is seen the
-    target holds its pose; before the first face it looks as in the photo. Use `with`, or `close` it.
+    Head movement counts from the first picture with a face, until `set_neutral` is called. What the driver's face is
+    like at rest is learned as it moves (with the transfer PARTS; for others it is that of the first picture). While no
+    face is seen the target holds its pose; before the first face it looks as in the photo. Use `with`, or `close` it.
 
     Args:
         reenactor: with its target set.
@@ -465,6 +478,7 @@ class LiveDriver:
         self._resting = reenactor.target.mesh_px
         self._smoother = MeshSmoother() if smooth else None
         self._rest = rest
+        self._rest_given = rest is not None
         self._rest_pending = rest is None
         self._retargeters: dict[bool, Retarget] = {}
         self._last: ResultFrame | None = None
@@ -478,7 +492,7 @@ class LiveDriver:
 
     def set_neutral(self) -> None:
         """Take the next face that is seen as the driver at rest; any thread may call this."""
-        self._rest_pending = True
+        self._rest_given = self._rest_pending = True
 
     def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
         """The target for one picture of the driver (RGB).
@@ -513,8 +527,9 @@ class LiveDriver:
         assert self._rest is not None
         mirror, width = self.mirror, picture.shape[1]
         if mirror not in self._retargeters:
-            rest = mirrored(self._rest, width) if mirror else self._rest
-            self._retargeters[mirror] = self._reenactor.retargeter(rest)
+            mesh_px = mirrored(self._rest, width) if mirror else self._rest
+            rest = DriverRest.given(mesh_px) if self._rest_given else DriverRest.of_frame(mesh_px)
+            self._retargeters[mirror] = self._reenactor.retargeter(rest, learn=True)
         seen = (mirrored(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
         return self._retargeters[mirror](*seen)
 

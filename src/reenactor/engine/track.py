@@ -17,16 +17,15 @@ from reenactor.core.files import write_atomically
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.job_folder import SEAL_BYTES, Seals
 from reenactor.engine.prefetch import prefetch
-from reenactor.face.geometry import Similarity, fit_similarity, mean_face, with_lips_closed
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Region, TrackerMemory
-from reenactor.face.retarget import neutral_frame
+from reenactor.face.retarget import DriverRest
 from reenactor.media import VideoReader, is_image, read_image
 from reenactor.media.images import check_not_animated
 from reenactor.media.motion_file import is_motion, read_motion
 
 _CHUNK = 256
-_NEUTRAL_SAMPLE = 600
-"""Frames among which the most neutral one is searched."""
+_REST_SAMPLE = 600
+"""Frames from which the driver at rest is estimated."""
 _RECORD = np.dtype(
     [
         ("pts", "<i8"),
@@ -342,8 +341,8 @@ def driver_pictures(track: Track, driver: Path, start: int = 0) -> Iterator[UInt
             yield picture
 
 
-def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
-    """The mesh of a track's most neutral frame; for a single photo, the mean face at the photo's position and size.
+def track_rest(track: Track) -> DriverRest:
+    """What the driver of a track is like at rest.
 
     Raises:
         NoFaceError: if no frame shows a face.
@@ -351,8 +350,5 @@ def track_neutral(track: Track) -> Float[np.ndarray, "478 3"]:
     if not track.seen.any():
         raise NoFaceError(f"none of the driver's {len(track)} frames shows a face; use another driver, or another part")
     if len(track) == 1:
-        mean = mean_face()
-        head = fit_similarity(mean.points, track.read(0, 1)[0], mean.weights)
-        return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean.points))
-    _, meshes = track.sample(_NEUTRAL_SAMPLE)
-    return meshes[neutral_frame(meshes)]
+        return DriverRest.of_photo(track.read(0, 1)[0])
+    return DriverRest.of_clip(track.sample(_REST_SAMPLE)[1])

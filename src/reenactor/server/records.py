@@ -41,6 +41,7 @@ class JobOptions:
     model: Annotated[str | None, Form(description="One of /v1/offers.")] = None
     transfer: Annotated[Transfer | None, Form(description="The model's usual one if not given.")] = None
     head: Annotated[Head | None, Form(description="The transfer's usual one if not given.")] = None
+    keep_expression: Annotated[bool, Form(description="The photo's stays beneath the movement.")] = False
     transformer: Annotated[str | None, Form(description="One of /v1/offers, for its transfer.")] = None
     layout: Annotated[Layout, Form()] = Layout.PHOTO
     size: Annotated[int | None, Form(ge=64, le=1024, multiple_of=32, description="Side of the face crop.")] = None
@@ -66,6 +67,7 @@ class LiveOptions:
     model: str | None = None
     transfer: Transfer | None = None
     head: Head | None = None
+    keep_expression: bool = False
     transformer: str | None = None
     background: Background = Background.STILL
     runtime: Runtime = Runtime.TORCH

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import Transfer, head_with
+from reenactor.core.options import check_transfer
 from reenactor.server.checks import Checks
 from reenactor.server.guard import RefusalError, queue_full
 from reenactor.server.jobs import ExpiryTask, Workers
@@ -246,13 +246,16 @@ class AppState:
             RefusalError: says what there is.
         """
         try:
-            head_with(options.transfer, options.head)
+            check_transfer(
+                options.transfer,
+                options.head,
+                keep_expression=options.keep_expression,
+                transformed=options.transformer is not None,
+            )
         except ReenactError as error:
             raise RefusalError(422, str(error)) from error
         if options.transformer is not None:
             _check_name("landmark transformer", options.transformer, list(self.settings.transformers))
-            if options.transfer is not Transfer.TRANSFORMER:
-                raise RefusalError(422, "a landmark transformer goes with the transfer 'transformer'; choose that")
         if options.model is not None and options.model != self.settings.model:
             _check_name("model", options.model, list((await asyncio.to_thread(self.models))["models"]))
         _check_name("runtime", options.runtime.value, runtimes())

@@ -5,7 +5,7 @@ The surface is that of `face_mesh`: the face, and a border to the edge of the cr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -25,7 +25,14 @@ from reenactor.face.geometry.face_mesh import (
     smoothstep,
 )
 from reenactor.face.geometry.mean_face import mean_face
-from reenactor.face.geometry.mesh_flow_numpy import ALL_STRETCHED, EDGE, mesh_flow_numpy
+from reenactor.face.geometry.mesh_flow_numpy import (
+    ALL_STRETCHED,
+    EDGE,
+    inside_boxes,
+    mesh_flow_detail,
+    mesh_flow_numpy,
+    opening_boxes,
+)
 from reenactor.face.geometry.openings import (
     BORDER,
     EYE_POINTS,
@@ -59,15 +66,35 @@ class MeshFlow:
             there is none. "stretched": the photo has too few pixels there. "mouth", "eyes": parts of an opening that
             the photo does not show; the flow finds skin there. "beyond": outside the face, where hair and background
             follow the head.
+        detail_ndc: (N, 2, f, f) what the flow has around mouth and eyes beyond itself, enlarged; None if not asked for.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]
     flags: Float[Tensor, "n 5 h w"]
+    detail_ndc: Float[Tensor, "n 2 f f"] | None = None
+
+    def enlarged(self, size: int, learned_ndc: Float[Tensor, "n 2 h w"] | None = None) -> Float[Tensor, "n 2 s s"]:
+        """The flow for a picture of `size` pixels a side; offsets keep their meaning.
+
+        Where lips or lids meet, the flow jumps, and between two values of a smaller map lies all that the photo shows
+        between them; the detail keeps it out.
+
+        Args:
+            size: of the picture.
+            learned_ndc: to be added.
+        """
+        flow = self.flow_ndc if learned_ndc is None else self.flow_ndc + learned_ndc
+        flow = _enlarged(flow, size)
+        return flow if self.detail_ndc is None else flow + _enlarged(self.detail_ndc, size)
 
 
 @torch.no_grad()
 def mesh_flow(
-    photo_mesh_px: Float[Tensor, "n 478 3"], mesh_px: Float[Tensor, "n 478 3"], side: int, map_size: int
+    photo_mesh_px: Float[Tensor, "n 478 3"],
+    mesh_px: Float[Tensor, "n 478 3"],
+    side: int,
+    map_size: int,
+    fine_size: int | None = None,
 ) -> MeshFlow:
     """Flows of N photos, without gradients.
 
@@ -75,17 +102,28 @@ def mesh_flow(
         photo_mesh_px: (N, 478, 3) landmarks in each photo's crop.
         mesh_px: (N, 478, 3) target landmarks, in the same crop's pixels.
         side: of the crops, pixels.
-        map_size: side of the flow; `upsample_flow` enlarges it, as it is piecewise affine.
+        map_size: side of the flow; as it is piecewise affine, it can be enlarged.
+        fine_size: side of its detail around mouth and eyes; None for none.
     """
     # In float32 slivers lose their area; the mesh is small.
     photo_mesh, mesh = photo_mesh_px.double(), mesh_px.double()
     eyes_apart = (photo_mesh[:, 33] != photo_mesh[:, 263]).any(1)
     # On a CPU one by one is 3 times as fast as together.
     if photo_mesh.is_cpu and len(photo_mesh) > 0 and bool(eyes_apart.all()):
-        pairs = zip(photo_mesh.numpy(), mesh.numpy(), strict=True)
+        pairs = list(zip(photo_mesh.numpy(), mesh.numpy(), strict=True))
         flows, flags = zip(*(mesh_flow_numpy(*pair, side, map_size) for pair in pairs), strict=True)
-        return MeshFlow(torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(flags)))
-    return _mesh_flow_batched(photo_mesh, mesh, side, map_size)
+        detail = None
+        if fine_size is not None:
+            fine = [mesh_flow_detail(*pair, side, map_size, fine_size) for pair in pairs]
+            detail = torch.from_numpy(np.stack(fine))
+        return MeshFlow(torch.from_numpy(np.stack(flows)), torch.from_numpy(np.stack(flags)), detail)
+    found = _mesh_flow_batched(photo_mesh, mesh, side, map_size)
+    if fine_size is None:
+        return found
+    inside = [inside_boxes(opening_boxes(one.cpu().numpy(), side, fine_size), fine_size) for one in mesh]
+    exact = _mesh_flow_batched(photo_mesh, mesh, side, fine_size).flow_ndc
+    where = torch.from_numpy(np.stack(inside)).to(exact.device)[:, None]
+    return replace(found, detail_ndc=(exact - _enlarged(found.flow_ndc, fine_size)) * where)
 
 
 def frame_flows(
@@ -94,6 +132,7 @@ def frame_flows(
     side: int,
     map_size: int,
     device: torch.device,
+    fine_size: int | None = None,
 ) -> MeshFlow:
     """`mesh_flow` of K photos for each of B frames.
 
@@ -102,17 +141,18 @@ def frame_flows(
         mesh_px: (B, 478, 3) target landmarks.
         side, map_size: as for `mesh_flow`.
         device: of the result; flows are computed where the landmarks are.
+        fine_size: as for `mesh_flow`.
 
     Returns:
         B * K flows; the K photos of a frame come one after another.
     """
     each = photo_mesh_px.expand(len(mesh_px), -1, -1, -1).flatten(0, 1)
-    found = mesh_flow(each, mesh_px.repeat_interleave(photo_mesh_px.shape[1], dim=0), side, map_size)
-    return MeshFlow(found.flow_ndc.to(device), found.flags.to(device))
+    found = mesh_flow(each, mesh_px.repeat_interleave(photo_mesh_px.shape[1], dim=0), side, map_size, fine_size)
+    detail = None if found.detail_ndc is None else found.detail_ndc.to(device)
+    return MeshFlow(found.flow_ndc.to(device), found.flags.to(device), detail)
 
 
-def upsample_flow(flow_ndc: Float[Tensor, "n 2 h w"], size: int) -> Float[Tensor, "n 2 s s"]:
-    """The flow for a picture of `size` pixels a side; offsets keep their meaning."""
+def _enlarged(flow_ndc: Float[Tensor, "n 2 h w"], size: int) -> Float[Tensor, "n 2 s s"]:
     if flow_ndc.shape[-1] == size:
         return flow_ndc
     return F.interpolate(flow_ndc, (size, size), mode="bilinear", align_corners=False)

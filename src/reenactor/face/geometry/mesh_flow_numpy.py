@@ -6,7 +6,8 @@ from functools import cache, lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32, Int
 
 from reenactor.face.geometry.contours import OPENINGS
 from reenactor.face.geometry.face_mesh import LEAST_AREA, FaceMesh, face_mesh, face_mesh_triangles, smoothstep
@@ -24,6 +25,8 @@ from reenactor.face.geometry.openings import (
 
 ALL_STRETCHED = 4.0
 """Pixels of the result per pixel of the photo, in the worse direction, that count as fully stretched; 1 counts as 0."""
+_AROUND = 0.15
+"""Margin of the boxes around mouth and eyes, in their lengths."""
 EDGE = 1e-4
 """Barycentric coordinates may be this negative: neighbours overlap rather than leave a gap between them."""
 
@@ -39,18 +42,81 @@ def mesh_flow_numpy(
         photo_mesh_px: (478, 3) landmarks in the photo's crop; the outer eye corners must not coincide.
         mesh_px, side, map_size: as for `mesh_flow`.
     """
-    return _flow(photo_mesh_px.astype(np.float64).tobytes(), mesh_px.astype(np.float64).tobytes(), side, map_size)
+    return _flow(*_as_bytes(photo_mesh_px, mesh_px), side, map_size)
+
+
+def mesh_flow_detail(
+    photo_mesh_px: Float[np.ndarray, "478 3"],
+    mesh_px: Float[np.ndarray, "478 3"],
+    side: int,
+    map_size: int,
+    fine_size: int,
+) -> Float32[np.ndarray, "2 f f"]:
+    """What the flow has, in boxes around mouth and eyes, beyond itself at `map_size` enlarged; 0 elsewhere.
+
+    Arguments are those of `mesh_flow`, with its `fine` size.
+    """
+    return _detail(*_as_bytes(photo_mesh_px, mesh_px), side, map_size, fine_size)
+
+
+def _as_bytes(*meshes: Float[np.ndarray, "478 3"]) -> list[bytes]:
+    return [mesh.astype(np.float64).tobytes() for mesh in meshes]
 
 
 @lru_cache(maxsize=8)
 def _flow(
     photo_mesh: bytes, mesh: bytes, side: int, map_size: int
 ) -> tuple[Float32[np.ndarray, "2 h w"], Float32[np.ndarray, "5 h w"]]:
+    offsets, flags = _at_pixels(photo_mesh, mesh, side, map_size, np.arange(map_size**2))
+    offsets, flags = (array.reshape(-1, map_size, map_size) for array in (offsets, flags))
+    for array in (offsets, flags):
+        array.setflags(write=False)
+    return offsets, flags
+
+
+@lru_cache(maxsize=8)
+def _detail(photo_mesh: bytes, mesh: bytes, side: int, map_size: int, fine_size: int) -> Float32[np.ndarray, "2 f f"]:
+    boxes = opening_boxes(np.frombuffer(mesh).reshape(-1, 3), side, fine_size)
+    pixels = np.flatnonzero(inside_boxes(boxes, fine_size))
+    exact, _ = _at_pixels(photo_mesh, mesh, side, fine_size, pixels, boxes)
+    coarse = torch.from_numpy(_flow(photo_mesh, mesh, side, map_size)[0].copy())[None]
+    coarse = F.interpolate(coarse, (fine_size, fine_size), mode="bilinear", align_corners=False)[0].numpy()
+    detail = np.zeros((2, fine_size, fine_size), np.float32)
+    detail.reshape(2, -1)[:, pixels] = exact - coarse.reshape(2, -1)[:, pixels]
+    detail.setflags(write=False)
+    return detail
+
+
+def opening_boxes(mesh_px: Float[np.ndarray, "478 3"], side: int, size: int) -> Int[np.ndarray, "2 2 3"]:
+    """Boxes around mouth and eyes in a map of `size`: first and beyond the last, x and y, of the three."""
+    points = [(mesh_px[[*edges[0], *edges[1]], :2] + 0.5) * (size / side) - 0.5 for edges in OPENINGS]
+    low, high = (np.stack([f(one, axis=0) for one in points], 1) for f in (np.min, np.max))
+    margin = _AROUND * (high - low).max(0)
+    return np.clip(np.stack([low - margin, high + margin]), 0, size).round().astype(int)
+
+
+def inside_boxes(boxes: Int[np.ndarray, "2 2 n"], size: int) -> Bool[np.ndarray, "s s"]:
+    """The pixels of a map that lie in one of the boxes."""
+    inside = np.zeros((size, size), bool)
+    for x0, y0, x1, y1 in boxes.reshape(4, -1).T:
+        inside[y0:y1, x0:x1] = True
+    return inside
+
+
+def _at_pixels(
+    photo_mesh: bytes,
+    mesh: bytes,
+    side: int,
+    map_size: int,
+    pixels: Int[np.ndarray, " p"],
+    boxes: Int[np.ndarray, "2 2 n"] | None = None,
+) -> tuple[Float32[np.ndarray, "2 p"], Float32[np.ndarray, "5 p"]]:
+    """Flow and flags of some pixels of the map, by their numbers; all of them lie in the boxes, if there are any."""
     photo_mesh_px, mesh_px = (np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, mesh))
+    y, x = np.divmod(pixels, map_size)
     # Rays without length and triangles without area give NaN; those are not drawn.
     with np.errstate(all="ignore"):
-        photo = _surface(photo_mesh, side)
-        moved = photo.moved_to(mesh_px)
+        photo, moved = _surface(photo_mesh, side), _moved(photo_mesh, mesh, side)
         scale = map_size / side
         depth = moved[:, 2].take(_corners()).sum(0) / 3
         xy = ((moved[:, :2] + 0.5) * scale - 0.5).T.take(_corners(), axis=1)
@@ -58,26 +124,27 @@ def _flow(
         low, high = np.ceil(xy.min(1) - EDGE), np.floor(xy.max(1) + EDGE)
         low, high = np.maximum(low, 0), np.minimum(high, map_size - 1)
         solid = np.abs(area) > LEAST_AREA
-        drawn = np.flatnonzero(solid & (low <= high).all(0))
+        seen = solid & (low <= high).all(0)
+        if boxes is not None:
+            first, beyond = boxes[..., None]
+            seen &= ((low[:, None] < beyond) & (high[:, None] >= first)).all(0).any(0)
+        drawn = np.flatnonzero(seen)
         # Triangles that face away lie behind all others; the farthest come first.
         depth += (area < 0) * (np.ptp(depth) + 1)
         drawn = drawn.take((-depth.take(drawn)).argsort(kind="stable"))
         # Pixels that no triangle covers get the flags of the last entry.
         chosen = np.append(drawn, depth.argmax())
         weights = _barycentric(xy.take(chosen, 2), np.where(solid, area, 1.0).take(chosen))
-        top = _top(weights[..., :-1], low.take(drawn, 1), high.take(drawn, 1), map_size)
+        top = _top(weights[..., :-1], low.take(drawn, 1), high.take(drawn, 1), map_size).take(pixels)
         source = (photo.points[:, :2] * scale).T.take(_corners().take(chosen, 1), axis=1)
         flags = _flags(source, weights, triangle_kinds().take(chosen)).take(top, 1)
         of_pixel = np.concatenate([weights, source]).take(top, 2)
-        at = _at(of_pixel[:3], map_size)
+        at = _at(of_pixel[:3], x, y)
         covered = top < len(drawn)
         triangle = np.where(covered, chosen.take(top), -1)
         _slide(at, flags, triangle, photo_mesh_px, mesh_px)
-    offsets = _offsets(of_pixel[3:], at, covered, scale, map_size)
-    _turn_eyes(offsets, triangle, photo_mesh_px, mesh_px, side)
-    flags = flags.reshape(-1, map_size, map_size)
-    for array in (offsets, flags):
-        array.setflags(write=False)
+    offsets = _offsets(of_pixel[3:], at, covered, scale, np.stack([x, y]), map_size)
+    _turn_eyes(offsets, triangle, np.stack([x, y]), photo_mesh_px, mesh_px, side, map_size)
     return offsets, flags
 
 
@@ -85,6 +152,12 @@ def _flow(
 def _surface(photo_mesh: bytes, side: int) -> FaceMesh:
     """Kept, because a session's photos stay the same from frame to frame."""
     return face_mesh(np.frombuffer(photo_mesh).reshape(-1, 3), side)
+
+
+@lru_cache(maxsize=8)
+def _moved(photo_mesh: bytes, mesh: bytes, side: int) -> Float[np.ndarray, "v 3"]:
+    """The photo's surface at the landmarks of a frame."""
+    return _surface(photo_mesh, side).moved_to(np.frombuffer(mesh).reshape(-1, 3))
 
 
 @cache
@@ -156,16 +229,16 @@ def _stretched(source: Float[np.ndarray, "2 3 t"], weights: Float[np.ndarray, "3
     return np.clip(np.log(np.maximum(least, 1e-12)) * (-0.5 / np.log(ALL_STRETCHED)), 0, 1)
 
 
-def _at(weights: Float[np.ndarray, "3 3 p"], size: int) -> Float[np.ndarray, "3 p"]:
+def _at(
+    weights: Float[np.ndarray, "3 3 p"], x: Int[np.ndarray, " p"], y: Int[np.ndarray, " p"]
+) -> Float[np.ndarray, "3 p"]:
     """Each pixel's weights of its triangle's corners; they sum to 1."""
-    index = np.arange(float(size))
-    weights = weights.reshape(3, 3, size, size)
-    at = weights[0] * index
-    at += weights[1] * index[:, None]
+    at = weights[0] * x
+    at += weights[1] * y
     at += weights[2]
     np.clip(at, 0, 1, out=at)
     at /= np.maximum(at.sum(0), 1e-6)
-    return at.reshape(3, -1)
+    return at
 
 
 def _slide(
@@ -218,28 +291,31 @@ def _opening_edges() -> tuple[np.ndarray, ...]:
 
 
 def _turn_eyes(
-    offsets: Float32[np.ndarray, "2 h w"],
+    offsets: Float32[np.ndarray, "2 p"],
     triangle: Int[np.ndarray, " p"],
+    at: Int[np.ndarray, "2 p"],
     photo: Float[np.ndarray, "478 3"],
     target: Float[np.ndarray, "478 3"],
     side: int,
+    size: int,
 ) -> None:
     """`gaze_shift_px`, in place.
 
     Args:
         offsets: the flow.
         triangle, photo, target: as for `_slide`.
+        at: x and y of the pixels in the map.
         side: of the crops, pixels.
+        size: of the map.
     """
-    size = offsets.shape[-1]
     kind = triangle_kinds().take(triangle) * (triangle >= 0)
     for eye, points in zip(EYES, EYE_POINTS, strict=True):
-        y, x = np.divmod(np.flatnonzero(kind == eye), size)
-        pixels = (np.stack([x, y], -1) + 0.5) * (side / size) - 0.5
-        positions = pixels + offsets[:, y, x].T * (side / 2)
+        chosen = np.flatnonzero(kind == eye)
+        pixels = (at[:, chosen].T + 0.5) * (side / size) - 0.5
+        positions = pixels + offsets[:, chosen].T * (side / 2)
         parts = (pixels, positions, photo[list(points), :2], target[list(points), :2])
         shift = gaze_shift_px(*(torch.from_numpy(part.astype(np.float64)) for part in parts))
-        offsets[:, y, x] += shift.numpy().T * (2 / side)
+        offsets[:, chosen] += shift.numpy().T * (2 / side)
 
 
 def _offsets(
@@ -247,12 +323,11 @@ def _offsets(
     at: Float[np.ndarray, "3 p"],
     covered: np.ndarray,
     scale: float,
+    pixels: Int[np.ndarray, "2 p"],
     size: int,
-) -> Float32[np.ndarray, "2 h w"]:
-    index = np.arange(float(size))
-    offset = np.empty((2, size, size))
-    for axis, own in enumerate((index, index[:, None])):
-        position = (source[axis] * at).sum(0).reshape(size, size)
-        np.subtract(position, own - (0.5 * scale - 0.5), out=offset[axis])
-    offset *= covered.reshape(size, size) * (2 / size)
+) -> Float32[np.ndarray, "2 p"]:
+    offset = np.empty(pixels.shape)
+    for axis, own in enumerate(pixels):
+        np.subtract((source[axis] * at).sum(0), own - (0.5 * scale - 0.5), out=offset[axis])
+    offset *= covered * (2 / size)
     return offset.astype(np.float32)

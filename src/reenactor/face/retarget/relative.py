@@ -28,7 +28,7 @@ from reenactor.face.geometry.contours import (
 
 
 @dataclass(frozen=True)
-class _Eye:
+class Eye:
     """Vertices of one eye; `lids` is the skin between eye, brow and cheek, which moves with the lid beside it."""
 
     upper: list[int]
@@ -38,15 +38,21 @@ class _Eye:
 
     @property
     def outline(self) -> list[int]:
+        """The edge of the opening."""
         return self.upper + self.lower[1:-1]
 
     @property
     def corners(self) -> list[int]:
+        """The ends of the opening."""
         return [self.upper[0], self.upper[-1]]
 
     def opening(self, face: np.ndarray) -> float:
         """Mean height between the lids."""
-        return float(_gap(face, self.upper, self.lower))
+        return float(self.openings(face))
+
+    def openings(self, faces: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b"]:
+        """Of several faces."""
+        return _gap(faces, self.upper, self.lower)
 
     def gaze(self, face: np.ndarray) -> np.ndarray:
         """Offset of the iris from the middle between the corners, in eye widths."""
@@ -54,14 +60,14 @@ class _Eye:
         return (face[self.iris[0]] - (a + b) / 2) / np.linalg.norm(b - a)
 
 
-_EYES = (
-    _Eye(
+EYES = (
+    Eye(
         list(RIGHT_EYE_UPPER),
         list(RIGHT_EYE_LOWER),
         list(RIGHT_IRIS),
         [247, 30, 29, 27, 28, 56, 190, 130, 25, 110, 24, 23, 22, 26, 112, 243],
     ),
-    _Eye(
+    Eye(
         list(LEFT_EYE_UPPER),
         list(LEFT_EYE_LOWER),
         list(LEFT_IRIS),
@@ -78,7 +84,7 @@ _MOST_NEUTRAL_FRAMES = 600
 _FREE_EYE_DISTANCES, _FARTHEST_EYE_DISTANCES = 0.25, 0.4
 """Head translation up to the first, in inter-ocular distances, is followed as it is; beyond, it is bent smoothly to
 stay under the second: the photo has no more to show, and necks stretch."""
-_UPPER_LID = 0.85
+UPPER_LID = 0.85
 """Fraction of a blink that the upper lid moves."""
 
 
@@ -193,7 +199,7 @@ def transfer_expression(
     shape = target + (driver - neutral)
     _ease_smile(shape, target, driver)
     _ease_mouth_opening(shape, target)
-    for eye, opening in zip(_EYES, _eye_openings(neutral, driver), strict=True):
+    for eye, opening in zip(EYES, _eye_openings(neutral, driver), strict=True):
         _transfer_eye(eye, opening, shape, target, neutral, driver)
     keep_apart(shape, INNER_LIPS_UPPER, INNER_LIPS_LOWER)
     return shape
@@ -201,7 +207,7 @@ def transfer_expression(
 
 def _eye_openings(neutral: np.ndarray, driver: np.ndarray) -> Float[np.ndarray, "2"]:
     """Each eye's opening as a fraction of its opening at rest; 0 is closed."""
-    ratios = np.array([eye.opening(driver) / max(eye.opening(neutral), 1e-3) for eye in _EYES])
+    ratios = np.array([eye.opening(driver) / max(eye.opening(neutral), 1e-3) for eye in EYES])
     ratios = np.clip((ratios - _CLOSED_RATIO) / (1 - _CLOSED_RATIO), 0.0, _LARGEST_OPENING_RATIO)
     # Eyes blink together, and the mesh of the farther one is uncertain. Only a clear difference is a wink.
     wink = np.clip((abs(ratios[0] - ratios[1]) - 0.5) / 0.25, 0.0, 1.0)
@@ -209,14 +215,14 @@ def _eye_openings(neutral: np.ndarray, driver: np.ndarray) -> Float[np.ndarray, 
 
 
 def _transfer_eye(
-    eye: _Eye, opening: float, shape: np.ndarray, target: np.ndarray, neutral: np.ndarray, driver: np.ndarray
+    eye: Eye, opening: float, shape: np.ndarray, target: np.ndarray, neutral: np.ndarray, driver: np.ndarray
 ) -> None:
     # The movement of the corners moves the whole eye; that of the lids is added.
     drift = (driver - neutral)[eye.corners].mean(0)
     gap = target[eye.lower] - target[eye.upper]
     shape[eye.outline] = target[eye.outline] + drift
-    shape[eye.upper] += (1 - opening) * _UPPER_LID * gap
-    shape[eye.lower] -= (1 - opening) * (1 - _UPPER_LID) * gap
+    shape[eye.upper] += (1 - opening) * UPPER_LID * gap
+    shape[eye.lower] -= (1 - opening) * (1 - UPPER_LID) * gap
 
     gain = float(np.clip(eye.opening(target) / max(eye.opening(neutral), 1e-3), 0.5, 2.0))
     shape[eye.lids] = target[eye.lids] + drift + gain * ((driver - neutral)[eye.lids] - drift)
@@ -257,6 +263,11 @@ def _ease_mouth_opening(shape: np.ndarray, target: np.ndarray) -> None:
     fraction = np.clip((target[:, 1] - corner_y) / (lip_y - corner_y), 0.0, 1.0)
     below = (fraction > 0) & ~np.isin(np.arange(len(shape)), INNER_LIPS_UPPER + OUTER_LIPS_UPPER)
     shape[below, 1] -= excess * fraction[below]
+
+
+def lip_gap(face: Float[np.ndarray, "478 3"]) -> float:
+    """Mean height between the lips of a shape in mean pose."""
+    return float(_gap(face, INNER_LIPS_UPPER, INNER_LIPS_LOWER))
 
 
 def _gap(shapes: Float[np.ndarray, "*b 478 3"], upper: Sequence[int], lower: Sequence[int]) -> Float[np.ndarray, "*b"]:

@@ -50,6 +50,11 @@ class HybridConfig(ModelConfig):
         return 0.1 if self.mesh_prior else 0.5
 
     @property
+    def detail_size(self) -> int:
+        """Side of the mesh flow's detail around mouth and eyes."""
+        return 2 * self.resolution
+
+    @property
     def feature_size(self) -> int:
         """Side of the network's largest feature maps."""
         return self.resolution // PATCH

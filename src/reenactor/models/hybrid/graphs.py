@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from reenactor.core import MESH_POINTS, DriverFrame, TargetSet
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
-from reenactor.models.graphs import ENCODE, PHOTOS, SIDE, SYNTHESIZE, ExportedCode, Graph, GraphAdapter, simplified
+from reenactor.models.graphs import (
+    ENCODE,
+    PHOTOS,
+    SIDE,
+    SYNTHESIZE,
+    ExportedCode,
+    Graph,
+    GraphAdapter,
+    flow_inputs,
+    simplified,
+)
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.model import HOLES, RASTER, Hybrid, HybridCode, HybridGenerator
 from reenactor.models.hybrid.mouth import mouth_box, mouth_crop, mouth_layers, reference_mouth
@@ -57,6 +67,7 @@ class _Synthesize(nn.Module):
         raster: Float[Tensor, "1 3 h w"],
         flow: Float[Tensor, "k 2 hf wf"],
         flags: Float[Tensor, "k 5 hf wf"],
+        detail: Float[Tensor, "k 2 f f"],
         photos: Float[Tensor, "1 k 3 s s"],
         small: Float[Tensor, "1 k 3 h w"],
         rasters: Float[Tensor, "1 k 3 h w"],
@@ -66,7 +77,7 @@ class _Synthesize(nn.Module):
         """`mouth`: what the mouth refiner reads, if there is one."""
         # The photos' own size comes afterwards, and landmarks serve `mesh_flows` alone.
         code = HybridCode(small, small.new_zeros(1, small.shape[1], MESH_POINTS, 3), small, rasters, features)
-        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags))
+        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags, detail))
         mask = drawn.logit.sigmoid() if self.generator.config.fusion else torch.zeros_like(drawn.logit)
         paint, mask = _enlarged(torch.cat([drawn.paint, mask], 1), photos).split([3, 1], 1)
         weights = drawn.weights[0]
@@ -75,6 +86,7 @@ class _Synthesize(nn.Module):
         # The hole once for each photo, as it is enlarged together with what they have.
         coarse = torch.cat([flow + drawn.flow_ndc, weights[:, None], hole.expand(flow.shape[0], -1, -1, -1)], 1)
         total, weights, hole = _enlarged(coarse, photos).split([2, 1, 1], 1)
+        total = total + _enlarged(detail, photos)
         warped, hole = (warp_cubic(photos[0], total) * weights).sum(0, keepdim=True), hole[:1]
         warped = warped + hole * (self.generator.dark - warped)
         image = paint + mask * (1 - hole) * (warped - paint)
@@ -118,6 +130,7 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             "raster": torch.rand(1, 3, size, size),
             "flow": torch.zeros(2, 2, flow_size, flow_size),
             "flags": torch.zeros(2, len(FLAGS), flow_size, flow_size),
+            "detail": torch.zeros(2, 2, self.config.detail_size, self.config.detail_size),
             "photos": torch.rand(1, 2, 3, side, side),
             **photos,
             **dict(zip(encode.outputs, encoded, strict=True)),
@@ -129,7 +142,13 @@ class HybridGraphs(GraphAdapter[Hybrid]):
                 "mouth_raster": torch.rand(1, 3, self.config.mouth, self.config.mouth),
                 "mouth_place": torch.tensor([[0.0, 0.3, 0.4, 0.1]]),
             }
-        free |= {"raster": {}, "flow": {0: PHOTOS}, "flags": {0: PHOTOS}, "photos": {1: PHOTOS, 3: SIDE, 4: SIDE}}
+        free |= {
+            "raster": {},
+            "flow": {0: PHOTOS},
+            "flags": {0: PHOTOS},
+            "detail": {0: PHOTOS},
+            "photos": {1: PHOTOS, 3: SIDE, 4: SIDE},
+        }
         return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, _EXACT)}
 
     def target_inputs(self, targets: TargetSet) -> dict[str, Tensor]:
@@ -157,7 +176,7 @@ class HybridGraphs(GraphAdapter[Hybrid]):
         mesh = mesh_tensor(driver.mesh_px)
         flows = self._geometry.mesh_flows(code.geometry, mesh, torch.device("cpu"))
         raster = driver.maps[RASTER]
-        inputs = {"raster": resized(raster, self.resolution), "flow": flows.flow_ndc, "flags": flows.flags}
+        inputs = {"raster": resized(raster, self.resolution), **flow_inputs(flows)}
         if self.config.mouth:
             box = mouth_box(mesh, code.side, self.config)
             inputs |= {

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights, upsample_flow
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.contract import (
     Needs,
     PhotoMap,
@@ -170,8 +170,10 @@ class HybridGenerator(nn.Module):
         size = self.config.feature_size
         if not self.config.mesh_prior:
             nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
-            return MeshFlow(nothing[:, :2], nothing[:, 2:])
-        return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], size, device)
+            fine = self.config.detail_size
+            detail = torch.zeros(batch * k, 2, fine, fine, device=device)
+            return MeshFlow(nothing[:, :2], nothing[:, 2:], detail)
+        return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], size, device, self.config.detail_size)
 
     def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """The network part of `decode`.
@@ -184,7 +186,7 @@ class HybridGenerator(nn.Module):
         batch, k = len(raster_x), code.photos.shape[1]
         size, full = self.config.resolution, code.photos.shape[-1]
         small = _each(code.small, batch)
-        moved = warp_cubic(small, upsample_flow(mesh.flow_ndc, size))
+        moved = warp_cubic(small, mesh.enlarged(size))
         holes = F.avg_pool2d(mesh.flags[:, HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         filled = self._filled(moved, resized(holes, size))
         features, scores = self.warp_encoder(
@@ -200,11 +202,11 @@ class HybridGenerator(nn.Module):
             weights,
             code.features.expand(batch, *code.features.shape[1:]),
         )
-        total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
+        learned = flow.repeat_interleave(k, dim=0)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
         def warped_at(photos: Tensor, side: int) -> Tensor:
-            each = warp_cubic(photos, upsample_flow(total, side)).unflatten(0, (batch, k))
+            each = warp_cubic(photos, mesh.enlarged(side, learned)).unflatten(0, (batch, k))
             return self._filled(_weighted_up(each, weights), resized(hole, side))
 
         under = warped_at(small, size)

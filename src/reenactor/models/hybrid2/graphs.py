@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from reenactor.core import MESH_POINTS, DriverFrame, TargetSet
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
-from reenactor.models.graphs import ENCODE, PHOTOS, SIDE, SYNTHESIZE, ExportedCode, Graph, GraphAdapter, simplified
+from reenactor.models.graphs import (
+    ENCODE,
+    PHOTOS,
+    SIDE,
+    SYNTHESIZE,
+    ExportedCode,
+    Graph,
+    GraphAdapter,
+    flow_inputs,
+    simplified,
+)
 from reenactor.models.hybrid2.config import Hybrid2Config
 from reenactor.models.hybrid2.model import RASTER, Hybrid2, Hybrid2Code, Hybrid2Generator, colour_of
 from reenactor.nn import resized, warp_cubic
@@ -48,6 +58,7 @@ class _Synthesize(nn.Module):
         raster: Float[Tensor, "1 3 h w"],
         flow: Float[Tensor, "k 2 hf wf"],
         flags: Float[Tensor, "k 5 hf wf"],
+        detail: Float[Tensor, "k 2 h w"],
         photos: Float[Tensor, "1 k 3 s s"],
         small: Float[Tensor, "1 k 3 h w"],
         features: Float[Tensor, "1 k _ _ _"],
@@ -57,13 +68,14 @@ class _Synthesize(nn.Module):
     ) -> Float[Tensor, "1 3 s s"]:
         # The photos' own size comes afterwards, and landmarks serve `mesh_flows` alone.
         code = Hybrid2Code(small, small.new_zeros(1, 1, MESH_POINTS, 3), small, features, style, colour, handicap)
-        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags))
+        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags, detail))
         side = (photos.shape[-2], photos.shape[-1])
         difference, blur = _enlarged(torch.cat([drawn.difference, drawn.blur], 1), side).split([3, 1], 1)
         low, hole = _enlarged(torch.cat([drawn.low, drawn.holes], 1), side).split([3, 1], 1)
         total, weights = _enlarged(torch.cat([flow + drawn.flow_ndc, drawn.weights[0][:, None]], 1), side).split(
             [2, 1], 1
         )
+        total = total + _enlarged(detail, side)
         warped = (warp_cubic(photos[0], total) * weights).sum(0, keepdim=True)
         warped = warped + hole * (self.generator.hole_colour(colour) - warped)
         return (warped - blur * (warped - low) + difference).clamp(-1, 1)
@@ -100,6 +112,7 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
             "raster": torch.rand(1, 3, size, size),
             "flow": torch.zeros(2, 2, flow_size, flow_size),
             "flags": torch.zeros(2, len(FLAGS), flow_size, flow_size),
+            "detail": torch.zeros(2, 2, size, size),
             "photos": torch.rand(1, 2, 3, side, side),
             "small": photos["small"],
             **dict(zip(encode.outputs, encoded, strict=True)),
@@ -109,6 +122,7 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
         free: dict[str, dict[int, str]] = {
             "flow": {0: PHOTOS},
             "flags": {0: PHOTOS},
+            "detail": {0: PHOTOS},
             "photos": {1: PHOTOS, 3: SIDE, 4: SIDE},
             "small": {1: PHOTOS},
             "features": {1: PHOTOS},
@@ -138,4 +152,4 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
         """See `GraphAdapter.frame_inputs`."""
         flows = self._geometry.mesh_flows(code.geometry, mesh_tensor(driver.mesh_px), torch.device("cpu"))
         raster = resized(driver.maps[RASTER], self.resolution)
-        return {"raster": raster, "flow": flows.flow_ndc, "flags": flows.flags}
+        return {"raster": raster, **flow_inputs(flows)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry import mirrored_mesh
-from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights, upsample_flow
+from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.contract import (
     Needs,
     PhotoMap,
@@ -158,7 +158,9 @@ class Hybrid2Generator(nn.Module):
         """The mesh flows of the code's photos for each of B frames; the photos of a frame lie beside each other."""
         if len(code.photos) not in (1, len(mesh_x)):
             raise ValueError(f"{len(mesh_x)} driver frames for the codes of {len(code.photos)} people: give one each")
-        return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], self.config.feature_size, device)
+        config = self.config
+        side = code.photos.shape[-1]
+        return frame_flows(code.mesh_px, mesh_x, side, config.feature_size, device, config.resolution)
 
     def draw(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """The network part of `decode`.
@@ -172,7 +174,7 @@ class Hybrid2Generator(nn.Module):
         size, full = self.config.resolution, code.photos.shape[-1]
         small = _each(code.small, batch)
         dark = self.hole_colour(code.colour)
-        moved = warp(small, upsample_flow(mesh.flow_ndc, size))
+        moved = warp(small, mesh.enlarged(size))
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         cut = resized(holes, size)
         h, scores = self.warp_encoder(
@@ -188,11 +190,11 @@ class Hybrid2Generator(nn.Module):
         weights = photo_weights(mesh.flags, k, scores.float() - lacking)
         h = (h.unflatten(0, (batch, k)) * weights[:, :, None]).sum(1)
         flow, fine, blur = (part.float() for part in self.trunk(h, code.style.expand(batch, -1)))
-        total = mesh.flow_ndc + flow.repeat_interleave(k, dim=0)
+        learned = flow.repeat_interleave(k, dim=0)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
 
         def warped_at(photos: Tensor, side: int) -> Tensor:
-            each = warp_cubic(photos, upsample_flow(total, side)).unflatten(0, (batch, k))
+            each = warp_cubic(photos, mesh.enlarged(side, learned)).unflatten(0, (batch, k))
             warped = _weighted(each, weights)
             return warped + resized(hole, side) * (dark - warped)
 

@@ -30,7 +30,7 @@ from reenactor.research.data.pairs import (
     warp_back_pair,
 )
 from reenactor.research.data.shards import Sample
-from reenactor.research.data.streams import PackStream, WorkerShard, interleaved
+from reenactor.research.data.streams import PackStream, WorkerShard, by_name, interleaved
 
 _STRETCH = 64
 """Frames in each of the two stretches read of a clip; decoding, not pairing, is what costs."""
@@ -105,7 +105,7 @@ class PairStream(PackStream[PairData]):
         yaws_deg = (reader.column("yaw_max") - reader.column("yaw_min"))[self._clips]
         self._turning = self._clips[yaws_deg > TURNS_DEG]
         photos = np.flatnonzero(chosen & (kinds == Kind.PHOTO.value))
-        people = [rows[: data.photos] for rows in _by_name(photos, names[photos])]
+        people = [rows[: data.photos] for rows in by_name(photos, names[photos])]
         self._photos = np.array(sorted(chain.from_iterable(people)), int)
         self._albums = [rows for rows in people if len(rows) > 1]
         possible = {
@@ -271,14 +271,6 @@ def two_stretches(
         chance = away
     second = int(rng.choice(starts, p=chance / chance.sum()))
     return np.concatenate([usable[start : start + _STRETCH] for start in sorted((first, second))])
-
-
-def _by_name(rows: Int[np.ndarray, " n"], names: np.ndarray) -> list[list[int]]:
-    """The rows of each name."""
-    found: dict[str, list[int]] = {}
-    for row, name in zip(rows.tolist(), names, strict=True):
-        found.setdefault(name, []).append(row)
-    return list(found.values())
 
 
 def _with_targets(pair: Pair, targets: int) -> Pair:

@@ -235,6 +235,14 @@ def rows_of(reader: ShardReader, kind: Kind, split: Split) -> Int[np.ndarray, " 
     return np.flatnonzero((kinds == kind.value) & (splits == split.value))
 
 
+def by_name(rows: Int[np.ndarray, " n"], names: np.ndarray) -> list[list[int]]:
+    """The rows of each name."""
+    found: dict[str, list[int]] = {}
+    for row, name in zip(rows.tolist(), names, strict=True):
+        found.setdefault(name, []).append(row)
+    return list(found.values())
+
+
 def clip_landmarks(
     reader: ShardReader, split: Split = Split.TRAIN
 ) -> Iterator[tuple[int, Float[np.ndarray, "t 478 3"]]]:

@@ -17,7 +17,7 @@ from reenactor.engine.composite import StillBackground
 from reenactor.engine.loading import load_transformer, transformer_folder
 from reenactor.engine.portrait import Portrait, placed, torch_device
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
-from reenactor.face.retarget import Retargeter
+from reenactor.face.retarget import PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import write_image
 from reenactor.models import ReenactmentModel, create_model
@@ -53,7 +53,7 @@ class Entry:
 
     model: str
     weights: Path | None = None
-    transfer: Transfer = Transfer.RELATIVE
+    transfer: Transfer = Transfer.PARTS
     transformer: Path | None = None
     background: Background = Background.MOVING
     name: str | None = None
@@ -77,7 +77,7 @@ class Entry:
     def title(self, protocol: Protocol) -> str:
         """Its name in tables."""
         transfer = self.transfer_in(protocol)
-        unusual = [self.transfer.value] if self.name is None and transfer not in (None, Transfer.RELATIVE) else []
+        unusual = [self.transfer.value] if self.name is None and transfer not in (None, Transfer.PARTS) else []
         unusual += ["absolute head"] if self.turns_to_driver(protocol) else []
         unusual += ["still background"] if self.background == Background.STILL else []
         name = self.name or self.model
@@ -146,12 +146,14 @@ class TargetLandmarks:
     def _make_retargeter(self, targets: tuple[Frame, ...], driver: str) -> Callable[..., Float[np.ndarray, "478 3"]]:
         assert self._transfer is not None
         meshes = np.stack([self._packs.target.mesh(frame, self._size) for frame in targets])
-        rest = self._packs.driver.neutral(driver, self._size)
+        rest = self._packs.driver.rest(driver, self._size)
+        if self._transfer is Transfer.PARTS:
+            return PartsRetargeter(meshes, rest, head=self._head)
         if self._transformer is None:
-            return Retargeter(meshes[0], rest, self._transfer, self._head)
+            return Retargeter(meshes[0], rest.mesh_px, self._transfer, self._head)
         found = self._faces(self._packs.target, targets)
         faces = np.stack([found[frame] for frame in targets]) if found else None
-        return TransformerRetargeter(self._transformer, meshes, rest, faces, self._head)
+        return TransformerRetargeter(self._transformer, meshes, rest.mesh_px, faces, self._head)
 
     def _faces(self, pack: Pack, frames: Sequence[Frame]) -> Mapping[Frame, UInt8[np.ndarray, "s s 3"]]:
         """The frames' crops as the transformer saw them in training; empty if it sees none."""

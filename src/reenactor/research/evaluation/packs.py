@@ -18,8 +18,7 @@ from torch import Tensor
 from reenactor.core import DriverFrame, ReenactError, TargetSet
 from reenactor.core.files import sha256
 from reenactor.engine.portrait import driver_frame, target_set, usual_size
-from reenactor.face.geometry import Similarity, fit_head, mean_face, with_lips_closed
-from reenactor.face.retarget import neutral_frame
+from reenactor.face.retarget import DriverRest, neutral_frame
 from reenactor.models import ReenactmentModel
 from reenactor.research.data import Kind, Sample, ShardReader, Split
 from reenactor.research.data.pair_stream import PairData, PairStream
@@ -49,7 +48,7 @@ class Pack:
         self.reader = reader
         self.sample = lru_cache(maxsize=256)(self._sample)
         self.meshes = lru_cache(maxsize=64)(self._meshes)
-        self.neutral = lru_cache(maxsize=256)(self._neutral)
+        self.rest = lru_cache(maxsize=256)(self._rest)
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -86,13 +85,12 @@ class Pack:
         sample = self.sample(key)
         return neutral_frame(sample.landmarks, sample.seen) if sample.kind is Kind.CLIP else 0
 
-    def _neutral(self, key: str, size: int) -> Float[np.ndarray, "478 3"]:
-        """Landmarks of the person at rest: a clip's most neutral frame; for a photo the mean face, moved and scaled."""
-        mesh = self.meshes(key, size)[self.neutral_number(key)]
-        if self.sample(key).kind is Kind.CLIP:
-            return mesh
-        head = fit_head(mesh)
-        return Similarity(head.scale, np.eye(3), head.t).apply(with_lips_closed(mean_face().points))
+    def _rest(self, key: str, size: int) -> DriverRest:
+        """The person of a clip or a photo at rest."""
+        sample, meshes = self.sample(key), self.meshes(key, size)
+        if sample.kind is not Kind.CLIP:
+            return DriverRest.of_photo(meshes[0])
+        return DriverRest.of_clip(meshes[sample.seen] if sample.seen.any() else meshes)
 
 
 class Packs:

@@ -6,7 +6,6 @@ Errors are in percent of A's outer-eye distance, in the picture plane.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS, ReenactError, Transfer
+from reenactor.core import OUTER_EYE_CORNERS, ReenactError, Transfer
 from reenactor.engine.loading import load_transformer
 from reenactor.face.geometry import contours, fit_similarity, matrix_from_angles, mean_face
-from reenactor.face.retarget import Retargeter
+from reenactor.face.geometry.ict import SURFACE, FaceModel, read_face_model, with_irises
+from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
 from reenactor.research.metrics import Interval, bootstrap_interval
 
-SURFACE = 468
-"""Vertices of the mesh that ICT-FaceKit has too; it has no irises."""
 _FACE_PX, _CENTRE_PX = 60.0, 128.0
 _TURN_DEG = (20.0, 10.0, 10.0)
-_ACTIVE = 6
-"""Most expressions that are active at a time."""
-_LOOKS = ("eyeLook",)
-"""Expressions that turn the eyeballs, which the model lacks."""
 _LIPS = (
     *contours.OUTER_LIPS_UPPER,
     *contours.INNER_LIPS,
@@ -49,23 +43,6 @@ Mover = Callable[["Trial"], Float[np.ndarray, "478 3"]]
 
 
 @dataclass(frozen=True)
-class FaceModel:
-    """ICT-FaceKit at the mesh's vertices, in the mean face's axes and size.
-
-    Args:
-        neutral: (468, 3).
-        identities: (I, 468, 3) offsets of each identity component.
-        expressions: (E, 468, 3) offsets of each expression at full strength.
-        names: of the expressions; those ending in `_L` and `_R` are the two sides of one.
-    """
-
-    neutral: Float[np.ndarray, "468 3"]
-    identities: Float[np.ndarray, "i 468 3"]
-    expressions: Float[np.ndarray, "e 468 3"]
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Trial:
     """Input of a transfer, and the truth; pixels.
 
@@ -82,26 +59,6 @@ class Trial:
     rest: Float[np.ndarray, "478 3"]
     driver: Float[np.ndarray, "478 3"]
     truth: Float[np.ndarray, "468 3"]
-
-
-def read_face_model(path: Path) -> FaceModel:
-    """Read `neutral` (468, 3), `ident` (I, 468, 3), `expr` (E, 468, 3) and `names` from an .npz file.
-
-    Raises:
-        ReenactError: the file is missing, or holds something else.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            neutral, ident, expr = (arrays[name].astype(np.float64) for name in ("neutral", "ident", "expr"))
-            names = tuple(str(name) for name in arrays["names"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ReenactError(f"cannot read ICT-FaceKit's faces from {path}: {error}; give another file") from error
-    if neutral.shape != (SURFACE, 3) or ident.shape[1:] != neutral.shape or expr.shape != (len(names), SURFACE, 3):
-        raise ReenactError(f"{path} has not ICT-FaceKit's faces at {SURFACE} vertices; give another file")
-    face = mean_face()
-    fit = fit_similarity(neutral, face.points[:SURFACE], face.weights[:SURFACE])
-    moves = fit.scale * fit.R.T
-    return FaceModel(fit.apply(neutral), ident @ moves, expr @ moves, names)
 
 
 def measure_transfers(
@@ -152,11 +109,11 @@ def make_trials(
     """
     trials = []
     for person in range(people):
-        a, b = _person(model, rng), _person(model, rng)
-        shown = target_expression * _expression(model, rng)
+        a, b = model.person(rng), model.person(rng)
+        shown = target_expression * model.expression(rng)
         target, rest = _in_pixels(a + shown, np.eye(3)), _in_pixels(b, np.eye(3))
         for _ in range(frames):
-            moved = _expression(model, rng)
+            moved = model.expression(rng)
             turn = matrix_from_angles(rng.uniform(-1, 1, 3) * _TURN_DEG)
             truth = _in_pixels(a + moved, turn)[:SURFACE]
             trials.append(Trial(person, target, rest, _in_pixels(b + moved, turn), truth))
@@ -177,6 +134,7 @@ def transfers(transformer: LandmarkTransformer | None = None) -> dict[str, Mover
         "still photo": lambda trial: trial.target,
         "absolute": simple(Transfer.ABSOLUTE),
         "relative": simple(Transfer.RELATIVE),
+        "parts": lambda trial: PartsRetargeter(trial.target[None], DriverRest.given(trial.rest))(trial.driver),
     }
     if transformer is not None:
         if transformer.config.needs_pictures:
@@ -233,29 +191,6 @@ def measure(trials: Sequence[Trial], movers: Mapping[str, Mover]) -> dict[str, d
     return found
 
 
-def _person(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray, "468 3"]:
-    return model.neutral + np.tensordot(rng.normal(size=len(model.identities)), model.identities, 1)
-
-
-def _expression(model: FaceModel, rng: np.random.Generator) -> Float[np.ndarray, "468 3"]:
-    """A few expressions at random strengths, nearly equal on both sides of the face."""
-    units: dict[str, list[int]] = {}
-    for i, name in enumerate(model.names):
-        if not name.startswith(_LOOKS):
-            units.setdefault(name.removesuffix("_L").removesuffix("_R"), []).append(i)
-    total = np.zeros((SURFACE, 3))
-    for name in rng.choice(sorted(units), rng.integers(1, min(_ACTIVE, len(units)) + 1), replace=False):
-        strength = rng.uniform(0.2, 1.0)
-        for i in units[name]:
-            total += strength * rng.uniform(0.7, 1.0) * model.expressions[i]
-    return total
-
-
 def _in_pixels(surface: Float[np.ndarray, "468 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "478 3"]:
-    """The whole mesh, with irises in the middle of the eyes."""
-    mesh = np.zeros((MESH_POINTS, 3))
-    mesh[:SURFACE] = surface
-    for iris, eye in ((contours.RIGHT_IRIS, contours.RIGHT_EYE), (contours.LEFT_IRIS, contours.LEFT_EYE)):
-        about = mean_face().points[list(iris)]
-        mesh[list(iris)] = surface[list(eye)].mean(axis=0) + about - about[0]
-    return (_FACE_PX * mesh @ turn.T + _CENTRE_PX).astype(np.float32)
+    """The whole mesh, turned."""
+    return (_FACE_PX * with_irises(surface) @ turn.T + _CENTRE_PX).astype(np.float32)

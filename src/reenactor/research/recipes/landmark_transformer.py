@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
+from reenactor.face.retarget.neutral_objective import NeutralObjectiveConfig
 from reenactor.face.retarget.transformer import LandmarkTransformerConfig, LandmarkTransformerObjectiveConfig
 from reenactor.research.training import FrameData, Optimizers, RunConfig
 
@@ -50,8 +51,25 @@ def paper(name: str) -> RunConfig:
     )
 
 
+def neutral_face(name: str) -> RunConfig:
+    """The network that estimates a person's neutral face (`--transfer parts`); minutes of a core."""
+    return RunConfig(
+        recipe=name,
+        objective=NeutralObjectiveConfig(),
+        data=FrameData(pictures=False),
+        optimizers=Optimizers(generator_lr=1e-3, betas=(0.9, 0.999), warmup_steps=50, final_factor=1e-3),
+        steps=3000,
+        batch_size=256,
+        workers=1,
+        epoch_steps=1000,
+        sample_every=1000,
+        save_every=1000,
+    )
+
+
 ROWS = {
     "landmark-transformer": ("Landmark transformer for the dense mesh, on landmarks alone; a minute", landmarks_alone),
     "landmark-transformer-68": ("The same for the paper's 68 landmarks", partial(landmarks_alone, points="ibug68")),
+    "neutral-face": ("The network that estimates neutral faces, for the transfer by parts; minutes", neutral_face),
     "landmark-transformer-paper": ("Landmark transformer as in the paper: 68 landmarks and ResNet-50", paper),
 }

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reenactor.core import ReenactError
 from reenactor.face.perception.lids_objective import LidObjectiveConfig
+from reenactor.face.retarget.neutral_objective import NeutralObjectiveConfig
 from reenactor.face.retarget.transformer import LandmarkTransformerObjectiveConfig
 from reenactor.models.hybrid2 import Hybrid2ObjectiveConfig
 from reenactor.models.marionette import MarioNETteObjectiveConfig
@@ -29,6 +30,7 @@ ObjectiveConfig = Annotated[
     | LidObjectiveConfig
     | MarioNETteObjectiveConfig
     | LandmarkTransformerObjectiveConfig
+    | NeutralObjectiveConfig
     | OneShotObjectiveConfig
     | FusionObjectiveConfig
     | ShapeEncoderObjectiveConfig

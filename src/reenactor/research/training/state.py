@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from reenactor.core import CheckpointError, ReenactError
 from reenactor.face.maps import boundary_maps
 from reenactor.face.perception.lids_objective import LidObjective, lid_statistics
+from reenactor.face.retarget.neutral_objective import NeutralObjective, neutral_statistics
 from reenactor.face.retarget.transformer import LandmarkTransformerObjective, fit_statistics
 from reenactor.models import METHODS
 from reenactor.models.oneshot import ShapeEncoderObjective, VerificationObjective
@@ -24,7 +25,7 @@ from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoin
 from reenactor.nn.losses import Objective
 from reenactor.research.data import ShardReader
 from reenactor.research.data.items import Kind, Split
-from reenactor.research.data.streams import clip_landmarks, rows_of
+from reenactor.research.data.streams import by_name, clip_landmarks, rows_of
 from reenactor.research.training.config import ObjectiveConfig
 
 KIND = "training-run"
@@ -50,9 +51,17 @@ def _lids(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
     return LidObjective(config, lid_statistics(sorted(seen, key=lambda one: one[0])))
 
 
+def _neutral(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
+    photos = rows_of(pack, Kind.PHOTO, Split.TRAIN)
+    albums = (rows for rows in by_name(photos, pack.column("identity").astype(str)[photos]) if len(rows) > 1)
+    shown = ([pack[row].landmarks[0] for row in rows] for rows in albums)
+    return NeutralObjective(config, neutral_statistics(clip_landmarks(pack), shown, clip_landmarks(pack, Split.VAL)))
+
+
 _OTHERS: dict[str, Callable[[Any, ShardReader, int], Objective[Any]]] = {
     "lids": _lids,
     "landmark-transformer": _landmark_transformer,
+    "neutral-face": _neutral,
     "shape-encoder": lambda config, _, __: ShapeEncoderObjective(config, boundary_maps),
     "verification": lambda config, _, identities: VerificationObjective(config, identities),
 }

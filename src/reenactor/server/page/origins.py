@@ -14,7 +14,8 @@ from reenactor.core.progress import Progress
 from reenactor.engine import Reenactor, Track, TrackFolder
 from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import driver_frame
-from reenactor.engine.track import track_neutral, track_of_file
+from reenactor.engine.track import track_of_file, track_rest
+from reenactor.face.retarget import DriverRest
 from reenactor.media import is_video
 from reenactor.models import PhotoMap, PhotoUse
 from reenactor.server.page import html
@@ -37,7 +38,7 @@ class Origins:
 
     variants: Mapping[str, Reenactor]
     track: Track
-    rest: Float[np.ndarray, "478 3"]
+    rest: DriverRest
     photos: Sequence[UInt8[np.ndarray, "s s 3"]]
 
     @property
@@ -52,7 +53,7 @@ class Origins:
 
     def _section(self, variant: str, reenactor: Reenactor, frame: int) -> str:
         target = reenactor.target
-        mesh = next(reenactor.target_meshes(self.track, start=frame, neutral_mesh=self.rest))
+        mesh = next(reenactor.target_meshes(self.track, start=frame, rest=self.rest))
         driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
         maps = reenactor.model.photo_maps(target.portrait.code, driver)
         groups = [_group("the picture", _picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
@@ -96,7 +97,7 @@ def origins_of(
         reenactor.set_target(list(photos), face=face)
     progress.start("finding where the pictures come from", 0, None)
     track = TrackFolder(folder, driver).fill(progress.step) if is_video(driver) else track_of_file(driver, folder)
-    return Origins(variants, track, track_neutral(track), crops)
+    return Origins(variants, track, track_rest(track), crops)
 
 
 def _heading(one: PhotoMap) -> str:

@@ -270,6 +270,7 @@ class _Previews:
 
     def edited(self, photos: list[str], options: dict[str, Any], values: list[float]) -> dict[str, Any]:
         from reenactor.engine import Reenactor
+        from reenactor.face.retarget import DriverRest
         from reenactor.server.page.edits import clipped, driver_mesh, rest_mesh
 
         chosen = options_of(options, self._settings)
@@ -281,7 +282,7 @@ class _Previews:
             self._edited[key] = reenactor
             while len(self._edited) > _KEPT_EDITED:
                 self._edited.popitem(last=False)
-        mesh = reenactor.retargeter(rest_mesh())(driver_mesh(clipped(values)))
+        mesh = reenactor.retargeter(DriverRest.given(rest_mesh()))(driver_mesh(clipped(values)))
         frame = reenactor.frame(mesh, 0.0)
         picture = frame.face if chosen.layout == "crop" else frame.image
         return {"picture": base64.b64encode(encode_jpeg(picture)).decode()}

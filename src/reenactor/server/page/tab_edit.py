@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from reenactor.core.options import Layout
+from reenactor.core.options import Layout, Transfer
 from reenactor.media import MOTION_SUFFIX
 from reenactor.server.page import html
 from reenactor.server.page.edits import HIGHEST, LOWEST, NAMES, Edits
@@ -58,7 +58,9 @@ def build(sessions: Sessions, panel: TargetPanel, tab: gr.Tab) -> None:
     chosen = [panel.face, layout, model, *sliders]
 
     def options_of(face: int, layout: str, model: str) -> dict[str, Any]:
-        return {"model": model, "face": face or None, "layout": Layout(layout), "max_side": EDIT_SIDE_PX}
+        # With all sliders at 0 the photo is as it is.
+        same = {"transfer": Transfer.RELATIVE, "max_side": EDIT_SIDE_PX}
+        return {"model": model, "face": face or None, "layout": Layout(layout), **same}
 
     async def draw(request: gr.Request, face: int, layout: str, model: str, *values: float) -> tuple[str, str]:
         session = sessions.of(request)

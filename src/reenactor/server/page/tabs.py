@@ -25,9 +25,11 @@ _ASK = "One to eight photos of one person; the first is the picture that moves."
 _ONE_OF_SEVERAL = "Several faces: click the one that should move, or choose its number."
 _ONE = "This face will move."
 _TRANSFERS = [
-    ("add the driver's movement to the photo", Transfer.RELATIVE.value),
+    ("move like the driver", Transfer.PARTS.value),
+    ("keep the photo's expression beneath it", "keep"),
+    ("add the movement to the photo as it is", Transfer.RELATIVE.value),
     ("copy the driver's face and pose", Transfer.ABSOLUTE.value),
-    ("replace the photo's expression (landmark transformer)", Transfer.TRANSFORMER.value),
+    ("the landmark transformer of MarioNETte", Transfer.TRANSFORMER.value),
 ]
 _LAYOUTS = [
     ("the whole photo", Layout.PHOTO.value),
@@ -151,7 +153,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
             layout = gr.Radio(_LAYOUTS, value=Layout.PHOTO.value, label="Show", elem_id="layout")
             with gr.Accordion("More", open=False):
                 model = model_choice(sessions)
-                transfer = gr.Radio(_TRANSFERS, value="relative", label="How the movement is carried over")
+                transfer = gr.Radio(_TRANSFERS, value=Transfer.PARTS.value, label="How the movement is carried over")
                 smooth = gr.Checkbox(label="Steady a jittery driver")
                 driver_face = gr.Number(
                     label="Which face of the driver, from the left (0: the largest)", value=0, precision=0, minimum=0
@@ -193,7 +195,8 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
                     "animate",
                     source,
                     model=model,
-                    transfer=Transfer(transfer),
+                    transfer=Transfer.PARTS if transfer == "keep" else Transfer(transfer),
+                    keep_expression=transfer == "keep",
                     layout=Layout(layout),
                     face=face or None,
                     driver_face=int(driver_face or 0) or None,
@@ -229,8 +232,8 @@ def live_tab(sessions: Sessions, panel: TargetPanel, body: str) -> None:
             start = gr.Button("Start the camera", variant="primary", elem_id="live-start")
             status = gr.HTML(elem_id="live-said")
             gr.Markdown(
-                "Look straight ahead with a relaxed face when it starts: that is taken for your neutral face, and the "
-                "photo does what you do from there. *This is my neutral face* takes a new one."
+                "Look straight ahead when it starts: the photo's head turns as yours does from there. What your face is "
+                "like at rest is learned while you move; *This is my neutral face* says it at once."
             )
         with gr.Column(scale=2, min_width=280):
             gr.HTML(body, js_on_load=None)
