@@ -17,7 +17,7 @@ from reenactor.face.geometry.contours import (
     RIGHT_EYE_UPPER,
 )
 from reenactor.face.geometry.face_mesh import face_mesh_triangles
-from reenactor.face.geometry.mesh_flow import FLAGS, _mesh_flow_batched, _moved, _surface, mesh_flow, upsample_flow
+from reenactor.face.geometry.mesh_flow import FLAGS, _mesh_flow_batched, _moved, _surface, mesh_flow
 from reenactor.face.geometry.openings import opening
 
 SIDE = 128
@@ -278,11 +278,11 @@ def test_opening_by_hand():
 
 def test_enlarged_flow_means_the_same():
     photo, target = face(), face((10, 0, 0))
-    coarse, full = flow(photo, target, 64).flow_ndc, flow(photo, target).flow_ndc
-    off_px = (upsample_flow(coarse, SIDE) - full).abs().amax(1) * SIDE / 2
+    coarse, full = flow(photo, target, 64), flow(photo, target)
+    off_px = (coarse.enlarged(SIDE) - full.flow_ndc).abs().amax(1) * SIDE / 2
     assert off_px.median() < 0.02
     assert (off_px < 0.3).float().mean() > 0.95
-    assert upsample_flow(full, SIDE) is full
+    assert full.enlarged(SIDE) is full.flow_ndc
 
 
 def test_a_face_without_extent_gives_no_flow():

@@ -128,24 +128,25 @@ def test_mirrored_people_move_mirrored():
     np.testing.assert_allclose(mirrored(flipped), straight, atol=0.6)
 
 
-class TestLearning:
-    FRAMES = [
-        driver(opening=-0.06 + 0.12 * abs(np.sin(i / 5)), eyes=(0.1, 0.1) if i % 40 in (0, 1) else (1.0, 1.0))
-        for i in range(1, 400)
-    ]
+FRAMES = [
+    driver(opening=-0.06 + 0.12 * abs(np.sin(i / 5)), eyes=(0.1, 0.1) if i % 40 in (0, 1) else (1.0, 1.0))
+    for i in range(1, 400)
+]
 
+
+class TestLearning:
     def test_it_finds_what_the_whole_clip_shows(self):
-        learner = RestLearner(DriverRest.of_frame(self.FRAMES[6]))
-        for mesh in self.FRAMES:
+        learner = RestLearner(DriverRest.of_frame(FRAMES[6]))
+        for mesh in FRAMES:
             found = learner.learned(in_mean_pose(mesh)[1])
-        whole = DriverRest.of_clip(np.stack(self.FRAMES))
+        whole = DriverRest.of_clip(np.stack(FRAMES))
         assert np.abs(found.shape - whole.shape).mean() < 0.002
         np.testing.assert_allclose(found.open, whole.open, rtol=0.03)
         np.testing.assert_allclose(found.shut, whole.shut, atol=0.03)
 
     def test_nothing_jumps(self):
-        learner = RestLearner(DriverRest.of_frame(self.FRAMES[6]))
-        shapes = [learner.learned(in_mean_pose(mesh)[1]).shape for mesh in self.FRAMES]
+        learner = RestLearner(DriverRest.of_frame(FRAMES[6]))
+        shapes = [learner.learned(in_mean_pose(mesh)[1]).shape for mesh in FRAMES]
         assert np.abs(np.diff(shapes, axis=0)).max() < 0.004
 
     def test_a_given_neutral_face_stays(self):

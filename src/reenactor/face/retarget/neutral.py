@@ -22,6 +22,8 @@ from reenactor.face.geometry.contours import (
     LEFT_EYE,
     RIGHT_EYE,
 )
+from reenactor.face.geometry.layers import smoothstep
+from reenactor.face.retarget.relative import EYES
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
 NEUTRAL = "neutral-face"
@@ -31,6 +33,8 @@ _UPPER_LIP = 0.25
 _UPPER_OVAL = FACE_OVAL[:12] + FACE_OVAL[-7:]
 """Down to the ears."""
 _BROWS_AND_NOSE = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 6, 197, 195, 5, 4, 1, 98, 327, 64, 294)
+_CLOSED, _SEEN, _USUAL_EYE = 0.01, 0.025, 0.055
+"""Openings of eyes, in outer-eye distances: closed, not closed any more, and the mean face's."""
 _WEAK = 0.01
 """An expression, root mean square in outer-eye distances, that makes a neutral face a quarter as certain."""
 
@@ -102,7 +106,13 @@ def neutral_face(shapes: Float[np.ndarray, "b 478 3"]) -> Float[np.ndarray, "478
         shapes: in mean pose.
     """
     faces, certainty = neutral_faces(shapes)
-    return with_lips_together(np.average(faces, axis=0, weights=certainty))
+    face = with_lips_together(np.average(faces, axis=0, weights=certainty))
+    for eye in EYES:
+        # Of eyes that no shape shows open, the network opens some by half only.
+        unseen = 1 - smoothstep(eye.openings(shapes).max(), _CLOSED, _SEEN)
+        opening = max(eye.opening(face), 1e-3)
+        face[eye.upper] += unseen * max(0.0, _USUAL_EYE / opening - 1) * (face[eye.upper] - face[eye.lower])
+    return face
 
 
 def with_lips_together(shape: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:

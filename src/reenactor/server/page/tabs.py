@@ -232,8 +232,8 @@ def live_tab(sessions: Sessions, panel: TargetPanel, body: str) -> None:
             start = gr.Button("Start the camera", variant="primary", elem_id="live-start")
             status = gr.HTML(elem_id="live-said")
             gr.Markdown(
-                "Look straight ahead when it starts: the photo's head turns as yours does from there. What your face is "
-                "like at rest is learned while you move; *This is my neutral face* says it at once."
+                "Look straight ahead when it starts: the photo's head turns as yours does from there. What your face "
+                "is like at rest is learned while you move; *This is my neutral face* says it at once."
             )
         with gr.Column(scale=2, min_width=280):
             gr.HTML(body, js_on_load=None)
