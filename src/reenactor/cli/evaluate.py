@@ -95,10 +95,13 @@ def _add_table(actions: argparse._SubParsersAction) -> None:
 def _add_retargeting(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser(
         "retargeting",
-        help="score retargeting against exact truth",
-        description="Score transfers on ICT-FaceKit's faces: person A with the expression of person B.",
+        help="score retargeting, without pictures",
+        description="Score transfers on ICT-FaceKit's faces (person A with the expression of person B: exact truth), or "
+        "on a pack's clips (do lips and lids meet, whose face is it).",
     )
-    p.add_argument("--ict", type=Path, required=True, metavar="FILE", help="neutral, ident, expr and names, as .npz")
+    given = p.add_mutually_exclusive_group(required=True)
+    given.add_argument("--ict", type=Path, metavar="FILE", help="neutral, ident, expr and names, as .npz")
+    given.add_argument("--data", type=Path, metavar="PACK", help="prepared data: its clips of the split 'val'")
     p.add_argument("--transformer", type=Path, metavar="DIR", help="landmark transformer (default: the one that ships)")
     p.add_argument("--people", type=int, default=40, metavar="N", help="pairs of people (default: %(default)s)")
     photo = "strength of an expression in the target's photo (default: %(default)s, at rest)"
@@ -223,15 +226,19 @@ def _table(args: argparse.Namespace) -> int:
 
 
 def _retargeting(args: argparse.Namespace) -> int:
+    from reenactor.research.evaluation.contacts import measure_contacts
     from reenactor.research.evaluation.retargeting import markdown, measure_transfers
 
-    found = measure_transfers(
-        args.ict,
-        args.transformer,
-        people=args.people,
-        target_expression=args.photo_expression,
-        seed=args.seed,
-    )
+    if args.data is not None:
+        found = measure_contacts(args.data, args.transformer)
+    else:
+        found = measure_transfers(
+            args.ict,
+            args.transformer,
+            people=args.people,
+            target_expression=args.photo_expression,
+            seed=args.seed,
+        )
     print(markdown(found), end="")
     if args.json:
         numbers = {name: {part: vars(interval) for part, interval in row.items()} for name, row in found.items()}

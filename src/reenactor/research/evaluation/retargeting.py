@@ -85,9 +85,9 @@ def measure_transfers(
 
 
 def markdown(found: Mapping[str, Mapping[str, Interval]]) -> str:
-    """What `measure` found as a table."""
+    """Errors of transfers as a table."""
     parts = list(next(iter(found.values())))
-    lines = ["error, % of the outer-eye distance [95% interval over people]", ""]
+    lines = ["error, % [95% interval over people]", ""]
     lines += [f"| transfer | {' | '.join(parts)} |", f"|---|{'---:|' * len(parts)}"]
     for name, row in found.items():
         cells = [f"{one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in row.values()]
