@@ -84,7 +84,7 @@ def test_paper_bs_claim_with_the_same_head_on_both_sides(call, pack, tmp_path):
     turned = {line["method"]: (line["transfer"], line["config"].get("head")) for line in lines if line["config"]}
     assert turned["warp (absolute)"] == ("absolute", None)
     assert turned["warp (transformer, absolute head)"] == ("transformer", "absolute")
-    with pytest.raises(ReenactError, match="the transfer must be one of relative"):
+    with pytest.raises(ReenactError, match="the transfer must be one of parts"):
         call("run", *data, "--models", "warp", "--transfer", "absolute,sideways", "--out", tmp_path)
 
 

@@ -17,7 +17,7 @@ def test_strings_become_enums():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"transfer": "sideways"}, "the transfer must be one of relative, absolute, transformer, not sideways"),
+        ({"transfer": "sideways"}, "the transfer must be one of parts, relative, absolute, transformer, not sideways"),
         ({"layout": "round"}, "the layout must be one of photo, crop, grid, not round"),
         ({"background": "blue"}, "the background must be one of still, moving, not blue"),
         ({"runtime": "abacus"}, "the runtime must be one of auto, torch, onnxruntime, openvino, not abacus"),
@@ -39,7 +39,7 @@ def test_wrong_values_are_refused_with_one_sentence(given, sentence):
 
 
 def test_the_heads_usual_movement_depends_on_the_transfer():
-    assert [head_with(one, None) for one in Transfer] == [Head.RELATIVE, Head.ABSOLUTE, Head.RELATIVE]
+    assert [head_with(one, None) for one in Transfer] == [Head.RELATIVE, Head.RELATIVE, Head.ABSOLUTE, Head.RELATIVE]
     assert all(head_with(one, Head.ABSOLUTE) is Head.ABSOLUTE for one in (None, *Transfer))
     assert Options(transfer="transformer", head="absolute").head is Head.ABSOLUTE
 

@@ -96,8 +96,8 @@ def _add_retargeting(actions: argparse._SubParsersAction) -> None:
     p = actions.add_parser(
         "retargeting",
         help="score retargeting, without pictures",
-        description="Score transfers on ICT-FaceKit's faces (person A with the expression of person B: exact truth), or "
-        "on a pack's clips (do lips and lids meet, whose face is it).",
+        description="Score transfers on ICT-FaceKit's faces (person A with the expression of person B: exact truth), "
+        "or on a pack's clips (do lips and lids meet, whose face is it).",
     )
     given = p.add_mutually_exclusive_group(required=True)
     given.add_argument("--ict", type=Path, metavar="FILE", help="neutral, ident, expr and names, as .npz")

@@ -82,8 +82,8 @@ def measure_contacts(pack: Path, transformer: Path | None) -> dict[str, dict[str
     | lips that meet | opening of the result's lips while the driver's are closed |
     | lips that part | difference of the openings while the driver's are open |
     | lids that meet | opening of the result's lids while the driver's are closed |
-    | lids that open | difference of the openings, each in its own usual one, while the driver's are open |
-    | leak | of the way from the target's neutral face to the driver's, what the result goes at the driver's neutral frame |
+    | lids that open | the same of lids, as fractions of each one's usual opening |
+    | leak | part of the way from the target's neutral face to the driver's that the result goes in its neutral frame |
 
     Args:
         pack: folder of prepared data.
@@ -138,7 +138,8 @@ def _errors(
                 off = abs(lip_gap(shape) - wanted)
             else:
                 ratio = driver.lids[number] / driver.usual if name.endswith("open") else np.zeros(2)
-                off = float(np.mean([abs(e.opening(shape) - r * u) for e, r, u in zip(EYES, ratio, target.usual)]))
+                seen = np.array([eye.opening(shape) for eye in EYES])
+                off = float(np.abs(seen - ratio * target.usual).mean())
             found.setdefault(name, []).append(100 * off)
     means = {name: float(np.mean(values)) for name, values in found.items()}
     apart = (driver.neutral - target.neutral)[..., :2]
