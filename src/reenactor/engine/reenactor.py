@@ -518,7 +518,7 @@ class LiveDriver:
         return self._rest is not None
 
     def set_neutral(self) -> None:
-        """Take the next face that is seen as the driver at rest; any thread may call this."""
+        """Take the next face that is seen, whoever it is, as the driver at rest; any thread may call this."""
         self._rest_given = self._rest_pending = True
 
     def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
@@ -532,6 +532,8 @@ class LiveDriver:
         check_picture(picture)
         if not time_s > self._last_time_s:
             raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
+        if self._rest_pending:
+            self._tracker.forget_identity()
         seen = self._tracker.track(picture)
         self._last_time_s = time_s
         if seen is None:

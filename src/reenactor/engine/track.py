@@ -19,6 +19,7 @@ from reenactor.engine.job_folder import SEAL_BYTES, Seals
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.geometry import Similarity, in_mean_pose
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Region, TrackerMemory
+from reenactor.face.perception.identity import EMBEDDING_SIZE
 from reenactor.face.retarget import DriverRest, neutral_frame
 from reenactor.media import VideoReader, is_image, read_image
 from reenactor.media.images import check_not_animated
@@ -36,10 +37,12 @@ _RECORD = np.dtype(
         ("pose_deg", "<f4", 3),
         ("mesh", "<i2", (MESH_POINTS, 3)),
         # What the tracker knows after the frame: where the person was seen last (NaN before that), how long ago, and
-        # whether there was a cut since.
+        # whether there was a cut since; what the person looks like (NaN before that), and for how many frames.
         ("last_seen", "<f8", 4),
         ("frames_without", "<i4"),
         ("cut", "?"),
+        ("identity", "<f2", EMBEDDING_SIZE),
+        ("frames_with", "<i4"),
         ("seal", "u1", SEAL_BYTES),
     ]
 )
@@ -147,12 +150,17 @@ def _note(memory: TrackerMemory, record: np.ndarray) -> None:
     region = memory.last_seen
     record["last_seen"] = np.nan if region is None else (region.x, region.y, region.side_px, region.angle_deg)
     record["frames_without"], record["cut"] = memory.frames_without, memory.cut
+    record["identity"] = np.nan if memory.identity is None else memory.identity
+    record["frames_with"] = memory.frames_with
 
 
 def _recall(record: np.ndarray) -> TrackerMemory:
     never = np.isnan(record["last_seen"]).any()
     region = None if never else Region(*record["last_seen"].tolist())
-    return TrackerMemory(region, int(record["frames_without"]), bool(record["cut"]))
+    identity = None if np.isnan(record["identity"]).any() else record["identity"].copy()
+    return TrackerMemory(
+        region, int(record["frames_without"]), bool(record["cut"]), identity, int(record["frames_with"])
+    )
 
 
 class TrackFolder:
