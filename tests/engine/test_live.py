@@ -1,5 +1,6 @@
 """A driver whose pictures come one by one."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -84,6 +85,23 @@ def test_mirroring_twice_changes_nothing(reenactor):
     mesh = reenactor.target.mesh_px
     np.testing.assert_allclose(mirrored(mirrored(mesh, 200), 200), mesh, atol=1e-4)
     assert mirrored(mesh, 200)[33, 0] == pytest.approx(199 - mesh[263, 0])
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_after_a_cut_the_target_eases_to_its_own_pose(reenactor, pictures, mirror):
+    """The camera changes: the head is smaller, and turned as it is now."""
+    after = np.full_like(pictures[0], 250)
+    small = cv2.resize(pictures[-1], None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+    after[-len(small) :, -len(small) :] = small
+    with reenactor.live(neutral=pictures[0], mirror=mirror) as live:
+        before = run(live, pictures)[-1].mesh_px
+        meshes = [before, *(live.step(after, (8 + i) / 25).mesh_px for i in range(12))]
+    photo = reenactor.target.mesh_px
+    apart = np.abs(before - photo).max()
+    assert apart > 3
+    assert np.abs(np.diff(meshes, axis=0)).max() < 0.35 * apart
+    assert head_angles(meshes[-1])[0] == pytest.approx(head_angles(photo)[0], abs=1.5)
+    assert np.ptp(meshes[-1][:, 0]) == pytest.approx(np.ptp(photo[:, 0]), rel=0.05)
 
 
 def test_what_cannot_be(reenactor, photo, pictures, unchecked):

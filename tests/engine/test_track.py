@@ -3,13 +3,16 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
+from factories import head
 from reenactor import Motion, Reenactor
-from reenactor.engine import Track
+from reenactor.engine import Track, TrackFolder
 from reenactor.engine.shipped import demo_photo, shipped_motions
-from reenactor.engine.track import driver_pictures
+from reenactor.engine.track import driver_pictures, shot_heads, track_rest
+from reenactor.face.geometry import in_mean_pose, turned
 from reenactor.face.perception import MeshSmoother
 from reenactor.media import VideoWriter, read_motion
 
@@ -96,3 +99,57 @@ def test_each_mesh_has_the_picture_that_it_was_found_in(rest, tmp_path):
     for start in range(8):
         found = [round(float(one.mean()) / 30) for one in driver_pictures(track, tmp_path / "v.mp4", start)]
         assert found == shown[start:]
+
+
+@pytest.fixture(scope="module")
+def two_shots(rest):
+    """A head that nods, filmed from the front, and then nearer and from the side; a third shot is short."""
+    nods_deg = [np.array([0, 6 * np.sin(i / 3), 0]) for i in range(40)]
+    near = turned(rest, np.array([25.0, 0, 0])) * np.float32(1.6) - np.array([120, 30, 0], np.float32)
+    shots = [[turned(one, nod) for nod in nods_deg] for one in (rest, near)]
+    return replace(Track.of_motion(motion_of([*shots[0], *shots[1], *[rest * np.float32(0.7)] * 5])), shots=(0, 40, 80))
+
+
+def test_smoothing_begins_anew_with_a_shot(two_shots):
+    smooth = list(two_shots.meshes(smooth=MeshSmoother()))
+    np.testing.assert_allclose(smooth[40], two_shots.read(40, 41)[0], atol=1e-3)
+
+
+def test_each_shot_counts_head_movement_from_its_own_frames(two_shots):
+    reenactor = Reenactor("warp", size=64, max_side=128)
+    reenactor.set_target([demo_photo()])
+    meshes = list(reenactor.target_meshes(two_shots))
+    photo, heads = in_mean_pose(reenactor.target.mesh_px)[0], in_mean_pose(np.stack(meshes))[0]
+    for first, last in ((0, 40), (40, 80)):
+        off_deg = np.degrees(np.arccos((np.einsum("tij,ij->t", heads.R[first:last], photo.R) - 1) / 2))
+        assert off_deg.min() < 2
+        assert 3 < off_deg.max() < 14
+    np.testing.assert_allclose(heads.scale, photo.scale, rtol=0.06)
+    shift_px = np.linalg.norm((heads.t - photo.t)[:, :2], axis=1)
+    assert shift_px.max() < 0.15 * photo.scale
+    for start in (39, 40, 41, 82):
+        for mesh, wanted in zip(reenactor.target_meshes(two_shots, start=start), meshes[start:], strict=True):
+            np.testing.assert_array_equal(mesh, wanted)
+
+
+def test_a_short_shot_keeps_the_angles_of_the_whole_clip(two_shots):
+    rest = track_rest(two_shots)
+    counted = in_mean_pose(shot_heads(two_shots, rest)[80])[0]
+    here, whole = in_mean_pose(two_shots.read(80, 81)[0])[0], in_mean_pose(rest.mesh_px)[0]
+    assert float(counted.scale) == pytest.approx(float(here.scale), rel=0.01)
+    np.testing.assert_allclose(counted.t[:2], here.t[:2], atol=0.02 * here.scale)
+    np.testing.assert_allclose(counted.R, whole.R, atol=0.02)
+
+
+def test_a_track_knows_its_shots(tmp_path):
+    """A person, filmed anew; a flash of light and frames without a face in between."""
+    far, near = (np.full((240, 320, 3), level, np.uint8) for level in (20, 120))
+    far[60:188, 20:148], near[:, 60:300] = cv2.resize(head(), (128, 128)), cv2.resize(head(), (240, 240))
+    wall = np.full_like(far, 70)
+    frames = [*[far] * 3, far // 2 + 127, *[far] * 2, *[wall] * 2, *[near] * 4, wall]
+    with VideoWriter(tmp_path / "v.mp4", size=(320, 240), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
+        for number, frame in enumerate(frames):
+            writer.write(frame, number)
+    track = TrackFolder(tmp_path / "track", tmp_path / "v.mp4").fill()
+    assert track.seen.tolist() == [True] * 6 + [False] * 2 + [True] * 4 + [False]
+    assert track.shots == (0, 8)

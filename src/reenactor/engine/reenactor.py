@@ -35,8 +35,9 @@ from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait
-from reenactor.engine.track import Track, driver_pictures, track_of_file, track_rest
+from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
+from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
@@ -50,11 +51,11 @@ Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "_h _w 3"]]
 Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "_h _w 3"]]]
 
 Mesh = Float[np.ndarray, "478 3"]
-Retarget = Callable[..., Mesh]
-"""`(driver_mesh, picture=None)` -> the target's landmarks, crop pixels; see `Reenactor.needs_pictures`."""
 
 MAX_TARGETS = 8
 _LARGEST_CROP = 1024
+_EASE_S = 0.3
+"""How long the target of a live driver takes from its pose before a cut to the one after it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,24 @@ class Target:
     def mesh_px(self) -> Float[np.ndarray, "478 3"]:
         """The first photo's landmarks."""
         return self.all_mesh_px[0]
+
+
+@dataclass(frozen=True)
+class Retarget:
+    """Carries a driver's landmarks over to the target: `retarget(driver_mesh, picture=None)`.
+
+    Args:
+        carry: (driver's mesh, driver's picture or None) -> the target's landmarks, crop pixels; see
+            `Reenactor.needs_pictures`.
+        count_from: makes head movement count from this mesh of the driver.
+    """
+
+    carry: Callable[[Mesh, UInt8[np.ndarray, "_h _w 3"] | None], Mesh]
+    count_from: Callable[[Mesh], None]
+
+    def __call__(self, driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
+        """The target's landmarks (478, 3), crop pixels."""
+        return self.carry(driver_mesh, picture)
 
 
 @dataclass(frozen=True)
@@ -279,15 +298,15 @@ class Reenactor:
                 plain = PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn)
             else:
                 plain = Retargeter(meshes[0], rest.mesh_px, self.transfer, head)
-            return lambda driver_mesh, picture=None: plain(driver_mesh)
+            return Retarget(lambda driver_mesh, picture: plain(driver_mesh), plain.count_from)
         carry = TransformerRetargeter(transformer, meshes, rest.mesh_px, self._target_faces, head)
 
-        def retarget(driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
+        def retarget(driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None) -> Mesh:
             if picture is None or not self.needs_pictures:
                 return carry(driver_mesh)
             return carry(driver_mesh, transformer.crop(picture, driver_mesh))
 
-        return retarget
+        return Retarget(retarget, carry.count_from)
 
     def check_driver(self, driver: Driver) -> None:
         """Refuse a driver without pictures where the landmark transformer looks at them.
@@ -397,7 +416,7 @@ class Reenactor:
         smooth: bool = False,
         rest: DriverRest | None = None,
     ) -> Iterator[Float[np.ndarray, "478 3"]]:
-        """The target's landmarks for each frame of a track, from frame `start` on.
+        """The target's landmarks for each frame of a track, from frame `start` on; shots count head movement anew.
 
         Args:
             track: the driver.
@@ -406,12 +425,17 @@ class Reenactor:
             smooth: steady the driver with a One-Euro filter.
             rest: the driver at rest; None to find it in the track.
         """
-        retarget = self.retargeter(track_rest(track) if rest is None else rest)
+        rest = track_rest(track) if rest is None else rest
+        retarget, heads = self.retargeter(rest), shot_heads(track, rest)
+        retarget.count_from(heads[max(first for first in heads if first <= start)])
         meshes = track.meshes(start, MeshSmoother() if smooth else None)
         pictures = repeat(None)
         if self.needs_pictures and driver is not None:
             pictures = driver_pictures(track, driver, start)
-        yield from map(retarget, meshes, pictures)
+        for number, (mesh, picture) in enumerate(zip(meshes, pictures, strict=False), start):
+            if number in heads:
+                retarget.count_from(heads[number])
+            yield retarget(mesh, picture)
 
     def _drive_file(
         self, driver: Path, rest: np.ndarray | None, *, smooth: bool, face: int | None
@@ -456,7 +480,8 @@ class LiveDriver:
 
     Head movement counts from the first picture with a face, until `set_neutral` is called. What the driver's face is
     like at rest is learned as it moves (with the transfer PARTS; for others it is that of the first picture). While no
-    face is seen the target holds its pose; before the first face it looks as in the photo. Use `with`, or `close` it.
+    face is seen the target holds its pose; before the first face it looks as in the photo. After a cut head movement
+    counts from the next face, and the target eases there. Use `with`, or `close` it.
 
     Args:
         reenactor: with its target set.
@@ -481,6 +506,8 @@ class LiveDriver:
         self._rest_given = rest is not None
         self._rest_pending = rest is None
         self._retargeters: dict[bool, Retarget] = {}
+        self._head_from = rest
+        self._eased_from: tuple[Mesh, float] | None = None
         self._last: ResultFrame | None = None
         self._last_time_s = -np.inf
         self._tracker = FaceTracker(face=face)
@@ -491,7 +518,7 @@ class LiveDriver:
         return self._rest is not None
 
     def set_neutral(self) -> None:
-        """Take the next face that is seen as the driver at rest; any thread may call this."""
+        """Take the next face that is seen, whoever it is, as the driver at rest; any thread may call this."""
         self._rest_given = self._rest_pending = True
 
     def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
@@ -505,6 +532,8 @@ class LiveDriver:
         check_picture(picture)
         if not time_s > self._last_time_s:
             raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
+        if self._rest_pending:
+            self._tracker.forget_identity()
         seen = self._tracker.track(picture)
         self._last_time_s = time_s
         if seen is None:
@@ -515,23 +544,43 @@ class LiveDriver:
             return self._last
         mesh = seen.landmarks.mesh
         if self._smoother is not None:
+            if self._tracker.cut:
+                self._smoother.reset()
             mesh = self._smoother(mesh, time_s)
         if self._rest_pending:
             self._rest_pending = False
-            self._rest = mesh
+            self._rest = self._head_from = mesh
             self._retargeters.clear()
-        self._last = self._reenactor.frame(self._target_mesh(mesh, picture), time_s)
+        elif self._tracker.cut and self._last is not None:
+            self._head_from = mesh
+            self._eased_from = self._last.mesh_px, self._last.time_s
+        self._last = self._reenactor.frame(self._eased(self._target_mesh(mesh, picture), time_s), time_s)
         return self._last
 
     def _target_mesh(self, mesh: Mesh, picture: UInt8[np.ndarray, "h w 3"]) -> Mesh:
         assert self._rest is not None
+        assert self._head_from is not None
         mirror, width = self.mirror, picture.shape[1]
-        if mirror not in self._retargeters:
+        new = mirror not in self._retargeters
+        if new:
             mesh_px = mirrored(self._rest, width) if mirror else self._rest
             rest = DriverRest.given(mesh_px) if self._rest_given else DriverRest.of_frame(mesh_px)
             self._retargeters[mirror] = self._reenactor.retargeter(rest, learn=True)
+        if new or self._tracker.cut:
+            for mirror_of, retarget in self._retargeters.items():
+                retarget.count_from(mirrored(self._head_from, width) if mirror_of else self._head_from)
         seen = (mirrored(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
         return self._retargeters[mirror](*seen)
+
+    def _eased(self, mesh: Mesh, time_s: float) -> Mesh:
+        """The target's landmarks, on the way from those before a cut."""
+        if self._eased_from is None:
+            return mesh
+        before, began_s = self._eased_from
+        way = float(smoothstep(time_s - began_s, 0, _EASE_S))
+        if way == 1:
+            self._eased_from = None
+        return before + np.float32(way) * (mesh - before)
 
     def close(self) -> None:
         """Free the networks."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from reenactor.core.files import write_atomically
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.job_folder import SEAL_BYTES, Seals
 from reenactor.engine.prefetch import prefetch
+from reenactor.face.geometry import Similarity, in_mean_pose
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Region, TrackerMemory
-from reenactor.face.retarget import DriverRest
+from reenactor.face.perception.identity import EMBEDDING_SIZE
+from reenactor.face.retarget import DriverRest, neutral_frame
 from reenactor.media import VideoReader, is_image, read_image
 from reenactor.media.images import check_not_animated
 from reenactor.media.motion_file import is_motion, read_motion
@@ -26,15 +28,21 @@ from reenactor.media.motion_file import is_motion, read_motion
 _CHUNK = 256
 _REST_SAMPLE = 600
 """Frames from which the driver at rest is estimated."""
+_SHOT_SAMPLE, _LONG_SHOT_S, _LONG_SHOT_FRAMES = 100, 1.0, 10
+"""Frames from which a shot's most neutral one is chosen; seconds, and frames with a face, that it needs for that."""
 _RECORD = np.dtype(
     [
         ("pts", "<i8"),
         ("seen", "?"),
         ("pose_deg", "<f4", 3),
         ("mesh", "<i2", (MESH_POINTS, 3)),
-        # What the tracker knows after the frame: where the person was seen last (NaN before that), and how long ago.
+        # What the tracker knows after the frame: where the person was seen last (NaN before that), how long ago, and
+        # whether there was a cut since; what the person looks like (NaN before that), and for how many frames.
         ("last_seen", "<f8", 4),
         ("frames_without", "<i4"),
+        ("cut", "?"),
+        ("identity", "<f2", EMBEDDING_SIZE),
+        ("frames_with", "<i4"),
         ("seal", "u1", SEAL_BYTES),
     ]
 )
@@ -47,6 +55,7 @@ class Track:
     Args:
         pts, seen, pose_deg, end_pts, time_base, picture_size: as in `Motion`.
         read: (first, last) -> (last - first, 478, 3) meshes in pixels.
+        shots: numbers of the frames that begin a shot: 0, and the first of each later one that shows the face.
     """
 
     pts: Int[np.ndarray, " t"]
@@ -56,6 +65,7 @@ class Track:
     time_base: Fraction
     picture_size: tuple[int, int]
     read: Callable[[int, int], Float[np.ndarray, "n 478 3"]]
+    shots: tuple[int, ...] = (0,)
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -106,16 +116,19 @@ class Track:
         bounds_s = np.append(self.pts, self.end_pts) * float(self.time_base)
         return [(float(bounds_s[a]), float(bounds_s[b])) for a, b in edges.reshape(-1, 2)]
 
-    def sample(self, most: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 478 3"]]:
-        """At most `most` frames with a face, evenly spread: their numbers and meshes."""
-        frames = np.flatnonzero(self.seen)
+    def sample(
+        self, most: int, first: int = 0, last: int | None = None
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 478 3"]]:
+        """At most `most` frames with a face, evenly spread, from `first` to before `last`: their numbers and meshes."""
+        frames = first + np.flatnonzero(self.seen[first:last])
         frames = frames[:: max(1, -(-len(frames) // most))]
         return frames, np.concatenate([self.read(int(i), int(i) + 1) for i in frames])
 
     def meshes(self, start: int = 0, smooth: MeshSmoother | None = None) -> Iterator[Float[np.ndarray, "478 3"]]:
         """The meshes one by one from frame `start` on; a filter sees those before as well.
 
-        Filtered or not, the last mesh is held while there is no face; a filter is reset after that.
+        Filtered or not, the last mesh is held while there is no face; a filter is reset after that, and where a shot
+        begins.
         """
         out = None
         for first in range(start - start % _CHUNK if smooth is None else 0, len(self), _CHUNK):
@@ -123,6 +136,8 @@ class Track:
                 if smooth is None:
                     out = mesh
                 elif self.seen[i]:
+                    if i in self.shots:
+                        smooth.reset()
                     out = smooth(mesh, float(self.pts[i] * self.time_base))
                 else:
                     smooth.reset()
@@ -134,12 +149,18 @@ class Track:
 def _note(memory: TrackerMemory, record: np.ndarray) -> None:
     region = memory.last_seen
     record["last_seen"] = np.nan if region is None else (region.x, region.y, region.side_px, region.angle_deg)
-    record["frames_without"] = memory.frames_without
+    record["frames_without"], record["cut"] = memory.frames_without, memory.cut
+    record["identity"] = np.nan if memory.identity is None else memory.identity
+    record["frames_with"] = memory.frames_with
 
 
 def _recall(record: np.ndarray) -> TrackerMemory:
     never = np.isnan(record["last_seen"]).any()
-    return TrackerMemory(None if never else Region(*record["last_seen"].tolist()), int(record["frames_without"]))
+    region = None if never else Region(*record["last_seen"].tolist())
+    identity = None if np.isnan(record["identity"]).any() else record["identity"].copy()
+    return TrackerMemory(
+        region, int(record["frames_without"]), bool(record["cut"]), identity, int(record["frames_with"])
+    )
 
 
 class TrackFolder:
@@ -244,10 +265,11 @@ class TrackFolder:
 
     def _track(self) -> Track:
         facts = json.loads(self._facts.read_text())
-        seen, pts, pose = [], [], []
+        seen, cuts, pts, pose = [], [], [], []
         for first in range(0, facts["frames"], _CHUNK):
             records = self._read_records(first, first + _CHUNK)
             seen.append(records["seen"].copy())
+            cuts.append(records["cut"].copy())
             pts.append(records["pts"].copy())
             pose.append(records["pose_deg"].copy())
         flags = np.concatenate(seen)
@@ -277,6 +299,7 @@ class TrackFolder:
             Fraction(facts["time_base"]),
             (facts["picture_size"][0], facts["picture_size"][1]),
             read,
+            (0, *np.flatnonzero(np.concatenate(cuts) & flags).tolist()),
         )
 
     def _read_records(self, first: int, last: int) -> np.ndarray:
@@ -352,3 +375,33 @@ def track_rest(track: Track) -> DriverRest:
     if len(track) == 1:
         return DriverRest.of_photo(track.read(0, 1)[0])
     return DriverRest.of_clip(track.sample(_REST_SAMPLE)[1])
+
+
+def shot_heads(track: Track, rest: DriverRest) -> dict[int, Float[np.ndarray, "478 3"]]:
+    """For the first frame of each shot, the driver's face (478, 3) from which head movement counts there, pixels.
+
+    That is the shot's most neutral frame. A short shot does not tell how the head usually is: there it is the driver at
+    rest, put where the face is, in its size.
+
+    Args:
+        track: of the driver.
+        rest: at rest; head movement counts from there if there is but one shot.
+    """
+    if len(track.shots) == 1:
+        return {0: rest.mesh_px}
+    heads = {}
+    for first, last in pairwise((*track.shots, len(track))):
+        meshes = track.sample(_SHOT_SAMPLE, first, last)[1]
+        if _long_enough(track, first, last):
+            heads[first] = meshes[neutral_frame(meshes)]
+            continue
+        here = in_mean_pose(meshes)[0]
+        old, shape = in_mean_pose(rest.mesh_px)
+        heads[first] = Similarity(np.asarray(np.median(here.scale)), old.R, np.median(here.t, axis=0)).apply(shape)
+    return heads
+
+
+def _long_enough(track: Track, first: int, last: int) -> bool:
+    ends = np.append(track.pts, track.end_pts)
+    duration_s = (ends[last] - ends[first]) * track.time_base
+    return bool(duration_s >= _LONG_SHOT_S and track.seen[first:last].sum() >= _LONG_SHOT_FRAMES)

@@ -1,11 +1,13 @@
 """Video: a pan and zoom over a photo, gaps, cuts, several people, real clips if the data pack is there."""
 
+from itertools import islice
+
 import cv2
 import numpy as np
 import pytest
 
 from factories import DATA
-from reenactor.face.perception import FaceTracker, Region
+from reenactor.face.perception import FaceTracker, Region, tracking
 from reenactor.face.perception.tracking import eased
 
 
@@ -113,6 +115,75 @@ def test_a_small_face_moving_in_a_large_picture(tracker, head):
     np.testing.assert_allclose(np.diff(noses), 3, atol=0.8)
 
 
+class ByColour:
+    """Stands for the identity network: people are told apart by a tint."""
+
+    def embed(self, image, landmarks):
+        x, y = landmarks.mesh[:, :2].mean(0).astype(int)
+        red, _, blue = image[y - 9 : y + 10, x - 9 : x + 10].reshape(-1, 3).mean(0)
+        return np.full(128, 0.1 if red > blue else -0.1, np.float32)
+
+    def embed_batch(self, images, faces):
+        return np.stack([self.embed(*pair) for pair in zip(images, faces, strict=True)])
+
+
+@pytest.fixture
+def people(monkeypatch, head):
+    """Two of them: 160 pixels, red and blue."""
+    monkeypatch.setattr(tracking, "_embedder", ByColour)
+    grey = cv2.resize(head, (160, 160), interpolation=cv2.INTER_AREA).mean(-1, keepdims=True)
+    return [np.clip(grey * tint, 0, 255).astype(np.uint8) for tint in ([1.2, 1, 0.6], [0.6, 1, 1.2])]
+
+
+def _scene(level, *placed):
+    """A grey picture with people whose left edges are given."""
+    canvas = np.full((240, 640, 3), level, dtype=np.uint8)
+    for face, x in placed:
+        canvas[40:200, x : x + 160] = face
+    return canvas
+
+
+def _noses(tracker, *frames):
+    """Where the nose is seen, None if it is not."""
+    seen = [tracker.track(frame) for frame in frames]
+    return [None if one is None else float(one.landmarks.mesh[4, 0]) for one in seen]
+
+
+def test_people_who_change_places_at_a_cut(tracker, people):
+    a, b = people
+    before, after = _scene(20, (a, 40), (b, 420)), _scene(150, (b, 40), (a, 420))
+    noses = _noses(tracker, _scene(20, (a, 40)), *[before] * 3, *[after] * 3)
+    assert max(noses[:4]) < 160
+    assert min(noses[4:]) > 440
+    assert tracker.memory.frames_with == 7
+
+
+def test_a_reverse_shot_is_not_the_driver(tracker, people):
+    a, b = people
+    mine, theirs = _scene(20, (a, 240)), _scene(150, (b, 240))
+    noses = _noses(tracker, mine, mine, theirs, theirs, theirs, mine)
+    assert [one is None for one in noses] == [False, False, True, True, True, False]
+    tracker.forget_identity()
+    assert _noses(tracker, theirs) != [None]
+
+
+def test_another_who_steps_in_between(tracker, people):
+    a, b = people
+    noses = _noses(tracker, *[_scene(90, (a, 240))] * 2, _scene(90, (b, 290), (a, 460)), _scene(90, (b, 290)))
+    assert noses[2] == pytest.approx(noses[1] + 220, abs=6)
+    assert noses[3] is None
+
+
+def test_another_tracker_remembers_the_person(tracker, people):
+    a, b = people
+    mine, theirs = _scene(20, (a, 240)), _scene(150, (b, 240))
+    _noses(tracker, mine, theirs)
+    with FaceTracker() as other:
+        other.resume(tracker.memory, theirs)
+        assert _noses(other, theirs, mine)[0] is None
+        assert other.memory.frames_with == 2
+
+
 def test_another_resolution_is_another_scene(tracker, photo, head):
     assert tracker.track(photo) is not None
     assert tracker.track(head) is not None
@@ -136,3 +207,20 @@ def test_real_clips_lose_no_frame(tracker):
         with av.open(str(clip)) as container:
             for frame, _ in zip(container.decode(video=0), range(25), strict=False):
                 assert tracker.track(frame.to_ndarray(format="rgb24")) is not None, clip.name
+
+
+@pytest.mark.skipif(not (DATA / "clips").exists(), reason="the data pack is not here")
+def test_real_people_change_places_at_a_cut(tracker):
+    import av
+
+    clips = []
+    for name in ("andrew_ng_187367", "bob_menendez_2dff83"):
+        with av.open(str(DATA / "clips" / f"{name}.mp4")) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 0, 50, 5)]
+        clips.append([cv2.resize(frame, (300, 300), interpolation=cv2.INTER_AREA) for frame in frames])
+    halves = [np.stack([np.hstack(pair) for pair in zip(*order, strict=True)]) for order in (clips, clips[::-1])]
+    for first in (1, 2):
+        with FaceTracker(face=first) as one:
+            before, after = _noses(one, *halves[0]), _noses(one, *halves[1])
+        assert [nose > 300 for nose in before] == [first == 2] * 10
+        assert [nose > 300 for nose in after] == [first == 1] * 10
