@@ -51,7 +51,7 @@ def pack(tmp_path_factory):
         (source / "train" / f"person{i}").mkdir(parents=True)
         shade = np.clip(photo * (0.7 + 0.1 * i), 0, 255).astype(np.uint8)
         write_image(source / "train" / f"person{i}" / "a.png", shade[:, ::-1] if i % 2 else shade)
-    reenactor = Reenactor("warp", size=256)
+    reenactor = Reenactor("warp", size=256, transfer="relative")
     reenactor.set_target([photo])
     for name in ("talk", "smile"):
         (source / "train" / name).mkdir()

@@ -44,6 +44,13 @@ def test_the_heads_usual_movement_depends_on_the_transfer():
     assert Options(transfer="transformer", head="absolute").head is Head.ABSOLUTE
 
 
+def test_the_expression_is_kept_by_parts_alone():
+    assert Options(keep_expression=True).keep_expression
+    assert Options(keep_expression=True, transfer="parts").keep_expression
+    with pytest.raises(ReenactError, match="goes with the transfer 'parts'"):
+        Options(keep_expression=True, transfer="relative")
+
+
 def test_enums_read_as_their_values_everywhere():
     assert f"{Transfer.RELATIVE}" == str(Transfer.RELATIVE) == "relative"
     assert json.loads(json.dumps(dataclasses.asdict(Options())))["layout"] == "photo"

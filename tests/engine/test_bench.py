@@ -51,7 +51,8 @@ def bench():
         "target landmark transformer": fixed(1),
         "target landmark transformer (8)": fixed(2),
         "driver landmark transformer": fixed(0.5),
-        "relative transfer": fixed(0.25),
+        "relative transfer": fixed(7),
+        "transfer by parts": fixed(0.25),
     }
     one = Network("small", 128, fixed(10), fixed(20), fixed(6), fixed(7), fixed(0.5), 2 * 10**9, 3 * 10**9, 0.5)
     two = replace(one, label="large", draw=fixed(60), maps=None, draw_flop=0)

@@ -19,7 +19,7 @@ def photo():
 
 @pytest.fixture(scope="module")
 def reenactor(photo):
-    one = Reenactor("warp", size=128)
+    one = Reenactor("warp", size=128, transfer="relative")
     one.set_target([photo])
     return one
 
@@ -59,6 +59,19 @@ def test_neutral_is_taken_anew(reenactor, pictures):
         live.set_neutral()
         rest = live.step(pictures[-1], 0.1)
         np.testing.assert_allclose(rest.mesh_px, reenactor.target.mesh_px, atol=0.6)
+
+
+def test_with_parts_the_heads_turn_counts_from_the_first_face_or_the_neutral_one(photo, pictures):
+    one = Reenactor("warp", size=128)
+    one.set_target([photo])
+    at_rest = head_angles(one.target.mesh_px)
+    with one.live(smooth=False) as live:
+        first = live.step(pictures[0], 0.0)
+        np.testing.assert_allclose(head_angles(first.mesh_px), at_rest, atol=1)
+        turned = live.step(pictures[-1], 0.1)
+        assert abs(head_angles(turned.mesh_px)[0] - at_rest[0]) > 8
+        live.set_neutral()
+        np.testing.assert_allclose(head_angles(live.step(pictures[-1], 0.2).mesh_px), at_rest, atol=1)
 
 
 def test_mirrored_the_head_turns_the_other_way(reenactor, pictures):

@@ -7,6 +7,7 @@ from reenactor.core import ReenactError, Transfer
 from reenactor.engine import Reenactor
 from reenactor.engine.loading import SYSTEMS, system
 from reenactor.engine.shipped import demo_photo, shipped_motions
+from reenactor.face.retarget import DriverRest
 from reenactor.media import read_motion
 from reenactor.models import METHODS
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
@@ -21,7 +22,7 @@ def test_marionette_lt_is_marionette_with_the_landmark_transformer():
     reenactor = Reenactor("marionette-lt")
     assert (reenactor.model.name, reenactor.transfer) == ("marionette", Transfer.TRANSFORMER)
     assert Reenactor("marionette-lt", transfer=Transfer.ABSOLUTE).transfer is Transfer.ABSOLUTE
-    assert Reenactor("marionette").transfer is Transfer.RELATIVE
+    assert Reenactor("marionette").transfer is Transfer.PARTS
     assert system("nobody's").model == "nobody's"
     with pytest.raises(ReenactError, match="there is no model"):
         Reenactor("nobody's")
@@ -50,7 +51,7 @@ def test_the_person_is_drawn_and_moves(name):
     target = reenactor.set_target([demo_photo()])
     crop = target.crop.cut(demo_photo()).astype(float)
     talk = read_motion(shipped_motions()["talk"]).mesh_px
-    retargeter = reenactor.retargeter(talk[0])
+    retargeter = reenactor.retargeter(DriverRest.given(talk[0]))
     still, moved = (reenactor.draw(retargeter(talk[i])).astype(float) for i in (0, 20))
     assert still.shape == crop.shape
     middle = (slice(len(crop) // 4, -len(crop) // 4),) * 2

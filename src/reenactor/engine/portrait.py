@@ -7,15 +7,19 @@ see NumPy arrays only.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from reenactor.core import DriverFrame, MapKind, ReenactError, TargetSet
+from reenactor.core import DriverFrame, Landmarks, MapKind, ReenactError, TargetSet
 from reenactor.core.options import check_device
+from reenactor.face.geometry import Crop
 from reenactor.face.maps import draw_maps
+from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.models import ReenactmentModel
 
 STANDARD_SIZE = 256
@@ -158,3 +162,43 @@ def _maps(
     model: ReenactmentModel, mesh_px: Float[np.ndarray, "b 478 3"], size: int, device: torch.device
 ) -> dict[MapKind, Tensor]:
     return draw_maps(model.needs.maps, torch.from_numpy(mesh_px).to(device), size)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The person to animate, encoded.
+
+    Args:
+        photo: (H, W, 3) the first photo, in the size of the result.
+        crop: the square of it that moves.
+        all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
+        portrait: the person, encoded.
+        other_people: numbers, from 1, of photos that seem to show another person than the first.
+    """
+
+    photo: UInt8[np.ndarray, "h w 3"]
+    crop: Crop
+    all_mesh_px: Float[np.ndarray, "k 478 3"]
+    portrait: Portrait
+    other_people: tuple[int, ...] = ()
+
+    @property
+    def mesh_px(self) -> Float[np.ndarray, "478 3"]:
+        """The first photo's landmarks."""
+        return self.all_mesh_px[0]
+
+
+def other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
+    """Numbers, from 1, of the pictures that seem to show another person than the first."""
+    embeddings = IdentityEmbedder().embed_batch(pictures, faces)
+    apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE
+    return tuple(int(i) + 1 for i in np.flatnonzero(apart))
+
+
+def shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "_h _w 3"]:
+    """The picture, made smaller if a side is longer than `max_side` pixels."""
+    h, w = picture.shape[:2]
+    if max(h, w) <= max_side:
+        return picture
+    scale = max_side / max(h, w)
+    return cv2.resize(picture, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Union
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -34,12 +33,11 @@ from reenactor.core import (
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
-from reenactor.engine.portrait import STANDARD_SIZE, Portrait
+from reenactor.engine.portrait import STANDARD_SIZE, Portrait, Target, other_people, shrunk
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
 from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
-from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
 from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
@@ -56,30 +54,6 @@ MAX_TARGETS = 8
 _LARGEST_CROP = 1024
 _EASE_S = 0.3
 """How long the target of a live driver takes from its pose before a cut to the one after it."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The person to animate, encoded.
-
-    Args:
-        photo: (H, W, 3) the first photo, in the size of the result.
-        crop: the square of it that moves.
-        all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
-        portrait: the person, encoded.
-        other_people: numbers, from 1, of photos that seem to show another person than the first.
-    """
-
-    photo: UInt8[np.ndarray, "h w 3"]
-    crop: Crop
-    all_mesh_px: Float[np.ndarray, "k 478 3"]
-    portrait: Portrait
-    other_people: tuple[int, ...] = ()
-
-    @property
-    def mesh_px(self) -> Float[np.ndarray, "478 3"]:
-        """The first photo's landmarks."""
-        return self.all_mesh_px[0]
 
 
 @dataclass(frozen=True)
@@ -260,7 +234,7 @@ class Reenactor:
                 name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
                 picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
                 check_picture(picture)
-                picture = _shrunk(picture, self._options.max_side)
+                picture = shrunk(picture, self._options.max_side)
                 mesh = self._cache.find(picture, face)
                 if mesh is None:
                     finder = finder or opened.enter_context(FaceFinder())
@@ -276,7 +250,7 @@ class Reenactor:
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
-        others = _other_people(pictures, faces) if len(pictures) > 1 else ()
+        others = other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
         self._target_faces = np.stack(seen) if seen else None
         self._compositor = Compositor(pictures[0], crops[0])
@@ -606,21 +580,6 @@ def _is_motion_file(driver: Driver) -> bool:
     return isinstance(driver, (str, os.PathLike)) and is_motion(driver)
 
 
-def _other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
-    """Numbers, from 1, of the pictures that seem to show another person than the first."""
-    embeddings = IdentityEmbedder().embed_batch(pictures, faces)
-    apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE
-    return tuple(int(i) + 1 for i in np.flatnonzero(apart))
-
-
 def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"]:
     with FaceFinder() as finder:
         return finder.observe(picture, name="the neutral picture").landmarks.mesh
-
-
-def _shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "_h _w 3"]:
-    h, w = picture.shape[:2]
-    if max(h, w) <= max_side:
-        return picture
-    scale = max_side / max(h, w)
-    return cv2.resize(picture, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)

@@ -85,7 +85,7 @@ def test_eyeballs_are_left_alone(model, trials):
 
 def test_relative_keeps_the_face(trials):
     found = measure(trials, transfers())
-    assert set(found) == {"still photo", "absolute", "relative"}
+    assert set(found) == {"still photo", "absolute", "relative", "parts"}
     for part in ("all", "shape", "jaw"):
         assert found["relative"][part].high < found["absolute"][part].low
     assert found["relative"]["all"].estimate < 1

@@ -156,7 +156,7 @@ def test_results_as_json_lines(results, tmp_path):
     warp = next(line for line in lines if line["method"] == "warp")
     assert warp["version"] == "1"
     assert warp["config"]["map_size"] > 0
-    assert warp["transfer"] == ("truth" if warp["protocol"] == "self" else "relative")
+    assert warp["transfer"] == ("truth" if warp["protocol"] == "self" else "parts")
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ class TestExport:
         made = export(packs, cases, Entry("warp", transfer=transfer), tmp_path)
         assert read_image(made.path(cases[0])).shape == (128, 128, 3)
         assert made.method.transfer == transfer.value
-        assert made.method.name == ("warp" if transfer is Transfer.RELATIVE else f"warp ({transfer.value})")
+        assert made.method.name == ("warp" if transfer is Transfer.PARTS else f"warp ({transfer.value})")
 
     def test_the_head_may_have_the_drivers_angles(self, cases_of, packs, tmp_path):
         cases = cases_of(Protocol.DIFFERENT, count=2, size=128)

@@ -214,7 +214,7 @@ class TestScores:
             assert plain[score, "warp"].counted == plain[score, "warp"].people == 2
         name = "k1_video" if truth else "k1_video_different"
         assert plain["jitter_ratio", "warp"].metric == f"jitter_ratio_{name}"
-        assert plain["jitter_ratio", "warp"].transfer == ("truth" if truth else "relative")
+        assert plain["jitter_ratio", "warp"].transfer == ("truth" if truth else "parts")
 
     def test_noise_flickers_as_much_as_was_added(self, scored):
         """Every other frame 12 levels brighter: 24 of second difference, more or less what the clip itself has."""

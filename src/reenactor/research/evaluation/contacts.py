@@ -6,7 +6,7 @@ eyes are most closed, and the most neutral one. Lengths are in percent of the ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,13 +106,13 @@ def measure_contacts(pack: Path, transformer: Path | None) -> dict[str, dict[str
             for name, retarget in _transfers(target.target(turn), rest, network).items():
                 for measure, value in _errors(retarget, driver, target, frames).items():
                     found.setdefault(name, {}).setdefault(measure, []).append((value, driver.identity))
-    rng = np.random.default_rng(0)
-    return {
-        name: {
-            measure: bootstrap_interval(*map(np.array, zip(*rows, strict=True)), rng) for measure, rows in row.items()
-        }
-        for name, row in found.items()
-    }
+    return {name: {measure: _interval(rows) for measure, rows in measures.items()} for name, measures in found.items()}
+
+
+def _interval(rows: Sequence[tuple[float, str]]) -> Interval:
+    """Over drivers, of values and whose they are."""
+    values, drivers = zip(*rows, strict=True)
+    return bootstrap_interval(np.array(values), drivers, np.random.default_rng(0))
 
 
 def _transfers(
