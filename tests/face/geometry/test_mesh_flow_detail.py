@@ -35,8 +35,8 @@ def found() -> MeshFlow:
 
 def test_inside_the_boxes_the_flow_is_the_fine_one(found):
     exact = flow_of(OPEN, SHUT, map_size=FINE).flow_ndc[0]
-    inside = inside_boxes(opening_boxes(SHUT, SIDE, FINE), FINE)
-    assert 1500 < inside.sum() < 8000
+    inside = inside_boxes(opening_boxes(OPEN.astype(float), SHUT.astype(float), SIDE, FINE), FINE)
+    assert 1000 < inside.sum() < 4000
     np.testing.assert_allclose(found.enlarged(FINE)[0][:, inside], exact[:, inside], atol=2e-6)
     assert not found.detail_ndc[0][:, ~inside].any()
 
@@ -63,9 +63,13 @@ def test_together_and_one_by_one(found):
 
     pairs = [torch.from_numpy(np.stack([one, one])).double() for one in (OPEN, SHUT)]
     together = module._mesh_flow_batched(*pairs, SIDE, FINE).flow_ndc
-    inside = inside_boxes(opening_boxes(SHUT, SIDE, FINE), FINE)
+    inside = inside_boxes(opening_boxes(OPEN.astype(float), SHUT.astype(float), SIDE, FINE), FINE)
     difference = (together[0] - found.enlarged(FINE)[0])[:, torch.from_numpy(inside)].abs() * FINE / 2
     assert float(difference.quantile(0.99)) < 0.01
+
+
+def test_nothing_is_finer_where_nothing_closes():
+    assert not flow_of(SHUT, OPEN, map_size=COARSE, fine_size=FINE).detail_ndc.any()
 
 
 def test_a_learned_flow_is_added(found):

@@ -66,7 +66,8 @@ class MeshFlow:
             there is none. "stretched": the photo has too few pixels there. "mouth", "eyes": parts of an opening that
             the photo does not show; the flow finds skin there. "beyond": outside the face, where hair and background
             follow the head.
-        detail_ndc: (N, 2, f, f) what the flow has around mouth and eyes beyond itself, enlarged; None if not asked for.
+        detail_ndc: (N, 2, f, f) what the flow has around mouth and eyes that close beyond itself, enlarged; None if not
+            asked for.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]
@@ -103,7 +104,7 @@ def mesh_flow(
         mesh_px: (N, 478, 3) target landmarks, in the same crop's pixels.
         side: of the crops, pixels.
         map_size: side of the flow; as it is piecewise affine, it can be enlarged.
-        fine_size: side of its detail around mouth and eyes; None for none.
+        fine_size: side of its detail around mouth and eyes that close; None for none.
     """
     # In float32 slivers lose their area; the mesh is small.
     photo_mesh, mesh = photo_mesh_px.double(), mesh_px.double()
@@ -120,7 +121,8 @@ def mesh_flow(
     found = _mesh_flow_batched(photo_mesh, mesh, side, map_size)
     if fine_size is None:
         return found
-    inside = [inside_boxes(opening_boxes(one.cpu().numpy(), side, fine_size), fine_size) for one in mesh]
+    meshes = zip(photo_mesh.cpu().numpy(), mesh.cpu().numpy(), strict=True)
+    inside = [inside_boxes(opening_boxes(*pair, side, fine_size), fine_size) for pair in meshes]
     exact = _mesh_flow_batched(photo_mesh, mesh, side, fine_size).flow_ndc
     where = torch.from_numpy(np.stack(inside)).to(exact.device)[:, None]
     return replace(found, detail_ndc=(exact - _enlarged(found.flow_ndc, fine_size)) * where)

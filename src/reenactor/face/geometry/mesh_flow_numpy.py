@@ -25,6 +25,8 @@ from reenactor.face.geometry.openings import (
 
 ALL_STRETCHED = 4.0
 """Pixels of the result per pixel of the photo, in the worse direction, that count as fully stretched; 1 counts as 0."""
+_CLOSES = 0.01
+"""How much less than in the photo, in inter-ocular distances, an opening is that closes."""
 _AROUND = 0.15
 """Margin of the boxes around mouth and eyes, in their lengths."""
 EDGE = 1e-4
@@ -52,7 +54,7 @@ def mesh_flow_detail(
     map_size: int,
     fine_size: int,
 ) -> Float32[np.ndarray, "2 f f"]:
-    """What the flow has, in boxes around mouth and eyes, beyond itself at `map_size` enlarged; 0 elsewhere.
+    """What the flow has, in boxes around mouth and eyes that close, beyond itself at `map_size` enlarged; 0 elsewhere.
 
     Arguments are those of `mesh_flow`, with its `fine` size.
     """
@@ -76,20 +78,27 @@ def _flow(
 
 @lru_cache(maxsize=8)
 def _detail(photo_mesh: bytes, mesh: bytes, side: int, map_size: int, fine_size: int) -> Float32[np.ndarray, "2 f f"]:
-    boxes = opening_boxes(np.frombuffer(mesh).reshape(-1, 3), side, fine_size)
-    pixels = np.flatnonzero(inside_boxes(boxes, fine_size))
-    exact, _ = _at_pixels(photo_mesh, mesh, side, fine_size, pixels, boxes)
-    coarse = torch.from_numpy(_flow(photo_mesh, mesh, side, map_size)[0].copy())[None]
-    coarse = F.interpolate(coarse, (fine_size, fine_size), mode="bilinear", align_corners=False)[0].numpy()
+    boxes = opening_boxes(*(np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, mesh)), side, fine_size)
     detail = np.zeros((2, fine_size, fine_size), np.float32)
-    detail.reshape(2, -1)[:, pixels] = exact - coarse.reshape(2, -1)[:, pixels]
+    if boxes.size:
+        pixels = np.flatnonzero(inside_boxes(boxes, fine_size))
+        exact, _ = _at_pixels(photo_mesh, mesh, side, fine_size, pixels, boxes)
+        coarse = torch.from_numpy(_flow(photo_mesh, mesh, side, map_size)[0].copy())[None]
+        coarse = F.interpolate(coarse, (fine_size, fine_size), mode="bilinear", align_corners=False)[0].numpy()
+        detail.reshape(2, -1)[:, pixels] = exact - coarse.reshape(2, -1)[:, pixels]
     detail.setflags(write=False)
     return detail
 
 
-def opening_boxes(mesh_px: Float[np.ndarray, "478 3"], side: int, size: int) -> Int[np.ndarray, "2 2 3"]:
-    """Boxes around mouth and eyes in a map of `size`: first and beyond the last, x and y, of the three."""
-    points = [(mesh_px[[*edges[0], *edges[1]], :2] + 0.5) * (size / side) - 0.5 for edges in OPENINGS]
+def opening_boxes(
+    photo_mesh_px: Float[np.ndarray, "478 3"], mesh_px: Float[np.ndarray, "478 3"], side: int, size: int
+) -> Int[np.ndarray, "2 2 n"]:
+    """Boxes, in a map of `size`, around mouth and eyes that close: first and beyond the last, x and y, of each."""
+    before, now = _how_open(np.stack([photo_mesh_px, mesh_px]))
+    closing = [edges for edges, less in zip(OPENINGS, before - now, strict=True) if less > _CLOSES]
+    if not closing:
+        return np.zeros((2, 2, 0), int)
+    points = [(mesh_px[[*edges[0], *edges[1]], :2] + 0.5) * (size / side) - 0.5 for edges in closing]
     low, high = (np.stack([f(one, axis=0) for one in points], 1) for f in (np.min, np.max))
     margin = _AROUND * (high - low).max(0)
     return np.clip(np.stack([low - margin, high + margin]), 0, size).round().astype(int)
