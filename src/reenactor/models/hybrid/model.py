@@ -277,7 +277,7 @@ class Hybrid(ReenactmentModel):
     """The project's own: the photo moved by a mesh flow, and a network that corrects and completes it."""
 
     name: ClassVar[str] = "hybrid"
-    version = "1"
+    version = "2"
     config_type: ClassVar[type[HybridConfig]] = HybridConfig
     config: HybridConfig
     needs = Needs(any_resolution=True, maps=(RASTER,))

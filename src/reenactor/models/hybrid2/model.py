@@ -268,7 +268,7 @@ class Hybrid2(ReenactmentModel):
     """The project's own: the photo moved by a mesh flow, and a network that corrects and completes it."""
 
     name: ClassVar[str] = "hybrid2"
-    version = "1"
+    version = "2"
     config_type: ClassVar[type[Hybrid2Config]] = Hybrid2Config
     config: Hybrid2Config
     needs = Needs(any_resolution=True, maps=(RASTER,))
