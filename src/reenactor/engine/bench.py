@@ -265,9 +265,8 @@ class _Subject:
         crop = face_crop(scene.mesh_px, size=size, scale=model.needs.crop_scale)
         mesh = crop.to_crop(scene.mesh_px)
         cut = crop.cut(scene.photo)
-        self._target_mesh = PartsRetargeter(mesh[None], track_rest(scene.track))(next(_over_and_over(scene.track)))[
-            None
-        ]
+        retarget = PartsRetargeter(mesh[None], track_rest(scene.track))
+        self._target_mesh = retarget(next(_over_and_over(scene.track)))[None]
         self._photos = {}
         for k in (1, min(MANY, model.needs.max_targets or MANY)):
             meshes = np.repeat(mesh[None], k, 0)

@@ -9,16 +9,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from reenactor.core import CheckpointError
 from reenactor.core.files import read_json, sha256
@@ -26,6 +26,7 @@ from reenactor.core.files import read_json, sha256
 CONFIG, CARD = "config.json", "card.md"
 FORMAT = "reenactor-checkpoint"
 VERSION = 1
+N = TypeVar("N", bound=nn.Module)
 NAME = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]{0,99}")
 """Of a kind or a file: no folder, and nothing that a terminal would obey."""
 
@@ -135,6 +136,21 @@ def shipped_checkpoint(name: str) -> Path | None:
     """Folder of the weights of that name in the package; None if there are none."""
     folder = Path(str(resources.files("reenactor"))) / "weights" / name
     return folder if folder.is_dir() else None
+
+
+def shipped_network(name: str, make: Callable[..., N]) -> N:
+    """A network with its shipped weights, for inference.
+
+    Args:
+        name: of the weights.
+        make: the network of a checkpoint's config, given as keywords.
+    """
+    folder = shipped_checkpoint(name)
+    assert folder is not None, "the package's weights are incomplete"
+    checkpoint = read_checkpoint(folder)
+    network = make(**checkpoint.config)
+    network.load_state_dict(dict(checkpoint.tensors))
+    return network.eval().requires_grad_(False)
 
 
 def replace_folder(new: Path, old: Path) -> None:

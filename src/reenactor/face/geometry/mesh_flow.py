@@ -122,10 +122,10 @@ def mesh_flow(
     if fine_size is None:
         return found
     meshes = zip(photo_mesh.cpu().numpy(), mesh.cpu().numpy(), strict=True)
-    inside = [inside_boxes(opening_boxes(*pair, side, fine_size), fine_size) for pair in meshes]
-    exact = _mesh_flow_batched(photo_mesh, mesh, side, fine_size).flow_ndc
-    where = torch.from_numpy(np.stack(inside)).to(exact.device)[:, None]
-    return replace(found, detail_ndc=(exact - _enlarged(found.flow_ndc, fine_size)) * where)
+    inside = np.stack([inside_boxes(opening_boxes(*pair, side, fine_size), fine_size) for pair in meshes])
+    coarse = _enlarged(found.flow_ndc, fine_size)
+    exact = _mesh_flow_batched(photo_mesh, mesh, side, fine_size).flow_ndc if inside.any() else coarse
+    return replace(found, detail_ndc=(exact - coarse) * torch.from_numpy(inside).to(exact.device)[:, None])
 
 
 def frame_flows(

@@ -78,7 +78,8 @@ def _flow(
 
 @lru_cache(maxsize=8)
 def _detail(photo_mesh: bytes, mesh: bytes, side: int, map_size: int, fine_size: int) -> Float32[np.ndarray, "2 f f"]:
-    boxes = opening_boxes(*(np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, mesh)), side, fine_size)
+    photo_mesh_px, mesh_px = (np.frombuffer(one).reshape(-1, 3) for one in (photo_mesh, mesh))
+    boxes = opening_boxes(photo_mesh_px, mesh_px, side, fine_size)
     detail = np.zeros((2, fine_size, fine_size), np.float32)
     if boxes.size:
         pixels = np.flatnonzero(inside_boxes(boxes, fine_size))

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from reenactor.face.geometry.contours import OPENINGS
-from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenactor.nn.checkpoint import shipped_network
 
 LIDS = "lids"
 """Kind of its checkpoint, and name of the shipped weights."""
@@ -94,12 +94,7 @@ def eye_crops(
 @cache
 def lid_network() -> LidNetwork:
     """The network with its shipped weights."""
-    folder = shipped_checkpoint(LIDS)
-    assert folder is not None, "the package's weights are incomplete"
-    checkpoint = read_checkpoint(folder)
-    network = LidNetwork(**checkpoint.config)
-    network.load_state_dict(dict(checkpoint.tensors))
-    return network.eval().requires_grad_(False)
+    return shipped_network(LIDS, LidNetwork)
 
 
 @torch.inference_mode()

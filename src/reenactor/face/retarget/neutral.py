@@ -24,7 +24,7 @@ from reenactor.face.geometry.contours import (
 )
 from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.retarget.relative import EYES
-from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
+from reenactor.nn.checkpoint import shipped_network
 
 NEUTRAL = "neutral-face"
 """Kind of its checkpoints, and name of the shipped weights."""
@@ -77,12 +77,7 @@ class NeutralNetwork(nn.Module):
 @cache
 def neutral_network() -> NeutralNetwork:
     """The network with its shipped weights."""
-    folder = shipped_checkpoint(NEUTRAL)
-    assert folder is not None, "the package's weights are incomplete"
-    checkpoint = read_checkpoint(folder)
-    network = NeutralNetwork(**checkpoint.config)
-    network.load_state_dict(dict(checkpoint.tensors))
-    return network.eval().requires_grad_(False)
+    return shipped_network(NEUTRAL, NeutralNetwork)
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from reenactor.face.geometry import Similarity, angles_from_matrix, in_mean_pose
 from reenactor.face.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.retarget.neutral import neutral_face, with_lips_together
-from reenactor.face.retarget.relative import EYES, UPPER_LID, Eye, HeadMovement, keep_apart, lip_gap
+from reenactor.face.retarget.relative import EYES, Eye, HeadMovement, keep_apart, lip_gap, move_lids
 from reenactor.face.retarget.rest import DriverRest, RestLearner
 
 _LIPS_MEET, _LIPS_PART = 0.018, 0.045
@@ -94,14 +94,7 @@ def _move_eye(
     eye: Eye, opening: float, shape: np.ndarray, target: np.ndarray, rest: np.ndarray, driver: np.ndarray
 ) -> None:
     """Lids and iris of a shape, in place."""
-    # The movement of the corners moves the whole eye; that of the lids is added.
-    drift = (driver - rest)[eye.corners].mean(0)
-    gap = target[eye.lower] - target[eye.upper]
-    shape[eye.outline] = target[eye.outline] + drift
-    shape[eye.upper] += (1 - opening) * UPPER_LID * gap
-    shape[eye.lower] -= (1 - opening) * (1 - UPPER_LID) * gap
-    gain = float(np.clip(eye.opening(target) / max(eye.opening(rest), 1e-3), 0.5, 2.0))
-    shape[eye.lids] = target[eye.lids] + drift + gain * ((driver - rest)[eye.lids] - drift)
+    drift = move_lids(eye, opening, shape, target, rest, driver)
     # A closing eye's iris is a guess of the landmark model: it looks as at rest.
     trust = float(smoothstep(opening, *_KEPT_GAZE))
     gaze = eye.gaze(rest) + trust * (eye.gaze(driver) - eye.gaze(rest))

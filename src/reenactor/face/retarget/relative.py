@@ -221,20 +221,39 @@ def _eye_openings(neutral: np.ndarray, driver: np.ndarray) -> Float[np.ndarray, 
 def _transfer_eye(
     eye: Eye, opening: float, shape: np.ndarray, target: np.ndarray, neutral: np.ndarray, driver: np.ndarray
 ) -> None:
+    drift = move_lids(eye, opening, shape, target, neutral, driver)
+    # The iris of a closing eye is a guess of the landmark model: hold the gaze there.
+    trust = float(np.clip((opening - 0.3) / 0.4, 0.0, 1.0))
+    width = np.linalg.norm(target[eye.corners[1]] - target[eye.corners[0]])
+    shape[eye.iris] = target[eye.iris] + drift + trust * (eye.gaze(driver) - eye.gaze(neutral)) * width
+
+
+def move_lids(
+    eye: Eye,
+    opening: float,
+    shape: Float[np.ndarray, "478 3"],
+    target: Float[np.ndarray, "478 3"],
+    neutral: Float[np.ndarray, "478 3"],
+    driver: Float[np.ndarray, "478 3"],
+) -> Float[np.ndarray, "3"]:
+    """Open an eye of a shape as far as asked for, in place; return how the whole eye moves with its corners.
+
+    Args:
+        eye: which one.
+        opening: as a fraction of the target's.
+        shape: to change; this and all others in mean pose.
+        target, neutral: both people at rest.
+        driver: the frame.
+    """
     # The movement of the corners moves the whole eye; that of the lids is added.
     drift = (driver - neutral)[eye.corners].mean(0)
     gap = target[eye.lower] - target[eye.upper]
     shape[eye.outline] = target[eye.outline] + drift
     shape[eye.upper] += (1 - opening) * UPPER_LID * gap
     shape[eye.lower] -= (1 - opening) * (1 - UPPER_LID) * gap
-
     gain = float(np.clip(eye.opening(target) / max(eye.opening(neutral), 1e-3), 0.5, 2.0))
     shape[eye.lids] = target[eye.lids] + drift + gain * ((driver - neutral)[eye.lids] - drift)
-
-    # The iris of a closing eye is a guess of the landmark model: hold the gaze there.
-    trust = float(np.clip((opening - 0.3) / 0.4, 0.0, 1.0))
-    width = np.linalg.norm(target[eye.corners[1]] - target[eye.corners[0]])
-    shape[eye.iris] = target[eye.iris] + drift + trust * (eye.gaze(driver) - eye.gaze(neutral)) * width
+    return drift
 
 
 def _ease_smile(shape: np.ndarray, target: np.ndarray, driver: np.ndarray) -> None:
@@ -269,9 +288,9 @@ def _ease_mouth_opening(shape: np.ndarray, target: np.ndarray) -> None:
     shape[below, 1] -= excess * fraction[below]
 
 
-def lip_gap(face: Float[np.ndarray, "478 3"]) -> float:
-    """Mean height between the lips of a shape in mean pose."""
-    return float(_gap(face, INNER_LIPS_UPPER, INNER_LIPS_LOWER))
+def lip_gap(faces: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b"]:
+    """Mean height between the lips of shapes in mean pose."""
+    return _gap(faces, INNER_LIPS_UPPER, INNER_LIPS_LOWER)
 
 
 def _gap(shapes: Float[np.ndarray, "*b 478 3"], upper: Sequence[int], lower: Sequence[int]) -> Float[np.ndarray, "*b"]:

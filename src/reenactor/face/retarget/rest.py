@@ -73,7 +73,7 @@ class DriverRest:
         """From frames of the driver, driver's pixels; head movement counts from the most neutral one."""
         shapes = in_mean_pose(meshes_px)[1]
         neutral = neutral_face(shapes)
-        ranges = _ranges(neutral, np.stack([_openings(one) for one in shapes]))
+        ranges = _ranges(neutral, _openings(shapes))
         return cls(meshes_px[neutral_frame(meshes_px)], neutral, *ranges)
 
 
@@ -113,13 +113,13 @@ class RestLearner:
         return self._rest
 
 
-def _openings(shape: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "3"]:
+def _openings(shapes: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 3"]:
     """Of the right and the left eye, and of the lips."""
-    return np.array([*_eyes(shape), lip_gap(shape)])
+    return np.stack([*(eye.openings(shapes) for eye in EYES), lip_gap(shapes)], axis=-1)
 
 
 def _eyes(shape: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2"]:
-    return np.array([eye.opening(shape) for eye in EYES])
+    return _openings(shape)[:2]
 
 
 def _ranges(

@@ -50,7 +50,7 @@ class _Clip:
     @classmethod
     def of(cls, identity: str, meshes: Float[np.ndarray, "t 478 3"]) -> _Clip:
         shapes = in_mean_pose(meshes)[1]
-        lips = np.array([lip_gap(one) for one in shapes])
+        lips = lip_gap(shapes)
         return cls(identity, meshes, neutral_of_clip(shapes), lips, np.stack([e.openings(shapes) for e in EYES], 1))
 
     @property
