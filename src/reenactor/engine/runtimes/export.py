@@ -114,7 +114,8 @@ def load_exported(
         raise CheckpointError(f"{folder} holds '{name}', which draws no pictures; choose the export of another model")
     if METHODS[name].graphs is None:
         raise CheckpointError(f"{folder} holds '{name}', which has no network; export again")
-    if description["model_version"] != METHODS[name].model.version:
+    release = description["model_version"].partition("-")[0]  # a digest of the weights follows
+    if release != METHODS[name].model.version:
         raise CheckpointError(f"{folder} was exported from '{name}' of another release; export again")
     try:
         config = METHODS[name].model.config_type.model_validate(description["config"])
