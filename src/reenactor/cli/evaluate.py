@@ -103,6 +103,8 @@ def _add_retargeting(actions: argparse._SubParsersAction) -> None:
     given.add_argument("--ict", type=Path, metavar="FILE", help="neutral, ident, expr and names, as .npz")
     given.add_argument("--data", type=Path, metavar="PACK", help="prepared data: its clips of the split 'val'")
     p.add_argument("--transformer", type=Path, metavar="DIR", help="landmark transformer (default: the one that ships)")
+    blinks = "with --data: CSV file of blinks that people saw (columns source, time_s), to count those that are missed"
+    p.add_argument("--blinks", type=Path, metavar="FILE", help=blinks)
     p.add_argument("--people", type=int, default=40, metavar="N", help="pairs of people (default: %(default)s)")
     photo = "strength of an expression in the target's photo (default: %(default)s, at rest)"
     p.add_argument("--photo-expression", type=float, default=0.0, metavar="X", help=photo)
@@ -230,7 +232,7 @@ def _retargeting(args: argparse.Namespace) -> int:
     from reenactor.research.evaluation.retargeting import markdown, measure_transfers
 
     if args.data is not None:
-        found = measure_contacts(args.data, args.transformer)
+        found = measure_contacts(args.data, args.transformer, args.blinks)
     else:
         found = measure_transfers(
             args.ict,

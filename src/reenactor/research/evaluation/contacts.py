@@ -1,11 +1,13 @@
 """Whether lips and lids meet where a real driver's do, and whose face a transfer shows: clips of a pack, no pictures.
 
 Each clip drives one frame of every other person's clip: in turn the one with the widest opened mouth, the one whose
-eyes are most closed, and the most neutral one. Lengths are in percent of the outer-eye distance.
+eyes are most closed, and the most neutral one; and every photo with an open mouth. Lengths are in percent of the
+outer-eye distance.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +22,20 @@ from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter, neu
 from reenactor.face.retarget.neutral_objective import neutral_of_clip
 from reenactor.face.retarget.relative import EYES, lip_gap
 from reenactor.face.retarget.transformer import LandmarkTransformer, TransformerRetargeter
-from reenactor.research.data import ShardReader, Split
-from reenactor.research.data.streams import clip_landmarks
+from reenactor.research.data import Kind, Sample, ShardReader, Split
+from reenactor.research.data.streams import clip_landmarks, rows_of
 from reenactor.research.metrics import Interval, bootstrap_interval
 
 _TOUCH, _PART = 0.012, 0.06
 """Openings of lips, in outer-eye distances, that count as closed, and as open."""
 _SHUT, _OPEN, _USUAL = 0.1, 0.8, 0.6
 """Fractions of an eye's usual opening (the quantile of its openings) that count as closed, and as open."""
+_MET, _BLINK = 0.018, 0.15
+"""Lips that are this near, in outer-eye distances, touch; lids below this fraction of the usual opening are closed."""
+_NEAR_S = 0.02
+"""A frame so far from a time is another one."""
+_CLOSED_FRAMES = 16
+"""Frames of a driver whose lips are closed, for the photos with open mouths."""
 _FRAMES = 8
 """Frames of a driver for each of the four measures."""
 _LEAST_APART = 0.01
@@ -42,16 +50,20 @@ class _Clip:
     """A person's clip: landmarks (T, 478, 3) in pixels and in mean pose, the neutral face, openings over time."""
 
     identity: str
+    source: str
+    times_s: Float[np.ndarray, " t"]
     meshes: Float[np.ndarray, "t 478 3"]
     neutral: Float[np.ndarray, "478 3"]
     lips: Float[np.ndarray, " t"]
     lids: Float[np.ndarray, "t 2"]
 
     @classmethod
-    def of(cls, identity: str, meshes: Float[np.ndarray, "t 478 3"]) -> _Clip:
+    def of(cls, sample: Sample, meshes: Float[np.ndarray, "t 478 3"]) -> _Clip:
         shapes = in_mean_pose(meshes)[1]
-        lips = lip_gap(shapes)
-        return cls(identity, meshes, neutral_of_clip(shapes), lips, np.stack([e.openings(shapes) for e in EYES], 1))
+        times_s = sample.times_s[sample.seen] + sample.meta["start_s"]
+        lids = np.stack([eye.openings(shapes) for eye in EYES], 1)
+        neutral = neutral_of_clip(shapes)
+        return cls(sample.identity, sample.row["source"], times_s, meshes, neutral, lip_gap(shapes), lids)
 
     @property
     def usual(self) -> Float[np.ndarray, "2"]:
@@ -68,13 +80,22 @@ class _Clip:
         }
         return {name: _evenly(np.flatnonzero(where), _FRAMES) for name, where in chosen.items()}
 
+    def frames_at(self, times_s: Sequence[float]) -> list[int]:
+        """The frames at these times, of those that show the face."""
+        nearest = [int(np.abs(self.times_s - time_s).argmin()) for time_s in times_s]
+        return [
+            frame for frame, time_s in zip(nearest, times_s, strict=True) if abs(self.times_s[frame] - time_s) < _NEAR_S
+        ]
+
     def target(self, turn: int) -> Float[np.ndarray, "478 3"]:
         """A frame that stands for a photo; another kind each turn."""
         numbers = (int(self.lips.argmax()), int(self.lids.sum(1).argmin()), neutral_frame(self.meshes))
         return self.meshes[numbers[turn % len(numbers)]]
 
 
-def measure_contacts(pack: Path, transformer: Path | None) -> dict[str, dict[str, Interval]]:
+def measure_contacts(
+    pack: Path, transformer: Path | None, blinks: Path | None = None
+) -> dict[str, dict[str, Interval]]:
     """Errors of all transfers on the validation clips of a pack, with intervals over drivers.
 
     | | |
@@ -84,29 +105,70 @@ def measure_contacts(pack: Path, transformer: Path | None) -> dict[str, dict[str
     | lids that meet | opening of the result's lids while the driver's are closed |
     | lids that open | the same of lids, as fractions of each one's usual opening |
     | leak | part of the way from the target's neutral face to the driver's that the result goes in its neutral frame |
+    | closed lips missed | frames of closed lips that leave the lips of a photo with an open mouth apart, percent |
+    | blinks missed | blinks of the list that leave a lid at more than 15 % of its usual opening, percent |
 
     Args:
         pack: folder of prepared data.
         transformer: folder of a landmark transformer; None for the one that ships.
+        blinks: CSV file with the columns `source` (as in the pack) and `time_s`, blinks that people saw; None for none.
 
     Raises:
-        ReenactError: the pack has not two people, or the transformer needs pictures.
+        ReenactError: the pack has not two people, the transformer needs pictures, or the list cannot be read.
     """
     reader = ShardReader(pack)
-    clips = [_Clip.of(reader[row].identity, meshes) for row, meshes in clip_landmarks(reader, Split.VAL)]
+    clips = [_Clip.of(reader[row], meshes) for row, meshes in clip_landmarks(reader, Split.VAL)]
     if len({clip.identity for clip in clips}) < 2:
         raise ReenactError(f"{pack} has not clips of two people in its 'val' split; prepare more")
     network = load_transformer(transformer)
     if network.config.needs_pictures:
         raise ReenactError("landmarks alone are measured: give a transformer that needs no pictures")
+    photos = [reader[row] for row in rows_of(reader, Kind.PHOTO, Split.VAL).tolist()]
+    gaping = [(one.identity, one.landmarks[0]) for one in photos if _lips_of(one.landmarks[0]) > _PART]
+    seen = {} if blinks is None else _read_blinks(blinks)
     found: dict[str, dict[str, list[tuple[float, str]]]] = {}
     for driver in clips:
         rest, frames = DriverRest.of_clip(driver.meshes), driver.frames()
+        blinking = driver.meshes[driver.frames_at(seen.get(driver.source, []))]
+        closed = driver.meshes[_evenly(np.flatnonzero(driver.lips < _TOUCH), _CLOSED_FRAMES)]
         for turn, target in enumerate(clip for clip in clips if clip.identity != driver.identity):
             for name, retarget in _transfers(target.target(turn), rest, network).items():
-                for measure, value in _errors(retarget, driver, target, frames).items():
+                errors = _errors(retarget, driver, target, frames)
+                if len(blinking):
+                    errors["blinks missed"] = 100 * float(np.mean([_misses(retarget(m), target) for m in blinking]))
+                for measure, value in errors.items():
                     found.setdefault(name, {}).setdefault(measure, []).append((value, driver.identity))
+        for identity, photo in gaping if len(closed) else ():
+            if identity != driver.identity:
+                for name, retarget in _transfers(photo, rest, network).items():
+                    missed = 100 * float(np.mean([_lips_of(retarget(mesh)) > _MET for mesh in closed]))
+                    found[name].setdefault("closed lips missed", []).append((missed, driver.identity))
     return {name: {measure: _interval(rows) for measure, rows in measures.items()} for name, measures in found.items()}
+
+
+def _lips_of(mesh: Float[np.ndarray, "478 3"]) -> float:
+    """How far lips are apart, in outer-eye distances."""
+    return float(lip_gap(in_mean_pose(mesh)[1]))
+
+
+def _misses(mesh: Float[np.ndarray, "478 3"], target: _Clip) -> bool:
+    """Whether a lid stays open."""
+    shape = in_mean_pose(mesh)[1]
+    return bool((np.array([eye.opening(shape) for eye in EYES]) > _BLINK * target.usual).any())
+
+
+def _read_blinks(path: Path) -> dict[str, list[float]]:
+    """Times in seconds of each source's blinks."""
+    found: dict[str, list[float]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                found.setdefault(row["source"], []).append(float(row["time_s"]))
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):
+        found = {}
+    if not found:
+        raise ReenactError(f"{path} is no list of blinks: a CSV file with the columns source and time_s")
+    return found
 
 
 def _interval(rows: Sequence[tuple[float, str]]) -> Interval:
