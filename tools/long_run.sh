@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long training run of the hybrid, beside other work: one thread, low priority. Begins, or continues where it
+# The long training run of the hybrid, beside other work: one thread (OMP_NUM_THREADS), low priority. Begins, or continues where it
 # stopped; on a machine that has no run it begins with checkpoints/hybrid2, its newest weights. Ctrl-C or `kill PID`
 # stops it with a checkpoint; `reenactor train`'s log.jsonl is in RUN.
 #   tools/long_run.sh PACK RUN [MORE OPTIONS OF train]
@@ -13,10 +13,10 @@ shift 2
 weights=$(dirname "$0")/../checkpoints/hybrid2
 init=()
 if [ -d "$weights" ] && [ ! -d "$run/checkpoints" ]; then
-    init=(--set "objective.init=$weights")
+    init=(--set "objective.init=$weights" --set "seed=$(date +%s)") # another seed: other pairs than on other machines
 fi
 # Memory is kept instead of given back after each step: on virtual machines that doubles the speed.
-export OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 # What the machine has left over: unlike `nice`, it takes nothing from others.
 if command -v chrt >/dev/null; then quietly=(chrt --idle 0); else quietly=(nice -n 19); fi
 exec "${quietly[@]}" "$(dirname "$0")/../.venv/bin/reenactor" train hybrid \

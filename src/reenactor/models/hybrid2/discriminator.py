@@ -1,6 +1,8 @@
-"""The discriminators, of the face and of its parts, and the crops that they see."""
+"""The discriminator, and the crops of the face and of its parts that it sees."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.face.geometry.contours import INNER_LIPS, LEFT_EYE, OUTER_LIPS_UPPER, RIGHT_EYE
-from reenactor.nn import PatchGAN, PatchScores
+
+_SLOPE = 0.2
+_COARSE = 30
+"""Layers with fewer channels are large; they are judged at half their resolution."""
 
 PARTS = ("mouth", "right eye", "left eye")
 _CENTRES = (INNER_LIPS + OUTER_LIPS_UPPER, RIGHT_EYE, LEFT_EYE)
@@ -60,54 +65,41 @@ def face_crops(pictures: Float[Tensor, "b c h w"], mesh_px: Float[Tensor, "b 478
     return torch.stack([one[:, y : y + side, x : x + side] for one, (x, y) in zip(pictures, corners, strict=True)])
 
 
-class PartsDiscriminator(nn.Module):
-    """One patch discriminator for mouths and eyes; it also sees the driver's raster and which part it is.
+class FeatureDiscriminator(nn.Module):
+    """Judges pictures by a frozen network's features, each layer with a small network of its own.
+
+    Features that know pictures tell drawn from true ones after a hundred steps, where convolutions on pixels need
+    thousands (projected GANs, Sauer et al. 2021; without their random mixing of layers).
 
     Args:
-        size: side of the crops, pixels.
-        width: channels of the first layer.
+        channels: of each layer.
+        width: channels within.
     """
 
-    kinds: Tensor
-
-    def __init__(self, size: int, width: int = 32) -> None:
+    def __init__(self, channels: Sequence[int], width: int = 64) -> None:
         super().__init__()
-        self.size = size
-        self.judge = PatchGAN(3 + 3 + len(PARTS), width=width, max_width=4 * width, halvings=2 if size <= 32 else 3)
-        self.register_buffer("kinds", torch.eye(len(PARTS))[:, :, None, None], persistent=False)
+        self.judges = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(count, width, 1),
+                nn.LeakyReLU(_SLOPE),
+                nn.Conv2d(width, width, 3, stride=2 if count < _COARSE else 1, padding=1),
+                nn.LeakyReLU(_SLOPE),
+                nn.Conv2d(width, 1, 3, padding=1),
+            )
+            for count in channels
+        )
 
     def forward(
-        self,
-        pictures: Float[Tensor, "b 3 h w"],
-        rasters: Float[Tensor, "b 3 h w"],
-        mesh_px: Float[Tensor, "b 478 3"],
-    ) -> PatchScores:
-        """Input, output; sizes with crops of 32 pixels.
+        self, features: Sequence[Float[Tensor, "_ _ _ _"]], truth: Sequence[Float[Tensor, "_ _ _ _"]]
+    ) -> list[Float[Tensor, "_ 1 _ _"]]:
+        """Scores, one at each position of each layer; the larger the more real.
 
-        | | shape |
-        |---|---|
-        | pictures, rasters | (B, 3, H, W) in [-1, 1] |
-        | mesh_px | (B, 478, 3) landmarks in them |
-        | scores | (3 B, 1, 6, 6), the parts of a picture one after the other; of larger crops each score sees twice as
-        many pixels |
+        Args:
+            features: of the pictures that are judged, (B, C, H, W) each.
+            truth: of true pictures; each channel counts in units of its root mean square there.
         """
-        crops = part_crops(torch.cat([pictures, rasters], 1), mesh_px, self.size)
-        kinds = self.kinds.expand(len(pictures), -1, -1, self.size, self.size)
-        return self.judge(torch.cat([crops, kinds], 2).flatten(0, 1))
-
-
-class FaceDiscriminator(nn.Module):
-    """`PartsDiscriminator`, and a patch discriminator of the square around the face at half its resolution."""
-
-    def __init__(self, size: int = 64, width: int = 32) -> None:
-        super().__init__()
-        self.parts = PartsDiscriminator(size, width)
-        self.fold = nn.PixelUnshuffle(2)
-        self.face = PatchGAN(4 * (3 + 3), width=width, max_width=4 * width, halvings=2)
-
-    def forward(
-        self, pictures: Float[Tensor, "b 3 h w"], rasters: Float[Tensor, "b 3 h w"], mesh_px: Float[Tensor, "b 478 3"]
-    ) -> tuple[PatchScores, PatchScores]:
-        """Scores of the parts, and of the face; arguments as for `PartsDiscriminator`."""
-        face = self.fold(face_crops(torch.cat([pictures, rasters], 1), mesh_px))
-        return self.parts(pictures, rasters, mesh_px), self.face(face)
+        scores = []
+        for judge, one, true in zip(self.judges, features, truth, strict=True):
+            unit = true.float().square().mean((0, 2, 3), keepdim=True).sqrt()
+            scores.append(judge(one / (unit + unit.mean() / 4)))
+        return scores

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from reenactor.core import CheckpointError, MapKind, PairBatch
 from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from reenactor.models.contract import ModelConfig
 from reenactor.models.hybrid2.config import Hybrid2Config
-from reenactor.models.hybrid2.discriminator import FaceDiscriminator, face_crops
+from reenactor.models.hybrid2.discriminator import FeatureDiscriminator, face_crops, part_crops
 from reenactor.models.hybrid2.model import RASTER, Drawing, Hybrid2, Hybrid2Generator
 from reenactor.nn import resized
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
@@ -23,7 +24,6 @@ from reenactor.nn.losses import (
     MapsNeeded,
     Objective,
     Step,
-    feature_matching,
     frozen,
     hinge_discriminator,
     hinge_generator,
@@ -34,8 +34,11 @@ from reenactor.nn.losses.efficientnet import EfficientNetLite, efficientnet_lite
 
 _QUADRATIC_BELOW = 0.05
 """Below this an error counts by its square."""
-_STAGES = (0, 1, 2, 4)
-"""Of the perceptual network."""
+_STAGES, _CHANNELS = (0, 1, 2, 4), (16, 24, 40, 112)
+"""Of EfficientNet-Lite0."""
+_PART_PX = 64
+"""Side of the crops of mouth and eyes that are judged."""
+_Features: TypeAlias = tuple[Float[Tensor, "_ _ _ _"], ...]
 _PREFIX = "generator."
 """Prefix of the generator's tensors in the model's checkpoint."""
 
@@ -50,10 +53,9 @@ class Hybrid2ObjectiveConfig(ModelConfig):
     pixel: float = Field(default=6, ge=0)
     """Charbonnier distance; mouth and eyes count `parts_weight`, the rest of the picture 1."""
     perceptual: float = Field(default=1, ge=0)
-    """Distance of EfficientNet-Lite0's features in the square around the face."""
-    gan: float = Field(default=0.3, ge=0)
-    """Hinge loss of mouth, eyes and face. With this and `feature_matching` at 0 there are no discriminators."""
-    feature_matching: float = Field(default=1, ge=0)
+    """Distance of EfficientNet-Lite0's features in the picture at half its size, and in the square around the face."""
+    gan: float = Field(default=0.03, ge=0)
+    """Hinge loss of picture, face, mouth and eyes, by the same features. With this at 0 there is no discriminator."""
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in patches."""
     parts_weight: float = Field(default=4, ge=1)
@@ -61,7 +63,7 @@ class Hybrid2ObjectiveConfig(ModelConfig):
 
 @final
 class Hybrid2Objective(Objective[PairBatch]):
-    """Generator and discriminators, on pairs of photos and a true picture of the same person.
+    """Generator and discriminator, on pairs of photos and a true picture of the same person.
 
     Outside of a pair's mask the drawn picture is replaced by the true one, so nothing is compared there.
 
@@ -75,12 +77,12 @@ class Hybrid2Objective(Objective[PairBatch]):
         super().__init__()
         self.config = config
         self.G = Hybrid2Generator(config.model)
-        self.D = FaceDiscriminator() if config.gan or config.feature_matching else None
+        self.D = FeatureDiscriminator(3 * _CHANNELS) if config.gan else None
         if config.init is not None:
             self.G.load_state_dict(_trained(config.init, config.model))
         # In a plain tuple: what is frozen is no part of a training checkpoint.
         self._features: tuple[EfficientNetLite, ...] = ()
-        if config.perceptual:
+        if config.perceptual or config.gan:
             network = efficientnet_lite("lite0", _STAGES)
             # That layout makes a step 7 % quicker on a CPU.
             self._features = (network.to(memory_format=torch.channels_last),)  # pyright: ignore[reportCallIssue]
@@ -92,7 +94,7 @@ class Hybrid2Objective(Objective[PairBatch]):
 
     @property
     def discriminator(self) -> nn.Module | None:
-        """Of mouth, eyes and face."""
+        """Of picture, face, mouth and eyes."""
         return self.D
 
     def generator_step(self, batch: PairBatch) -> Step:
@@ -106,29 +108,28 @@ class Hybrid2Objective(Objective[PairBatch]):
             "pixel": charbonnier(image, batch.truth, batch.mask * parts_weights),
             "smooth": _roughness(drawing.flow_ndc) * drawing.flow_ndc.shape[-1] / 2,
         }
-        mesh, raster = batch.driver_mesh, batch.driver_maps[RASTER]
+        features: tuple[_Features, ...] = ()
         for network in self._features:
             network.to(image.device)
-            ours, theirs, weights = (face_crops(one, mesh) for one in (image, batch.truth, parts_weights))
             with torch.no_grad():
-                true = network(theirs)
-            parts["perceptual"] = feature_distance(network(ours), true, weights).mean()
-        if self.D is not None:
-            with frozen(self.D):
-                fake = self.D(image, raster, mesh)
-                with torch.no_grad():
-                    real = self.D(batch.truth, raster, mesh)
-            parts["gan"] = hinge_generator([one.scores for one in fake])
-            parts["feature_matching"] = torch.stack(
-                [feature_matching(f.features, r.features) for f, r in zip(fake, real, strict=True)]
-            ).sum()
-        return Step.weighted(parts, dict(self.config), image.detach())
+                true = _seen(network, batch.truth, batch.driver_mesh)
+            ours = _seen(network, image, batch.driver_mesh)
+            features = (true, tuple(one.detach() for one in ours))
+            if self.config.perceptual:
+                view, weights = len(_STAGES), face_crops(parts_weights, batch.driver_mesh)
+                whole = feature_distance(ours[:view], true[:view])
+                face = feature_distance(ours[view : 2 * view], true[view : 2 * view], weights)
+                parts["perceptual"] = (whole + face).mean()
+            if self.D is not None:
+                with frozen(self.D):
+                    parts["gan"] = hinge_generator(self.D(ours, true))
+        return Step.weighted(parts, dict(self.config), features)
 
-    def discriminator_step(self, batch: PairBatch, drawn: Float[Tensor, "b 3 h w"]) -> Step:
-        """The hinge loss, and the mean scores of true and drawn pictures."""
+    def discriminator_step(self, batch: PairBatch, drawn: tuple[_Features, _Features]) -> Step:
+        """The hinge loss, and the mean scores of true and drawn pictures, whose features `generator_step` left."""
         assert self.D is not None
-        mesh, raster = batch.driver_mesh, batch.driver_maps[RASTER]
-        real, fake = ([one.scores for one in self.D(picture, raster, mesh)] for picture in (batch.truth, drawn))
+        true, ours = drawn
+        real, fake = self.D(true, true), self.D(ours, true)
         return Step.of_scores(hinge_discriminator(real, fake), real, fake)
 
     @torch.no_grad()
@@ -163,6 +164,16 @@ class Hybrid2Objective(Objective[PairBatch]):
         """The checkpoint that `Hybrid2` loads."""
         tensors = {f"{_PREFIX}{name}": tensor for name, tensor in generator.state_dict().items()}
         return Checkpoint(Hybrid2.name, self.config.model.model_dump(mode="json"), tensors)
+
+
+def _seen(
+    network: EfficientNetLite, pictures: Float[Tensor, "b 3 h w"], mesh_px: Float[Tensor, "b 478 3"]
+) -> _Features:
+    """The network's features of the picture at half its size, of the square around the face, of mouth and eyes."""
+    parts = part_crops(pictures, mesh_px, _PART_PX).flatten(0, 1)
+    return tuple(
+        one for view in (F.avg_pool2d(pictures, 2), face_crops(pictures, mesh_px), parts) for one in network(view)
+    )
 
 
 def drawn_pair(generator: nn.Module, batch: PairBatch, *, photos: int | None = None) -> Drawing:

@@ -35,13 +35,13 @@ def full(name: str) -> RunConfig:
             augment=PairAugmentation(mirror=0.5, light=0.25, colour=0.1, grey=0.05, compression=0.1),
         ),
         optimizers=Optimizers(
-            generator_lr=6e-4, discriminator_lr=6e-4, betas=(0.5, 0.99), clip_norm=1, warmup_steps=200
+            generator_lr=6e-4, discriminator_lr=1e-3, betas=(0.5, 0.99), clip_norm=1, warmup_steps=200
         ),
         steps=100_000,
         batch_size=6,
         precision="auto",
         channels_last=True,
-        ema_halflife_ksamples=2,
+        ema_halflife_ksamples=4,
         workers=1,
         epoch_steps=1000,
         sample_every=1000,
