@@ -82,7 +82,7 @@ BAD_PHOTOS = {
     "cut short": (lambda d: cut_short(d / "half.jpg", jpeg(d / "whole.jpg"), 0.4), "damaged"),
     "empty": (lambda d: empty(d / "empty.png"), "is empty"),
     "one pixel": (lambda d: picture(d / "dot.png", (1, 1)), "1 x 1"),
-    "20,000 pixels wide": (lambda d: picture(d / "wide.png", (20_000, 40)), "8192"),
+    "20,000 pixels wide": (lambda d: picture(d / "wide.png", (20_000, 40)), "strip of 20000 x 40"),
     "8192 by 16": (lambda d: picture(d / "strip.png", (8192, 16)), "no face"),
     "no face": (lambda d: grey_noise(d / "noise.png"), "no face"),
     "no face but things": (lambda d: (write_image(d / "c.png", np.stack([coins()] * 3, 2)), d / "c.png")[1], "no face"),

@@ -1,4 +1,5 @@
 import errno
+import importlib.util
 import io
 import struct
 import zlib
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from factories import is_one_sentence, psnr
-from reenactor.core import MediaError
+from reenactor.core import MediaError, ReenactError
 from reenactor.media import MAX_SIDE_PX, is_image, is_video, read_image, write_image
 
 
@@ -17,6 +18,17 @@ def refuses(path, words):
         read_image(path)
     assert is_one_sentence(str(caught.value), path), caught.value
     assert words in str(caught.value)
+
+
+def swapped_profile():
+    """sRGB with the primaries of red and blue exchanged."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    entries = {
+        bytes(data[132 + 12 * i : 136 + 12 * i]): 132 + 12 * i for i in range(struct.unpack(">I", data[128:132])[0])
+    }
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    data[red + 4 : red + 12], data[blue + 4 : blue + 12] = data[blue + 4 : blue + 12], data[red + 4 : red + 12]
+    return bytes(data)
 
 
 def png_header(width, height):
@@ -87,6 +99,26 @@ def test_transparency_lies_on_white(tmp_path, face):
     assert np.array_equal(back[200:], face[200:])
 
 
+@pytest.mark.parametrize("kind", ["RGBA", "P", "PA", "LA"])
+def test_a_colour_profile_is_applied_to_transparent_pictures_too(tmp_path, face, kind):
+    """The profile swaps red and blue: no conversion leaves the picture as it was."""
+    alpha = np.full((256, 256, 1), 255, np.uint8)
+    alpha[:100] = 0
+    if kind == "LA":
+        picture = Image.fromarray(face).convert("LA")
+        wanted = np.asarray(picture.convert("RGB"))
+    else:
+        picture = Image.fromarray(np.concatenate([face, alpha], -1))
+        if kind != "RGBA":
+            picture = picture.quantize(255, method=Image.Quantize.FASTOCTREE)
+        wanted = np.asarray(picture.convert("RGBA"))[..., 2::-1]
+    picture.save(tmp_path / "a.png", icc_profile=swapped_profile())
+    back = read_image(tmp_path / "a.png")
+    assert np.abs(back[100:].astype(int) - wanted[100:]).mean() < 2
+    if kind != "LA":
+        assert (back[:100] == 255).all()
+
+
 def test_a_colour_profile_is_applied(tmp_path, face):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(face).save(tmp_path / "srgb.png", icc_profile=srgb)
@@ -95,11 +127,69 @@ def test_a_colour_profile_is_applied(tmp_path, face):
     assert np.array_equal(read_image(tmp_path / "broken.png"), face)
 
 
-@pytest.mark.parametrize("size", [(20_000, 40), (MAX_SIDE_PX + 1, 40), (40, 20_000), (20_000, 20_000), (9400, 9600)])
-def test_too_large_is_told_from_the_header(tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((20_000, 40), "strip of 20000 x 40"),
+        ((40, 20_000), "strip of 40 x 20000"),
+        ((66_000, 1000), "more than 100 megapixels or 65536"),
+        ((20_000, 20_000), "more than 100 megapixels"),  # Pillow's alarm
+        ((12_000, 9_000), "more than 100 megapixels"),
+    ],
+)
+def test_too_large_is_told_from_the_header(tmp_path, size, words):
     path = tmp_path / "a.png"
     path.write_bytes(png_header(*size))
-    refuses(path, f"more than {MAX_SIDE_PX} pixels")
+    refuses(path, words)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "size"), [("jpg", (MAX_SIDE_PX + 408, 600)), ("jpg", (17_000, 600)), ("png", (600, 8800))]
+)
+def test_what_is_larger_is_read_reduced(tmp_path, suffix, size):
+    ramp = np.linspace(0, 255, size[0])[None] + np.zeros((size[1], 1))
+    Image.fromarray(ramp.astype(np.uint8)).convert("RGB").save(tmp_path / f"a.{suffix}", quality=95)
+    back = read_image(tmp_path / f"a.{suffix}")
+    factor = 2 if max(size) < 16_384 else 4
+    assert back.shape == (-(-size[1] // factor), -(-size[0] // factor), 3)
+    wanted = np.linspace(0, 255, back.shape[1])[None, :, None]
+    assert np.abs(back - wanted).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "quality_db"), [("a.heic", 35), ("a.HEIF", 35), ("a.avif", 35), ("a.jp2", 35), ("a.j2k", 35)]
+)
+def test_what_telephones_and_archives_write(tmp_path, face, name, quality_db):
+    path = tmp_path / name
+    if name.lower().startswith("a.he"):
+        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(face)).save(path, quality=90)
+    else:
+        Image.fromarray(face).save(path, quality=90) if name == "a.avif" else Image.fromarray(face).save(path)
+    assert is_image(path)
+    assert psnr(read_image(path), face) > quality_db
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refuses(path, "")
+
+
+def test_heic_is_upright_in_its_own_colours(tmp_path, face):
+    heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray(np.ascontiguousarray(np.rot90(face[:, :200], 1)))
+    heif.register_heif_opener()
+    picture.save(tmp_path / "a.heic", quality=90, exif=exif.tobytes())
+    assert psnr(read_image(tmp_path / "a.heic"), face[:, :200]) > 33
+
+
+def test_without_pillow_heif_heic_asks_for_it(tmp_path, face, monkeypatch):
+    pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(face)).save(tmp_path / "a.heic")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "pillow_heif" else find(name, *rest)
+    )
+    with pytest.raises(ReenactError, match="is a HEIC photo, which needs the extra 'heic'"):
+        read_image(tmp_path / "a.heic")
 
 
 def test_too_small(tmp_path):

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import pillow_heif
 import psutil
 import pytest
 from PIL import Image
@@ -42,6 +43,7 @@ def video(tmp_path_factory, face):
 
 def image_bytes(form, face, **options):
     out = io.BytesIO()
+    pillow_heif.register_heif_opener()
     Image.fromarray(face).save(out, form, **options)
     return out.getvalue()
 
@@ -84,7 +86,11 @@ def zipped(data):
 
 
 @pytest.mark.parametrize(
-    ("form", "suffix"), [("PNG", ".png"), ("JPEG", ".jpg"), ("WEBP", ".webp"), ("BMP", ".bmp"), ("TIFF", ".tif")]
+    ("form", "suffix"),
+    [
+        *[("PNG", ".png"), ("JPEG", ".jpg"), ("WEBP", ".webp"), ("BMP", ".bmp"), ("TIFF", ".tif")],
+        *[("AVIF", ".avif"), ("HEIF", ".heic"), ("JPEG2000", ".jp2")],
+    ],
 )
 def test_photos_are_known_by_content(form, suffix, checker, face, tmp_path):
     path = tmp_path / "anything.exe"

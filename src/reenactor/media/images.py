@@ -13,14 +13,23 @@ from PIL import Image, ImageCms, ImageOps
 
 from reenactor.core import MediaError
 from reenactor.core.files import check_readable, replacing
+from reenactor.core.system import need
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".jp2", ".j2k"),
+)
 MIN_SIDE_PX = 16
 MAX_SIDE_PX = 8192
-"""8192 x 8192 stays below the size at which Pillow suspects a decompression bomb."""
+"""Larger pictures are read at a half, a quarter or an eighth of their size."""
+_MOST_PIXELS = 100_000_000
+"""Of files that are decoded whole before they are reduced. JPEG is decoded reduced: there Pillow's own limit, 179
+megapixels, counts."""
 
 # Named, because Pillow would hand other files to programs such as Ghostscript.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+_ANIMATED = ("WEBP", "PNG", "GIF", "AVIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 _SAVE_OPTIONS = {
     ".png": ("PNG", {"compress_level": 6}),
@@ -41,9 +50,9 @@ def check_not_animated(path: str | os.PathLike[str]) -> None:
     Raises:
         MediaError: the file is an animated WebP, PNG or GIF, whatever its name says.
     """
-    with Image.open(path) as image:
+    with open_image(path) as image:
         # Pages of a TIFF, or the second image that some telephones put into a JPEG, are no animation.
-        if image.format in ("WEBP", "PNG", "GIF") and getattr(image, "n_frames", 1) > 1:
+        if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
             raise MediaError(f"{path} is an animation that cannot be read as one; save it as .gif or .mp4")
 
 
@@ -51,43 +60,78 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """Read an image as it is meant to be seen.
 
     EXIF orientation and an embedded colour profile are applied, transparency becomes white, 16 bits become 8. Of an
-    animation the first frame is read.
+    animation the first frame is read. A picture with a side above `MAX_SIDE_PX` is read reduced.
 
     Returns:
         (H, W, 3) RGB, both sides from `MIN_SIDE_PX` to `MAX_SIDE_PX`.
 
     Raises:
-        MediaError: missing, not an image, damaged, too small, or too large (checked before decoding).
+        MediaError: missing, not an image, damaged, too small, too large (checked before decoding), or HEIC without
+            pillow-heif.
     """
     path = Path(path)
     check_readable(path, "an image")
-    with _open(path) as image:
+    with open_image(path) as image:
         width, height = image.size
-        if max(width, height) > MAX_SIDE_PX:
-            raise _too_large(path)
         if min(width, height) < MIN_SIDE_PX:
             wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
             raise MediaError(f"{path} is only {width} x {height} pixels; give an image of at least {wanted}")
+        factor = _reduction(image.size)
+        if factor > 8 or (image.format != "JPEG" and width * height > _MOST_PIXELS):
+            raise _too_large(path)
+        if min(width, height) < factor * MIN_SIDE_PX:
+            raise MediaError(f"{path} is a strip of {width} x {height} pixels; cut out the part that shows the face")
         try:
-            return _decode(image)
+            if image.format == "JPEG":
+                image.draft(image.mode, (width // factor, height // factor))
+            return np.asarray(Image.fromarray(_decode(image)).reduce(_reduction(image.size)))
         # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
         except Exception as error:
             raise MediaError(f"{path} is damaged and cannot be decoded; save or download it again") from error
 
 
-def _open(path: Path) -> Image.Image:
+def is_heic(start: bytes) -> bool:
+    """Whether a file that begins so, 64 bytes or more, is a HEIC photo; the same container holds AVIF and MP4."""
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS and b"avif" not in start
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Open, but do not decode, a picture of a format that is read; nothing limits its size yet.
+
+    Raises:
+        MediaError: it is of another format, its header is damaged, or it is HEIC without pillow-heif.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        heic = is_heic(file.read(64))
+    if heic:
+        need("pillow_heif", "heic", f"{path} is a HEIC photo, which")
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path, formats=_FORMATS)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path, formats=("HEIF",) if heic else _FORMATS)
+    except Image.DecompressionBombError:
         raise _too_large(path) from None
     except Exception as error:
         raise MediaError(f"{path} is not an image that can be read; give a PNG, JPEG or WebP file") from error
 
 
 def _too_large(path: Path) -> MediaError:
-    return MediaError(f"{path} has more than {MAX_SIDE_PX} pixels on a side; scale it down and try again")
+    most = _MOST_PIXELS // 1_000_000
+    return MediaError(
+        f"{path} has more than {most} megapixels or {8 * MAX_SIDE_PX} a side; scale it down and try again"
+    )
+
+
+def _reduction(size: tuple[int, int]) -> int:
+    """The power of two that a size is divided by."""
+    factor = 1
+    while -(-max(size) // factor) > MAX_SIDE_PX:
+        factor *= 2
+    return factor
 
 
 def _decode(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
@@ -96,11 +140,14 @@ def _decode(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith(("I", "F")):
         grey = _eight_bits(np.asarray(image), image.mode)
         return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return np.array(Image.alpha_composite(white, image).convert("RGB"))
-    return np.array(_to_srgb(image, profile))
+    if not image.has_transparency_data:
+        return np.array(_to_srgb(image, profile))
+    # The profile is of the colours alone.
+    image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    image = _to_srgb(image.convert("RGB"), profile)
+    white = Image.new("RGB", image.size, "white")
+    return np.array(Image.composite(image, white, alpha))
 
 
 def _eight_bits(grey: np.ndarray, mode: str) -> UInt8[np.ndarray, "h w"]:
@@ -114,7 +161,9 @@ def _eight_bits(grey: np.ndarray, mode: str) -> UInt8[np.ndarray, "h w"]:
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Phones save wide-gamut (Display P3) photos, whose numbers look dull when taken for sRGB."""
-    if profile and image.mode in ("RGB", "CMYK"):
+    if image.mode not in ("RGB", "CMYK", "L"):
+        image = image.convert("RGB")
+    if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             srgb = ImageCms.createProfile("sRGB")

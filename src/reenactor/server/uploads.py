@@ -15,9 +15,9 @@ from reenactor.server.confinement import limits as resource_limits
 from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
 from reenactor.server.settings import Limits
 
-_PHOTOS = "a PNG, JPEG, WebP, BMP or TIFF file"
+_PHOTOS = "a PNG, JPEG, WebP, HEIC, AVIF, JPEG 2000, BMP or TIFF file"
 _DRIVERS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, a photo, or a .motion file"
-PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif")
+PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif", ".heic", ".avif", ".jp2", ".j2k")
 """The values of `photo_suffix`."""
 _START_S = 60
 """To start the process."""
@@ -184,14 +184,22 @@ def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
 
 def photo_suffix(start: bytes) -> str | None:
     """The suffix of a still picture from its first 512 bytes; None if it is none."""
+    from reenactor.media.images import is_heic
+
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return ".webp"
+    if is_heic(start):
+        return ".heic"
+    if start[4:8] == b"ftyp" and (b"avif" in start[8:64] or b"avis" in start[8:64]):
+        return ".avif"
     signatures = {
         b"\x89PNG\r\n\x1a\n": ".png",
         b"\xff\xd8\xff": ".jpg",
         b"BM": ".bmp",
         b"II*\0": ".tif",
         b"MM\0*": ".tif",
+        b"\0\0\0\x0cjP  \r\n\x87\n": ".jp2",
+        b"\xff\x4f\xff\x51": ".j2k",
     }
     return next((suffix for signature, suffix in signatures.items() if start.startswith(signature)), None)
 
@@ -233,18 +241,10 @@ _FFMPEG_NAMES = {
 
 
 def _photo(path: Path, suffix: str, limits: Limits, *, driver: bool) -> Upload:
-    from PIL import Image
+    from reenactor.media.images import check_not_animated, open_image, read_image
 
-    from reenactor.media import MAX_SIDE_PX, read_image
-    from reenactor.media.images import check_not_animated
-
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF")) as image:
-            size = image.size
-    except Image.DecompressionBombError:
-        size = (MAX_SIDE_PX + 1, MAX_SIDE_PX + 1)
-    except Exception as error:
-        raise UploadError(f"{path} is damaged and cannot be decoded; save or download it again") from error
+    with open_image(path) as image:
+        size = image.size
     _check_pixels(path, size, limits.photo_megapixels)
     height, width = read_image(path).shape[:2]
     if driver:
