@@ -62,3 +62,19 @@ def test_tiles_cover_the_picture_and_overlap():
 
 def test_nothing_in_an_empty_picture(detector):
     assert detector.detect(np.full((300, 400, 3), 128, dtype=np.uint8)) == []
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turned_pictures_are_searched_last_and_boxes_lie_where_the_face_is(detector, photo, quarters):
+    turned = np.ascontiguousarray(np.rot90(photo, quarters))
+    upright = detector.detect(photo)[0]
+    passes = list(detector.passes(turned))
+    assert len(passes) == 10
+    # Turned back by as many quarters; 180 degrees are tried first.
+    first = 4 + 2 * {2: 0, 3: 1, 1: 2}[quarters]
+    box = passes[first][0]
+    x, y = upright.x, upright.y
+    for _ in range(quarters):
+        x, y = y, photo.shape[1] - 1 - x
+    assert np.hypot(box.x - x, box.y - y) < 5
+    assert abs((box.angle_deg - upright.angle_deg + 90 * quarters + 180) % 360 - 180) < 5

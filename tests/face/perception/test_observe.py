@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reenactor.core import NoFaceError
-from reenactor.face.perception import FaceFinder
+from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.face.perception.observe import check_picture
 
 
@@ -88,3 +88,21 @@ def test_one_finder_per_thread(finder, head):
     assert len(found) == 6
     for mesh in found:
         np.testing.assert_array_equal(mesh, expected)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_upside_down_or_on_its_side(finder, photo, quarters):
+    upright, size = finder.observe(photo).landmarks.mesh[:, :2], np.array(photo.shape[1::-1])
+    found = finder.observe(np.ascontiguousarray(np.rot90(photo, quarters)))
+    wanted = upright
+    for _ in range(quarters):
+        wanted = np.stack([wanted[:, 1], size[0] - 1 - wanted[:, 0]], 1)
+    assert np.abs(found.landmarks.mesh[:, :2] - wanted).mean() < 3
+    assert abs((found.pose.roll_deg - 90 * -quarters + 180) % 360 - 180) < 12
+
+
+def test_a_driver_upside_down_stays_so(photo):
+    turned = np.ascontiguousarray(photo[::-1, ::-1])
+    with FaceTracker() as tracker:
+        rolls = [tracker.track(np.roll(turned, 2 * i, 1)).pose.roll_deg for i in range(5)]
+    assert min(abs(roll) for roll in rolls) > 150

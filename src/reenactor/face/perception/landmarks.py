@@ -114,11 +114,14 @@ class FaceMesher:
         patch, mesh, score = self._read(image, region)
         return _in_picture(with_lids(mesh, eye_openness(patch, mesh)), region), score
 
-    def settled_mesh(self, image: UInt8[np.ndarray, "h w 3"], box: FaceBox) -> tuple[Float[np.ndarray, "478 3"], float]:
-        """`mesh` in a detected box, from two runs: the first one's mesh centres the region of the second."""
-        region = Region.of_box(box)
-        _, first, _ = self._read(image, region)
-        return self.mesh(image, Region.of_mesh(_in_picture(first, region)))
+    def settled_mesh(
+        self, image: UInt8[np.ndarray, "h w 3"], region: Region, *, runs: int = 2
+    ) -> tuple[Float[np.ndarray, "478 3"], float]:
+        """`mesh` near a region, from several runs: each one's mesh centres the region of the next."""
+        for _ in range(runs - 1):
+            _, mesh, _ = self._read(image, region)
+            region = Region.of_mesh(_in_picture(mesh, region))
+        return self.mesh(image, region)
 
     def _read(
         self, image: UInt8[np.ndarray, "h w 3"], region: Region
