@@ -24,7 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from reenactor.core import MESH_POINTS, OUTER_EYE_CORNERS
 from reenactor.face.geometry import angles_from_matrix, fit_similarity, matrix_from_angles
 from reenactor.face.perception.detection import FaceDetector
-from reenactor.face.perception.landmarks import FaceMesher
+from reenactor.face.perception.landmarks import FaceMesher, Region
 
 OUT = Path(__file__).parents[1] / "src/reenactor/assets/mean_face.npz"
 SURFACE = 468
@@ -190,7 +190,7 @@ def collect(data: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
             boxes = detector.detect(image, thorough=False)
             if not boxes:
                 continue
-            mesh, presence = mesher.settled_mesh(image, max(boxes, key=lambda box: box.width))
+            mesh, presence = mesher.settled_mesh(image, Region.of_box(max(boxes, key=lambda box: box.width)))
             if presence >= MIN_PRESENCE:
                 meshes.append(mesh)
                 is_portrait.append(row["kind"] == "portrait")
