@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from factories import is_one_sentence, psnr
 from reenactor.core import MediaError, ReenactError
-from reenactor.media import MAX_SIDE_PX, is_image, is_video, read_image, write_image
+from reenactor.media import MAX_SIDE_PX, images, is_image, is_video, read_image, write_image
 
 
 def refuses(path, words):
@@ -48,6 +48,7 @@ def test_what_is_written_is_read(tmp_path, face, suffix, quality_db):
     back = read_image(path)
     assert back.shape == face.shape
     assert back.dtype == np.uint8
+    assert back.flags.writeable
     assert psnr(back, face) > quality_db
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -154,6 +155,16 @@ def test_what_is_larger_is_read_reduced(tmp_path, suffix, size):
     assert back.shape == (-(-size[1] // factor), -(-size[0] // factor), 3)
     wanted = np.linspace(0, 255, back.shape[1])[None, :, None]
     assert np.abs(back - wanted).mean() < 1.5
+
+
+def test_a_jpeg_with_a_second_picture_is_a_jpeg(tmp_path, face, monkeypatch):
+    monkeypatch.setattr(images, "MAX_SIDE_PX", 128)
+    monkeypatch.setattr(images, "_MOST_PIXELS", 256)
+    picture, second = Image.fromarray(face), Image.fromarray(face[::2, ::2])
+    picture.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second], quality=95)
+    with Image.open(tmp_path / "a.jpg") as stored:
+        assert stored.format == "MPO"
+    assert psnr(read_image(tmp_path / "a.jpg"), np.asarray(picture.reduce(2))) > 30
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ megapixels, counts."""
 
 # Named, because Pillow would hand other files to programs such as Ghostscript.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+_JPEG = ("JPEG", "MPO")
+"""Telephones put a second picture, of depth or brightness, into a JPEG; Pillow calls that MPO."""
 _ANIMATED = ("WEBP", "PNG", "GIF", "AVIF")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -77,14 +79,15 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
             wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
             raise MediaError(f"{path} is only {width} x {height} pixels; give an image of at least {wanted}")
         factor = _reduction(image.size)
-        if factor > 8 or (image.format != "JPEG" and width * height > _MOST_PIXELS):
+        if factor > 8 or (image.format not in _JPEG and width * height > _MOST_PIXELS):
             raise _too_large(path)
         if min(width, height) < factor * MIN_SIDE_PX:
             raise MediaError(f"{path} is a strip of {width} x {height} pixels; cut out the part that shows the face")
         try:
-            if image.format == "JPEG":
+            if factor > 1 and image.format in _JPEG:
                 image.draft(image.mode, (width // factor, height // factor))
-            return np.asarray(Image.fromarray(_decode(image)).reduce(_reduction(image.size)))
+            picture, left = _decode(image), _reduction(image.size)
+            return picture if left == 1 else np.array(Image.fromarray(picture).reduce(left))
         # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
         except Exception as error:
             raise MediaError(f"{path} is damaged and cannot be decoded; save or download it again") from error
