@@ -65,16 +65,20 @@ class FaceNetworks:
     def _settled(self, image: UInt8[np.ndarray, "h w 3"], region: Region) -> tuple[Float[np.ndarray, "478 3"], float]:
         """The mesh near a region, the right way up: a face upside down is often detected as an upright one."""
         best = self._mesher.settled_mesh(image, region)
-        least = _doubt(*best)
-        turned = Region.of_mesh(best[0])
-        for start, turn_deg in ((turned, 180), (region, 90), (region, -90)):
-            if start is region and least < _LYING:
-                break
-            other_start = replace(start, angle_deg=start.angle_deg + turn_deg)
-            other = self._mesher.settled_mesh(image, other_start, runs=_TURNED_RUNS)
-            if other[1] >= MIN_PRESENCE and _doubt(*other) < least - _CLEARLY:
-                best, least = other, _doubt(*other)
+        best = self._less_doubtful(image, best, Region.of_mesh(best[0]), 180)
+        for turn_deg in (90, -90):
+            if _doubt(*best) >= _LYING:
+                best = self._less_doubtful(image, best, region, turn_deg)
         return best
+
+    def _less_doubtful(
+        self, image: UInt8[np.ndarray, "h w 3"], settled: tuple[np.ndarray, float], region: Region, turn_deg: float
+    ) -> tuple[Float[np.ndarray, "478 3"], float]:
+        """The settled mesh, or the one found from a region turned by an angle if that one is clearly better."""
+        start = replace(region, angle_deg=region.angle_deg + turn_deg)
+        other = self._mesher.settled_mesh(image, start, runs=_TURNED_RUNS)
+        better = other[1] >= MIN_PRESENCE and _doubt(*other) < _doubt(*settled) - _CLEARLY
+        return other if better else settled
 
     def close(self) -> None:
         """Free the networks."""
