@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The long training run of the hybrid, beside other work: one thread (OMP_NUM_THREADS), low priority. Begins, or continues where it
-# stopped; on a machine that has no run it begins with checkpoints/hybrid2, its newest weights. Ctrl-C or `kill PID`
-# stops it with a checkpoint; `reenactor train`'s log.jsonl is in RUN.
+# The long training run of the hybrid, beside other work: one thread (or OMP_NUM_THREADS), low priority. Begins, or
+# continues where it stopped; on a machine that has no run it begins with checkpoints/hybrid2, its newest weights.
+# Ctrl-C or `kill PID` stops it with a checkpoint; `reenactor train`'s log.jsonl is in RUN.
 #   tools/long_run.sh PACK RUN [MORE OPTIONS OF train]
 set -euo pipefail
 if [ $# -lt 2 ]; then
@@ -13,7 +13,8 @@ shift 2
 weights=$(dirname "$0")/../checkpoints/hybrid2
 init=()
 if [ -d "$weights" ] && [ ! -d "$run/checkpoints" ]; then
-    init=(--set "objective.init=$weights" --set "seed=$(date +%s)") # another seed: other pairs than on other machines
+    # Another seed: other pairs than on other machines.
+    init=(--set "objective.init=$weights" --set "seed=$(date +%s)")
 fi
 # Memory is kept instead of given back after each step: on virtual machines that doubles the speed.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
