@@ -278,7 +278,7 @@ def test_ways_side_by_side_and_where_they_come_from(page):
     # Of the two models that ship, one can tell.
     page.wait_for_function("document.querySelectorAll('#compare-origins img').length === 2")
     origins = page.locator("#compare-origins")
-    assert origins.locator("h3").all_inner_texts() == ["hybrid, relative"]
+    assert origins.locator("h3").all_inner_texts() == ["hybrid, parts"]
     moment = page.locator("#compare-moment input[type=range]")
     last_s = float(moment.get_attribute("max"))
     assert float(moment.input_value()) == pytest.approx(last_s / 2, abs=0.05)
@@ -290,7 +290,7 @@ def test_ways_side_by_side_and_where_they_come_from(page):
     origins.get_by_text("0.00 s", exact=True).wait_for()
     assert heats.get_attribute("src") != before
 
-    page.locator("#compare-ways").get_by_label("hybrid, relative").uncheck()
+    page.locator("#compare-ways").get_by_label("hybrid, parts").uncheck()
     page.locator("#compare-ways").get_by_label("warp, absolute").check()
     page.click("#compare")
     page.wait_for_selector("#compare-said .re-note:has-text('None of the variants chosen')")

@@ -54,7 +54,19 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "marionette-lt)",
     )
     p.add_argument("--keep-expression", action="store_true", help="keep the photo's smile beneath the movement")
-    add_head(p)
+    p.add_argument(
+        "--head",
+        metavar="relative|absolute|0..1",
+        help="relative turns it by as much as the driver's (default); absolute to the driver's own angles (as "
+        "--transfer absolute does); a number is the part of the movement that it follows: 0 and it stays",
+    )
+    p.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="0..2",
+        help="how strong the driver's expression becomes (default: %(default)s; lids and gaze stay as they are)",
+    )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="weights for --transfer transformer")
     layout = p.add_mutually_exclusive_group()
     layout.add_argument("--crop-only", action="store_true", help="show the face crop alone, not the whole photo")
@@ -79,16 +91,6 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
-
-
-def add_head(p: argparse.ArgumentParser) -> None:
-    """How the head turns."""
-    p.add_argument(
-        "--head",
-        choices=[one.value for one in Head],
-        help="relative turns it by as much as the driver's (default); absolute to the driver's own angles (as "
-        "--transfer absolute does)",
-    )
 
 
 def add_weights(p: argparse.ArgumentParser) -> None:
@@ -181,11 +183,14 @@ def signing_credentials(args: argparse.Namespace) -> Credentials | None:
 
 
 def _options(args: argparse.Namespace) -> Options:
+    head, head_movement = _head(args.head)
     return Options(
         model=args.model,
         weights=weights_folder(args),
         transfer=Transfer(args.transfer) if args.transfer else None,
-        head=Head(args.head) if args.head else None,
+        head=head,
+        head_movement=head_movement,
+        strength=args.strength,
         keep_expression=args.keep_expression,
         transformer=args.transformer,
         layout=Layout.GRID if args.grid else Layout.CROP if args.crop_only else Layout.PHOTO,
@@ -199,6 +204,17 @@ def _options(args: argparse.Namespace) -> Options:
         runtime=Runtime(args.runtime),
         device=args.device,
     )
+
+
+def _head(given: str | None) -> tuple[Head | None, float]:
+    """How the head turns, and how much of the driver's movement it follows, by the value of --head."""
+    if given is None or given in list(Head):
+        return (Head(given) if given else None), 1.0
+    try:
+        return None, float(given)
+    except ValueError:
+        choices = ", ".join(Head)
+        raise ReenactError(f"--head must be one of {choices}, or a number from 0 to 1, not {given}") from None
 
 
 def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenactor.cli import ablate
-from reenactor.cli.animate import add_head, add_weights, weights_folder
+from reenactor.cli.animate import add_weights, weights_folder
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL, Background, Head, Transfer
@@ -136,7 +136,12 @@ def _add_transfer(p: argparse.ArgumentParser, transfer: str) -> None:
     names = ", ".join(one.value for one in Transfer)
     about = f"between people, of {names} (default: parts; marionette-lt's is transformer)"
     p.add_argument("--transfer", metavar=transfer, help=about)
-    add_head(p)
+    p.add_argument(
+        "--head",
+        choices=[one.value for one in Head],
+        help="relative turns it by as much as the driver's (default); absolute to the driver's own angles (as "
+        "--transfer absolute does)",
+    )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="for that transfer (default: the one that ships)")
     background = "as the model draws it (default), or put back as 'animate' does"
     choices = [one.value for one in Background]

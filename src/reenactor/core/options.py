@@ -15,6 +15,8 @@ DEFAULT_MODEL = "hybrid"
 SMALLEST_SIDE, LARGEST_SIZE = 64, 2048
 """Pixels. The smallest side of a photo or a face crop; the largest face crop (50 MB as float32, and models hold
 several)."""
+MAX_STRENGTH = 2.0
+"""The most that an expression can be exaggerated: beyond, lips and brows leave what a face can do."""
 SIZE_STEP = 32
 """Sides of face crops are multiples of this, as the networks halve them up to five times."""
 
@@ -98,6 +100,8 @@ class Options:
         weights: folder of a checkpoint; None for the weights that ship.
         transfer: see `Transfer`; None for the model's usual one.
         head: see `Head`; None for the transfer's usual one (`head_with`).
+        head_movement: how much of the driver's head movement is followed, from 0 (the head stays) to 1 (all).
+        strength: of the driver's expression, from 0 (none) over 1 (as it is) to 2; lids and gaze stay as they are.
         keep_expression: the photo's expression stays beneath the movement, with the transfer PARTS.
         transformer: folder of a landmark transformer's checkpoint; None for the one that ships.
         layout: see `Layout`.
@@ -119,6 +123,8 @@ class Options:
     weights: Path | None = None
     transfer: Transfer | None = None
     head: Head | None = None
+    head_movement: float = 1.0
+    strength: float = 1.0
     keep_expression: bool = False
     transformer: Path | None = None
     layout: Layout = Layout.PHOTO
@@ -145,6 +151,7 @@ class Options:
                 self._set(name, Path(getattr(self, name)))
         transformed = self.transformer is not None and self.transfer is not None
         check_transfer(self.transfer, self.head, keep_expression=self.keep_expression, transformed=transformed)
+        check_amounts(head_with(self.transfer, self.head), self.head_movement, self.strength)
         check_size(self.size)
         check_max_side(self.max_side)
         check_face_number(self.face)
@@ -172,6 +179,20 @@ def check_transfer(transfer: Transfer | None, head: Head | None, *, keep_express
         raise ReenactError("keep_expression goes with the transfer 'parts'; leave out the other transfer")
     if transformed and transfer is not Transfer.TRANSFORMER:
         raise ReenactError("a landmark transformer goes with the transfer 'transformer'; choose that")
+
+
+def check_amounts(head: Head, head_movement: float, strength: float) -> None:
+    """Refuse amounts of movement that cannot be.
+
+    Raises:
+        ReenactError: out of range, or less than all of the driver's own angles.
+    """
+    if not 0 <= head_movement <= 1:
+        raise ReenactError(f"the head's movement must be from 0 (it stays) to 1 (as the driver's), not {head_movement}")
+    if head_movement != 1 and head is Head.ABSOLUTE:
+        raise ReenactError("a part of the head's movement cannot be taken of absolute angles; choose one of the two")
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise ReenactError(f"the strength of the expression must be from 0 to {MAX_STRENGTH:g}, not {strength}")
 
 
 def head_with(transfer: Transfer | None, head: Head | None) -> Head:

@@ -35,7 +35,7 @@ from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of
 from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.track import Track, TrackFolder, track_of_motion, track_of_photo
+from reenactor.engine.track import Gap, Track, TrackFolder, track_of_motion, track_of_photo
 from reenactor.media import (
     VideoReader,
     VideoWriter,
@@ -62,6 +62,7 @@ _MOST_THREADS = 4
 """That draw at the same time; a frame waits in memory until those before it are written."""
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _STILL_RATE = 25
+_GAPS_SHOWN = 6
 _EASE_FRAMES = 25
 """A photo as driver of a video: one second to get there, one second to stay."""
 
@@ -77,7 +78,7 @@ class Report:
         seconds: time this run took.
         frames_made: frames this run drew (fewer than `frames` when it continued an interrupted one).
         other_people: the photos, by number and name, that may show someone else than the first.
-        gaps_s: stretches in which the driver showed no face, (start, end).
+        gaps: stretches in which the driver showed no whole face.
         truncated: the driver ended in damaged data.
         audio: the driver's sound was copied.
         signed_by: who signed the provenance manifest; None without one.
@@ -91,7 +92,7 @@ class Report:
     seconds: float
     frames_made: int
     other_people: list[tuple[int, str]] = field(default_factory=list)
-    gaps_s: list[tuple[float, float]] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     truncated: bool = False
     audio: bool = False
     signed_by: str | None = None
@@ -110,10 +111,9 @@ class Report:
         if self.other_people:
             photos = ", ".join(f"photo {number} ({name})" for number, name in self.other_people)
             lines.append(f"  {photos} may show another person")
-        if self.gaps_s:
-            times = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in self.gaps_s[:6])
-            more = f" and {len(self.gaps_s) - 6} more" if len(self.gaps_s) > 6 else ""
-            lines.append(f"  no face in the driver at {times}{more}: the last pose was held")
+        lines += [f"  {gap.text()}: the last pose was held" for gap in self.gaps[:_GAPS_SHOWN]]
+        if len(self.gaps) > _GAPS_SHOWN:
+            lines.append(f"  and in {len(self.gaps) - _GAPS_SHOWN} more stretches")
         if self.truncated:
             lines.append("  the driver ends in damaged data: the result ends there too")
         if self.signed_by is None:
@@ -226,7 +226,7 @@ class _Job:
             seconds=time.monotonic() - self.started,
             frames_made=self.frames_made,
             other_people=[(number, self.targets[number - 1].name) for number in reenactor.target.other_people],
-            gaps_s=track.gaps_s(),
+            gaps=track.gaps(),
             truncated=truncated,
             audio=audio,
             signed_by=self.signed_by if self.options.provenance else None,

@@ -36,10 +36,9 @@ from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait, Target, other_people, shrunk
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
-from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.perception.observe import check_picture
-from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
+from reenactor.face.retarget import EASE_S, DriverRest, Easing, Moderation, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import read_image
 from reenactor.media.motion_file import is_motion
@@ -52,8 +51,6 @@ Mesh = Float[np.ndarray, "478 3"]
 
 MAX_TARGETS = 8
 _LARGEST_CROP = 1024
-_EASE_S = 0.3
-"""How long the target of a live driver takes from its pose before a cut to the one after it."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +58,21 @@ class Retarget:
     """Carries a driver's landmarks over to the target: `retarget(driver_mesh, picture=None)`.
 
     Args:
-        carry: (driver's mesh, driver's picture or None) -> the target's landmarks, crop pixels; see
-            `Reenactor.needs_pictures`.
-        count_from: makes head movement count from this mesh of the driver.
+        moderation: how far the driver is followed.
+        carry: moderated landmarks -> the target's, crop pixels.
+        crop: (driver's picture, its landmarks) -> the face crop that `carry` looks at; None if it looks at none.
     """
 
-    carry: Callable[[Mesh, UInt8[np.ndarray, "_h _w 3"] | None], Mesh]
-    count_from: Callable[[Mesh], None]
+    moderation: Moderation
+    carry: Callable[..., Mesh]
+    crop: Callable[[UInt8[np.ndarray, "_h _w 3"], Mesh], UInt8[np.ndarray, "s s 3"]] | None = None
 
     def __call__(self, driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
         """The target's landmarks (478, 3), crop pixels."""
-        return self.carry(driver_mesh, picture)
+        moderated = self.moderation(driver_mesh)
+        if self.crop is None or picture is None:
+            return self.carry(moderated)
+        return self.carry(moderated, self.crop(picture, driver_mesh))
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ class Reenactor:
         keep_expression: the photo's expression stays beneath the movement, with the transfer PARTS.
         head: whether the head turns by as much as the driver's, or to the driver's angles; None for the transfer's
             usual.
+        head_movement: how much of the driver's head movement is followed, from 0 (the head stays) to 1 (all).
+        strength: of the driver's expression, from 0 (none) over 1 (as it is) to 2; lids and gaze stay as they are.
         size: side of the face crop in pixels, a multiple of 32 from 64 to 2048. None: the size that the model was
             trained at (256 if it has none), or, for models that work at any resolution, the photo's (256 to 1024).
         max_side: photos with a longer side are shrunk to it first.
@@ -135,6 +138,8 @@ class Reenactor:
         *,
         transfer: Transfer | str | None = None,
         head: Head | str | None = None,
+        head_movement: float = 1.0,
+        strength: float = 1.0,
         keep_expression: bool = False,
         size: int | None = None,
         max_side: int = 1920,
@@ -152,6 +157,8 @@ class Reenactor:
             weights=None if weights is None else Path(weights),
             transfer=self.transfer,
             head=None if head is None else Head(head),
+            head_movement=head_movement,
+            strength=strength,
             keep_expression=keep_expression,
             transformer=None if transformer is None else Path(transformer),
             size=size,
@@ -187,6 +194,8 @@ class Reenactor:
             options.model,
             transfer=options.transfer,
             head=options.head,
+            head_movement=options.head_movement,
+            strength=options.strength,
             keep_expression=options.keep_expression,
             size=options.size,
             max_side=options.max_side,
@@ -264,23 +273,22 @@ class Reenactor:
             rest: the driver at rest.
             learn: what it is like at rest is learned from the landmarks as they come, with the transfer PARTS.
         """
-        meshes, transformer = self.target.all_mesh_px, self._transformer
-        head = head_with(self.transfer, self._options.head)
-        if transformer is None:
-            if self.transfer is Transfer.PARTS:
-                keep = self._options.keep_expression
-                plain = PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn)
-            else:
-                plain = Retargeter(meshes[0], rest.mesh_px, self.transfer, head)
-            return Retarget(lambda driver_mesh, picture: plain(driver_mesh), plain.count_from)
-        carry = TransformerRetargeter(transformer, meshes, rest.mesh_px, self._target_faces, head)
-
-        def retarget(driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None) -> Mesh:
-            if picture is None or not self.needs_pictures:
-                return carry(driver_mesh)
-            return carry(driver_mesh, transformer.crop(picture, driver_mesh))
-
-        return Retarget(retarget, carry.count_from)
+        meshes, transformer, options = self.target.all_mesh_px, self._transformer, self._options
+        head = head_with(self.transfer, options.head)
+        moderation = Moderation(
+            rest.mesh_px,
+            rest.shape,
+            absolute=head is Head.ABSOLUTE,
+            head=options.head_movement,
+            strength=options.strength,
+        )
+        if transformer is not None:
+            carry = TransformerRetargeter(transformer, meshes, rest.mesh_px, self._target_faces, head)
+            return Retarget(moderation, carry, transformer.crop if self.needs_pictures else None)
+        if self.transfer is Transfer.PARTS:
+            keep = options.keep_expression
+            return Retarget(moderation, PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn))
+        return Retarget(moderation, Retargeter(meshes[0], rest.mesh_px, self.transfer, head))
 
     def check_driver(self, driver: Driver) -> None:
         """Refuse a driver without pictures where the landmark transformer looks at them.
@@ -390,7 +398,9 @@ class Reenactor:
         smooth: bool = False,
         rest: DriverRest | None = None,
     ) -> Iterator[Float[np.ndarray, "478 3"]]:
-        """The target's landmarks for each frame of a track, from frame `start` on; shots count head movement anew.
+        """The target's landmarks for each frame of a track, from frame `start` on.
+
+        Shots count head movement anew. While there is no face the last landmarks are held; after that they ease back.
 
         Args:
             track: the driver.
@@ -400,16 +410,21 @@ class Reenactor:
             rest: the driver at rest; None to find it in the track.
         """
         rest = track_rest(track) if rest is None else rest
-        retarget, heads = self.retargeter(rest), shot_heads(track, rest)
-        retarget.count_from(heads[max(first for first in heads if first <= start)])
-        meshes = track.meshes(start, MeshSmoother() if smooth else None)
+        retarget, heads, easing = self.retargeter(rest), shot_heads(track, rest), Easing()
+        steady = track.steady_before(start, EASE_S)
+        retarget.moderation.count_from(heads[max(first for first in heads if first <= steady)])
+        meshes = track.meshes(steady, MeshSmoother() if smooth else None)
         pictures = repeat(None)
         if self.needs_pictures and driver is not None:
-            pictures = driver_pictures(track, driver, start)
-        for number, (mesh, picture) in enumerate(zip(meshes, pictures, strict=False), start):
+            pictures = driver_pictures(track, driver, steady)
+        for number, (mesh, picture) in enumerate(zip(meshes, pictures, strict=False), steady):
             if number in heads:
-                retarget.count_from(heads[number])
-            yield retarget(mesh, picture)
+                retarget.moderation.count_from(heads[number])
+            time_s = float(track.pts[number] * track.time_base)
+            held = None if track.seen[number] else easing.hold(time_s)
+            shown = easing(retarget(mesh, picture), time_s) if held is None else held
+            if number >= start:
+                yield shown
 
     def _drive_file(
         self, driver: Path, rest: np.ndarray | None, *, smooth: bool, face: int | None
@@ -422,8 +437,8 @@ class Reenactor:
     ) -> Iterator[ResultFrame]:
         given = None if rest is None else DriverRest.given(rest)
         meshes = self.target_meshes(track, driver, smooth=smooth, rest=given)
-        for pts, mesh in zip(track.pts, meshes, strict=True):
-            yield self.frame(mesh, float(pts * track.time_base))
+        for pts, seen, mesh in zip(track.pts, track.seen, meshes, strict=True):
+            yield replace(self.frame(mesh, float(pts * track.time_base)), driver_seen=bool(seen))
 
     def _drive_live(
         self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
@@ -481,7 +496,7 @@ class LiveDriver:
         self._rest_pending = rest is None
         self._retargeters: dict[bool, Retarget] = {}
         self._head_from = rest
-        self._eased_from: tuple[Mesh, float] | None = None
+        self._easing = Easing()
         self._last: ResultFrame | None = None
         self._last_time_s = -np.inf
         self._tracker = FaceTracker(face=face)
@@ -513,6 +528,7 @@ class LiveDriver:
         if seen is None:
             if self._smoother is not None:
                 self._smoother.reset()
+            self._easing.hold(time_s)
             self._last = self._last or self._reenactor.frame(self._resting, time_s)
             self._last = replace(self._last, time_s=time_s, driver_seen=False)
             return self._last
@@ -527,8 +543,8 @@ class LiveDriver:
             self._retargeters.clear()
         elif self._tracker.cut and self._last is not None:
             self._head_from = mesh
-            self._eased_from = self._last.mesh_px, self._last.time_s
-        self._last = self._reenactor.frame(self._eased(self._target_mesh(mesh, picture), time_s), time_s)
+            self._easing.restart()
+        self._last = self._reenactor.frame(self._easing(self._target_mesh(mesh, picture), time_s), time_s)
         return self._last
 
     def _target_mesh(self, mesh: Mesh, picture: UInt8[np.ndarray, "h w 3"]) -> Mesh:
@@ -542,19 +558,9 @@ class LiveDriver:
             self._retargeters[mirror] = self._reenactor.retargeter(rest, learn=True)
         if new or self._tracker.cut:
             for mirror_of, retarget in self._retargeters.items():
-                retarget.count_from(mirrored(self._head_from, width) if mirror_of else self._head_from)
+                retarget.moderation.count_from(mirrored(self._head_from, width) if mirror_of else self._head_from)
         seen = (mirrored(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
         return self._retargeters[mirror](*seen)
-
-    def _eased(self, mesh: Mesh, time_s: float) -> Mesh:
-        """The target's landmarks, on the way from those before a cut."""
-        if self._eased_from is None:
-            return mesh
-        before, began_s = self._eased_from
-        way = float(smoothstep(time_s - began_s, 0, _EASE_S))
-        if way == 1:
-            self._eased_from = None
-        return before + np.float32(way) * (mesh - before)
 
     def close(self) -> None:
         """Free the networks."""

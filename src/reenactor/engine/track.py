@@ -17,10 +17,9 @@ from reenactor.core.files import write_atomically
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.job_folder import SEAL_BYTES, Seals
 from reenactor.engine.prefetch import prefetch
-from reenactor.face.geometry import Similarity, in_mean_pose
-from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Region, TrackerMemory
+from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Missing, Region, TrackerMemory
 from reenactor.face.perception.identity import EMBEDDING_SIZE
-from reenactor.face.retarget import DriverRest, neutral_frame
+from reenactor.face.retarget import DriverRest, usual_face
 from reenactor.media import VideoReader, is_image, read_image
 from reenactor.media.images import check_not_animated
 from reenactor.media.motion_file import is_motion, read_motion
@@ -33,7 +32,7 @@ _SHOT_SAMPLE, _LONG_SHOT_S, _LONG_SHOT_FRAMES = 100, 1.0, 10
 _RECORD = np.dtype(
     [
         ("pts", "<i8"),
-        ("seen", "?"),
+        ("missing", "u1"),
         ("pose_deg", "<f4", 3),
         ("mesh", "<i2", (MESH_POINTS, 3)),
         # What the tracker knows after the frame: where the person was seen last (NaN before that), how long ago, and
@@ -49,6 +48,28 @@ _RECORD = np.dtype(
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A stretch of a driver without a whole face.
+
+    Args:
+        start_s, end_s: seconds.
+        reason: why; of several reasons the one that says most.
+    """
+
+    start_s: float
+    end_s: float
+    reason: Missing
+
+    def text(self) -> str:
+        """When, and what is missing."""
+        what = {
+            Missing.CUT_OFF: "the driver's face leaves the picture",
+            Missing.JUMPED: "the driver's face is not clear",
+        }
+        return f"{what.get(self.reason, 'no face in the driver')} at {self.start_s:.2f}-{self.end_s:.2f} s"
+
+
+@dataclass(frozen=True)
 class Track:
     """Like `Motion`, but the meshes are read in pieces.
 
@@ -56,6 +77,7 @@ class Track:
         pts, seen, pose_deg, end_pts, time_base, picture_size: as in `Motion`.
         read: (first, last) -> (last - first, 478, 3) meshes in pixels.
         shots: numbers of the frames that begin a shot: 0, and the first of each later one that shows the face.
+        missing: (T,) `Missing`, why frames show no whole face; None if that is not known.
     """
 
     pts: Int[np.ndarray, " t"]
@@ -66,6 +88,7 @@ class Track:
     picture_size: tuple[int, int]
     read: Callable[[int, int], Float[np.ndarray, "n 478 3"]]
     shots: tuple[int, ...] = (0,)
+    missing: UInt8[np.ndarray, " t"] | None = None
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -110,11 +133,19 @@ class Track:
         """Mean frames per second."""
         return len(self) / (self.end_pts * self.time_base)
 
-    def gaps_s(self) -> list[tuple[float, float]]:
-        """Stretches without a face: (start, end) in seconds."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[True], self.seen, [True]]).astype(np.int8)))
+    def gaps(self) -> list[Gap]:
+        """Stretches without a whole face."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], self.seen, [True]]).astype(np.int8))).reshape(-1, 2)
         bounds_s = np.append(self.pts, self.end_pts) * float(self.time_base)
-        return [(float(bounds_s[a]), float(bounds_s[b])) for a, b in edges.reshape(-1, 2)]
+        reasons = np.full(len(self), Missing.NOT_FOUND) if self.missing is None else self.missing
+        return [Gap(float(bounds_s[a]), float(bounds_s[b]), Missing(reasons[a:b].max())) for a, b in edges.tolist()]
+
+    def steady_before(self, frame: int, ease_s: float) -> int:
+        """The last frame up to `frame` whose last frame without a face is at least `ease_s` seconds ago; 0 if none."""
+        times_s = self.pts[: frame + 1] * float(self.time_base)
+        gap_s = np.maximum.accumulate(np.where(self.seen[: frame + 1], -np.inf, times_s))
+        steady = np.flatnonzero(times_s - gap_s >= ease_s)
+        return int(steady[-1]) if len(steady) else 0
 
     def sample(
         self, most: int, first: int = 0, last: int | None = None
@@ -253,7 +284,7 @@ class TrackFolder:
                     tracker.resume(_recall(record), last.image)
             for frame in frames:
                 face = tracker.track(frame.image)
-                record["pts"], record["seen"] = frame.pts, face is not None
+                record["pts"], record["missing"] = frame.pts, tracker.missing
                 if face is not None:
                     pose = face.pose
                     record["pose_deg"] = pose.yaw_deg, pose.pitch_deg, pose.roll_deg
@@ -265,14 +296,15 @@ class TrackFolder:
 
     def _track(self) -> Track:
         facts = json.loads(self._facts.read_text())
-        seen, cuts, pts, pose = [], [], [], []
+        missing, cuts, pts, pose = [], [], [], []
         for first in range(0, facts["frames"], _CHUNK):
             records = self._read_records(first, first + _CHUNK)
-            seen.append(records["seen"].copy())
+            missing.append(records["missing"].copy())
             cuts.append(records["cut"].copy())
             pts.append(records["pts"].copy())
             pose.append(records["pose_deg"].copy())
-        flags = np.concatenate(seen)
+        reasons = np.concatenate(missing)
+        flags = reasons == Missing.NOT_MISSING
         if not flags.any():
             which = "no face" if self._face is None else f"no face number {self._face} from the left"
             raise NoFaceError(
@@ -300,6 +332,7 @@ class TrackFolder:
             (facts["picture_size"][0], facts["picture_size"][1]),
             read,
             (0, *np.flatnonzero(np.concatenate(cuts) & flags).tolist()),
+            reasons,
         )
 
     def _read_records(self, first: int, last: int) -> np.ndarray:
@@ -380,8 +413,8 @@ def track_rest(track: Track) -> DriverRest:
 def shot_heads(track: Track, rest: DriverRest) -> dict[int, Float[np.ndarray, "478 3"]]:
     """For the first frame of each shot, the driver's face (478, 3) from which head movement counts there, pixels.
 
-    That is the shot's most neutral frame. A short shot does not tell how the head usually is: there it is the driver at
-    rest, put where the face is, in its size.
+    That is the shot's most neutral frame, or in a short shot, which does not tell how the head usually turns, the driver
+    at rest; put where the face usually is there, in its size.
 
     Args:
         track: of the driver.
@@ -392,12 +425,7 @@ def shot_heads(track: Track, rest: DriverRest) -> dict[int, Float[np.ndarray, "4
     heads = {}
     for first, last in pairwise((*track.shots, len(track))):
         meshes = track.sample(_SHOT_SAMPLE, first, last)[1]
-        if _long_enough(track, first, last):
-            heads[first] = meshes[neutral_frame(meshes)]
-            continue
-        here = in_mean_pose(meshes)[0]
-        old, shape = in_mean_pose(rest.mesh_px)
-        heads[first] = Similarity(np.asarray(np.median(here.scale)), old.R, np.median(here.t, axis=0)).apply(shape)
+        heads[first] = usual_face(meshes, None if _long_enough(track, first, last) else rest.mesh_px)
     return heads
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Form, Query
 from pydantic import BaseModel, Field
 
-from reenactor.core.options import Background, Head, Layout, Runtime, Transfer
+from reenactor.core.options import MAX_STRENGTH, Background, Head, Layout, Runtime, Transfer
 from reenactor.server.store import Job, State, Target
 
 Format = Literal["mp4", "mov", "gif", "webp", "png", "jpg"]
@@ -41,6 +41,8 @@ class JobOptions:
     model: Annotated[str | None, Form(description="One of /v1/offers.")] = None
     transfer: Annotated[Transfer | None, Form(description="The model's usual one if not given.")] = None
     head: Annotated[Head | None, Form(description="The transfer's usual one if not given.")] = None
+    head_movement: Annotated[float, Form(ge=0, le=1, description="The part that is followed; 0: it stays.")] = 1.0
+    strength: Annotated[float, Form(ge=0, le=MAX_STRENGTH, description="Of the expression.")] = 1.0
     keep_expression: Annotated[bool, Form(description="The photo's stays beneath the movement.")] = False
     transformer: Annotated[str | None, Form(description="One of /v1/offers, for its transfer.")] = None
     layout: Annotated[Layout, Form()] = Layout.PHOTO
@@ -67,6 +69,8 @@ class LiveOptions:
     model: str | None = None
     transfer: Transfer | None = None
     head: Head | None = None
+    head_movement: Annotated[float, Query(ge=0, le=1)] = 1.0
+    strength: Annotated[float, Query(ge=0, le=MAX_STRENGTH)] = 1.0
     keep_expression: bool = False
     transformer: str | None = None
     background: Background = Background.STILL

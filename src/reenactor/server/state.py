@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import check_transfer
+from reenactor.core.options import check_amounts, check_transfer, head_with
 from reenactor.server.checks import Checks
 from reenactor.server.guard import RefusalError, queue_full
 from reenactor.server.jobs import ExpiryTask, Workers
@@ -252,6 +252,7 @@ class AppState:
                 keep_expression=options.keep_expression,
                 transformed=options.transformer is not None,
             )
+            check_amounts(head_with(options.transfer, options.head), options.head_movement, options.strength)
         except ReenactError as error:
             raise RefusalError(422, str(error)) from error
         if options.transformer is not None:

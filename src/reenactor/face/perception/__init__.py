@@ -3,7 +3,7 @@
 from reenactor.face.perception.detection import FaceBox, FaceDetector, person_mask
 from reenactor.face.perception.landmarks import FaceMesher, Region
 from reenactor.face.perception.observe import FaceFinder
-from reenactor.face.perception.tracking import FaceTracker, MeshSmoother, OneEuroFilter, TrackerMemory
+from reenactor.face.perception.tracking import FaceTracker, MeshSmoother, Missing, OneEuroFilter, TrackerMemory
 
 __all__ = [
     "FaceBox",
@@ -12,6 +12,7 @@ __all__ = [
     "FaceMesher",
     "FaceTracker",
     "MeshSmoother",
+    "Missing",
     "OneEuroFilter",
     "Region",
     "TrackerMemory",

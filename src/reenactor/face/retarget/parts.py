@@ -8,7 +8,6 @@ as the driver's, each in its own measure. Gaze is the driver's, in the eye. The 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -71,10 +70,6 @@ class PartsRetargeter:
             _move_eye(eye, float(opening), shape, target, rest.shape, driver)
         _part_lips(shape, driver, rest.lips)
         return self._moved(head).apply(shape).astype(np.float32)
-
-    def count_from(self, mesh_px: Float[np.ndarray, "478 3"]) -> None:
-        """Count the driver's head movement from this face of its own (478, 3), pixels, from now on."""
-        self._moved = replace(self._moved, neutral=in_mean_pose(mesh_px)[0])
 
 
 def _openings(rest: DriverRest, driver: np.ndarray, head: Similarity) -> Float[np.ndarray, "2"]:

@@ -7,7 +7,7 @@ driver's change of shape is added to the target's shape, and the driver's head m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -182,10 +182,6 @@ class Retargeter:
         absolute = self.transfer is Transfer.ABSOLUTE
         shape = driver if absolute else transfer_expression(self._target, self._neutral, driver)
         return self._moved(driver_head).apply(shape).astype(np.float32)
-
-    def count_from(self, mesh_px: Float[np.ndarray, "478 3"]) -> None:
-        """Count the driver's head movement from this face of its own (478, 3), pixels, from now on."""
-        self._moved = replace(self._moved, neutral=in_mean_pose(mesh_px)[0])
 
 
 def transfer_expression(

@@ -33,7 +33,7 @@ class DriverRest:
     """What a driver is like at rest.
 
     Args:
-        mesh_px: (478, 3) its most neutral frame, driver's pixels: head movement counts from there.
+        mesh_px: (478, 3) its face at rest, driver's pixels: head movement counts from there.
         shape: (478, 3) its neutral face in mean pose, lips together.
         open: (2,) usual opening of the right and the left eye, in outer-eye distances.
         shut: (2,) fraction of it that is left when they are closed.
@@ -70,11 +70,27 @@ class DriverRest:
 
     @classmethod
     def of_clip(cls, meshes_px: Float[np.ndarray, "t 478 3"]) -> DriverRest:
-        """From frames of the driver, driver's pixels; head movement counts from the most neutral one."""
+        """From frames of the driver, driver's pixels; head movement counts from `usual_face`."""
         shapes = in_mean_pose(meshes_px)[1]
         neutral = neutral_face(shapes)
-        ranges = _ranges(neutral, _openings(shapes))
-        return cls(meshes_px[neutral_frame(meshes_px)], neutral, *ranges)
+        return cls(usual_face(meshes_px), neutral, *_ranges(neutral, _openings(shapes)))
+
+
+def usual_face(
+    meshes_px: Float[np.ndarray, "t 478 3"], rest_px: Float[np.ndarray, "478 3"] | None = None
+) -> Float[np.ndarray, "478 3"]:
+    """A face at rest, in the size and at the place that the head has in most frames.
+
+    The most neutral frame alone will not do: it is chosen by expression, and may be one in which the driver leans in.
+
+    Args:
+        meshes_px: (T, 478, 3) frames of the driver, driver's pixels.
+        rest_px: (478, 3) the face at rest; None for that of the most neutral frame.
+    """
+    heads = in_mean_pose(meshes_px)[0]
+    head, shape = in_mean_pose(meshes_px[neutral_frame(meshes_px)] if rest_px is None else rest_px)
+    usual = Similarity(np.asarray(np.median(heads.scale)), head.R, np.median(heads.t, axis=0))
+    return usual.apply(shape).astype(np.float32)
 
 
 class RestLearner:

@@ -154,6 +154,8 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
             with gr.Accordion("More", open=False):
                 model = model_choice(sessions)
                 transfer = gr.Radio(_TRANSFERS, value=Transfer.PARTS.value, label="How the movement is carried over")
+                head = gr.Slider(0, 100, 100, step=5, label="Head movement, percent of the driver's")
+                strength = gr.Slider(0, 200, 100, step=5, label="Expression, percent of the driver's")
                 smooth = gr.Checkbox(label="Steady a jittery driver")
                 driver_face = gr.Number(
                     label="Which face of the driver, from the left (0: the largest)", value=0, precision=0, minimum=0
@@ -179,6 +181,8 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
         layout: str,
         model: str,
         transfer: str,
+        head: float,
+        strength: float,
         smooth: bool,
         driver_face: float,
         request: gr.Request,
@@ -197,6 +201,8 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
                     model=model,
                     transfer=Transfer.PARTS if transfer == "keep" else Transfer(transfer),
                     keep_expression=transfer == "keep",
+                    head_movement=head / 100,
+                    strength=strength / 100,
                     layout=Layout(layout),
                     face=face or None,
                     driver_face=int(driver_face or 0) or None,
@@ -218,7 +224,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
     async def cancel(request: gr.Request) -> None:
         await sessions.cancel(sessions.of(request), "animate")
 
-    inputs = [panel.face, motion, driver, layout, model, transfer, smooth, driver_face]
+    inputs = [panel.face, motion, driver, layout, model, transfer, head, strength, smooth, driver_face]
     go.click(run, inputs, [go, stop, status, result, origin], show_progress="hidden", concurrency_limit=None)
     stop.click(cancel, None, None, show_progress="hidden", **QUICK)
     driver.upload(lambda: OWN_DRIVER, None, motion, show_progress="hidden", **QUICK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -247,10 +246,6 @@ class TransformerRetargeter:
             keep_apart(shape, upper, lower)
         head = Similarity(np.asarray(heads.scale[0]), heads.R[0], heads.t[0])
         return self._moved(head).apply(shape).astype(np.float32)
-
-    def count_from(self, mesh_px: Float[np.ndarray, "478 3"]) -> None:
-        """Count the driver's head movement from this face of its own (478, 3), pixels, from now on."""
-        self._moved = replace(self._moved, neutral=self._transformer.points.normalized(mesh_px)[0])
 
     def _on_mesh(
         self, shape: Float[np.ndarray, "n 3"], driver_mesh: Float[np.ndarray, "478 3"]
