@@ -12,6 +12,7 @@ from reenactor.face.geometry import matrix_from_angles
 
 NTSC = Fraction(30000, 1001)
 DATA = Path(__file__).parents[2] / "shared" / "data"
+CASES = DATA.with_name("cases")
 """The data pack beside the repository, where it is there (real faces, never committed)."""
 FRAMES = 40
 """Of the driver that the command line's tests use."""

@@ -16,6 +16,7 @@ from skimage.data import lfw_subset
 
 from factories import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
 from reenactor import Reenactor
+from reenactor.core import Head, ReenactError
 from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.media import read_image, read_motion, read_provenance, write_image, write_motion
 
@@ -470,3 +471,21 @@ def test_help_names_every_verb(reenactor):
     assert code == 0
     assert all(verb in out for verb in ("animate", "demo", "motion", "verify", "bench"))
     assert Path(out.split()[1]).name == "reenactor"
+
+
+@pytest.mark.parametrize(
+    ("given", "head", "movement"),
+    [(None, None, 1.0), ("relative", Head.RELATIVE, 1.0), ("absolute", Head.ABSOLUTE, 1.0), ("0.25", None, 0.25)],
+)
+def test_the_heads_movement(reenactor, tmp_path, photo, motion, monkeypatch, given, head, movement):
+    asked = []
+
+    def kept(targets, driver, output, options, **_):
+        asked.append(options)
+        raise ReenactError("seen")
+
+    monkeypatch.setattr("reenactor.engine.animate", kept)
+    chosen = () if given is None else ("--head", given, "--strength", "0.5")
+    reenactor("animate", "--target", photo, "--driver", motion, "-o", tmp_path / "o.mp4", *chosen)
+    assert (asked[0].head, asked[0].head_movement) == (head, movement)
+    assert asked[0].strength == (1.0 if given is None else 0.5)

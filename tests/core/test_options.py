@@ -51,6 +51,23 @@ def test_the_expression_is_kept_by_parts_alone():
         Options(keep_expression=True, transfer="relative")
 
 
+@pytest.mark.parametrize("amount", [-0.1, 1.01, float("nan"), float("inf")])
+def test_a_head_moves_by_a_part(amount):
+    assert Options(head_movement=0.0).head_movement == 0
+    with pytest.raises(ReenactError, match="from 0"):
+        Options(head_movement=amount)
+    for absolute in ({"head": "absolute"}, {"transfer": "absolute"}):
+        with pytest.raises(ReenactError, match="absolute angles"):
+            Options(head_movement=0.5, **absolute)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan")])
+def test_strength_is_bounded(strength):
+    assert Options(strength=2.0).strength == 2
+    with pytest.raises(ReenactError, match="from 0 to 2"):
+        Options(strength=strength)
+
+
 def test_enums_read_as_their_values_everywhere():
     assert f"{Transfer.RELATIVE}" == str(Transfer.RELATIVE) == "relative"
     assert json.loads(json.dumps(dataclasses.asdict(Options())))["layout"] == "photo"

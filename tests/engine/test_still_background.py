@@ -1,5 +1,6 @@
 """What is no part of the person stays where it is, and the face never shows what lies behind it."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -106,3 +107,22 @@ def test_only_a_turned_photo_hides_a_cheek(checked, monkeypatch):
         StillBackground(picture, photo).apply(picture, turned(photo, np.array([wanted_deg, 0.0, 0.0])))
     assert torn[0] == 0
     assert torn[1] > 0.5
+
+
+def test_the_rim_is_thin_before_a_pattern_and_wide_before_a_plain_wall(astronaut):
+    picture, mesh = astronaut
+    share = person_mask(picture)
+    lines = np.full(picture.shape[:2], 225, np.uint8)
+    lines[::12] = lines[:, ::12] = 40
+    person = np.clip((share - 0.3) / 0.4, 0, 1)[..., None]
+    lattice = (person * picture + (1 - person) * lines[..., None]).astype(np.uint8)
+    grey = (person * picture + (1 - person) * 150).astype(np.uint8)
+    widths = {}
+    for name, photo in (("lattice", lattice), ("grey", grey)):
+        moving = StillBackground(photo, mesh)._around
+        moving = cv2.resize(moving, (len(photo), len(photo)))
+        beyond = (moving > 0.5) & (share < 0.5)
+        distance = cv2.distanceTransform((share < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+        widths[name] = float(np.quantile(distance[beyond], 0.95)) / len(photo)
+    assert widths["lattice"] < 0.025  # it was 0.05
+    assert 0.03 < widths["grey"] < 0.07

@@ -13,7 +13,7 @@ from reenactor.engine import Track, TrackFolder
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.engine.track import driver_pictures, shot_heads, track_rest
 from reenactor.face.geometry import in_mean_pose, turned
-from reenactor.face.perception import MeshSmoother
+from reenactor.face.perception import MeshSmoother, Missing
 from reenactor.media import VideoWriter, read_motion
 
 FRAMES = 60
@@ -81,6 +81,47 @@ def test_nothing_is_smeared_across_a_gap(rest):
     for start in (25, 30, 40):
         for mesh, wanted in zip(track.meshes(start, MeshSmoother()), smooth[start:], strict=True):
             np.testing.assert_array_equal(mesh, wanted)
+
+
+@pytest.fixture(scope="module")
+def lost(rest):
+    """A head that moves, is lost twice in half a second, and is found elsewhere."""
+    meshes = [rest + np.float32(3 * np.sin(i)) + np.float32(40 * (i > 25)) for i in range(60)]
+    seen = np.ones(60, bool)
+    seen[20:26] = seen[29:31] = False
+    return replace(Track.of_motion(motion_of(meshes, seen)), missing=np.where(seen, 0, 1).astype(np.uint8))
+
+
+def test_after_a_gap_the_target_eases_back(lost):
+    reenactor = Reenactor("warp", size=64, max_side=128)
+    reenactor.set_target([demo_photo()])
+    shown = np.stack(list(reenactor.target_meshes(lost)))
+    every = Track.of_motion(motion_of(lost.read(0, 60)))
+    plain = np.stack(list(reenactor.target_meshes(every, rest=track_rest(lost))))
+    np.testing.assert_allclose(shown[:20], plain[:20], atol=1e-3)
+    for held in shown[20:26]:
+        np.testing.assert_array_equal(held, shown[19])
+    away = [np.abs(a - b).mean() for a, b in zip(shown[26:40], plain[26:40], strict=True)]
+    assert away[0] > 5 * away[-1] + 0.1
+    np.testing.assert_allclose(shown[40:], plain[40:], atol=1e-3)
+    # Whoever continues anywhere shows the same.
+    for start in (0, 19, 20, 25, 26, 28, 30, 31, 34, 38, 39, 59):
+        for mesh, wanted in zip(reenactor.target_meshes(lost, start=start), shown[start:], strict=True):
+            np.testing.assert_array_equal(mesh, wanted)
+    flags = [frame.driver_seen for frame in reenactor.drive(every.to_motion())]
+    assert flags == [True] * 60
+
+
+def test_gaps_say_why(lost):
+    missing = lost.missing.copy()
+    missing[22] = Missing.CUT_OFF
+    gaps = replace(lost, missing=missing).gaps()
+    assert [(gap.start_s, gap.end_s, gap.reason) for gap in gaps] == [
+        (0.8, 1.04, Missing.CUT_OFF),
+        (1.16, 1.24, Missing.NOT_FOUND),
+    ]
+    assert gaps[0].text() == "the driver's face leaves the picture at 0.80-1.04 s"
+    assert replace(lost, missing=None).gaps()[0].text() == "no face in the driver at 0.80-1.04 s"
 
 
 def test_before_the_first_face(rest):

@@ -20,8 +20,17 @@ _MAP = 64
 """Side of the maps that say what stays, pixels; the edge between person and background is soft."""
 _PERSON = (0.1, 0.5)
 """Between these values of the person mask a pixel belongs more and more to the person; what may be a collar moves."""
-_HALO = 3
-"""Pixels of those maps around the person that move with it: wisps of hair, and colours of its edge."""
+_EDGE = 256
+"""Largest side of the map of the person's edge, pixels."""
+_SOFT = 4
+"""Pixels of that map, of 256, in which the edge is drawn after the picture's own edges (`_along_edges`)."""
+_SURELY, _SOFTEST = (0.3, 0.7), (0.05, 0.3)
+"""As `_PERSON`, for the map of the edge; and after that: all that has any of the person's colour moves."""
+_RIM, _HALO = 1, 12
+"""Pixels of it around the person that move with it: colours of its edge; and, where the background is plain, so that
+nobody sees it move, wisps of hair."""
+_PLAIN = (2.0, 5.0)
+"""Detail of the background, in grey levels, at which it is plain, and no more."""
 _TORN = (0.2, 0.7)
 """Between these fractions of a face's pixel taken from outside the person it is repaired more and more: nothing may
 appear from one frame to the next."""
@@ -140,14 +149,14 @@ class StillBackground:
 
     def __init__(self, picture: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> None:
         self._mesh = np.asarray(mesh_px, np.float64)
-        mask = cv2.resize(person_mask(picture), (_MAP, _MAP), interpolation=cv2.INTER_AREA)
+        whole = person_mask(picture)
+        mask = cv2.resize(whole, (_MAP, _MAP), interpolation=cv2.INTER_AREA)
         column, row = np.clip(self._mesh[:, :2].T * (_MAP / len(picture)), 0, _MAP - 1).astype(int)
         self._found = bool(mask[row, column].mean() > _PERSON[1])
         self._person = _ramp(mask, _PERSON)
         yaw_deg = np.abs(head_angles(self._mesh)[:1])
         self._hides = float(_ramp(yaw_deg, _TURNED_DEG)[0])
-        around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _HALO + 1, 2 * _HALO + 1))
-        self._around = cv2.blur(cv2.dilate(self._person, around), (3, 3))
+        self._around = _around(picture, whole)
         self._plate = _without(picture, self._around)
 
     def apply(
@@ -163,17 +172,12 @@ class StillBackground:
             return drawn
         side = len(drawn)
         flow, flags = mesh_flow_numpy(self._mesh, np.asarray(mesh_px, np.float64), side, _MAP)
-        steps = np.arange(_MAP, dtype=np.float32)
-        x, y = steps + flow[0] * (_MAP / 2), steps[:, None] + flow[1] * (_MAP / 2)
-        person, around = (
-            cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for mask in (self._person, self._around)
-        )
+        person, around = _moved(self._person, flow), _moved(self._around, flow)
         beyond = flags[_BEYOND]
         # Where the photo shows the skin well, the mesh merely lies a little outside of it.
         unseen = self._hides * (1 - beyond) * _ramp(flags[_HARDLY_SEEN].max(0), _UNSEEN)
         drawn = _repaired(drawn, unseen * (1 - person), (1 - beyond) * (person > 0.95))
-        stays = _enlarged((1 - around) * beyond, side)
+        stays = _enlarged((1 - around) * _enlarged(beyond, len(around)), side)
         return cv2.blendLinear(self._plate, drawn, stays, 1 - stays)
 
 
@@ -191,14 +195,65 @@ def _pixels(picture: Float[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def _without(picture: UInt8[np.ndarray, "s s 3"], person: Float[np.ndarray, "m m"]) -> UInt8[np.ndarray, "s s 3"]:
+def _around(picture: UInt8[np.ndarray, "s s 3"], mask: Float[np.ndarray, "s s"]) -> Float32[np.ndarray, "e e"]:
+    """What moves with a person, from 0 to 1: the person, a thin rim, and plain background beside it.
+
+    Args:
+        picture: the crop.
+        mask: the person's, in [0, 1].
+    """
+    side = min(len(picture), _EDGE)
+    scale = side / _EDGE
+    small = np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA))
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    person = _ramp(cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA), _SURELY)
+    person = _along_edges(person, grey / 255, max(1, round(_SOFT * scale)))
+    # Stray hair and single things in the background do not count: half of it is plain, or it is not.
+    behind = _widened(person, _HALO * scale) < 0.1
+    detail = np.abs(grey - cv2.blur(grey, (2 * round(_HALO * scale) + 1,) * 2))
+    plain = 1 - float(_ramp(np.median(detail[behind], keepdims=True), _PLAIN)[0]) if behind.any() else 1.0
+    moving = cv2.blur(_widened(_ramp(person, _SOFTEST), (_RIM + plain * (_HALO - _RIM)) * scale), (3, 3))
+    # Beside plain background nobody sees an exact edge, which takes longer to move.
+    return np.asarray(cv2.resize(moving, (_MAP, _MAP), interpolation=cv2.INTER_AREA) if plain == 1 else moving)
+
+
+def _along_edges(
+    mask: Float[np.ndarray, "e e"], grey: Float[np.ndarray, "e e"], radius: int
+) -> Float[np.ndarray, "e e"]:
+    """A mask whose edge follows the picture's (He, Sun and Tang, "Guided Image Filtering", 2013, eq. 5, 6 and 8).
+
+    Args:
+        mask: in [0, 1].
+        grey: the picture, in [0, 1].
+        radius: of the windows, pixels.
+    """
+    window = (2 * radius + 1,) * 2
+    mean, mean_mask = cv2.blur(grey, window), cv2.blur(mask, window)
+    slope = (cv2.blur(grey * mask, window) - mean * mean_mask) / (cv2.blur(grey * grey, window) - mean * mean + 1e-3)
+    offset = mean_mask - slope * mean
+    return np.clip(cv2.blur(slope, window) * grey + cv2.blur(offset, window), 0, 1)
+
+
+def _widened(mask: Float[np.ndarray, "e e"], pixels: float) -> Float[np.ndarray, "e e"]:
+    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(pixels)) + 1,) * 2))
+
+
+def _moved(mask: Float[np.ndarray, "e e"], flow: Float[np.ndarray, "2 m m"]) -> Float[np.ndarray, "e e"]:
+    """A mask as a flow draws it; the flow's offsets are halves of the mask's side."""
+    side = len(mask)
+    steps = np.arange(side, dtype=np.float32)
+    x, y = (_enlarged(offset, side) * (side / 2) for offset in flow)
+    return cv2.remap(mask, steps + x, steps[:, None] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _without(picture: UInt8[np.ndarray, "s s 3"], person: Float[np.ndarray, "e e"]) -> UInt8[np.ndarray, "s s 3"]:
     """The picture with its background continued over the person.
 
     Args:
         picture: the crop.
         person: in [0, 1], 1 where the person is.
     """
-    side, small = len(picture), 2 * len(person)
+    side, small = len(picture), max(len(person), 2 * _MAP)
     hidden = _enlarged(person, small) > 0.9
     seen = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
     filled = cv2.inpaint(seen, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)

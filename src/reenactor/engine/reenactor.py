@@ -31,6 +31,7 @@ from reenactor.core import (
     head_with,
 )
 from reenactor.engine.cache import FaceCache, faces_folder
+from reenactor.engine.colours import OwnColours
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait, Target, other_people, shrunk
@@ -183,6 +184,7 @@ class Reenactor:
         self._target_faces: np.ndarray | None = None
         self._options = options
         self._still: StillBackground | None = None
+        self._colours: OwnColours | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
@@ -263,6 +265,7 @@ class Reenactor:
         self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
         self._target_faces = np.stack(seen) if seen else None
         self._compositor = Compositor(pictures[0], crops[0])
+        self._colours = OwnColours(cuts[0], mesh_px[0])
         self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
         return self._target
 
@@ -308,9 +311,11 @@ class Reenactor:
 
     def draw_many(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> list[UInt8[np.ndarray, "s s 3"]]:
         """Face crops with the landmarks of each of B frames, drawn together: what a GPU needs to be fast."""
-        drawn = self.target.portrait.draw(mesh_px)
+        colours = self._colours
+        assert colours is not None
+        drawn = [colours.apply(face) for face in self.target.portrait.draw(mesh_px)]
         if self._still is None:
-            return list(drawn)
+            return drawn
         return [self._still.apply(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
 
     def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -62,11 +62,9 @@ class Gap:
 
     def text(self) -> str:
         """When, and what is missing."""
-        what = {
-            Missing.CUT_OFF: "the driver's face leaves the picture",
-            Missing.JUMPED: "the driver's face is not clear",
-        }
-        return f"{what.get(self.reason, 'no face in the driver')} at {self.start_s:.2f}-{self.end_s:.2f} s"
+        left = self.reason is Missing.CUT_OFF
+        what = "the driver's face leaves the picture" if left else "no face in the driver"
+        return f"{what} at {self.start_s:.2f}-{self.end_s:.2f} s"
 
 
 @dataclass(frozen=True)
@@ -413,8 +411,8 @@ def track_rest(track: Track) -> DriverRest:
 def shot_heads(track: Track, rest: DriverRest) -> dict[int, Float[np.ndarray, "478 3"]]:
     """For the first frame of each shot, the driver's face (478, 3) from which head movement counts there, pixels.
 
-    That is the shot's most neutral frame, or in a short shot, which does not tell how the head usually turns, the driver
-    at rest; put where the face usually is there, in its size.
+    That is the shot's most neutral frame, or the driver at rest in a short shot, which does not tell how the head
+    usually turns; put where the face usually is there, in its size.
 
     Args:
         track: of the driver.

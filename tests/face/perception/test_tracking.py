@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from factories import DATA
-from reenactor.face.perception import FaceTracker, Region, tracking
+from reenactor.face.geometry import fit_head, mean_face
+from reenactor.face.perception import FaceTracker, MeshSmoother, Missing, Region, tracking
+from reenactor.face.perception.observe import cut_off
 from reenactor.face.perception.tracking import eased
 
 
@@ -224,3 +226,38 @@ def test_real_people_change_places_at_a_cut(tracker):
             before, after = _noses(one, *halves[0]), _noses(one, *halves[1])
         assert [nose > 300 for nose in before] == [first == 2] * 10
         assert [nose > 300 for nose in after] == [first == 1] * 10
+
+
+def test_half_a_face_at_the_border_is_none(tracker, photo):
+    """Somebody walks out of the picture and back in."""
+    path = [*range(0, 200, 20), *[200] * 4, *range(200, -1, -20)]
+    found, reasons, sizes = [], [], []
+    for shift in path:
+        frame, _ = _view(photo, 1.0, 40 - 222 + 160 + shift, 0)
+        seen = tracker.track(frame)
+        found.append(seen is not None)
+        reasons.append(tracker.missing)
+        if seen is not None:
+            assert not cut_off(seen.landmarks.mesh, (320, 240))
+            sizes.append(Region.of_mesh(seen.landmarks.mesh).side_px)
+    assert found[0]
+    assert found[-1]
+    assert not any(found[10:14])
+    assert Missing.CUT_OFF in reasons
+    assert all((reason is Missing.NOT_MISSING) == seen for reason, seen in zip(reasons, found, strict=True))
+    assert max(sizes) < 1.1 * min(sizes)
+
+
+def test_smoothing_steadies_the_size_of_the_head():
+    rest = np.asarray(mean_face().points, np.float32) * 100 + 200
+    rng = np.random.default_rng(0)
+    sizes = np.exp(rng.normal(0, 0.005, 200))
+    smoother = MeshSmoother()
+    shown = [smoother(np.float32(size) * rest, i / 25) for i, size in enumerate(sizes)]
+    logs = np.log([float(fit_head(mesh).scale) for mesh in shown])[20:]
+    assert np.diff(logs).std() < 0.15 * np.diff(np.log(sizes)).std()
+    # A head that comes nearer is followed, a little late.
+    smoother.reset()
+    grown = [smoother(np.float32(1 + 0.02 * min(max(i - 20, 0), 20)) * rest, i / 25) for i in range(80)]
+    assert float(fit_head(grown[45]).scale) == pytest.approx(140, rel=0.04)
+    assert float(fit_head(grown[-1]).scale) == pytest.approx(140, rel=0.005)

@@ -43,10 +43,6 @@ many faces to where it was lost, as it may be blurred; others must look like the
 JUMP_FACES = 0.3
 """A face that is followed and is farther than this from where it was a frame ago may be another's. In 7,902 frames
 of 53 clips the largest step is 0.17."""
-JUMP_IN_SIZE = 0.2
-"""A mesh whose size differs by more than this (of its logarithm) from the followed region's is crushed, and no face.
-In 5,853 frames of 60 clips the largest difference is 0.08. A size that stays is believed from the third frame on."""
-_BELIEVED = 2
 SAME_DRIVER_DISTANCE = 0.65
 """Largest identity distance of the person from what it looked like before. In 120 clips no frame of 2,318 is farther
 than 0.59 from its clip's first, however the head turns (to 52 degrees), and none of 180 with a covered mouth is farther
@@ -65,9 +61,7 @@ class Missing(IntEnum):
 
     NOT_MISSING = 0
     NOT_FOUND = 1
-    JUMPED = 2
-    """Its size jumped (`JUMP_IN_SIZE`)."""
-    CUT_OFF = 3
+    CUT_OFF = 2
     """Too much of it lies beyond the picture's border (`observe.cut_off`)."""
 
 
@@ -110,7 +104,7 @@ class FaceTracker(FaceNetworks):
     """Follows one person frame by frame: one network run per frame, and the detector only when the face is lost.
 
     A face that is found again, or jumps, is the person's if it looks like the person; if none does, it is not seen. Nor
-    is half a face at the picture's border, or a mesh whose size jumps: what the network makes of these is no face.
+    is half a face at the picture's border, which the network completes by a guess.
 
     Args:
         face: 1 for the first face from the left at the start, 2 for the second...; None for the largest. Frames
@@ -173,8 +167,9 @@ class FaceTracker(FaceNetworks):
         if seen is None:
             self._region = None
             seen = self._find(image, after_cut=cut)
-        self.missing = Missing.NOT_FOUND if seen is None else self._doubted(seen, image, cut=cut)
-        if self.missing:
+        self.missing = Missing.NOT_FOUND if seen is None else Missing.NOT_MISSING
+        if seen is not None and cut_off(seen.landmarks.mesh, (image.shape[1], image.shape[0])):
+            self.missing = Missing.CUT_OFF
             seen = self._region = None
         self.cut = self._last_seen is not None and (cut or (self.cut and self._frames_without > 0))
         if seen is not None:
@@ -186,17 +181,6 @@ class FaceTracker(FaceNetworks):
             self._last_seen = self._region
             self._look_at(image, seen)
         return seen
-
-    def _doubted(self, seen: FaceObservation, image: UInt8[np.ndarray, "h w 3"], *, cut: bool) -> Missing:
-        """Why a face that was found is not taken for one."""
-        if cut_off(seen.landmarks.mesh, (image.shape[1], image.shape[0])):
-            return Missing.CUT_OFF
-        last = self._last_seen
-        if last is not None and self._frames_without < _BELIEVED and not (cut or self.cut):
-            grown = math.log(Region.of_mesh(seen.landmarks.mesh).side_px / last.side_px)
-            if abs(grown) > JUMP_IN_SIZE:
-                return Missing.JUMPED
-        return Missing.NOT_MISSING
 
     def _look_at(self, image: UInt8[np.ndarray, "h w 3"], seen: FaceObservation) -> None:
         """Learn what the person looks like, now and then."""
@@ -341,7 +325,7 @@ class MeshSmoother:
         if self._unit_px == 0.0:  # fixed for the run: a unit that changed would move the filter's memory
             self._unit_px = max(float(np.ptp(mesh[:, :2], axis=0).max()), 1.0)
         smooth = self._filter(mesh / self._unit_px, time_s)
-        size = np.log(fit_head(smooth).scale)
+        size = np.log(fit_head(smooth).scale)[None]
         middle = smooth.mean(axis=0)
         smooth = middle + np.exp(self._size_filter(size, time_s) - size) * (smooth - middle)
         return (smooth * self._unit_px).astype(np.float32)

@@ -1,7 +1,7 @@
 """How far and how fast a target follows its driver.
 
-Head movement is counted from a reference and bounded, expression scaled: of the driver's landmarks, before any transfer,
-so that it means the same with each of them. After a gap the target's landmarks ease to where the driver is.
+Head movement is counted from a reference and bounded, expression scaled: of the driver's landmarks, before they are
+transferred, so that it means the same with each transfer. After a gap the target's landmarks ease to the driver's pose.
 """
 
 from __future__ import annotations
