@@ -204,7 +204,7 @@ def _options(args: argparse.Namespace) -> Options:
 def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:
     """(photos, driver, output) of every job, and whether this is a batch."""
     from reenactor.engine.shipped import shipped_motions
-    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_video
+    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_still, is_video
 
     shipped = shipped_motions()
     if args.driver in shipped and not Path(args.driver).exists():
@@ -224,7 +224,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     jobs = []
     for targets in sets:
         for driver in drivers or [Path(args.driver)]:
-            suffix = ".png" if is_image(driver) else ".mp4"
+            suffix = ".png" if is_still(driver) else ".mp4"
             jobs.append((targets, driver, args.output / f"{targets[0].stem}--{driver.stem}{suffix}"))
     outputs = [output for _, _, output in jobs]
     if len(set(outputs)) != len(outputs):

@@ -37,11 +37,12 @@ from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
 from reenactor.engine.track import Track, TrackFolder, track_of_motion, track_of_photo
 from reenactor.media import (
-    VideoReader,
     VideoWriter,
     check_audio_fits,
     is_image,
+    is_still,
     join_segments,
+    open_reader,
     open_writer,
     read_image,
     write_image,
@@ -174,7 +175,8 @@ class _Job:
         self.targets, self.driver, self.output = targets, driver, output
         self.options, self.credentials, self.secret, self.progress = options, credentials, secret, progress
         self.signed_by = "the certificate given"
-        self.still = is_image(output) and (is_image(driver) or _is_still_motion(driver))
+        self.photo_drives = is_still(driver)
+        self.still = is_image(output) and (self.photo_drives or _is_still_motion(driver))
         self.folder = output.with_name(output.name + ".reenactor-job")
         self.started = time.monotonic()
         self.frames_made = 0
@@ -262,13 +264,13 @@ class _Job:
                 f"{self.output.name} cannot carry a signature that says it is synthetic: "
                 "choose .mp4 or .mov, or pass --no-provenance"
             )
-        has_video = not is_image(self.driver) and not is_motion(self.driver)
+        has_video = not self.photo_drives and not is_motion(self.driver)
         if has_video and suffix in CONTAINERS:
             check_audio_fits(self.output, self.driver)
         return has_video
 
     def _has_audio(self) -> bool:
-        with VideoReader(self.driver) as reader:
+        with open_reader(self.driver) as reader:
             return reader.has_audio
 
     def _inputs(self) -> list[SourceFile]:
@@ -305,9 +307,9 @@ class _Job:
         """The landmarks of a driver that is no video; opens one that is, to refuse early what cannot be read."""
         if is_motion(self.driver):
             return track_of_motion(self.driver)
-        if is_image(self.driver):
+        if self.photo_drives:
             return track_of_photo(self.driver, face=self.options.driver_face)
-        VideoReader(self.driver).close()
+        open_reader(self.driver).close()
         return None
 
     def _track_of_video(self) -> tuple[Track, bool]:
@@ -321,13 +323,13 @@ class _Job:
 
     def _times(self, track: Track) -> tuple[np.ndarray, int, Fraction]:
         """Presentation times of the result: the driver's, or those of a photo's two seconds."""
-        if len(track) > 1 or not is_image(self.driver):
+        if len(track) > 1 or not self.photo_drives:
             return track.pts, track.end_pts, track.time_base
         frames = 2 * _EASE_FRAMES
         return np.arange(frames), frames, Fraction(1, _STILL_RATE)
 
     def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Mesh]:
-        if not is_image(self.driver) or self.still:
+        if not self.photo_drives or self.still:
             yield from reenactor.target_meshes(track, self.driver, start=start, smooth=self.options.smooth)
             return
         rest, goal = reenactor.target.mesh_px, next(reenactor.target_meshes(track, self.driver))
@@ -366,12 +368,12 @@ class _Job:
             side = reenactor.target.crop.size
             for mesh in track.meshes(start):
                 yield draw_landmarks(mesh, track.picture_size, side)
-        elif is_image(self.driver):
+        elif self.photo_drives:
             picture = read_image(self.driver)
             while True:
                 yield picture
         else:
-            with VideoReader(self.driver) as reader:
+            with open_reader(self.driver) as reader:
                 for frame in reader.frames(start):
                     yield frame.image
 
