@@ -38,7 +38,6 @@ from reenactor.engine.runtimes import ExportedModel
 from reenactor.engine.track import Track, TrackFolder, track_of_motion, track_of_photo
 from reenactor.media import (
     VideoWriter,
-    check_audio_fits,
     is_image,
     is_still,
     join_segments,
@@ -51,6 +50,7 @@ from reenactor.media.animation import ANIMATIONS
 from reenactor.media.certificates import Credentials, own_credentials, own_secret
 from reenactor.media.motion_file import is_motion, read_motion
 from reenactor.media.provenance import Claim, SourceFile, sign, supports
+from reenactor.media.tracks import CarriedTracks
 from reenactor.media.video_writer import CONTAINERS
 from reenactor.models import ReenactmentModel
 
@@ -80,7 +80,8 @@ class Report:
         other_people: the photos, by number and name, that may show someone else than the first.
         gaps_s: stretches in which the driver showed no face, (start, end).
         truncated: the driver ended in damaged data.
-        audio: the driver's sound was copied.
+        audio: the driver's sound is in the output.
+        left_out: what of the driver's sound and subtitles is not in the output, and why.
         signed_by: who signed the provenance manifest; None without one.
         claim: what the manifest says, or would say.
         peak_memory_mib: largest resident size of the process so far.
@@ -95,6 +96,7 @@ class Report:
     gaps_s: list[tuple[float, float]] = field(default_factory=list)
     truncated: bool = False
     audio: bool = False
+    left_out: list[str] = field(default_factory=list)
     signed_by: str | None = None
     claim: Claim | None = None
     peak_memory_mib: float = 0.0
@@ -117,6 +119,7 @@ class Report:
             lines.append(f"  no face in the driver at {times}{more}: the last pose was held")
         if self.truncated:
             lines.append("  the driver ends in damaged data: the result ends there too")
+        lines += [f"  {one}" for one in self.left_out]
         if self.signed_by is None:
             lines.append("  not signed: nothing in the file says that it is synthetic")
         else:
@@ -206,7 +209,7 @@ class _Job:
         if track is None:
             track, truncated = self._track_of_video()
         draft = self.folder / f"draft{self.output.suffix.lower()}"
-        audio = False
+        carried = CarriedTracks()
         if self.still:
             with self._pictures(reenactor, track, 0) as pictures:
                 write_image(draft, next(pictures))
@@ -214,8 +217,7 @@ class _Job:
         elif self.output.suffix.lower() in ANIMATIONS:
             self._write_animation(reenactor, track, draft)
         else:
-            audio = has_video and self._has_audio()
-            self._write_video(reenactor, track, draft, audio=audio)
+            carried = self._write_video(reenactor, track, draft, has_video=has_video)
         self._check_unchanged()
         claim = claim_of(reenactor.model, self.output.name, inputs)
         self._deliver(draft, claim)
@@ -230,7 +232,8 @@ class _Job:
             other_people=[(number, self.targets[number - 1].name) for number in reenactor.target.other_people],
             gaps_s=track.gaps_s(),
             truncated=truncated,
-            audio=audio,
+            audio=carried.audio,
+            left_out=list(carried.left_out),
             signed_by=self.signed_by if self.options.provenance else None,
             claim=claim,
             peak_memory_mib=peak_memory_mib(),
@@ -264,14 +267,7 @@ class _Job:
                 f"{self.output.name} cannot carry a signature that says it is synthetic: "
                 "choose .mp4 or .mov, or pass --no-provenance"
             )
-        has_video = not self.photo_drives and not is_motion(self.driver)
-        if has_video and suffix in CONTAINERS:
-            check_audio_fits(self.output, self.driver)
-        return has_video
-
-    def _has_audio(self) -> bool:
-        with open_reader(self.driver) as reader:
-            return reader.has_audio
+        return not self.photo_drives and not is_motion(self.driver)
 
     def _inputs(self) -> list[SourceFile]:
         return [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
@@ -394,7 +390,7 @@ class _Job:
             self.progress.end()
         self.frames_made = len(pts)
 
-    def _write_video(self, reenactor: Reenactor, track: Track, draft: Path, *, audio: bool) -> None:
+    def _write_video(self, reenactor: Reenactor, track: Track, draft: Path, *, has_video: bool) -> CarriedTracks:
         pts, end_pts, time_base = self._times(track)
         starts = range(0, len(pts), SEGMENT_FRAMES)
         segments = [self.folder / f"segment{i:05d}{draft.suffix}" for i in range(len(starts))]
@@ -419,7 +415,7 @@ class _Job:
             self.progress.end()
         if not all(map(self.seals.holds, segments)):
             raise MediaError(f"the folder {self.folder} was changed meanwhile; try again")
-        join_segments(segments, draft, audio_from=self.driver if audio else None)
+        return join_segments(segments, draft, tracks_from=self.driver if has_video else None)
 
     def _deliver(self, draft: Path, claim: Claim) -> None:
         if not self.options.provenance:

@@ -4,7 +4,7 @@ from reenactor.media.animation import AnimationWriter, open_writer
 from reenactor.media.animation_reader import AnimationReader, open_reader
 from reenactor.media.certificates import Credentials, load_credentials, own_credentials
 from reenactor.media.images import IMAGE_SUFFIXES, MAX_SIDE_PX, MIN_SIDE_PX, is_image, is_still, read_image, write_image
-from reenactor.media.joining import check_audio_fits, join_segments
+from reenactor.media.joining import join_segments
 from reenactor.media.motion_file import MOTION_SUFFIX, is_motion, read_motion, write_motion
 from reenactor.media.provenance import Claim, ProvenanceReport, SourceFile, Synthesis
 from reenactor.media.provenance import read as read_provenance
@@ -32,7 +32,6 @@ __all__ = [
     "VideoFrame",
     "VideoReader",
     "VideoWriter",
-    "check_audio_fits",
     "is_image",
     "is_motion",
     "is_still",

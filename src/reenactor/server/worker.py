@@ -152,6 +152,7 @@ def _facts(report: Report) -> dict[str, Any]:
     notes += [f"no face in the driver at {a:.2f}-{b:.2f} s: the last pose was held" for a, b in report.gaps_s[:20]]
     if report.truncated:
         notes.append("the driver ends in damaged data: the result ends there too")
+    notes += report.left_out
     return {
         "frames": report.frames,
         "frames_drawn": report.frames_made,
