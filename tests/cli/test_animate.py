@@ -230,6 +230,9 @@ def test_an_animation_drives_like_a_video(reenactor, tmp_path, photo, clip):
         times, end_s = stored_times(tmp_path / "o.mp4")
         assert len(times) == frames
         assert abs(end_s - FRAMES / NTSC) <= Fraction(1, 1000)
+    code, said, _ = reenactor("motion", "extract", moving, "-o", tmp_path / "o.motion")
+    assert code == 0
+    assert f"{frames} frames, 1.33 s" in said
     code, _, err = reenactor("animate", "--target", photo, "--driver", moving, "-o", tmp_path / "o.png")
     assert (code, err.count("\n")) == (2, 1)
     assert "with a photo" in err

@@ -202,7 +202,9 @@ ENCODERS = {
 ANIMATION_DB = {"gif": 37, "webp": 37, "png": 99, "apng": 99, "avif": 39}
 
 
-def write_video(path, frames, codec, sound=None, times_ms=EVEN_MS, start_ms=0, degrees=0, aspect=None, transfer=None):
+def write_video(
+    path, frames, codec, sound=None, times_ms=EVEN_MS, start_ms=0, degrees=0, aspect=None, transfer=None, subtitles=None
+):
     """Write a video of some kind with plain PyAV."""
     encoder, form, options, _ = ENCODERS[codec]
     even = times_ms is EVEN_MS
@@ -226,6 +228,8 @@ def write_video(path, frames, codec, sound=None, times_ms=EVEN_MS, start_ms=0, d
             audio.bit_rate = 192_000
         if sound == "vorbis":
             audio.codec_context.options = {"strict": "experimental"}
+        if subtitles:
+            output.add_stream(subtitles)
         for picture, time_ms in zip(frames, times_ms, strict=True):
             frame = av.VideoFrame.from_ndarray(picture)
             if transfer:
@@ -395,7 +399,14 @@ def talking():
         ("jpg", {"mode": "CMYK"}, "webp", "animation", {"times_ms": UNEVEN_MS}, None),
         ("tiff", {"mode": "RGB16"}, "png", "animation", {}, None),
         ("png", {"mode": "PA"}, "mov", "prores", {"sound": "pcm_s16le", "degrees": 180}, "aac"),
-        ("avif", {"orientation": 3}, "mkv", "hevc 10 bit", {"sound": "flac", "start_ms": 2000, "transfer": 18}, "flac"),
+        (
+            "avif",
+            {"orientation": 3},
+            "mkv",
+            "hevc 10 bit",
+            {"sound": "flac", "subtitles": "dvbsub", "transfer": 18},
+            "flac",
+        ),
         ("webp", {"mode": "RGBA"}, "avif", "animation", {}, None),
     ],
 )
@@ -408,7 +419,10 @@ def test_from_files_to_a_file(tmp_path, talking, photo, about, driver, codec, ki
     (write_animation(source, turned, **kind) if codec == "animation" else write_video(source, turned, codec, **kind))
     options = Options(model="warp", size=128, max_side=256, provenance=False)
     report = animate([person], source, tmp_path / "out.mp4", options)
-    assert (report.frames, report.audio, report.left_out, report.gaps_s) == (COUNT, sound is not None, [], [])
+    assert (report.frames, report.audio, report.gaps_s) == (COUNT, sound is not None, [])
+    left_out = ["subtitles were left out: a .mp4 cannot hold dvb"] if "subtitles" in kind else []
+    assert report.left_out == left_out
+    assert all(f"\n  {line}\n" in report.text() for line in left_out)
     with VideoReader(tmp_path / "out.mp4") as reader:
         frames = list(reader)
     shown_ms = [float(frame.pts * reader.time_base * 1000) for frame in frames]

@@ -40,7 +40,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--driver",
         required=True,
         metavar="FILE",
-        help="who moves: a video, a photo, a .motion file, or a motion that ships: blink, smile or talk",
+        help="who moves: a video or animation, a photo, a .motion file, or a motion that ships: blink, smile or talk",
     )
     formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)

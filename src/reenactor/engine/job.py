@@ -141,7 +141,7 @@ def animate(
 
     Args:
         targets: one to eight photos; the first is the picture that moves.
-        driver: a video, a photo or a motion file.
+        driver: a video or an animation, a photo or a motion file.
         output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
         options: how; None for the defaults.
         credentials: who signs; the user's own self-made certificate if not given.

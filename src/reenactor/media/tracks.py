@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -132,18 +132,18 @@ class _EncodedAudio(Track):
         self._samples = 0
 
     def take(self, packet: Packet) -> Iterator[Timed]:
-        packet = self._moved(packet)
-        with suppress(FFmpegError):  # damaged: a gap
-            yield from self._encoded(self._decoder.decode(packet))
+        yield from self._encoded(self._moved(packet))
 
     def finish(self) -> Iterator[Timed]:
-        with suppress(FFmpegError):
-            yield from self._encoded(self._decoder.decode(None))
+        yield from self._encoded(None)
         if self._graph is not None:
             yield from self._pushed(None)
         yield from self._packets(None)
 
-    def _encoded(self, frames: Iterable[av.AudioFrame]) -> Iterator[Timed]:
+    def _encoded(self, packet: Packet | None) -> Iterator[Timed]:
+        frames: list[av.AudioFrame] = []
+        with suppress(FFmpegError):  # a damaged packet leaves a gap
+            frames = self._decoder.decode(packet)
         for frame in frames:
             if frame.pts is None or frame.time_base is None or frame.pts * frame.time_base >= self._span.end_s:
                 continue
@@ -211,7 +211,9 @@ class _Subtitles(Track):
             return
         base = packet.time_base
         if self._encodes:
-            text = cast(SubtitleStream, self._stream).codec_context.decode2(packet)
+            text = None
+            with suppress(FFmpegError):
+                text = cast(SubtitleStream, self._stream).codec_context.decode2(packet)
             if text is None:
                 return
             packet = cast(SubtitleStream, self._out).codec_context.encode_subtitle(text)
