@@ -218,18 +218,32 @@ def test_a_photo_is_eased_to(reenactor, tmp_path, photo, drawn, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_picture_that_moves_is_no_photo(reenactor, tmp_path, photo, clip):
-    """An animated .webp was taken for its first frame."""
+def test_an_animation_drives_like_a_video(reenactor, tmp_path, photo, clip):
+    """An animated .webp was taken for its first frame, then refused."""
     moving = tmp_path / "moving.webp"
     made(reenactor, "--target", photo, "--driver", clip, "-o", moving, *SMALL)
-    for driver in (moving, tmp_path / "renamed.png"):
-        driver.write_bytes(moving.read_bytes())
-        for output in ("o.mp4", "o.webp"):
-            code, out, err = reenactor("animate", "--target", photo, "--driver", driver, "-o", tmp_path / output)
-            assert (code, out, err.count("\n")) == (2, "", 1)
-            assert f"{driver} is an animation" in err
-            assert ".gif or .mp4" in err
-            assert not (tmp_path / output).exists()
+    renamed = tmp_path / "renamed.png"
+    renamed.write_bytes(moving.read_bytes())
+    with Image.open(moving) as image:
+        frames = image.n_frames
+    for driver in (moving, renamed):
+        made(reenactor, "--target", photo, "--driver", driver, "-o", tmp_path / "o.mp4", *SMALL)
+        times, end_s = stored_times(tmp_path / "o.mp4")
+        assert len(times) == frames
+        assert abs(end_s - FRAMES / NTSC) <= Fraction(1, 1000)
+    code, said, _ = reenactor("motion", "extract", moving, "-o", tmp_path / "o.motion")
+    assert code == 0
+    assert f"{frames} frames, 1.33 s" in said
+    code, _, err = reenactor("animate", "--target", photo, "--driver", moving, "-o", tmp_path / "o.png")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "with a photo" in err
+    # In a batch the content decides, too: a film of the one, a picture of the other.
+    drivers = tmp_path / "drivers"
+    drivers.mkdir()
+    renamed.rename(drivers / "moves.png")
+    (drivers / "still.png").write_bytes(photo.read_bytes())
+    made(reenactor, "--target", photo, "--driver", drivers, "-o", tmp_path / "results", *SMALL)
+    assert sorted(path.suffix for path in (tmp_path / "results").iterdir()) == [".mp4", ".png"]
     # As a target its first frame is good enough.
     made(reenactor, "--target", moving, "--driver", photo, "-o", tmp_path / "o.png", *SMALL)
     # A still picture drives, whatever its format.

@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from factories import head
 from reenactor import ReenactError, Reenactor
 from reenactor.core import NoFaceError
+from reenactor.engine.live import film_pictures
 from reenactor.engine.reenactor import mirrored
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.mean_face import head_angles
@@ -130,3 +132,12 @@ def test_what_cannot_be(reenactor, photo, pictures, unchecked):
             live.step(pictures[1], 1.0)
         with pytest.raises(ValueError, match="uint8"):
             live.step(pictures[1][..., 0], 2.0)
+
+
+def test_a_film_may_be_an_animation(tmp_path, pictures):
+    path = tmp_path / "film.webp"
+    first, *rest = (Image.fromarray(picture) for picture in pictures)
+    first.save(path, save_all=True, append_images=rest, duration=10, lossless=True)
+    shown = list(film_pictures(path))
+    assert [time_s for _, time_s in shown] == pytest.approx([i / 100 for i in range(8)])
+    assert all(np.array_equal(picture, one) for (picture, _), one in zip(shown, pictures, strict=True))

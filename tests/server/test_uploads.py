@@ -132,9 +132,11 @@ def test_animations_and_motions_are_known_by_content(checker, face, tmp_path):
     path.write_bytes(shipped_motions()["blink"].read_bytes())
     found = checker.check(path, what="it", driver=True)
     assert (found.suffix, found.frames) == (".motion", 120)
-    pictures[0].save(path, "WEBP", save_all=True, append_images=pictures[1:])
-    with pytest.raises(UploadError, match="animation"):
-        checker.check(path, what="it", driver=True)
+    for kind, suffix in (("WEBP", ".webp"), ("PNG", ".png"), ("AVIF", ".avif")):
+        pictures[0].save(path, kind, save_all=True, append_images=pictures[1:], duration=40)
+        found = checker.check(path, what="it", driver=True)
+        assert (found.suffix, found.frames, found.seconds) == (suffix, 5, 0.16)
+        assert checker.check(path, what="it", driver=False).frames == 1
 
 
 def test_playlists_are_not_followed(face, video, tmp_path):

@@ -40,7 +40,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--driver",
         required=True,
         metavar="FILE",
-        help="who moves: a video, a photo, a .motion file, or a motion that ships: blink, smile or talk",
+        help="who moves: a video or animation, a photo, a .motion file, or a motion that ships: blink, smile or talk",
     )
     formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
@@ -220,7 +220,7 @@ def _head(given: str | None) -> tuple[Head | None, float]:
 def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:
     """(photos, driver, output) of every job, and whether this is a batch."""
     from reenactor.engine.shipped import shipped_motions
-    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_video
+    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_still, is_video
 
     shipped = shipped_motions()
     if args.driver in shipped and not Path(args.driver).exists():
@@ -240,7 +240,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     jobs = []
     for targets in sets:
         for driver in drivers or [Path(args.driver)]:
-            suffix = ".png" if is_image(driver) else ".mp4"
+            suffix = ".png" if is_still(driver) else ".mp4"
             jobs.append((targets, driver, args.output / f"{targets[0].stem}--{driver.stem}{suffix}"))
     outputs = [output for _, _, output in jobs]
     if len(set(outputs)) != len(outputs):

@@ -37,11 +37,11 @@ from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
 from reenactor.engine.track import Gap, Track, TrackFolder, track_of_motion, track_of_photo
 from reenactor.media import (
-    VideoReader,
     VideoWriter,
-    check_audio_fits,
     is_image,
+    is_still,
     join_segments,
+    open_reader,
     open_writer,
     read_image,
     write_image,
@@ -50,6 +50,7 @@ from reenactor.media.animation import ANIMATIONS
 from reenactor.media.certificates import Credentials, own_credentials, own_secret
 from reenactor.media.motion_file import is_motion, read_motion
 from reenactor.media.provenance import Claim, SourceFile, sign, supports
+from reenactor.media.tracks import CarriedTracks
 from reenactor.media.video_writer import CONTAINERS
 from reenactor.models import ReenactmentModel
 
@@ -80,7 +81,8 @@ class Report:
         other_people: the photos, by number and name, that may show someone else than the first.
         gaps: stretches in which the driver showed no whole face.
         truncated: the driver ended in damaged data.
-        audio: the driver's sound was copied.
+        audio: the driver's sound is in the output.
+        left_out: what of the driver's sound and subtitles is not in the output, and why.
         signed_by: who signed the provenance manifest; None without one.
         claim: what the manifest says, or would say.
         peak_memory_mib: largest resident size of the process so far.
@@ -95,6 +97,7 @@ class Report:
     gaps: list[Gap] = field(default_factory=list)
     truncated: bool = False
     audio: bool = False
+    left_out: list[str] = field(default_factory=list)
     signed_by: str | None = None
     claim: Claim | None = None
     peak_memory_mib: float = 0.0
@@ -116,6 +119,7 @@ class Report:
             lines.append(f"  and in {len(self.gaps) - _GAPS_SHOWN} more stretches")
         if self.truncated:
             lines.append("  the driver ends in damaged data: the result ends there too")
+        lines += [f"  {one}" for one in self.left_out]
         if self.signed_by is None:
             lines.append("  not signed: nothing in the file says that it is synthetic")
         else:
@@ -137,7 +141,7 @@ def animate(
 
     Args:
         targets: one to eight photos; the first is the picture that moves.
-        driver: a video, a photo or a motion file.
+        driver: a video or an animation, a photo or a motion file.
         output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
         options: how; None for the defaults.
         credentials: who signs; the user's own self-made certificate if not given.
@@ -174,7 +178,8 @@ class _Job:
         self.targets, self.driver, self.output = targets, driver, output
         self.options, self.credentials, self.secret, self.progress = options, credentials, secret, progress
         self.signed_by = "the certificate given"
-        self.still = is_image(output) and (is_image(driver) or _is_still_motion(driver))
+        self.photo_drives = is_still(driver)
+        self.still = is_image(output) and (self.photo_drives or _is_still_motion(driver))
         self.folder = output.with_name(output.name + ".reenactor-job")
         self.started = time.monotonic()
         self.frames_made = 0
@@ -204,7 +209,7 @@ class _Job:
         if track is None:
             track, truncated = self._track_of_video()
         draft = self.folder / f"draft{self.output.suffix.lower()}"
-        audio = False
+        carried = CarriedTracks()
         if self.still:
             with self._pictures(reenactor, track, 0) as pictures:
                 write_image(draft, next(pictures))
@@ -212,8 +217,7 @@ class _Job:
         elif self.output.suffix.lower() in ANIMATIONS:
             self._write_animation(reenactor, track, draft)
         else:
-            audio = has_video and self._has_audio()
-            self._write_video(reenactor, track, draft, audio=audio)
+            carried = self._write_video(reenactor, track, draft, has_video=has_video)
         self._check_unchanged()
         claim = claim_of(reenactor.model, self.output.name, inputs)
         self._deliver(draft, claim)
@@ -228,7 +232,8 @@ class _Job:
             other_people=[(number, self.targets[number - 1].name) for number in reenactor.target.other_people],
             gaps=track.gaps(),
             truncated=truncated,
-            audio=audio,
+            audio=carried.audio,
+            left_out=list(carried.left_out),
             signed_by=self.signed_by if self.options.provenance else None,
             claim=claim,
             peak_memory_mib=peak_memory_mib(),
@@ -262,14 +267,7 @@ class _Job:
                 f"{self.output.name} cannot carry a signature that says it is synthetic: "
                 "choose .mp4 or .mov, or pass --no-provenance"
             )
-        has_video = not is_image(self.driver) and not is_motion(self.driver)
-        if has_video and suffix in CONTAINERS:
-            check_audio_fits(self.output, self.driver)
-        return has_video
-
-    def _has_audio(self) -> bool:
-        with VideoReader(self.driver) as reader:
-            return reader.has_audio
+        return not self.photo_drives and not is_motion(self.driver)
 
     def _inputs(self) -> list[SourceFile]:
         return [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
@@ -305,9 +303,9 @@ class _Job:
         """The landmarks of a driver that is no video; opens one that is, to refuse early what cannot be read."""
         if is_motion(self.driver):
             return track_of_motion(self.driver)
-        if is_image(self.driver):
+        if self.photo_drives:
             return track_of_photo(self.driver, face=self.options.driver_face)
-        VideoReader(self.driver).close()
+        open_reader(self.driver).close()
         return None
 
     def _track_of_video(self) -> tuple[Track, bool]:
@@ -321,13 +319,13 @@ class _Job:
 
     def _times(self, track: Track) -> tuple[np.ndarray, int, Fraction]:
         """Presentation times of the result: the driver's, or those of a photo's two seconds."""
-        if len(track) > 1 or not is_image(self.driver):
+        if len(track) > 1 or not self.photo_drives:
             return track.pts, track.end_pts, track.time_base
         frames = 2 * _EASE_FRAMES
         return np.arange(frames), frames, Fraction(1, _STILL_RATE)
 
     def _meshes(self, reenactor: Reenactor, track: Track, start: int) -> Iterator[Mesh]:
-        if not is_image(self.driver) or self.still:
+        if not self.photo_drives or self.still:
             yield from reenactor.target_meshes(track, self.driver, start=start, smooth=self.options.smooth)
             return
         rest, goal = reenactor.target.mesh_px, next(reenactor.target_meshes(track, self.driver))
@@ -366,12 +364,12 @@ class _Job:
             side = reenactor.target.crop.size
             for mesh in track.meshes(start):
                 yield draw_landmarks(mesh, track.picture_size, side)
-        elif is_image(self.driver):
+        elif self.photo_drives:
             picture = read_image(self.driver)
             while True:
                 yield picture
         else:
-            with VideoReader(self.driver) as reader:
+            with open_reader(self.driver) as reader:
                 for frame in reader.frames(start):
                     yield frame.image
 
@@ -392,7 +390,7 @@ class _Job:
             self.progress.end()
         self.frames_made = len(pts)
 
-    def _write_video(self, reenactor: Reenactor, track: Track, draft: Path, *, audio: bool) -> None:
+    def _write_video(self, reenactor: Reenactor, track: Track, draft: Path, *, has_video: bool) -> CarriedTracks:
         pts, end_pts, time_base = self._times(track)
         starts = range(0, len(pts), SEGMENT_FRAMES)
         segments = [self.folder / f"segment{i:05d}{draft.suffix}" for i in range(len(starts))]
@@ -417,7 +415,7 @@ class _Job:
             self.progress.end()
         if not all(map(self.seals.holds, segments)):
             raise MediaError(f"the folder {self.folder} was changed meanwhile; try again")
-        join_segments(segments, draft, audio_from=self.driver if audio else None)
+        return join_segments(segments, draft, tracks_from=self.driver if has_video else None)
 
     def _deliver(self, draft: Path, claim: Claim) -> None:
         if not self.options.provenance:

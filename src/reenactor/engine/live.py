@@ -20,7 +20,7 @@ from reenactor.core import MediaError, ReenactError
 from reenactor.engine.recording import Recording
 from reenactor.engine.reenactor import LiveDriver, Reenactor, ResultFrame
 from reenactor.face.perception.observe import check_picture
-from reenactor.media import VideoReader
+from reenactor.media import FrameReader, open_reader
 from reenactor.media.certificates import Credentials
 from reenactor.media.provenance import SourceFile
 
@@ -297,10 +297,10 @@ def film_pictures(path: Path) -> Pictures:
     Raises:
         MediaError: at once, if it cannot be read.
     """
-    return _played(VideoReader(path, precise=False))
+    return _played(open_reader(path, precise=False))
 
 
-def _played(reader: VideoReader) -> Pictures:
+def _played(reader: FrameReader) -> Pictures:
     with reader:
         start_s = time.monotonic()
         for frame in reader:

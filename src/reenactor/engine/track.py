@@ -20,8 +20,7 @@ from reenactor.engine.prefetch import prefetch
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Missing, Region, TrackerMemory
 from reenactor.face.perception.identity import EMBEDDING_SIZE
 from reenactor.face.retarget import DriverRest, usual_face
-from reenactor.media import VideoReader, is_image, read_image
-from reenactor.media.images import check_not_animated
+from reenactor.media import FrameReader, is_still, open_reader, read_image
 from reenactor.media.motion_file import is_motion, read_motion
 
 _CHUNK = 256
@@ -225,7 +224,7 @@ class TrackFolder:
         check_face_number(self._face)
         if not self._complete():
             self._facts.unlink(missing_ok=True)
-            with VideoReader(self._video, precise=False) as reader:
+            with open_reader(self._video, precise=False) as reader:
                 steps = steps_per_px(reader.size)
                 self._append(reader, steps, on_frame)
                 facts = {
@@ -264,7 +263,7 @@ class TrackFolder:
         """Whether all frames are there."""
         return self._seals.holds(self._facts) and json.loads(self._facts.read_text())["frames"] == self.done
 
-    def _append(self, reader: VideoReader, steps: int, on_frame: Callable[[int, int | None], None]) -> None:
+    def _append(self, reader: FrameReader, steps: int, on_frame: Callable[[int, int | None], None]) -> None:
         done = self.done
         record = np.zeros((), _RECORD)
         with (
@@ -338,13 +337,30 @@ class TrackFolder:
         return np.fromfile(self._records, _RECORD, count=count, offset=first * _RECORD.itemsize)
 
 
-def track_of_file(driver: Path, folder: Path, *, face: int | None = None) -> Track:
-    """The landmarks of a driver video, photo or motion file; those of a video are kept in `folder`."""
+def track_of_file(
+    driver: Path,
+    folder: Path,
+    *,
+    face: int | None = None,
+    on_frame: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Track:
+    """The landmarks of a driver video, photo or motion file.
+
+    Args:
+        driver: the file.
+        folder: where those of a video are kept.
+        face: which face to follow, from the left; None for the largest.
+        on_frame: as in `TrackFolder.fill`.
+
+    Raises:
+        MediaError: if the file cannot be read.
+        NoFaceError: if it shows no face.
+    """
     if is_motion(driver):
         return track_of_motion(driver)
-    if is_image(driver):
+    if is_still(driver):
         return track_of_photo(driver, face=face)
-    return TrackFolder(folder, driver, face=face).fill()
+    return TrackFolder(folder, driver, face=face).fill(on_frame)
 
 
 def track_of_motion(path: Path) -> Track:
@@ -363,11 +379,10 @@ def track_of_photo(path: Path, *, face: int | None = None) -> Track:
     """A driver that is a single photo.
 
     Raises:
-        MediaError: if it cannot be read, or moves.
+        MediaError: if it cannot be read.
         NoFaceError: if it shows no face (or fewer than `face`).
     """
     picture = read_image(path)
-    check_not_animated(path)
     with FaceFinder() as finder:
         seen = finder.observe(picture, face=face, name=str(path))
     return Track.still(seen, (picture.shape[1], picture.shape[0]))
@@ -381,11 +396,11 @@ def driver_pictures(track: Track, driver: Path, start: int = 0) -> Iterator[UInt
         driver: its video or photo.
         start: first frame.
     """
-    if is_image(driver):
+    if is_still(driver):
         yield from repeat(read_image(driver), len(track) - start)
         return
     shown = np.maximum.accumulate(np.where(track.seen, np.arange(len(track)), int(np.argmax(track.seen))))
-    with VideoReader(driver) as reader:
+    with open_reader(driver) as reader:
         number = int(shown[start])
         frames = reader.frames(number)
         picture = next(frames).image

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms, ImageOps
 
-from reenactor.core import MediaError
+from reenactor.core import MediaError, ReenactError
 from reenactor.core.files import check_readable, replacing
 from reenactor.core.system import need
 
@@ -46,16 +46,28 @@ def is_image(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def check_not_animated(path: str | os.PathLike[str]) -> None:
-    """Refuse an animation, of which `read_image` would give the first frame only.
+def is_still(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a still picture: its name is that of an image, and its content is no animation.
 
-    Raises:
-        MediaError: the file is an animated WebP, PNG or GIF, whatever its name says.
+    A file that cannot be opened is what its name says.
     """
-    with open_image(path) as image:
-        # Pages of a TIFF, or the second image that some telephones put into a JPEG, are no animation.
-        if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
-            raise MediaError(f"{path} is an animation that cannot be read as one; save it as .gif or .mp4")
+    return is_image(path) and animation_format(path) is None
+
+
+def animation_format(path: str | os.PathLike[str]) -> str | None:
+    """ "WEBP", "PNG", "AVIF" or "GIF" if the file is an animation of that format, whatever its name says; else None."""
+    try:
+        with open_image(path) as image:
+            # Pages of a TIFF, or the second image that some telephones put into a JPEG, are no animation.
+            moves = image.format in _ANIMATED and len(frame_numbers(image)) > 1
+            return image.format if moves else None
+    except (OSError, ReenactError):
+        return None
+
+
+def frame_numbers(image: Image.Image) -> range:
+    """What to `seek` for each frame; a PNG may begin with a picture that is no part of its animation."""
+    return range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
@@ -74,23 +86,44 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     path = Path(path)
     check_readable(path, "an image")
     with open_image(path) as image:
-        width, height = image.size
-        if min(width, height) < MIN_SIDE_PX:
-            wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
-            raise MediaError(f"{path} is only {width} x {height} pixels; give an image of at least {wanted}")
-        factor = _reduction(image.size)
-        if factor > 8 or (image.format not in _JPEG and width * height > _MOST_PIXELS):
-            raise _too_large(path)
-        if min(width, height) < factor * MIN_SIDE_PX:
-            raise MediaError(f"{path} is a strip of {width} x {height} pixels; cut out the part that shows the face")
+        check_size(image, path)
         try:
-            if factor > 1 and image.format in _JPEG:
-                image.draft(image.mode, (width // factor, height // factor))
-            picture, left = _decode(image), _reduction(image.size)
-            return picture if left == 1 else np.array(Image.fromarray(picture).reduce(left))
+            return decode(image)
         # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
         except Exception as error:
-            raise MediaError(f"{path} is damaged and cannot be decoded; save or download it again") from error
+            raise damaged(path) from error
+
+
+def check_size(image: Image.Image, path: Path) -> None:
+    """Refuse a picture that is too small, or too large to be decoded.
+
+    Raises:
+        MediaError: the message says what size is needed.
+    """
+    width, height = image.size
+    if min(width, height) < MIN_SIDE_PX:
+        wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
+        raise MediaError(f"{path} is only {width} x {height} pixels; give an image of at least {wanted}")
+    factor = _reduction(image.size)
+    if factor > 8 or (image.format not in _JPEG and width * height > _MOST_PIXELS):
+        raise _too_large(path)
+    if min(width, height) < factor * MIN_SIDE_PX:
+        raise MediaError(f"{path} is a strip of {width} x {height} pixels; cut out the part that shows the face")
+
+
+def decode(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an opened picture, or the frame of an animation that it stands at, as `read_image` says."""
+    width, height = image.size
+    factor = _reduction(image.size)
+    if factor > 1 and image.format in _JPEG:
+        image.draft(image.mode, (width // factor, height // factor))
+    picture, left = _upright_srgb(image), _reduction(image.size)
+    return picture if left == 1 else np.array(Image.fromarray(picture).reduce(left))
+
+
+def damaged(path: Path) -> MediaError:
+    """The error to raise when a picture cannot be decoded."""
+    return MediaError(f"{path} is damaged and cannot be decoded; save or download it again")
 
 
 def is_heic(start: bytes) -> bool:
@@ -137,7 +170,7 @@ def _reduction(size: tuple[int, int]) -> int:
     return factor
 
 
-def _decode(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+def _upright_srgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):

@@ -1,4 +1,4 @@
-"""Join video segments and a sound track without encoding anything again."""
+"""Join video segments, without encoding them again, with the sound and the subtitles of another file."""
 
 from __future__ import annotations
 
@@ -10,118 +10,89 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from reenactor.core import MediaError
 from reenactor.core.files import replacing
+from reenactor.media.tracks import CarriedTracks, Span, Timed, carry_tracks
 from reenactor.media.video_reader import first_frame, frame_pts, open_container, open_video, time_base
 from reenactor.media.video_writer import check_suffix, close_quietly, open_output
-
-# What players expect; FFmpeg alone would also write combinations that few of them open.
-_MP4_AUDIO = {"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac"}
-_MOV_AUDIO = {"aac", "mp3", "mp3float", "ac3", "eac3", "alac"}
-
-_PREROLL_S = Fraction(1, 4)
-"""Sound before the first frame to keep (AAC primes its decoder with 21-48 ms, Opus with 80 ms)."""
-
-_Timed = tuple[Fraction, int, Packet]
-
-
-def check_audio_fits(output: str | os.PathLike[str], audio_from: str | os.PathLike[str]) -> None:
-    """Refuse an output that cannot hold the sound of `audio_from` as it is; call it before long work.
-
-    Raises:
-        MediaError: the message says which suffix can hold it.
-    """
-    output = Path(output)
-    check_suffix(output)
-    with open_container(Path(audio_from)) as source:
-        if source.streams.audio:
-            _check_codec(output, Path(audio_from), source.streams.audio[0])
-
-
-def _check_codec(output: Path, audio_from: Path, stream: AudioStream) -> None:
-    codec = stream.codec_context.name
-    in_mov = codec in _MOV_AUDIO or codec.startswith("pcm_")
-    suffix = output.suffix.lower()
-    if (suffix == ".mp4" and codec not in _MP4_AUDIO) or (suffix == ".mov" and not in_mov):
-        better = ".mov or .mkv" if in_mov and suffix == ".mp4" else ".mkv"
-        raise MediaError(
-            f"cannot write {output}: a {suffix} file cannot hold the {codec} sound of {audio_from}; "
-            f"end the name in {better} instead"
-        )
 
 
 def join_segments(
     segments: Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    audio_from: str | os.PathLike[str] | None = None,
-    audio_start_s: Fraction = Fraction(0),
-) -> None:
-    """Join segments made by `VideoWriter` into one file, with the sound of another, packet by packet.
+    tracks_from: str | os.PathLike[str] | None = None,
+    start_s: Fraction = Fraction(0),
+) -> CarriedTracks:
+    """Join segments made by `VideoWriter` into one file, with the sound and subtitles of another.
 
     The segments' times count from the start of the whole video, and each was closed with the next one's first
-    time as `end_pts`. Sound packets are copied bit for bit. They keep their time relative to the frames of
-    `audio_from` to within one tick of its clock, and end with the video. A source without sound gives none.
+    time as `end_pts`. Pictures are copied bit for bit, and so is sound that the output can hold; other sound is
+    encoded as AAC. Both keep their time relative to the frames of `tracks_from` to within one tick of its clock, and
+    end with the video. Subtitles of text that the output cannot hold become its own kind of text, those made of
+    pictures are left out. A source without sound gives none.
 
     Args:
         segments: in order; all of one size and made with the same encoder settings.
         output: ends in .mp4, .mov or .mkv.
-        audio_from: a file with a sound track, usually the driver.
-        audio_start_s: which moment of `audio_from`, counted from its first frame, is the output's time 0.
+        tracks_from: a file with sound or subtitles, usually the driver.
+        start_s: which moment of `tracks_from`, counted from its first frame, is the output's time 0.
+
+    Returns:
+        What was carried over, and what was left out.
 
     Raises:
-        MediaError: a file cannot be read or written, the output cannot hold the sound, or segments do not
-            match.
+        MediaError: a file cannot be read or written, or segments do not match.
     """
     output = Path(output)
     paths = [Path(segment) for segment in segments]
     check_suffix(output)
-    if audio_from is not None:
-        check_audio_fits(output, audio_from)
     if not paths:
         raise MediaError(f"there are no segments to join into {output}; check the input")
     with replacing(output) as temporary:
         try:
-            _join(paths, output, temporary, None if audio_from is None else Path(audio_from), audio_start_s)
+            return _join(paths, output, temporary, None if tracks_from is None else Path(tracks_from), start_s)
         except FFmpegError as error:
             if isinstance(error, OSError):
                 raise  # `replacing` reports full disks
             raise MediaError(f"cannot join the segments of {output}: {error.strerror}; render them again") from error
 
 
-def _join(paths: list[Path], output: Path, temporary: Path, audio_from: Path | None, start_s: Fraction) -> None:
+def _join(
+    paths: list[Path], output: Path, temporary: Path, tracks_from: Path | None, start_s: Fraction
+) -> CarriedTracks:
     with ExitStack() as files:
         template = files.enter_context(open_video(paths[0])).streams.video[0]
         target = open_output(output, temporary, time_base(template))
         try:
             video = target.add_stream_from_template(template)
-            packets: list[Iterator[_Timed]] = [_video_packets(paths, template, video)]
-            source = files.enter_context(open_container(audio_from)) if audio_from else None
-            if source and audio_from and source.streams.audio:
-                stream = source.streams.audio[0]
-                shift_s = _first_frame_s(audio_from) + start_s
-                audio = target.add_stream_from_template(stream)
-                packets.append(_audio_packets(source, audio, shift_s, _end_s(paths[-1])))
+            packets: list[Iterator[Timed]] = [_video_packets(paths, template, video)]
+            carried = CarriedTracks()
+            if tracks_from is not None:
+                source = files.enter_context(open_container(tracks_from))
+                if source.streams.audio or source.streams.subtitles:
+                    span = Span(_first_frame_s(tracks_from) + start_s, _end_s(paths[-1]))
+                    others, carried = carry_tracks(source, target, output.suffix.lower(), span)
+                    packets.append(others)
             _mux(target, packets)
             target.close()
+            return carried
         finally:
             close_quietly(target)
 
 
-def _mux(target: OutputContainer, packets: list[Iterator[_Timed]]) -> None:
+def _mux(target: OutputContainer, packets: list[Iterator[Timed]]) -> None:
     """Write packets in the order of their times, so that the muxer's interleaving queue stays short."""
     for _, _, packet in heapq.merge(*packets, key=lambda timed: timed[:2]):
         target.mux_one(packet)
 
 
-def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> Iterator[_Timed]:
+def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> Iterator[Timed]:
     last_s = Fraction(-1)
     for path in paths:
         with open_video(path) as container:
@@ -137,23 +108,6 @@ def _video_packets(paths: list[Path], template: VideoStream, video: Stream) -> I
                 last_s = time_s
                 packet.stream = cast(VideoStream, video)
                 yield time_s, 0, packet
-
-
-def _audio_packets(source: InputContainer, audio: Stream, shift_s: Fraction, end_s: Fraction) -> Iterator[_Timed]:
-    stream = source.streams.audio[0]
-    assert stream.time_base is not None
-    shift = round(shift_s / stream.time_base)
-    for packet in source.demux(stream):
-        if packet.dts is None:
-            continue
-        packet.dts -= shift
-        packet.pts = packet.dts if packet.pts is None else packet.pts - shift
-        start_s = packet.pts * packet.time_base
-        if start_s >= end_s:
-            return
-        if start_s + (packet.duration or 0) * packet.time_base >= -_PREROLL_S:
-            packet.stream = cast(AudioStream, audio)
-            yield start_s, 1, packet
 
 
 def _first_frame_s(path: Path) -> Fraction:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Generic, TypeVar
 from weakref import WeakSet
 
 import av
@@ -37,8 +39,9 @@ VIDEO_SUFFIXES = (
     ".wmv",
     ".flv",
     ".gif",
+    ".apng",
 )
-"""`.gif` counts as a video: its frames are read by `VideoReader` (`read_image` reads its first)."""
+"""`.gif` and `.apng` count as videos (`read_image` reads the first frame)."""
 _CUT_TOLERANCE_S = 0.5
 """Headers are this vague about the end of a video; most cuts also show by an incomplete packet."""
 _NOT_VIDEO = ("tty", "image2")
@@ -67,54 +70,41 @@ class VideoFrame:
     pts: int
 
 
-class VideoReader:
-    """A video file as a stream of frames: `with VideoReader(path) as reader: for frame in reader: ...`.
+_Decoded = TypeVar("_Decoded")
+_R = TypeVar("_R", bound="FrameReader")
 
-    Frames are upright (display matrix), with square pixels, 8-bit RGB, all of one size. Times strictly increase; a
-    frame whose time does not is dropped. Matroska and WebM keep times to 1 ms only. Each iteration starts at the
-    beginning.
 
-    Args:
-        path: any local file that FFmpeg decodes, animated GIF included.
-        precise: exact colours; `False` saves 7 ms a frame at 720p and is 1 level too dark: fine for tracking.
+class FrameReader(ABC, Generic[_Decoded]):
+    """A file as a stream of frames: `with open_reader(path) as reader: for frame in reader: ...`.
+
+    The base of `VideoReader` and `AnimationReader`. Frames are upright, 8-bit RGB, all of one size. Times strictly
+    increase; a frame whose time does not is dropped. Each iteration starts at the beginning.
 
     Attributes:
         size: (width, height) of the frames.
         time_base: seconds per unit of `pts`.
-        average_rate: mean frames per second, exact if the file is (30000/1001).
+        average_rate: mean frames per second, exact if the file is (30000/1001); of an animation, by its first frame.
         frame_count: expected number of frames, or None if the file does not say.
         duration_s: length in seconds, or None if the file does not say.
         has_audio: whether there is a sound track.
-        start_s: the first frame's time in the file's own clock, which its sound track shares.
         end_pts: when the last frame ends; None until an iteration has reached the end.
         truncated: an iteration met damaged data or a missing end, and stopped there.
-
-    Raises:
-        MediaError: the file is missing, not a video, of an unknown codec, or has no frame that can be decoded.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, precise: bool = True) -> None:
+    size: tuple[int, int]
+    time_base: Fraction
+    average_rate: Fraction
+    frame_count: int | None = None
+    duration_s: float | None = None
+    has_audio = False
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.end_pts: int | None = None
         self.truncated = False
-        self._precise = precise
         self._running: WeakSet[Generator[VideoFrame]] = WeakSet()
-        with open_video(self.path) as container:
-            first = first_frame(container, self.path)
-            stream = container.streams.video[0]
-            self.time_base = time_base(stream)
-            self.average_rate = _average_rate(stream)
-            self._start_pts = frame_pts(first) or 0
-            self.start_s = self._start_pts * self.time_base
-            self._header_end_s = _header_end_s(stream, self.start_s)
-            self.duration_s = _duration_s(container, self._header_end_s)
-            self.frame_count = _frame_count(stream, self.duration_s)
-            self.has_audio = bool(container.streams.audio)
-            self._turn = _Turn.of(first)
-            self._stored_size = _square_pixel_size(stream, first)
-            self.size = self._turn.size(self._stored_size)
 
-    def __enter__(self) -> VideoReader:
+    def __enter__(self: _R) -> _R:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,11 +127,55 @@ class VideoReader:
     def _frames(self, start: int) -> Generator[VideoFrame]:
         for number, (decoded, pts) in enumerate(self._timed()):
             if number >= start:
-                image = to_rgb(decoded, self._stored_size, precise=self._precise)
-                yield VideoFrame(self._turn.apply(image), pts)
+                yield VideoFrame(self._picture(decoded), pts)
+
+    @abstractmethod
+    def _timed(self) -> Iterator[tuple[_Decoded, int]]:
+        """Decoded frames with strictly increasing times; sets `end_pts` and `truncated` at the end."""
+
+    @abstractmethod
+    def _picture(self, decoded: _Decoded) -> UInt8[np.ndarray, "h w 3"]:
+        """A decoded frame as it is meant to be seen."""
+
+
+class VideoReader(FrameReader[av.VideoFrame]):
+    """A video file as a stream of frames; of a file that may be an animation, `open_reader` opens the right reader.
+
+    Frames are turned as the display matrix says, and have square pixels. Matroska and WebM keep times to 1 ms only.
+
+    Args:
+        path: any local file that FFmpeg decodes, animated GIF included.
+        precise: exact colours; `False` saves 7 ms a frame at 720p and is 1 level too dark: fine for tracking.
+
+    Attributes:
+        start_s: the first frame's time in the file's own clock, which its sound track shares.
+
+    Raises:
+        MediaError: the file is missing, not a video, of an unknown codec, or has no frame that can be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, precise: bool = True) -> None:
+        super().__init__(path)
+        self._precise = precise
+        with open_video(self.path) as container:
+            first = first_frame(container, self.path)
+            stream = container.streams.video[0]
+            self.time_base = time_base(stream)
+            self.average_rate = _average_rate(stream)
+            self._start_pts = frame_pts(first) or 0
+            self.start_s = self._start_pts * self.time_base
+            self._header_end_s = _header_end_s(stream, self.start_s)
+            self.duration_s = _duration_s(container, self._header_end_s)
+            self.frame_count = _frame_count(stream, self.duration_s)
+            self.has_audio = bool(container.streams.audio)
+            self._turn = _Turn.of(first)
+            self._stored_size = _square_pixel_size(stream, first)
+            self.size = self._turn.size(self._stored_size)
+
+    def _picture(self, decoded: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+        return self._turn.apply(to_rgb(decoded, self._stored_size, precise=self._precise))
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Decoded frames with strictly increasing times; sets `end_pts` and `truncated` at the end."""
         self.truncated = False
         nominal = max(1, round(1 / self.average_rate / self.time_base))
         end = 0  # the time of a frame that has none of its own

@@ -16,7 +16,7 @@ from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
 from reenactor.server.settings import Limits
 
 _PHOTOS = "a PNG, JPEG, WebP, HEIC, AVIF, JPEG 2000, BMP or TIFF file"
-_DRIVERS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, a photo, or a .motion file"
+_DRIVERS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, an animation, a photo, or a .motion file"
 PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif", ".heic", ".avif", ".jp2", ".j2k")
 """The values of `photo_suffix`."""
 _START_S = 60
@@ -241,15 +241,28 @@ _FFMPEG_NAMES = {
 
 
 def _photo(path: Path, suffix: str, limits: Limits, *, driver: bool) -> Upload:
-    from reenactor.media.images import check_not_animated, open_image, read_image
+    from reenactor.media.images import animation_format, open_image, read_image
 
     with open_image(path) as image:
         size = image.size
     _check_pixels(path, size, limits.photo_megapixels)
     height, width = read_image(path).shape[:2]
-    if driver:
-        check_not_animated(path)
+    if driver and animation_format(path) is not None:
+        return _animation(path, suffix, limits)
     return Upload(suffix, width, height)
+
+
+def _animation(path: Path, suffix: str, limits: Limits) -> Upload:
+    from reenactor.media import open_reader
+
+    with open_reader(path) as reader:
+        _check_pixels(path, reader.size, limits.video_megapixels)
+        _check_length(path, 0.0, reader.frame_count or 1, limits)
+        frames, seconds = 0, 0.0
+        for frames, frame in enumerate(reader, start=1):
+            seconds = float(frame.pts * reader.time_base)
+            _check_length(path, seconds, frames, limits)
+        return Upload(suffix, *reader.size, frames, seconds)
 
 
 def _video(path: Path, suffix: str, limits: Limits) -> Upload:

@@ -152,6 +152,7 @@ def _facts(report: Report) -> dict[str, Any]:
     notes += [f"{gap.text()}: the last pose was held" for gap in report.gaps[:20]]
     if report.truncated:
         notes.append("the driver ends in damaged data: the result ends there too")
+    notes += report.left_out
     return {
         "frames": report.frames,
         "frames_drawn": report.frames_made,

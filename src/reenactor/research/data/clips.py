@@ -18,7 +18,7 @@ from reenactor.face.perception import FaceBox, Region
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE
 from reenactor.face.perception.observe import as_observation, face_side_px
 from reenactor.face.perception.tracking import CutDetector
-from reenactor.media import VideoFrame, VideoReader
+from reenactor.media import FrameReader, VideoFrame, open_reader
 from reenactor.research.data.frames import ClipEncoder
 from reenactor.research.data.items import FaceBoxes, Item, PackedSample
 from reenactor.research.data.samples import (
@@ -193,7 +193,7 @@ def clip_samples(item: Item, source: str, settings: Settings) -> tuple[list[Pack
     faces_px: list[float] = []
     shown = Fraction(0)
     # The first reader finds the face, the second follows and cuts it out, so no frame is kept in memory.
-    with VideoReader(item.path, precise=False) as scout, VideoReader(item.path) as reader:
+    with open_reader(item.path, precise=False) as scout, open_reader(item.path) as reader:
         frames = _frames_of(item, reader)
         scan = _Scan(item, scout)
         for segment in scan.segments():
@@ -217,7 +217,7 @@ def clip_samples(item: Item, source: str, settings: Settings) -> tuple[list[Pack
 class _Scan:
     """Follows one person's face through the item's part of a video; `seconds` is set after the last segment."""
 
-    def __init__(self, item: Item, reader: VideoReader) -> None:
+    def __init__(self, item: Item, reader: FrameReader) -> None:
         self._item = item
         self._reader = reader
         self.seconds = Fraction(0)
@@ -250,7 +250,7 @@ class _Scan:
         return reader.end_pts if reader.end_pts is not None and reader.end_pts > last_pts else nominal
 
 
-def _frames_of(item: Item, reader: VideoReader) -> Iterator[tuple[int, VideoFrame]]:
+def _frames_of(item: Item, reader: FrameReader) -> Iterator[tuple[int, VideoFrame]]:
     """The numbered frames that begin within [start_s, end_s) of the item."""
     start_s, end_s = item.start_s or 0.0, math.inf if item.end_s is None else item.end_s
     time_base = float(reader.time_base)
@@ -318,7 +318,7 @@ def _cut_out(
     key: str,
     source: str,
     segment: Segment,
-    reader: VideoReader,
+    reader: FrameReader,
     frames: Iterator[tuple[int, VideoFrame]],
     settings: Settings,
 ) -> PackedSample:

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core.progress import Progress
-from reenactor.engine import Reenactor, Track, TrackFolder
+from reenactor.engine import Reenactor, Track
 from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import driver_frame
 from reenactor.engine.track import track_of_file, track_rest
 from reenactor.face.retarget import DriverRest
-from reenactor.media import is_video
 from reenactor.models import PhotoMap, PhotoUse
 from reenactor.server.page import html
 from reenactor.server.worker import encode_jpeg
@@ -96,7 +95,7 @@ def origins_of(
     for reenactor in variants.values():
         reenactor.set_target(list(photos), face=face)
     progress.start("finding where the pictures come from", 0, None)
-    track = TrackFolder(folder, driver).fill(progress.step) if is_video(driver) else track_of_file(driver, folder)
+    track = track_of_file(driver, folder, on_frame=progress.step)
     return Origins(variants, track, track_rest(track), crops)
 
 
