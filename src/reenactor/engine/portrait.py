@@ -6,13 +6,16 @@ see NumPy arrays only.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Union
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from reenactor.core import DriverFrame, Landmarks, MapKind, ReenactError, TargetSet
@@ -20,7 +23,13 @@ from reenactor.core.options import check_device
 from reenactor.face.geometry import Crop
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
+from reenactor.face.perception.observe import check_picture
+from reenactor.media import read_image
 from reenactor.models import ReenactmentModel
+
+Picture = UInt8[np.ndarray, "_h _w 3"] | Image.Image
+"""RGB pixels, or a Pillow picture of any mode."""
+Photo = Union[str, "os.PathLike[str]", Picture]
 
 STANDARD_SIZE = 256
 """Side of the face crop, pixels, for models that prefer none."""
@@ -187,12 +196,39 @@ class Target:
         """The first photo's landmarks."""
         return self.all_mesh_px[0]
 
+    def __repr__(self) -> str:
+        photos = "1 photo" if len(self.all_mesh_px) == 1 else f"{len(self.all_mesh_px)} photos"
+        height, width = self.photo.shape[:2]
+        size = f"{width} x {height}, face crop {self.crop.size} px"
+        return f"Target({photos}, {size}, {self.portrait.model.name})"
+
 
 def other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
     """Numbers, from 1, of the pictures that seem to show another person than the first."""
     embeddings = IdentityEmbedder().embed_batch(pictures, faces)
     apart = identity_distance(embeddings, embeddings[:1]) >= SAME_PERSON_DISTANCE
     return tuple(int(i) + 1 for i in np.flatnonzero(apart))
+
+
+def pixels_of(photo: Photo, name: str) -> UInt8[np.ndarray, "_h _w 3"]:
+    """A photo's pixels; files and Pillow pictures are read as they are meant to be seen.
+
+    Args:
+        photo: a path, a Pillow picture or (H, W, 3) uint8 RGB.
+        name: what messages call one that has no path.
+
+    Raises:
+        MediaError: it cannot be read, or is too small.
+        ReenactError: it is nothing of these.
+        ValueError: an array of another shape or type.
+    """
+    if isinstance(photo, np.ndarray):
+        check_picture(photo, name)
+        return photo
+    if not isinstance(photo, (str, os.PathLike, Image.Image)):
+        kind = type(photo).__name__
+        raise ReenactError(f"{name} must be a path, a Pillow picture or an array of pixels, not {kind}")
+    return read_image(photo, name=name)
 
 
 def shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "_h _w 3"]:

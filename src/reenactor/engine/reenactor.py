@@ -15,6 +15,7 @@ from typing import Union
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from reenactor.core import (
     DEFAULT_MODEL,
@@ -33,20 +34,17 @@ from reenactor.core import (
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
-from reenactor.engine.portrait import STANDARD_SIZE, Portrait, Target, other_people, shrunk
-from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_rest
+from reenactor.engine.portrait import STANDARD_SIZE, Photo, Picture, Portrait, Target, other_people, pixels_of, shrunk
+from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
 from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
-from reenactor.face.perception.observe import check_picture
 from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
-from reenactor.media import read_image
 from reenactor.media.motion_file import is_motion
 from reenactor.models import ReenactmentModel
 
-Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "_h _w 3"]]
-Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "_h _w 3"]]]
+Driver = Union[str, "os.PathLike[str]", Motion, Picture, Iterable[Photo]]
 
 Mesh = Float[np.ndarray, "478 3"]
 
@@ -210,31 +208,27 @@ class Reenactor:
         Photos that seem to show another person are not refused; `Target.other_people` has their numbers.
 
         Args:
-            photos: paths, or (H, W, 3) uint8 RGB arrays.
+            photos: paths, Pillow pictures, or (H, W, 3) uint8 RGB arrays.
             face: which face of each photo, counted from the left; None for the largest.
 
         Raises:
             NoFaceError: if a photo shows no face (or fewer than `face`).
             MediaError: if a photo cannot be read.
+            ValueError: if an array has another shape or type.
         """
-        if isinstance(photos, (str, os.PathLike, np.ndarray)):
+        if isinstance(photos, (str, os.PathLike, np.ndarray, Image.Image)):
             raise ReenactError("set_target takes a list of photos, and one photo was given; write set_target([photo])")
         if not isinstance(photos, Sequence):
             raise ReenactError(f"set_target takes a list of photos, and {type(photos).__name__} was given")
         if not 1 <= len(photos) <= MAX_TARGETS:
             raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
-        for number, photo in enumerate(photos, start=1):
-            if not isinstance(photo, (str, os.PathLike, np.ndarray)):
-                raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
         most = self.model.needs.max_targets
         pictures, crops, meshes, faces, seen = [], [], [], [], []
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for number, photo in enumerate(photos[:most], start=1):
-                name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
-                picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
-                check_picture(picture)
-                picture = shrunk(picture, self._options.max_side)
+                name = str(photo) if isinstance(photo, (str, os.PathLike)) else f"photo {number}"
+                picture = shrunk(pixels_of(photo, name), self._options.max_side)
                 mesh = self._cache.find(picture, face)
                 if mesh is None:
                     finder = finder or opened.enter_context(FaceFinder())
@@ -319,7 +313,7 @@ class Reenactor:
         self,
         *,
         smooth: bool = True,
-        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        neutral: Photo | None = None,
         mirror: bool = False,
         face: int | None = None,
     ) -> LiveDriver:
@@ -343,7 +337,7 @@ class Reenactor:
         self,
         driver: Driver,
         *,
-        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        neutral: Photo | None = None,
         smooth: bool = False,
         fps: float = 25.0,
         driver_face: int | None = None,
@@ -351,7 +345,8 @@ class Reenactor:
         """Move the target like the driver, frame by frame; memory does not grow with the driver's length.
 
         Args:
-            driver: a video, photo or motion file; a `Motion`; or pictures as they come (a webcam, say).
+            driver: a video, photo or motion file; a `Motion`; one picture; or pictures as they come (a webcam, say).
+                While none of these has shown a face yet, the frames show the photo and say `driver_seen=False`.
             neutral: a picture of the driver at rest. By default it is found among the driver's frames; for
                 pictures as they come it is the first that shows a face.
             smooth: steady the landmarks with a One-Euro filter.
@@ -360,13 +355,16 @@ class Reenactor:
 
         Raises:
             ReenactError: at once, if there is no target or an argument cannot be.
-            NoFaceError: if the driver never shows a face.
+            NoFaceError: if the driver never shows a face; of pictures as they come, after the last.
             MediaError: if a file cannot be read.
+            ValueError: if an array has another shape or type.
         """
         _ = self.target  # raises where there is none, before the driver is read
         check_face_number(driver_face)
         if not (fps > 0 and math.isfinite(fps)):
             raise ReenactError(f"fps must be more than 0, not {fps}")
+        if isinstance(driver, Image.Image):
+            driver = pixels_of(driver, "the driver's picture")
         if not isinstance(driver, (str, os.PathLike, Motion, Iterable)):
             raise ReenactError(
                 f"a driver is a video, a photo, a motion file, a Motion or pictures, not {type(driver).__name__}"
@@ -379,12 +377,14 @@ class Reenactor:
             return self._drive_track(Track.of_motion(driver), None, rest, smooth=smooth)
         if isinstance(driver, (str, os.PathLike)):
             return self._drive_file(Path(driver), rest, smooth=smooth, face=driver_face)
+        if isinstance(driver, np.ndarray) and driver.ndim == 3:
+            return self._drive_track(track_of_photo(driver, face=driver_face), driver, rest, smooth=smooth)
         return self._drive_live(driver, rest, smooth=smooth, fps=fps, face=driver_face)
 
     def target_meshes(
         self,
         track: Track,
-        driver: Path | None = None,
+        driver: Path | Picture | None = None,
         *,
         start: int = 0,
         smooth: bool = False,
@@ -394,7 +394,7 @@ class Reenactor:
 
         Args:
             track: the driver.
-            driver: its file, which is read again if the transfer `needs_pictures`.
+            driver: its file, which is read again if the transfer `needs_pictures`, or its only picture.
             start: first frame.
             smooth: steady the driver with a One-Euro filter.
             rest: the driver at rest; None to find it in the track.
@@ -418,7 +418,7 @@ class Reenactor:
             yield from self._drive_track(track_of_file(driver, Path(folder), face=face), driver, rest, smooth=smooth)
 
     def _drive_track(
-        self, track: Track, driver: Path | None, rest: np.ndarray | None, *, smooth: bool
+        self, track: Track, driver: Path | Picture | None, rest: np.ndarray | None, *, smooth: bool
     ) -> Iterator[ResultFrame]:
         given = None if rest is None else DriverRest.given(rest)
         meshes = self.target_meshes(track, driver, smooth=smooth, rest=given)
@@ -426,13 +426,18 @@ class Reenactor:
             yield self.frame(mesh, float(pts * track.time_base))
 
     def _drive_live(
-        self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
+        self, pictures: Iterable[Photo], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
     ) -> Iterator[ResultFrame]:
+        seen = None
         with LiveDriver(self, smooth=smooth, rest=rest, mirror=False, face=face) as live:
             for number, picture in enumerate(pictures):
-                yield live.step(picture, number / fps)
-            if not live.ready:
-                raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
+                frame = live.step(pixels_of(picture, f"picture {number + 1} of the driver"), number / fps)
+                seen = seen or frame.driver_seen
+                yield frame
+        if seen is None:
+            raise NoFaceError("the driver has no pictures; give at least one")
+        if not seen:
+            raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
 
     def _crop(
         self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None
@@ -495,15 +500,15 @@ class LiveDriver:
         """Take the next face that is seen, whoever it is, as the driver at rest; any thread may call this."""
         self._rest_given = self._rest_pending = True
 
-    def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
-        """The target for one picture of the driver (RGB).
+    def step(self, picture: Picture, time_s: float) -> ResultFrame:
+        """The target for one picture of the driver.
 
         A result that repeats the last one, because no face is seen, shares its arrays.
 
         Raises:
             ValueError: the time is not later than the one before, or this is no picture.
         """
-        check_picture(picture)
+        picture = pixels_of(picture, "the driver's picture")
         if not time_s > self._last_time_s:
             raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
         if self._rest_pending:
@@ -580,6 +585,6 @@ def _is_motion_file(driver: Driver) -> bool:
     return isinstance(driver, (str, os.PathLike)) and is_motion(driver)
 
 
-def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"]:
+def _rest_mesh(picture: Photo) -> Float[np.ndarray, "478 3"]:
     with FaceFinder() as finder:
-        return finder.observe(picture, name="the neutral picture").landmarks.mesh
+        return finder.observe(pixels_of(picture, "the neutral picture"), name="the neutral picture").landmarks.mesh

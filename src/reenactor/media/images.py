@@ -58,11 +58,17 @@ def check_not_animated(path: str | os.PathLike[str]) -> None:
             raise MediaError(f"{path} is an animation that cannot be read as one; save it as .gif or .mp4")
 
 
-def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(
+    source: str | os.PathLike[str] | Image.Image, *, name: str = "the picture"
+) -> UInt8[np.ndarray, "h w 3"]:
     """Read an image as it is meant to be seen.
 
     EXIF orientation and an embedded colour profile are applied, transparency becomes white, 16 bits become 8. Of an
     animation the first frame is read. A picture with a side above `MAX_SIDE_PX` is read reduced.
+
+    Args:
+        source: a file, or a Pillow picture of any mode, which stays as it is.
+        name: of a Pillow picture, in messages.
 
     Returns:
         (H, W, 3) RGB, both sides from `MIN_SIDE_PX` to `MAX_SIDE_PX`.
@@ -71,26 +77,52 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
         MediaError: missing, not an image, damaged, too small, too large (checked before decoding), or HEIC without
             pillow-heif.
     """
-    path = Path(path)
-    check_readable(path, "an image")
-    with open_image(path) as image:
-        width, height = image.size
-        if min(width, height) < MIN_SIDE_PX:
-            wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
-            raise MediaError(f"{path} is only {width} x {height} pixels; give an image of at least {wanted}")
-        factor = _reduction(image.size)
-        if factor > 8 or (image.format not in _JPEG and width * height > _MOST_PIXELS):
-            raise _too_large(path)
-        if min(width, height) < factor * MIN_SIDE_PX:
-            raise MediaError(f"{path} is a strip of {width} x {height} pixels; cut out the part that shows the face")
-        try:
-            if factor > 1 and image.format in _JPEG:
-                image.draft(image.mode, (width // factor, height // factor))
-            picture, left = _decode(image), _reduction(image.size)
-            return picture if left == 1 else np.array(Image.fromarray(picture).reduce(left))
-        # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
-        except Exception as error:
-            raise MediaError(f"{path} is damaged and cannot be decoded; save or download it again") from error
+    image = _read(source, name)
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, "white")
+        image = Image.composite(image.convert("RGB"), white, image.getchannel("A"))
+    return np.array(image)
+
+
+def read_rgba(source: str | os.PathLike[str] | Image.Image, *, name: str = "the picture") -> UInt8[np.ndarray, "h w 4"]:
+    """Read an image as `read_image` does, and with its transparency.
+
+    Returns:
+        (H, W, 4) RGB as stored (not multiplied), and opacity from 0 to 255, which is 255 everywhere if there is none.
+
+    Raises:
+        MediaError: as from `read_image`.
+    """
+    return np.array(_read(source, name).convert("RGBA"))
+
+
+def _read(source: str | os.PathLike[str] | Image.Image, name: str) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return _checked(source, name, draft=False)
+    check_readable(Path(source), "an image")
+    with open_image(source) as image:
+        return _checked(image, str(source), draft=image.format in _JPEG)
+
+
+def _checked(image: Image.Image, name: str, *, draft: bool) -> Image.Image:
+    """Of a size that is allowed, RGB or RGBA, upright, sRGB; with `draft` large JPEGs are decoded reduced."""
+    width, height = image.size
+    if min(width, height) < MIN_SIDE_PX:
+        wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
+        raise MediaError(f"{name} is only {width} x {height} pixels; give an image of at least {wanted}")
+    factor = _reduction(image.size)
+    if factor > 8 or (image.format not in _JPEG and width * height > _MOST_PIXELS):
+        raise _too_large(name)
+    if min(width, height) < factor * MIN_SIDE_PX:
+        raise MediaError(f"{name} is a strip of {width} x {height} pixels; cut out the part that shows the face")
+    try:
+        if factor > 1 and draft:
+            image.draft(image.mode, (width // factor, height // factor))
+        picture, left = _decode(image), _reduction(image.size)
+        return picture if left == 1 else picture.reduce(left)
+    # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
+    except Exception as error:
+        raise MediaError(f"{name} is damaged and cannot be decoded; save or download it again") from error
 
 
 def is_heic(start: bytes) -> bool:
@@ -122,10 +154,10 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise MediaError(f"{path} is not an image that can be read; give a PNG, JPEG or WebP file") from error
 
 
-def _too_large(path: Path) -> MediaError:
+def _too_large(name: Path | str) -> MediaError:
     most = _MOST_PIXELS // 1_000_000
     return MediaError(
-        f"{path} has more than {most} megapixels or {8 * MAX_SIDE_PX} a side; scale it down and try again"
+        f"{name} has more than {most} megapixels or {8 * MAX_SIDE_PX} a side; scale it down and try again"
     )
 
 
@@ -137,20 +169,19 @@ def _reduction(size: tuple[int, int]) -> int:
     return factor
 
 
-def _decode(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+def _decode(image: Image.Image) -> Image.Image:
+    """RGB, or RGBA if there is transparency."""
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        grey = _eight_bits(np.asarray(image), image.mode)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
     if not image.has_transparency_data:
-        return np.array(_to_srgb(image, profile))
+        return _to_srgb(image, profile)
     # The profile is of the colours alone.
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    image = _to_srgb(image.convert("RGB"), profile)
-    white = Image.new("RGB", image.size, "white")
-    return np.array(Image.composite(image, white, alpha))
+    image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    colours = _to_srgb(image.convert("RGB"), profile)
+    colours.putalpha(image.getchannel("A"))
+    return colours
 
 
 def _eight_bits(grey: np.ndarray, mode: str) -> UInt8[np.ndarray, "h w"]:
