@@ -32,7 +32,7 @@ from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
 from reenactor.engine.portrait import GPU_BATCH, device_of
 from reenactor.engine.prefetch import prefetch
-from reenactor.engine.recording import claim_of
+from reenactor.engine.recording import claim_of, stated_options
 from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
 from reenactor.engine.track import Track, TrackFolder, track_of_motion, track_of_photo
@@ -215,7 +215,7 @@ class _Job:
             audio = has_video and self._has_audio()
             self._write_video(reenactor, track, draft, audio=audio)
         self._check_unchanged()
-        claim = claim_of(reenactor.model, self.output.name, inputs)
+        claim = claim_of(reenactor.model, self.output.name, inputs, stated_options(self.options))
         self._deliver(draft, claim)
         self._remove_folder()
         pts, end_pts, time_base = self._times(track)
