@@ -505,7 +505,7 @@ def test_verify(reenactor, tmp_path, photo, motion, clip):
     assert "Signed, and unchanged since." in out
     assert "hybrid" in out
     assert "blink.motion" in out
-    assert "Options:     size 64, max_side 128" in out
+    assert "Options:     max_side 128, size 64" in out
     data = bytearray(output.read_bytes())
     at = data.index(b"mdat") + 2000
     data[at] ^= 1

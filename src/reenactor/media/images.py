@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from reenactor.core import MediaError
 from reenactor.core.files import check_readable, replacing
 from reenactor.core.system import need
+from reenactor.media.video_writer import check_holds_alpha
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
@@ -209,18 +210,24 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def write_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:
+def write_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w c"]) -> None:
     """Write an image atomically; the suffix (.png, .jpg, .jpeg, .webp) chooses the format.
 
+    Args:
+        path: the file; an earlier one is replaced.
+        image: (H, W, 3) RGB, or (H, W, 4) with opacity as the fourth channel, for .png and .webp.
+
     Raises:
-        MediaError: unknown suffix, or the file cannot be written.
-        ValueError: not a (H, W, 3) uint8 array.
+        MediaError: unknown suffix, a format without transparency, or the file cannot be written.
+        ValueError: not such an array of uint8.
     """
     path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise ValueError(f"an image must be (H, W, 3) or (H, W, 4) uint8, got {image.shape} {image.dtype}")
     if path.suffix.lower() not in _SAVE_OPTIONS:
         raise MediaError(f"cannot write {path}: the name must end in {', '.join(_SAVE_OPTIONS)}")
+    if image.shape[2] == 4:
+        check_holds_alpha(path, (".png", ".webp"))
     file_format, options = _SAVE_OPTIONS[path.suffix.lower()]
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, format=file_format, **options)

@@ -25,6 +25,7 @@ from reenactor.media.video_writer import check_suffix, close_quietly, open_outpu
 # What players expect; FFmpeg alone would also write combinations that few of them open.
 _MP4_AUDIO = {"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac"}
 _MOV_AUDIO = {"aac", "mp3", "mp3float", "ac3", "eac3", "alac"}
+_WEBM_AUDIO = {"opus", "libopus", "vorbis"}
 
 _PREROLL_S = Fraction(1, 4)
 """Sound before the first frame to keep (AAC primes its decoder with 21-48 ms, Opus with 80 ms)."""
@@ -49,8 +50,13 @@ def _check_codec(output: Path, audio_from: Path, stream: AudioStream) -> None:
     codec = stream.codec_context.name
     in_mov = codec in _MOV_AUDIO or codec.startswith("pcm_")
     suffix = output.suffix.lower()
-    if (suffix == ".mp4" and codec not in _MP4_AUDIO) or (suffix == ".mov" and not in_mov):
-        better = ".mov or .mkv" if in_mov and suffix == ".mp4" else ".mkv"
+    in_webm = codec in _WEBM_AUDIO
+    if (
+        (suffix == ".mp4" and codec not in _MP4_AUDIO)
+        or (suffix == ".mov" and not in_mov)
+        or (suffix == ".webm" and not in_webm)
+    ):
+        better = ".mov or .mkv" if in_mov and suffix in (".mp4", ".webm") else ".mkv"
         raise MediaError(
             f"cannot write {output}: a {suffix} file cannot hold the {codec} sound of {audio_from}; "
             f"end the name in {better} instead"
@@ -72,7 +78,7 @@ def join_segments(
 
     Args:
         segments: in order; all of one size and made with the same encoder settings.
-        output: ends in .mp4, .mov or .mkv.
+        output: ends in .mp4, .mov, .mkv or .webm.
         audio_from: a file with a sound track, usually the driver.
         audio_start_s: which moment of `audio_from`, counted from its first frame, is the output's time 0.
 
@@ -102,6 +108,9 @@ def _join(paths: list[Path], output: Path, temporary: Path, audio_from: Path | N
         target = open_output(output, temporary, time_base(template))
         try:
             video = target.add_stream_from_template(template)
+            # Kept, or players take ProRes 4444 for 422 and show nothing of VP9's transparency.
+            video.codec_context.codec_tag = template.codec_context.codec_tag
+            video.metadata.update({name: text for name, text in template.metadata.items() if name == "alpha_mode"})
             packets: list[Iterator[_Timed]] = [_video_packets(paths, template, video)]
             source = files.enter_context(open_container(audio_from)) if audio_from else None
             if source and audio_from and source.streams.audio:
