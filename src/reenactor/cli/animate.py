@@ -45,7 +45,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="who moves: a video, a photo, a .motion file, or a motion that ships: blink, smile or talk",
     )
-    formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
+    formats = (
+        ".mp4 .mov .mkv .webm .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
+    )
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
     add_weights(p)
@@ -78,6 +80,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--moving-background",
         action="store_true",
         help="let the background follow the head, as the model draws it (default: it stays)",
+    )
+    p.add_argument(
+        "--alpha",
+        action="store_true",
+        help="keep the transparency of a photo that is cut out; for .mov (ProRes 4444), .webm, .webp and .png",
     )
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
@@ -202,6 +209,7 @@ def _options(args: argparse.Namespace) -> Options:
         provenance=not args.no_provenance,
         runtime=Runtime(args.runtime),
         device=args.device,
+        alpha=args.alpha,
     )
 
 
@@ -228,7 +236,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     jobs = []
     for targets in sets:
         for driver in drivers or [Path(args.driver)]:
-            suffix = ".png" if is_image(driver) else ".mp4"
+            suffix = ".png" if is_image(driver) else ".mov" if args.alpha else ".mp4"
             jobs.append((targets, driver, args.output / f"{targets[0].stem}--{driver.stem}{suffix}"))
     outputs = [output for _, _, output in jobs]
     if len(set(outputs)) != len(outputs):

@@ -203,6 +203,25 @@ class Target:
         return f"Target({photos}, {size}, {self.portrait.model.name})"
 
 
+@dataclass(frozen=True)
+class ResultFrame:
+    """One frame of the result.
+
+    Args:
+        image: (H, W, 3) the photo with the moving face in it; with `alpha` (H, W, 4), see `Reenactor`.
+        face: (s, s, 3) the face crop alone; with `alpha` (s, s, 4).
+        mesh_px: (478, 3) the target landmarks, crop pixels.
+        time_s: when the frame is shown.
+        driver_seen: the driver's face was seen; if not, the last pose is held.
+    """
+
+    image: UInt8[np.ndarray, "h w c"]
+    face: UInt8[np.ndarray, "s s c"]
+    mesh_px: Float[np.ndarray, "478 3"]
+    time_s: float
+    driver_seen: bool = True
+
+
 def other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
     """Numbers, from 1, of the pictures that seem to show another person than the first."""
     embeddings = IdentityEmbedder().embed_batch(pictures, faces)
@@ -233,8 +252,14 @@ def pixels_of(photo: Photo, name: str) -> UInt8[np.ndarray, "_h _w 3"]:
 
 def shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "_h _w 3"]:
     """The picture, made smaller if a side is longer than `max_side` pixels."""
-    h, w = picture.shape[:2]
-    if max(h, w) <= max_side:
+    size = shrunk_size(picture, max_side)
+    if size == picture.shape[1::-1]:
         return picture
-    scale = max_side / max(h, w)
-    return cv2.resize(picture, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def shrunk_size(picture: UInt8[np.ndarray, "h w _c"], max_side: int) -> tuple[int, int]:
+    """Width and height of a picture once its longer side is at most `max_side` pixels."""
+    h, w = picture.shape[:2]
+    scale = min(1.0, max_side / max(h, w))
+    return max(1, round(w * scale)), max(1, round(h * scale))

@@ -70,11 +70,13 @@ class Recording:
                 "choose .mp4 or .mov, or record without provenance"
             )
 
-    def write(self, image: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
+    def write(self, image: UInt8[np.ndarray, "h w c"], time_s: float) -> None:
         """Append a frame; it is left out if less than a millisecond after the last one."""
         if self._writer is None:
             size = (image.shape[1], image.shape[0])
-            self._writer = VideoWriter(self.path, size=size, time_base=_CLOCK, rate_hint=_RATE_HINT, growing=True)
+            self._writer = VideoWriter(
+                self.path, size=size, time_base=_CLOCK, rate_hint=_RATE_HINT, growing=True, alpha=image.shape[2] == 4
+            )
             self._start_s = time_s
         pts = round((time_s - self._start_s) / float(_CLOCK))
         if pts > self._last_pts:

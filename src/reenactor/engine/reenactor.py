@@ -32,9 +32,20 @@ from reenactor.core import (
     head_with,
 )
 from reenactor.engine.cache import FaceCache, faces_folder
-from reenactor.engine.composite import Compositor, StillBackground
+from reenactor.engine.composite import Compositor, MovingOpacity, StillBackground
+from reenactor.engine.cutout import cut_out
 from reenactor.engine.loading import load_model, load_transformer, system
-from reenactor.engine.portrait import STANDARD_SIZE, Photo, Picture, Portrait, Target, other_people, pixels_of, shrunk
+from reenactor.engine.portrait import (
+    STANDARD_SIZE,
+    Photo,
+    Picture,
+    Portrait,
+    ResultFrame,
+    Target,
+    other_people,
+    pixels_of,
+    shrunk,
+)
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
 from reenactor.face.geometry.layers import smoothstep
@@ -72,25 +83,6 @@ class Retarget:
         return self.carry(driver_mesh, picture)
 
 
-@dataclass(frozen=True)
-class ResultFrame:
-    """One frame of the result.
-
-    Args:
-        image: (H, W, 3) the photo with the moving face in it.
-        face: (s, s, 3) the face crop alone.
-        mesh_px: (478, 3) the target landmarks, crop pixels.
-        time_s: when the frame is shown.
-        driver_seen: the driver's face was seen; if not, the last pose is held.
-    """
-
-    image: UInt8[np.ndarray, "h w 3"]
-    face: UInt8[np.ndarray, "s s 3"]
-    mesh_px: Float[np.ndarray, "478 3"]
-    time_s: float
-    driver_seen: bool = True
-
-
 class Reenactor:
     """Animates the person in one to eight photos, frame by frame.
 
@@ -116,6 +108,8 @@ class Reenactor:
         background: "still" keeps the photo's background where it is; "moving" lets it follow the head.
         device: what PyTorch computes a model given by name on: "auto" (a CUDA GPU if there is one, else the CPU),
             "cpu", "cuda", "cuda:1" or "mps". GPUs compute in half precision.
+        alpha: the first photo is cut out, and stays so: frames have a fourth channel, opacity from 0 to 255, which
+            moves with the head. Their colours are not multiplied by it.
         cache: remember the faces found in photos between runs, in the user's cache folder; the environment variable
             REENACTOR_NO_CACHE forbids it.
 
@@ -141,6 +135,7 @@ class Reenactor:
         runtime: Runtime | str = Runtime.TORCH,
         background: Background | str = Background.STILL,
         device: str = "auto",
+        alpha: bool = False,
         cache: bool = True,
     ) -> None:
         chosen = system(model if isinstance(model, str) else model.name)
@@ -157,6 +152,7 @@ class Reenactor:
             background=Background(background),
             runtime=Runtime(runtime),
             device=device,
+            alpha=alpha,
         )
         if isinstance(model, str):
             self.model = load_model(chosen.model, options.weights, options.runtime, device)
@@ -174,6 +170,7 @@ class Reenactor:
         self._target_faces: np.ndarray | None = None
         self._options = options
         self._still: StillBackground | None = None
+        self._opacity: MovingOpacity | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
@@ -193,6 +190,7 @@ class Reenactor:
             runtime=options.runtime,
             background=options.background,
             device=options.device,
+            alpha=options.alpha,
         )
 
     @property
@@ -214,6 +212,7 @@ class Reenactor:
         Raises:
             NoFaceError: if a photo shows no face (or fewer than `face`).
             MediaError: if a photo cannot be read.
+            ReenactError: also if nothing of the first photo is transparent, with `alpha`.
             ValueError: if an array has another shape or type.
         """
         if isinstance(photos, (str, os.PathLike, np.ndarray, Image.Image)):
@@ -241,14 +240,20 @@ class Reenactor:
                 meshes.append(crop.to_crop(mesh))
                 if self._transformer is not None and self.needs_pictures:
                     seen.append(self._transformer.crop(picture, mesh))
+        shown, person = pictures[0], None
+        if self._options.alpha:
+            shown = cut_out(photos[0], self._options.max_side)
+            pictures[0], opacity = np.ascontiguousarray(shown[..., :3]), crops[0].cut(shown[..., 3])
+            self._opacity, person = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
         others = other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
         self._target_faces = np.stack(seen) if seen else None
-        self._compositor = Compositor(pictures[0], crops[0])
-        self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
+        self._compositor = Compositor(shown, crops[0])
+        still = self._options.background is Background.STILL
+        self._still = StillBackground(cuts[0], mesh_px[0], person) if still else None
         return self._target
 
     def retargeter(self, rest: DriverRest, *, learn: bool = False) -> Retarget:
@@ -288,18 +293,20 @@ class Reenactor:
                 "give a video or a photo as driver, or another transformer"
             )
 
-    def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """The target's face crop with the given landmarks (crop pixels)."""
+    def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s c"]:
+        """The target's face crop with the given landmarks (crop pixels), RGB; with `alpha` its opacity too."""
         return self.draw_many(mesh_px[None])[0]
 
-    def draw_many(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> list[UInt8[np.ndarray, "s s 3"]]:
+    def draw_many(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> list[UInt8[np.ndarray, "s s c"]]:
         """Face crops with the landmarks of each of B frames, drawn together: what a GPU needs to be fast."""
-        drawn = self.target.portrait.draw(mesh_px)
-        if self._still is None:
-            return list(drawn)
-        return [self._still.apply(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        drawn = list(self.target.portrait.draw(mesh_px))
+        if self._still is not None:
+            drawn = [self._still.apply(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        if self._opacity is not None:
+            drawn = [np.dstack([face, self._opacity.at(mesh)]) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        return drawn
 
-    def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    def paste(self, face: UInt8[np.ndarray, "s s c"]) -> UInt8[np.ndarray, "h w c"]:
         """The whole photo with a drawn face crop in it."""
         assert self._compositor is not None
         return self._compositor.paste(face)

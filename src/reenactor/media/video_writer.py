@@ -68,7 +68,8 @@ def check_holds_alpha(path: Path, fitting: Sequence[str] = TRANSPARENT) -> None:
     """Raise MediaError unless `path` ends in one of the suffixes `fitting`, which hold transparency."""
     if path.suffix.lower() not in fitting:
         suffix = path.suffix.lower() or "such a"
-        raise MediaError(f"cannot write {path}: a {suffix} file holds no transparency; end the name in {' or '.join(fitting)}")
+        names = f"{', '.join(fitting[:-1])} or {fitting[-1]}" if len(fitting) > 1 else fitting[0]
+        raise MediaError(f"cannot write {path}: a {suffix} file holds no soft transparency; end the name in {names}")
 
 
 _W = TypeVar("_W", bound="FrameWriter")
