@@ -22,9 +22,9 @@ STILL_HOLDS_ALPHA: Sequence[str] = (".png", ".webp")
 
 _TRUSTED = 64
 """Opacity from which on a pixel's own colour counts; below it is rounded."""
-_EDGE = 9
-"""Width in pixels of an edge, from opaque to transparent, whose own colours do not count: many programs cut out without
-taking the old background out of them."""
+_EDGE_PX, _EDGE = 6, 0.01
+"""Width of an edge, from opaque to transparent, whose own colours do not count, in pixels and of the longer side,
+whichever is more: many programs cut out without taking the old background out of them."""
 
 
 def cut_out(photo: Photo, max_side: int) -> UInt8[np.ndarray, "h w 4"]:
@@ -47,7 +47,8 @@ def cut_out(photo: Photo, max_side: int) -> UInt8[np.ndarray, "h w 4"]:
     size = shrunk_size(layers, max_side)
     # Pillow, which weights colours by opacity when it resizes.
     layers = np.array(Image.fromarray(layers).resize(size, Image.Resampling.BOX))
-    opacity, disc = layers[..., 3], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_EDGE, _EDGE))
+    width = 2 * max(_EDGE_PX, round(_EDGE * max(size))) + 1
+    opacity, disc = layers[..., 3], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     edge = (opacity < 250) & (cv2.dilate(opacity, disc) >= 250) & (cv2.erode(opacity, disc) <= 5)
     known = np.where(edge, 0, np.minimum(opacity / np.float32(_TRUSTED), 1))
     colours = fill_outside(layers[..., :3].astype(np.float32), known)
