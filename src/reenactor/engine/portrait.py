@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reenactor.core import DriverFrame, Landmarks, MapKind, ReenactError, TargetSet
 from reenactor.core.options import check_device
-from reenactor.face.geometry import Crop
+from reenactor.face.geometry import Crop, face_crop
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
@@ -33,6 +33,7 @@ Photo = Union[str, "os.PathLike[str]", Picture]
 
 STANDARD_SIZE = 256
 """Side of the face crop, pixels, for models that prefer none."""
+_LARGEST_CROP = 1024
 GPU_BATCH = 8
 """Frames drawn together on a GPU."""
 
@@ -89,6 +90,31 @@ def usual_size(model: ReenactmentModel) -> int:
     """Side of the face crops that a model mostly draws, pixels: what it was trained at, but at least 256 if any."""
     size = model.resolution or STANDARD_SIZE
     return max(size, STANDARD_SIZE) if model.needs.any_resolution else size
+
+
+def model_crop(
+    model: ReenactmentModel,
+    mesh_px: Float[np.ndarray, "478 3"],
+    picture: UInt8[np.ndarray, "_h _w 3"],
+    size: int | None,
+) -> Crop:
+    """The square of a picture that a model is given, around the face with these landmarks.
+
+    Args:
+        model: decides how much is around the face.
+        mesh_px: in the picture's pixels.
+        picture: RGB.
+        size: side of the crop in pixels; None for the one the model was trained at, or, for models that work at any
+            resolution, the picture's own (256 to 1024).
+    """
+    picture_px = (picture.shape[1], picture.shape[0])
+    if size is None and model.needs.any_resolution:
+        own = face_crop(mesh_px, scale=model.needs.crop_scale, picture_px=picture_px)
+        if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
+            return own
+        size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
+    size = size or model.resolution or STANDARD_SIZE
+    return face_crop(mesh_px, size=size, scale=model.needs.crop_scale, picture_px=picture_px)
 
 
 def target_set(

@@ -36,18 +36,18 @@ from reenactor.engine.composite import Compositor, MovingOpacity, StillBackgroun
 from reenactor.engine.cutout import cut_out
 from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.portrait import (
-    STANDARD_SIZE,
     Photo,
     Picture,
     Portrait,
     ResultFrame,
     Target,
+    model_crop,
     other_people,
     pixels_of,
     shrunk,
 )
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
-from reenactor.face.geometry import Crop, face_crop, mean_face
+from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
@@ -60,7 +60,6 @@ Driver = Union[str, "os.PathLike[str]", Motion, Picture, Iterable[Photo]]
 Mesh = Float[np.ndarray, "478 3"]
 
 MAX_TARGETS = 8
-_LARGEST_CROP = 1024
 _EASE_S = 0.3
 """How long the target of a live driver takes from its pose before a cut to the one after it."""
 
@@ -234,7 +233,8 @@ class Reenactor:
                     mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
                     self._cache.keep(picture, face, mesh)
                 faces.append(Landmarks(mesh))
-                crop = self._crop(mesh, picture, crops[0].size if crops else None)
+                size = crops[0].size if crops else self._options.size
+                crop = model_crop(self.model, mesh, picture, size)
                 pictures.append(picture)
                 crops.append(crop)
                 meshes.append(crop.to_crop(mesh))
@@ -445,20 +445,6 @@ class Reenactor:
             raise NoFaceError("the driver has no pictures; give at least one")
         if not seen:
             raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
-
-    def _crop(
-        self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None
-    ) -> Crop:
-        needs = self.model.needs
-        picture_px = (picture.shape[1], picture.shape[0])
-        size = size_of_first or self._options.size
-        if size is None and needs.any_resolution:
-            own = face_crop(mesh, scale=needs.crop_scale, picture_px=picture_px)
-            if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
-                return own
-            size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
-        size = size or self.model.resolution or STANDARD_SIZE
-        return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
 
 
 class LiveDriver:
