@@ -39,9 +39,9 @@ def folder(tmp_path_factory):
         yield path
 
 
-def test_there_are_ten_examples():
-    assert [int(title.split(".")[0]) for title, _ in EXAMPLES] == list(range(1, 11))
-    assert PAGE.count("```python") == 10
+def test_there_are_eleven_examples():
+    assert [int(title.split(".")[0]) for title, _ in EXAMPLES] == list(range(1, 12))
+    assert PAGE.count("```python") == 11
 
 
 @pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])

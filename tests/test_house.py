@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
 MAX_FILES = 265
-MAX_LINES = 43_450
+MAX_LINES = 44_200
 """With both hybrids: when the second ships, the first one goes, with 900 lines."""
 
 

@@ -1,5 +1,6 @@
 """What comes out: timing, sound, sizes, layouts and names."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -15,10 +16,22 @@ from PIL import Image
 from skimage.data import lfw_subset
 
 from factories import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
-from reenactor import Reenactor
+from reenactor import Options, Reenactor
 from reenactor.core import Head, ReenactError
+from reenactor.engine import recording
+from reenactor.engine.recording import stated_options
 from reenactor.face.perception import FaceFinder, FaceTracker
-from reenactor.media import read_image, read_motion, read_provenance, write_image, write_motion
+from reenactor.media import (
+    Claim,
+    Synthesis,
+    own_credentials,
+    read_image,
+    read_motion,
+    read_provenance,
+    sign_provenance,
+    write_image,
+    write_motion,
+)
 
 SMALL = ("--size", 64, "--max-side", 128, "--model", "warp")
 """The quickest: most of what is tested here does not depend on who draws."""
@@ -395,11 +408,90 @@ def test_batch_goes_on_after_a_failure(reenactor, tmp_path, photo, clip, motion)
     assert sum("b.jpg is not an image" in line for line in lines) == 3 - 1
     assert sum("zero.mp4" in line for line in lines) >= 1
     assert lines[-1].startswith("reenactor: 4 of 6 could not be made")
+    assert out.startswith(f"{people}: skipped 1 file that is no photo: notes.txt\n{results / 'a--one.mp4'}")
     before = (results / "a--one.mp4").stat().st_mtime_ns
     code, out, err = reenactor(*command)
     assert code == 2
     assert out.count("there already, kept") == 2
     assert (results / "a--one.mp4").stat().st_mtime_ns == before
+
+
+def test_batch_names_what_it_skips(reenactor, tmp_path, photo, motion):
+    people, films = tmp_path / "people", tmp_path / "films"
+    (people / "old").mkdir(parents=True)
+    (films / "b").mkdir(parents=True)
+    (films / "a").mkdir()
+    (people / "a.png").write_bytes(photo.read_bytes())
+    (films / "one.motion").write_bytes(motion.read_bytes())
+    for hidden in (people / ".DS_Store", people / "._a.png", films / ".git"):
+        hidden.touch()
+    for number in range(7):
+        (people / f"{number}.txt").touch()
+    for name in ("x.pdf", "y.zip"):
+        (films / name).touch()
+    out = made(reenactor, "--target", people, "--driver", films, "-o", tmp_path / "out", *SMALL)
+    assert out.splitlines()[:4] == [
+        f"{people}: skipped 7 files that are no photo: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more",
+        f"{people}: skipped 1 folder: old",
+        f"{films}: skipped 2 files that are no video, photo or .motion file: x.pdf, y.zip",
+        f"{films}: skipped 2 folders: a, b",
+    ]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a--one.mp4"]
+    (films / "one.motion").unlink()
+    code, out, err = reenactor("animate", "--target", people, "--driver", films, "-o", tmp_path / "out")
+    assert (code, out.count("\n")) == (2, 2)
+    assert err.startswith(
+        f"reenactor: nothing in {films} is a video (.mp4, .mov, .gif and others), photo or .motion file;"
+    )
+
+
+def test_earlier_results_of_a_batch_say_if_they_were_made_otherwise(reenactor, tmp_path, photo, motion, monkeypatch):
+    people, results = tmp_path / "people", tmp_path / "results"
+    people.mkdir()
+    person, driver, result = people / "a.png", tmp_path / "m.motion", results / "a--m.mp4"
+    person.write_bytes(photo.read_bytes())
+    driver.write_bytes(motion.read_bytes())
+    command = ("--target", people, "--driver", driver, "-o", results)
+    made(reenactor, *command, *SMALL)
+    first = result.read_bytes()
+    # What computes makes no other result.
+    same = ("--device", "cpu", "--runtime", "torch", "--no-provenance")
+    assert made(reenactor, *command, *SMALL, *same) == f"{result}: there already, kept\n"
+    said = made(reenactor, *command, *SMALL[2:], "--smooth", "--size", 96)
+    assert said == f"{result}: there already (made with other options (size, smooth)), kept\n"
+    write_image(person, read_image(photo)[:, ::-1])
+    assert made(reenactor, *command, *SMALL) == f"{result}: there already (made with other inputs), kept\n"
+    said = made(reenactor, *command, *SMALL, "--crop-only")
+    assert said == f"{result}: there already (made with other inputs and other options (layout)), kept\n"
+    person.write_bytes(photo.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "__version__", "9.9.9")
+        assert "there already (made with reenactor 0.1.0), kept" in made(reenactor, *command, *SMALL)
+    data = bytearray(first)
+    data[data.index(b"mdat") + 1000] ^= 1
+    result.write_bytes(data)
+    assert made(reenactor, *command, *SMALL) == f"{result}: there already (changed after it was signed), kept\n"
+    claim = Claim("a", "warp", "1", (), Synthesis.UNTRAINED)
+    sign_provenance(result, result, claim, own_credentials())
+    said = made(reenactor, *command, *SMALL)
+    assert said == f"{result}: there already (its signature names no options), kept\n"
+    result.unlink()
+    made(reenactor, *command, *SMALL, "--no-provenance")
+    assert made(reenactor, *command, *SMALL) == f"{result}: there already (unsigned: options unknown), kept\n"
+    result.write_bytes(b"no film")
+    code, out, err = reenactor("animate", *command, *SMALL)
+    assert (code, out) == (2, "")
+    assert f"{result} is damaged" in err
+    assert err.splitlines()[-1] == "reenactor: 1 of 1 could not be made; the reasons stand above"
+
+
+def test_the_options_stated_name_no_folder(tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    stated = stated_options(Options(weights=weights, size=64, provenance=False, device="cpu", runtime="auto"))
+    assert stated == {"weights": hashlib.sha256(b"{}").hexdigest(), "size": "64"}
+    assert stated_options(Options()) == {}
 
 
 def test_batch_by_pattern(reenactor, tmp_path, photo, motion):
@@ -428,6 +520,7 @@ def test_verify(reenactor, tmp_path, photo, motion, clip):
     assert "Signed, and unchanged since." in out
     assert "hybrid" in out
     assert "blink.motion" in out
+    assert "Options:     max_side 128, size 64" in out
     data = bytearray(output.read_bytes())
     at = data.index(b"mdat") + 2000
     data[at] ^= 1

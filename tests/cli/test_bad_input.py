@@ -165,7 +165,7 @@ BAD_DRIVERS = {
     "unknown codec": (lambda d: odd_codec(d / "odd.mp4"), "codec"),
     "no face": (lambda d: no_face_clip(d / "wall.mp4"), "no face"),
     "no face in photo": (lambda d: grey_noise(d / "noise.png"), "no face"),
-    "empty folder": (lambda d: folder(d / "films"), "is a video (.mp4, .mov, .gif and others), a photo or a .motion"),
+    "empty folder": (lambda d: folder(d / "films"), "is a video (.mp4, .mov, .gif and others), photo or .motion"),
     "no such pattern": (lambda d: d / "*.mov", "nothing in"),
     "motion of noise": (lambda d: (d / "n.motion", (d / "n.motion").write_bytes(os.urandom(5000)))[0], "not a motion"),
     "motion of text": (lambda d: text(d / "t.motion"), "not a motion"),

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from factories import is_one_sentence, psnr
 from reenactor.core import MediaError, ReenactError
-from reenactor.media import MAX_SIDE_PX, images, is_image, is_video, read_image, write_image
+from reenactor.media import MAX_SIDE_PX, images, is_image, is_video, read_image, read_rgba, write_image
 
 
 def refuses(path, words):
@@ -88,6 +88,77 @@ def test_other_pixel_formats(tmp_path, face):
     assert psnr(read_image(tmp_path / "cmyk.jpg"), face) > 35
     Image.fromarray(grey > 99).save(tmp_path / "bits.png")
     assert np.array_equal(read_image(tmp_path / "bits.png")[..., 0], np.where(grey > 99, 255, 0))
+
+
+# How each mode is made of an RGBA picture, what colours it keeps, whether it keeps opacity, and the likeness in dB.
+MODES = {
+    "1": (("L", "1"), "1", False, 200),
+    "L": (("L",), "L", False, 200),
+    "LA": (("LA",), "L", True, 50),
+    "La": (("LA", "La"), "L", True, 45),
+    "P": (("RGB", "P"), "P", False, 200),
+    "PA": (("RGB", "P", "PA"), "P", False, 200),
+    "RGB": (("RGB",), "RGB", False, 200),
+    "RGBA": (("RGBA",), "RGB", True, 50),
+    "RGBa": (("RGBa",), "RGB", True, 45),
+    "RGBX": (("RGB", "RGBX"), "RGB", False, 200),
+    "CMYK": (("RGB", "CMYK"), "RGB", False, 200),
+    "YCbCr": (("RGB", "YCbCr"), "RGB", False, 40),
+    "HSV": (("RGB", "HSV"), "RGB", False, 40),
+    "LAB": (("RGB", "LAB"), "RGB", False, 40),
+    "I": (("L", "I"), "L", False, 200),
+    "I;16": (("L", "I;16"), "L", False, 200),
+    "F": (("L", "F"), "L", False, 200),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pillow_pictures_of_all_modes(face, mode):
+    steps, kept, transparent, quality_db = MODES[mode]
+    picture = Image.fromarray(np.dstack([face, face[..., 0]]))
+    colours = picture.convert("L") if kept == "1" else picture.convert("RGB")
+    colours = np.asarray(colours.convert(kept).convert("RGB"), float)
+    for step in steps:
+        picture = picture.convert(step)
+    if mode in ("I", "I;16"):
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257).convert(mode)
+    assert picture.mode == mode
+    before = picture.tobytes()
+    got = read_image(picture)
+    assert picture.tobytes() == before
+    assert got.flags.writeable
+    part = face[..., :1] / 255 if transparent else 1.0
+    assert psnr(got, np.rint(part * colours + (1 - part) * 255).astype(np.uint8)) >= quality_db
+
+
+def test_a_pillow_picture_is_read_as_its_file(tmp_path, face):
+    """Turned, with a profile, and transparent where its file is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(face[:200])
+    image.putalpha(Image.fromarray(face[:200, :, 1]))
+    for name in ("a.png", "a.webp"):
+        image.save(tmp_path / name, exif=exif, icc_profile=swapped_profile(), lossless=True, exact=True)
+        with Image.open(tmp_path / name) as opened:
+            np.testing.assert_array_equal(read_image(opened), read_image(tmp_path / name))
+            np.testing.assert_array_equal(read_rgba(opened), read_rgba(tmp_path / name))
+    rgba = read_rgba(tmp_path / "a.png")
+    np.testing.assert_array_equal(rgba[..., 3], np.rot90(face[:200, :, 1], -1))
+    assert psnr(rgba[..., :3], np.rot90(face[:200], -1)[..., ::-1]) > 35
+    with pytest.raises(MediaError, match=r"^photo 3 is only 8 x 300 pixels; give"):
+        read_image(Image.new("RGB", (8, 300)), name="photo 3")
+    cut = io.BytesIO((tmp_path / "a.png").read_bytes()[:9000])
+    with Image.open(cut) as opened, pytest.raises(MediaError, match=r"^the picture is damaged"):
+        read_image(opened)
+
+
+def test_opacity_is_read_apart_from_the_colours(tmp_path, face):
+    image = Image.fromarray(face)
+    image.save(tmp_path / "whole.png")
+    assert (read_rgba(tmp_path / "whole.png")[..., 3] == 255).all()
+    image.putalpha(Image.fromarray(face[..., 2] // 2))
+    image.save(tmp_path / "half.png")
+    np.testing.assert_array_equal(read_rgba(tmp_path / "half.png"), np.dstack([face, face[..., 2] // 2]))
 
 
 def test_transparency_lies_on_white(tmp_path, face):

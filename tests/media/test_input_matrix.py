@@ -419,7 +419,7 @@ def test_from_files_to_a_file(tmp_path, talking, photo, about, driver, codec, ki
     (write_animation(source, turned, **kind) if codec == "animation" else write_video(source, turned, codec, **kind))
     options = Options(model="warp", size=128, max_side=256, provenance=False)
     report = animate([person], source, tmp_path / "out.mp4", options)
-    assert (report.frames, report.audio, report.gaps_s) == (COUNT, sound is not None, [])
+    assert (report.frames, report.audio, report.gaps) == (COUNT, sound is not None, [])
     left_out = ["subtitles were left out: a .mp4 cannot hold dvb"] if "subtitles" in kind else []
     assert report.left_out == left_out
     assert all(f"\n  {line}\n" in report.text() for line in left_out)

@@ -386,3 +386,18 @@ def test_memory_does_not_grow_with_length(tmp_path, face):
     assert (tmp_path / "joined.mov").stat().st_size > 100 * 2**20
     (tmp_path / "joined.mov").unlink()
     source.unlink()
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "libopus"])
+def test_webm_gets_opus(tmp_path, face, codec):
+    source = clicking(tmp_path / "source.mkv", codec=codec)
+    part = tmp_path / "part.webm"
+    with VideoWriter(part, size=(64, 64), time_base=Fraction(1, 25), rate_hint=Fraction(25)) as writer:
+        for number in range(45):
+            writer.write(np.ascontiguousarray(face[:64, :64]), number)
+    join_segments([part], tmp_path / "joined.webm", tracks_from=source)
+    with av.open(str(tmp_path / "joined.webm")) as container:
+        assert container.streams.audio[0].codec_context.name == "opus"
+    found, end_s = heard_s(tmp_path / "joined.webm")
+    assert np.abs(np.subtract(found, CLICKS_S)).max() <= 0.004  # Opus smears a click of 1 ms
+    assert 1.75 <= end_s < 1.83

@@ -220,7 +220,7 @@ def test_a_signature_kept_on_the_web_is_not_fetched(files, credentials, tmp_path
 
 
 def test_words_of_strangers_reach_no_terminal_raw(files, credentials, tmp_path):
-    hostile = claim(files, model_version="\x1b[31m" + "x" * 1000)
+    hostile = replace(claim(files, model_version="\x1b[31m" + "x" * 1000), options={"a\x1b[1m": "\x07" * 400})
     sign(files / "a.png", tmp_path / "a.png", hostile, credentials)
     text = render(read(tmp_path / "a.png"))
     assert "\x1b" not in text

@@ -86,6 +86,8 @@ def test_job_waits(shared, photo, motion):
         ({"size": "99999999999999999999999"}, ["size"]),
         ({"format": "mkv"}, ["format"]),
         ({"format": "png"}, ["photo as driver"]),
+        ({"alpha": "true"}, ["mp4 holds no soft transparency", "mov, webp, png"]),
+        ({"alpha": "true", "format": "webp", "layout": "grid"}, ["leave out alpha"]),
         ({"driver_face": "1"}, ["driver_face"]),
         ({"face": "0"}, ["face"]),
         ({"smooth": "perhaps"}, ["smooth"]),
@@ -118,8 +120,9 @@ def test_options_that_can_be(here, photo, tmp_path):
         "transformer": "mine",
         "head": "absolute",
         "background": "moving",
+        "alpha": "True",
     }
-    job = add_job(app.first, target, **asked, layout="crop", runtime="auto").json()
+    job = add_job(app.first, target, **asked, layout="crop", runtime="auto", format="webp").json()
     stored = app.state.store.job(app.state.store.begin_next().owner, job["id"]).options
     options = options_of(stored, app.settings)
     assert {name: str(getattr(options, name)) for name in asked} == {**asked, "transformer": str(tmp_path)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from reenactor.core.options import DEFAULT_MODEL, Background, Head, Layout, Opti
 if TYPE_CHECKING:
     from reenactor.media import Credentials
 
+_MOST_NAMES = 5
+
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
     """Describe the verb."""
@@ -25,8 +28,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         description="Make the person in one to eight photos move like a driver.",
         epilog=(
             "A folder or a quoted pattern ('people/*.jpg') for --target or --driver makes a batch: every photo with "
-            "every driver, into the folder given with -o; results that are there already are kept, whatever "
-            "the options; delete them to make them again."
+            "every driver, into the folder given with -o; results that are there already are kept, and a line says "
+            "if they were made otherwise; delete them to make them again."
         ),
     )
     p.add_argument(
@@ -42,7 +45,9 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="who moves: a video or animation, a photo, a .motion file, or a motion that ships: blink, smile or talk",
     )
-    formats = ".mp4 .mov .mkv .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
+    formats = (
+        ".mp4 .mov .mkv .webm .gif .webp; with a photo as driver also .png .jpg, and .webp is a still picture then"
+    )
     p.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help=formats)
     p.add_argument("--model", default=DEFAULT_MODEL, help="which model draws (default: %(default)s)")
     add_weights(p)
@@ -87,6 +92,11 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--moving-background",
         action="store_true",
         help="let the background follow the head, as the model draws it (default: it stays)",
+    )
+    p.add_argument(
+        "--alpha",
+        action="store_true",
+        help="keep the transparency of a photo that is cut out; for .mov (ProRes 4444), .webm, .webp and .png",
     )
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
@@ -150,15 +160,16 @@ def add_signing(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Animate; several inputs one after the other."""
     jobs, batch = _jobs(args)
-    from reenactor.engine import animate
+    from reenactor.engine import animate, other_origin
 
     options, credentials = _options(args), signing_credentials(args)
     failed = 0
     for targets, driver, output in jobs:
-        if batch and output.exists():
-            print(f"{output}: there already, kept")
-            continue
         try:
+            if batch and output.exists():
+                otherwise = other_origin(output, targets, Path(driver), options)
+                print(f"{output}: there already{f' ({otherwise})' if otherwise else ''}, kept")
+                continue
             report = animate(targets, driver, output, options, credentials=credentials, progress=Bar())
             print(report.text())
         except ReenactError as error:
@@ -203,6 +214,7 @@ def _options(args: argparse.Namespace) -> Options:
         provenance=not args.no_provenance,
         runtime=Runtime(args.runtime),
         device=args.device,
+        alpha=args.alpha,
     )
 
 
@@ -225,12 +237,12 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     shipped = shipped_motions()
     if args.driver in shipped and not Path(args.driver).exists():
         args.driver = str(shipped[args.driver])
-    photos = f"a photo ({', '.join(IMAGE_SUFFIXES)})"
+    photos = f"photo ({', '.join(IMAGE_SUFFIXES)})"
     people = _many(args.target[0], is_image, photos) if len(args.target) == 1 else None
     drivers = _many(
         args.driver,
         lambda path: is_video(path) or is_motion(path) or is_image(path),
-        "a video (.mp4, .mov, .gif and others), a photo or a .motion file",
+        "video (.mp4, .mov, .gif and others), photo or .motion file",
     )
     if people is None and drivers is None:
         return [([Path(t) for t in args.target], Path(args.driver), args.output)], False
@@ -240,7 +252,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
     jobs = []
     for targets in sets:
         for driver in drivers or [Path(args.driver)]:
-            suffix = ".png" if is_still(driver) else ".mp4"
+            suffix = ".png" if is_still(driver) else ".mov" if args.alpha else ".mp4"
             jobs.append((targets, driver, args.output / f"{targets[0].stem}--{driver.stem}{suffix}"))
     outputs = [output for _, _, output in jobs]
     if len(set(outputs)) != len(outputs):
@@ -253,14 +265,31 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
 
 
 def _many(given: str, accepts: Callable[[Path], bool], kinds: str) -> list[Path] | None:
-    """The accepted files of a folder or pattern, in order; None for a single file. `kinds` names what is accepted."""
+    """The accepted files of a folder or pattern, in order; None for a single file. `kinds` names what is accepted.
+
+    Prints what is left out; hidden files of a folder are not even looked at.
+    """
     path = Path(given)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if accepts(p))
+        inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     elif not path.exists() and glob.has_magic(given):
-        found = sorted(p for p in map(Path, glob.glob(given)) if accepts(p))
+        inside = sorted(map(Path, glob.glob(given)))
     else:
         return None
+    files = [p for p in inside if not p.is_dir()]
+    found = [p for p in files if accepts(p)]
     if not found:
-        raise ReenactError(f"nothing in {given} is {kinds}; check the name")
+        raise ReenactError(f"nothing in {given} is a {kinds}; check the name")
+    kind = re.sub(r" \(.*?\)", "", kinds)
+    others = [p for p in files if not accepts(p)]
+    _say_skipped(given, others, f"file that is no {kind}" if len(others) == 1 else f"files that are no {kind}")
+    folders = [p for p in inside if p.is_dir()]
+    _say_skipped(given, folders, "folder" if len(folders) == 1 else "folders")
     return found
+
+
+def _say_skipped(given: str, paths: list[Path], what: str) -> None:
+    if paths:
+        names = ", ".join(path.name for path in paths[:_MOST_NAMES])
+        more = f" and {len(paths) - _MOST_NAMES} more" if len(paths) > _MOST_NAMES else ""
+        print(f"{given}: skipped {len(paths)} {what}: {names}{more}")

@@ -114,6 +114,7 @@ class Options:
         provenance: sign the result as synthetic.
         runtime: see `Runtime`.
         device: what PyTorch computes on: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
+        alpha: keep the first photo's transparency; not with the layout GRID.
 
     Raises:
         ReenactError: a value that cannot be; one sentence.
@@ -137,6 +138,7 @@ class Options:
     provenance: bool = True
     runtime: Runtime = Runtime.TORCH
     device: str = "auto"
+    alpha: bool = False
 
     def __post_init__(self) -> None:
         if self.transfer is not None:
@@ -157,6 +159,7 @@ class Options:
         check_face_number(self.face)
         check_face_number(self.driver_face)
         check_device(self.device)
+        check_alpha(self.layout, alpha=self.alpha)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the record is frozen
@@ -204,6 +207,18 @@ def head_with(transfer: Transfer | None, head: Head | None) -> Head:
     if transfer is Transfer.ABSOLUTE and head is Head.RELATIVE:
         raise ReenactError("the transfer 'absolute' takes the driver's head angles; leave out the head 'relative'")
     return head or (Head.ABSOLUTE if transfer is Transfer.ABSOLUTE else Head.RELATIVE)
+
+
+def check_alpha(layout: Layout, *, alpha: bool) -> None:
+    """Refuse transparency in a grid.
+
+    Raises:
+        ReenactError: one sentence.
+    """
+    if alpha and layout is Layout.GRID:
+        raise ReenactError(
+            "a grid has no transparency to keep; leave out alpha, or choose the layout 'photo' or 'crop'"
+        )
 
 
 def check_size(size: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,12 @@ class TargetSet:
 @dataclass(frozen=True)
 class TargetCode:
     """What a model computes once per person and reuses for every frame; each model has its own subclass."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = TargetCode.__repr__  # else that of the data class, with all the numbers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(one.name for one in fields(self))})"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from reenactor.engine.job import Report, animate
 from reenactor.engine.live import LiveSession, LiveStatistics
-from reenactor.engine.recording import Recording
+from reenactor.engine.recording import Recording, other_origin
 from reenactor.engine.reenactor import MAX_TARGETS, LiveDriver, Reenactor, ResultFrame, Target
 from reenactor.engine.track import Track, TrackFolder
 
@@ -19,4 +19,5 @@ __all__ = [
     "Track",
     "TrackFolder",
     "animate",
+    "other_origin",
 ]

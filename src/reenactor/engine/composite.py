@@ -18,6 +18,8 @@ _FEATHER = 0.06
 
 _MAP = 64
 """Side of the maps that say what stays, pixels; the edge between person and background is soft."""
+_FLOW = 256
+"""Side of the map that says where opacity comes from, pixels: its edge is sharp, and moves as the warp moves pixels."""
 _PERSON = (0.1, 0.5)
 """Between these values of the person mask a pixel belongs more and more to the person; what may be a collar moves."""
 _EDGE = 256
@@ -47,11 +49,11 @@ class Compositor:
     """Pastes crops into a photo through a mask that fades out toward the crop's border.
 
     Args:
-        photo: (H, W, 3) the whole picture.
+        photo: (H, W, 3) the whole picture, or (H, W, 4) with opacity; pieces are like it.
         crop: where its pieces belong.
     """
 
-    def __init__(self, photo: UInt8[np.ndarray, "h w 3"], crop: Crop) -> None:
+    def __init__(self, photo: UInt8[np.ndarray, "h w c"], crop: Crop) -> None:
         self._photo = photo
         self._crop = crop
         h, w = photo.shape[:2]
@@ -61,7 +63,7 @@ class Compositor:
         solid = np.flatnonzero((self._mask[..., 0] == 1).any(1)), np.flatnonzero((self._mask[..., 0] == 1).any(0))
         self._solid = tuple(slice(int(i[0]), int(i[-1]) + 1) if len(i) else slice(0, 0) for i in solid)
 
-    def paste(self, piece: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    def paste(self, piece: UInt8[np.ndarray, "s s c"]) -> UInt8[np.ndarray, "h w c"]:
         """A copy of the photo with `piece` (the crop's size) in its place."""
         inner = self._cut(resize(piece, self._crop.side))
         picture = self._photo.copy()
@@ -145,18 +147,23 @@ class StillBackground:
     Args:
         picture: the photo's crop, RGB.
         mesh_px: the face's landmarks in it.
+        person: in [0, 1], 1 where the person is; None to find that in the picture.
     """
 
-    def __init__(self, picture: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> None:
+    def __init__(
+        self,
+        picture: UInt8[np.ndarray, "s s 3"],
+        mesh_px: Float[np.ndarray, "478 3"],
+        person: Float[np.ndarray, "s s"] | None = None,
+    ) -> None:
         self._mesh = np.asarray(mesh_px, np.float64)
-        whole = person_mask(picture)
-        mask = cv2.resize(whole, (_MAP, _MAP), interpolation=cv2.INTER_AREA)
+        person = person_mask(picture) if person is None else person
+        mask = cv2.resize(person, (_MAP, _MAP), interpolation=cv2.INTER_AREA)
         column, row = np.clip(self._mesh[:, :2].T * (_MAP / len(picture)), 0, _MAP - 1).astype(int)
         self._found = bool(mask[row, column].mean() > _PERSON[1])
         self._person = _ramp(mask, _PERSON)
-        yaw_deg = np.abs(head_angles(self._mesh)[:1])
-        self._hides = float(_ramp(yaw_deg, _TURNED_DEG)[0])
-        self._around = _around(picture, whole)
+        self._hides = _hides(self._mesh)
+        self._around = _around(picture, person)
         self._plate = _without(picture, self._around)
 
     def apply(
@@ -175,10 +182,51 @@ class StillBackground:
         person, around = _moved(self._person, flow), _moved(self._around, flow)
         beyond = flags[_BEYOND]
         # Where the photo shows the skin well, the mesh merely lies a little outside of it.
-        unseen = self._hides * (1 - beyond) * _ramp(flags[_HARDLY_SEEN].max(0), _UNSEEN)
+        unseen = self._hides * _hardly_seen(flags)
         drawn = _repaired(drawn, unseen * (1 - person), (1 - beyond) * (person > 0.95))
         stays = _enlarged((1 - around) * _enlarged(beyond, len(around)), side)
         return cv2.blendLinear(self._plate, drawn, stays, 1 - stays)
+
+
+class MovingOpacity:
+    """The opacity of a cut-out photo's crop, moved as the face moves.
+
+    Args:
+        opacity: of the crop, from 0 (transparent) to 255.
+        mesh_px: the face's landmarks in it.
+    """
+
+    def __init__(self, opacity: UInt8[np.ndarray, "s s"], mesh_px: Float[np.ndarray, "478 3"]) -> None:
+        self._opacity = opacity
+        self._mesh = np.asarray(mesh_px, np.float64)
+        self._hides = _hides(self._mesh)
+
+    def at(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s"]:
+        """The opacity with the face at other landmarks, crop pixels."""
+        side = len(self._opacity)
+        flow, flags = mesh_flow_numpy(self._mesh, np.asarray(mesh_px, np.float64), side, _FLOW)
+        x, y = (_enlarged(one, side) * (side / 2) for one in flow)
+        steps = np.arange(side, dtype=np.float32)
+        moved = cv2.remap(
+            self._opacity, x + steps, y + steps[:, None], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        if not self._hides:
+            return moved
+        # A cheek that the photo hides lies where that is transparent: it gets no hole, nor slits along its border.
+        cheek = cv2.blur(_enlarged(255 * self._hides * _hardly_seen(flags), side), (3, 3))
+        whole = np.maximum(moved, np.rint(cheek).astype(np.uint8))
+        wide = np.ones((7, 7), np.uint8)
+        return np.where(cv2.dilate(cheek, wide) > 0, cv2.morphologyEx(whole, cv2.MORPH_CLOSE, wide), whole)
+
+
+def _hides(mesh: Float[np.ndarray, "478 3"]) -> float:
+    """How much of a cheek a photo hides, from 0 to 1."""
+    return float(_ramp(np.abs(head_angles(mesh)[:1]), _TURNED_DEG)[0])
+
+
+def _hardly_seen(flags: Float[np.ndarray, "5 m m"]) -> Float[np.ndarray, "m m"]:
+    """1 where a mesh flow finds skin that the photo hardly shows."""
+    return (1 - flags[_BEYOND]) * _ramp(flags[_HARDLY_SEEN].max(0), _UNSEEN)
 
 
 def _ramp(values: Float[np.ndarray, "*m"], ends: tuple[float, float]) -> Float[np.ndarray, "*m"]:

@@ -28,11 +28,12 @@ from reenactor.core import Layout, MediaError, Options, ReenactError
 from reenactor.core.files import sha256
 from reenactor.core.progress import Progress, Silent
 from reenactor.engine.composite import draw_landmarks, side_by_side
+from reenactor.engine.cutout import HOLDS_ALPHA, STILL_HOLDS_ALPHA
 from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
 from reenactor.engine.portrait import GPU_BATCH, device_of
 from reenactor.engine.prefetch import prefetch
-from reenactor.engine.recording import claim_of
+from reenactor.engine.recording import claim_of, stated_options
 from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
 from reenactor.engine.track import Gap, Track, TrackFolder, track_of_motion, track_of_photo
@@ -51,11 +52,11 @@ from reenactor.media.certificates import Credentials, own_credentials, own_secre
 from reenactor.media.motion_file import is_motion, read_motion
 from reenactor.media.provenance import Claim, SourceFile, sign, supports
 from reenactor.media.tracks import CarriedTracks
-from reenactor.media.video_writer import CONTAINERS
+from reenactor.media.video_writer import CONTAINERS, check_holds_alpha
 from reenactor.models import ReenactmentModel
 
 Mesh = Float[np.ndarray, "478 3"]
-Picture = UInt8[np.ndarray, "_h _w 3"]
+Picture = UInt8[np.ndarray, "_h _w _c"]
 Item = TypeVar("Item")
 
 SEGMENT_FRAMES = 250
@@ -142,7 +143,8 @@ def animate(
     Args:
         targets: one to eight photos; the first is the picture that moves.
         driver: a video or an animation, a photo or a motion file.
-        output: .mp4, .mov, .mkv, .gif or .webp; .png, .jpg or .webp if the driver is a photo.
+        output: .mp4, .mov, .mkv, .webm, .gif or .webp; .png, .jpg or .webp if the driver is a photo. With `alpha`
+            .mov, .webm or .webp; .png or .webp if the driver is a photo.
         options: how; None for the defaults.
         credentials: who signs; the user's own self-made certificate if not given.
         secret: key of the seals on what is left when the job is stopped; the user's own if not given.
@@ -219,7 +221,7 @@ class _Job:
         else:
             carried = self._write_video(reenactor, track, draft, has_video=has_video)
         self._check_unchanged()
-        claim = claim_of(reenactor.model, self.output.name, inputs)
+        claim = claim_of(reenactor.model, self.output.name, inputs, stated_options(self.options))
         self._deliver(draft, claim)
         self._remove_folder()
         pts, end_pts, time_base = self._times(track)
@@ -262,10 +264,12 @@ class _Job:
         if suffix not in fitting:
             stills = "" if self.still else " (.png or .jpg with a photo or a motion of one frame as driver)"
             raise MediaError(f"cannot write {self.output}: the name must end in {', '.join(fitting)}{stills}")
+        if self.options.alpha:
+            check_holds_alpha(self.output, STILL_HOLDS_ALPHA if self.still else HOLDS_ALPHA)
         if self.options.provenance and not supports(self.output):
             raise MediaError(
                 f"{self.output.name} cannot carry a signature that says it is synthetic: "
-                "choose .mp4 or .mov, or pass --no-provenance"
+                f"choose {'.webp' if self.options.alpha else '.mp4'} or .mov, or pass --no-provenance"
             )
         return not self.photo_drives and not is_motion(self.driver)
 
@@ -381,7 +385,8 @@ class _Job:
             with self._pictures(reenactor, track, 0) as pictures:
                 first = next(pictures)
                 size = (first.shape[1], first.shape[0])
-                with open_writer(draft, size=size, time_base=time_base, rate_hint=rate) as writer:
+                alpha = self.options.alpha
+                with open_writer(draft, size=size, time_base=time_base, rate_hint=rate, alpha=alpha) as writer:
                     for i, picture in enumerate(chain([first], pictures)):
                         writer.write(picture, int(pts[i]))
                         self.progress.step(i + 1, len(pts))
@@ -404,7 +409,9 @@ class _Job:
                     start, stop = starts[number], min(starts[number] + SEGMENT_FRAMES, len(pts))
                     first = next(pictures)
                     size = (first.shape[1], first.shape[0])
-                    with VideoWriter(segments[number], size=size, time_base=time_base, rate_hint=rate) as writer:
+                    with VideoWriter(
+                        segments[number], size=size, time_base=time_base, rate_hint=rate, alpha=self.options.alpha
+                    ) as writer:
                         for i, picture in enumerate(chain([first], islice(pictures, stop - start - 1)), start):
                             writer.write(picture, int(pts[i]))
                             self.frames_made += 1

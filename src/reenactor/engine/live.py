@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from reenactor.core import MediaError, ReenactError
+from reenactor.engine.portrait import Photo, Picture, pixels_of
 from reenactor.engine.recording import Recording
 from reenactor.engine.reenactor import LiveDriver, Reenactor, ResultFrame
-from reenactor.face.perception.observe import check_picture
 from reenactor.media import FrameReader, open_reader
 from reenactor.media.certificates import Credentials
 from reenactor.media.provenance import SourceFile
@@ -73,7 +73,7 @@ class LiveSession:
         reenactor: Reenactor,
         *,
         smooth: bool = True,
-        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        neutral: Photo | None = None,
         mirror: bool = False,
         face: int | None = None,
     ) -> None:
@@ -108,8 +108,8 @@ class LiveSession:
         """Take the next face that is seen as the driver at rest."""
         self._driver.set_neutral()
 
-    def submit(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float | None = None) -> None:
-        """Hand over a picture of the driver (RGB); never waits. It must not be changed afterwards.
+    def submit(self, picture: Picture, time_s: float | None = None) -> None:
+        """Hand over a picture of the driver; never waits. It must not be changed afterwards.
 
         Args:
             picture: of any size.
@@ -119,7 +119,7 @@ class LiveSession:
             ReenactError: the session has ended.
             ValueError: this is no picture.
         """
-        check_picture(picture)
+        picture = pixels_of(picture, "the driver's picture")
         arrived_s = time.monotonic()
         time_s = arrived_s - self._started_s if time_s is None else time_s
         with self._changed:

@@ -6,24 +6,34 @@ see NumPy arrays only.
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Union
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from reenactor.core import DriverFrame, Landmarks, MapKind, ReenactError, TargetSet
 from reenactor.core.options import check_device
-from reenactor.face.geometry import Crop
+from reenactor.face.geometry import Crop, face_crop
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
+from reenactor.face.perception.observe import check_picture
+from reenactor.media import read_image
 from reenactor.models import ReenactmentModel
+
+Picture = UInt8[np.ndarray, "_h _w 3"] | Image.Image
+"""RGB pixels, or a Pillow picture of any mode."""
+Photo = Union[str, "os.PathLike[str]", Picture]
 
 STANDARD_SIZE = 256
 """Side of the face crop, pixels, for models that prefer none."""
+_LARGEST_CROP = 1024
 GPU_BATCH = 8
 """Frames drawn together on a GPU."""
 
@@ -80,6 +90,31 @@ def usual_size(model: ReenactmentModel) -> int:
     """Side of the face crops that a model mostly draws, pixels: what it was trained at, but at least 256 if any."""
     size = model.resolution or STANDARD_SIZE
     return max(size, STANDARD_SIZE) if model.needs.any_resolution else size
+
+
+def model_crop(
+    model: ReenactmentModel,
+    mesh_px: Float[np.ndarray, "478 3"],
+    picture: UInt8[np.ndarray, "_h _w 3"],
+    size: int | None,
+) -> Crop:
+    """The square of a picture that a model is given, around the face with these landmarks.
+
+    Args:
+        model: decides how much is around the face.
+        mesh_px: in the picture's pixels.
+        picture: RGB.
+        size: side of the crop in pixels; None for the one the model was trained at, or, for models that work at any
+            resolution, the picture's own (256 to 1024).
+    """
+    picture_px = (picture.shape[1], picture.shape[0])
+    if size is None and model.needs.any_resolution:
+        own = face_crop(mesh_px, scale=model.needs.crop_scale, picture_px=picture_px)
+        if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
+            return own
+        size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
+    size = size or model.resolution or STANDARD_SIZE
+    return face_crop(mesh_px, size=size, scale=model.needs.crop_scale, picture_px=picture_px)
 
 
 def target_set(
@@ -187,6 +222,31 @@ class Target:
         """The first photo's landmarks."""
         return self.all_mesh_px[0]
 
+    def __repr__(self) -> str:
+        photos = "1 photo" if len(self.all_mesh_px) == 1 else f"{len(self.all_mesh_px)} photos"
+        height, width = self.photo.shape[:2]
+        size = f"{width} x {height}, face crop {self.crop.size} px"
+        return f"Target({photos}, {size}, {self.portrait.model.name})"
+
+
+@dataclass(frozen=True)
+class ResultFrame:
+    """One frame of the result.
+
+    Args:
+        image: (H, W, 3) the photo with the moving face in it; with `alpha` (H, W, 4), see `Reenactor`.
+        face: (s, s, 3) the face crop alone; with `alpha` (s, s, 4).
+        mesh_px: (478, 3) the target landmarks, crop pixels.
+        time_s: when the frame is shown.
+        driver_seen: the driver's face was seen; if not, the last pose is held.
+    """
+
+    image: UInt8[np.ndarray, "h w c"]
+    face: UInt8[np.ndarray, "s s c"]
+    mesh_px: Float[np.ndarray, "478 3"]
+    time_s: float
+    driver_seen: bool = True
+
 
 def other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landmarks]) -> tuple[int, ...]:
     """Numbers, from 1, of the pictures that seem to show another person than the first."""
@@ -195,10 +255,37 @@ def other_people(pictures: list[UInt8[np.ndarray, "_h _w 3"]], faces: list[Landm
     return tuple(int(i) + 1 for i in np.flatnonzero(apart))
 
 
+def pixels_of(photo: Photo, name: str) -> UInt8[np.ndarray, "_h _w 3"]:
+    """A photo's pixels; files and Pillow pictures are read as they are meant to be seen.
+
+    Args:
+        photo: a path, a Pillow picture or (H, W, 3) uint8 RGB.
+        name: what messages call one that has no path.
+
+    Raises:
+        MediaError: it cannot be read, or is too small.
+        ReenactError: it is nothing of these.
+        ValueError: an array of another shape or type.
+    """
+    if isinstance(photo, np.ndarray):
+        check_picture(photo, name)
+        return photo
+    if not isinstance(photo, (str, os.PathLike, Image.Image)):
+        kind = type(photo).__name__
+        raise ReenactError(f"{name} must be a path, a Pillow picture or an array of pixels, not {kind}")
+    return read_image(photo, name=name)
+
+
 def shrunk(picture: UInt8[np.ndarray, "h w 3"], max_side: int) -> UInt8[np.ndarray, "_h _w 3"]:
     """The picture, made smaller if a side is longer than `max_side` pixels."""
-    h, w = picture.shape[:2]
-    if max(h, w) <= max_side:
+    size = shrunk_size(picture, max_side)
+    if size == picture.shape[1::-1]:
         return picture
-    scale = max_side / max(h, w)
-    return cv2.resize(picture, (max(1, round(w * scale)), max(1, round(h * scale))), interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def shrunk_size(picture: UInt8[np.ndarray, "h w _c"], max_side: int) -> tuple[int, int]:
+    """Width and height of a picture once its longer side is at most `max_side` pixels."""
+    h, w = picture.shape[:2]
+    scale = min(1.0, max_side / max(h, w))
+    return max(1, round(w * scale)), max(1, round(h * scale))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
-from reenactor.core import MediaError
-from reenactor.media import VideoWriter, join_segments
+from reenactor import __version__
+from reenactor.core import MediaError, Options
+from reenactor.core.files import sha256
+from reenactor.media import VideoWriter, join_segments, read_provenance
 from reenactor.media.certificates import Credentials, own_credentials
 from reenactor.media.provenance import Claim, SourceFile, Synthesis, sign, supports
 from reenactor.media.video_writer import check_suffix
@@ -65,11 +70,13 @@ class Recording:
                 "choose .mp4 or .mov, or record without provenance"
             )
 
-    def write(self, image: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
+    def write(self, image: UInt8[np.ndarray, "h w c"], time_s: float) -> None:
         """Append a frame; it is left out if less than a millisecond after the last one."""
         if self._writer is None:
             size = (image.shape[1], image.shape[0])
-            self._writer = VideoWriter(self.path, size=size, time_base=_CLOCK, rate_hint=_RATE_HINT, growing=True)
+            self._writer = VideoWriter(
+                self.path, size=size, time_base=_CLOCK, rate_hint=_RATE_HINT, growing=True, alpha=image.shape[2] == 4
+            )
             self._start_s = time_s
         pts = round((time_s - self._start_s) / float(_CLOCK))
         if pts > self._last_pts:
@@ -94,13 +101,16 @@ class Recording:
         return True
 
 
-def claim_of(model: ReenactmentModel, title: str, inputs: Iterable[SourceFile]) -> Claim:
+def claim_of(
+    model: ReenactmentModel, title: str, inputs: Iterable[SourceFile], options: Mapping[str, str] | None = None
+) -> Claim:
     """What the provenance manifest of a file states.
 
     Args:
         model: the one that drew it.
         title: the file's name.
         inputs: the files it was made from.
+        options: see `stated_options`; None if they are not known.
     """
     return Claim(
         title=title,
@@ -108,4 +118,60 @@ def claim_of(model: ReenactmentModel, title: str, inputs: Iterable[SourceFile]) 
         model_version=model.version,
         inputs=tuple(inputs),
         synthesis=Synthesis.TRAINED if model.trained else Synthesis.UNTRAINED,
+        options=options,
     )
+
+
+def stated_options(options: Options) -> dict[str, str]:
+    """What a manifest states of the options: those that shape the result and are not the defaults, as texts.
+
+    A folder of weights is stated as the SHA-256 of its `config.json`, which lists the hashes of the weights.
+    """
+    stated = {}
+    for one in fields(options):
+        value = getattr(options, one.name)
+        if value == one.default or one.name in ("provenance", "runtime", "device"):
+            continue
+        if isinstance(value, Path):
+            config = value / "config.json"
+            value = sha256(config) if config.is_file() else "missing"
+        stated[one.name] = str(value)
+    return stated
+
+
+def other_origin(output: Path, targets: Sequence[Path], driver: Path, options: Options) -> str | None:
+    """How an earlier result differs from what would be made now, as its manifest says; None if it does not.
+
+    Args:
+        output: the earlier result.
+        targets, driver, options: of now.
+
+    Raises:
+        MediaError: a file cannot be read.
+    """
+    if not supports(output):
+        return "unsigned: options unknown"
+    report = read_provenance(output)
+    if not report.signed:
+        return "unsigned: options unknown"
+    if report.tampered:
+        return "changed after it was signed"
+    if report.options is None:
+        return "its signature names no options"
+    made = []
+    sources = [_source("target", path, path.stat().st_mtime_ns) for path in targets]
+    sources.append(_source("driver", driver, driver.stat().st_mtime_ns))
+    if [one.sha256 for one in sources] != [one.sha256 for one in report.inputs]:
+        made.append("other inputs")
+    now = stated_options(options)
+    if other := [name for name in {**now, **report.options} if now.get(name) != report.options.get(name)]:
+        made.append(f"other options ({', '.join(other)})")
+    if report.software != f"reenactor {__version__}":
+        made.append(str(report.software))
+    return f"made with {' and '.join(made)}" if made else None
+
+
+@lru_cache
+def _source(role: Literal["target", "driver"], path: Path, mtime_ns: int) -> SourceFile:
+    """Hashed once for a whole batch; the time is for the cache."""
+    return SourceFile.of(role, path)

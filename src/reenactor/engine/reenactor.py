@@ -15,6 +15,7 @@ from typing import Union
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from reenactor.core import (
     DEFAULT_MODEL,
@@ -32,26 +33,33 @@ from reenactor.core import (
 )
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.colours import OwnColours
-from reenactor.engine.composite import Compositor, StillBackground
+from reenactor.engine.composite import Compositor, MovingOpacity, StillBackground
+from reenactor.engine.cutout import cut_out
 from reenactor.engine.loading import load_model, load_transformer, system
-from reenactor.engine.portrait import STANDARD_SIZE, Portrait, Target, other_people, shrunk
-from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_rest
-from reenactor.face.geometry import Crop, face_crop, mean_face
+from reenactor.engine.portrait import (
+    Photo,
+    Picture,
+    Portrait,
+    ResultFrame,
+    Target,
+    model_crop,
+    other_people,
+    pixels_of,
+    shrunk,
+)
+from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
+from reenactor.face.geometry import mean_face
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
-from reenactor.face.perception.observe import check_picture
 from reenactor.face.retarget import EASE_S, DriverRest, Easing, Moderation, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
-from reenactor.media import read_image
 from reenactor.media.motion_file import is_motion
 from reenactor.models import ReenactmentModel
 
-Photo = Union[str, "os.PathLike[str]", UInt8[np.ndarray, "_h _w 3"]]
-Driver = Union[str, "os.PathLike[str]", Motion, Iterable[UInt8[np.ndarray, "_h _w 3"]]]
+Driver = Union[str, "os.PathLike[str]", Motion, Picture, Iterable[Photo]]
 
 Mesh = Float[np.ndarray, "478 3"]
 
 MAX_TARGETS = 8
-_LARGEST_CROP = 1024
 
 
 @dataclass(frozen=True)
@@ -74,25 +82,6 @@ class Retarget:
         if self.crop is None or picture is None:
             return self.carry(moderated)
         return self.carry(moderated, self.crop(picture, driver_mesh))
-
-
-@dataclass(frozen=True)
-class ResultFrame:
-    """One frame of the result.
-
-    Args:
-        image: (H, W, 3) the photo with the moving face in it.
-        face: (s, s, 3) the face crop alone.
-        mesh_px: (478, 3) the target landmarks, crop pixels.
-        time_s: when the frame is shown.
-        driver_seen: the driver's face was seen; if not, the last pose is held.
-    """
-
-    image: UInt8[np.ndarray, "h w 3"]
-    face: UInt8[np.ndarray, "s s 3"]
-    mesh_px: Float[np.ndarray, "478 3"]
-    time_s: float
-    driver_seen: bool = True
 
 
 class Reenactor:
@@ -122,6 +111,8 @@ class Reenactor:
         background: "still" keeps the photo's background where it is; "moving" lets it follow the head.
         device: what PyTorch computes a model given by name on: "auto" (a CUDA GPU if there is one, else the CPU),
             "cpu", "cuda", "cuda:1" or "mps". GPUs compute in half precision.
+        alpha: the first photo is cut out, and stays so: frames have a fourth channel, opacity from 0 to 255, which
+            moves with the head. Their colours are not multiplied by it.
         cache: remember the faces found in photos between runs, in the user's cache folder; the environment variable
             REENACTOR_NO_CACHE forbids it.
 
@@ -149,6 +140,7 @@ class Reenactor:
         runtime: Runtime | str = Runtime.TORCH,
         background: Background | str = Background.STILL,
         device: str = "auto",
+        alpha: bool = False,
         cache: bool = True,
     ) -> None:
         chosen = system(model if isinstance(model, str) else model.name)
@@ -167,6 +159,7 @@ class Reenactor:
             background=Background(background),
             runtime=Runtime(runtime),
             device=device,
+            alpha=alpha,
         )
         if isinstance(model, str):
             self.model = load_model(chosen.model, options.weights, options.runtime, device)
@@ -185,6 +178,7 @@ class Reenactor:
         self._options = options
         self._still: StillBackground | None = None
         self._colours: OwnColours | None = None
+        self._opacity: MovingOpacity | None = None
         self._cache = FaceCache(faces_folder() if cache else None)
         self._target: Target | None = None
         self._compositor: Compositor | None = None
@@ -206,6 +200,7 @@ class Reenactor:
             runtime=options.runtime,
             background=options.background,
             device=options.device,
+            alpha=options.alpha,
         )
 
     @property
@@ -221,52 +216,56 @@ class Reenactor:
         Photos that seem to show another person are not refused; `Target.other_people` has their numbers.
 
         Args:
-            photos: paths, or (H, W, 3) uint8 RGB arrays.
+            photos: paths, Pillow pictures, or (H, W, 3) uint8 RGB arrays.
             face: which face of each photo, counted from the left; None for the largest.
 
         Raises:
             NoFaceError: if a photo shows no face (or fewer than `face`).
             MediaError: if a photo cannot be read.
+            ReenactError: also if nothing of the first photo is transparent, with `alpha`.
+            ValueError: if an array has another shape or type.
         """
-        if isinstance(photos, (str, os.PathLike, np.ndarray)):
+        if isinstance(photos, (str, os.PathLike, np.ndarray, Image.Image)):
             raise ReenactError("set_target takes a list of photos, and one photo was given; write set_target([photo])")
         if not isinstance(photos, Sequence):
             raise ReenactError(f"set_target takes a list of photos, and {type(photos).__name__} was given")
         if not 1 <= len(photos) <= MAX_TARGETS:
             raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
-        for number, photo in enumerate(photos, start=1):
-            if not isinstance(photo, (str, os.PathLike, np.ndarray)):
-                raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
         most = self.model.needs.max_targets
         pictures, crops, meshes, faces, seen = [], [], [], [], []
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for number, photo in enumerate(photos[:most], start=1):
-                name = f"photo {number}" if isinstance(photo, np.ndarray) else str(photo)
-                picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
-                check_picture(picture)
-                picture = shrunk(picture, self._options.max_side)
+                name = str(photo) if isinstance(photo, (str, os.PathLike)) else f"photo {number}"
+                picture = shrunk(pixels_of(photo, name), self._options.max_side)
                 mesh = self._cache.find(picture, face)
                 if mesh is None:
                     finder = finder or opened.enter_context(FaceFinder())
                     mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
                     self._cache.keep(picture, face, mesh)
                 faces.append(Landmarks(mesh))
-                crop = self._crop(mesh, picture, crops[0].size if crops else None)
+                size = crops[0].size if crops else self._options.size
+                crop = model_crop(self.model, mesh, picture, size)
                 pictures.append(picture)
                 crops.append(crop)
                 meshes.append(crop.to_crop(mesh))
                 if self._transformer is not None and self.needs_pictures:
                     seen.append(self._transformer.crop(picture, mesh))
+        shown, person = pictures[0], None
+        if self._options.alpha:
+            shown = cut_out(photos[0], self._options.max_side)
+            pictures[0], opacity = np.ascontiguousarray(shown[..., :3]), crops[0].cut(shown[..., 3])
+            self._opacity, person = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
         others = other_people(pictures, faces) if len(pictures) > 1 else ()
         self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
         self._target_faces = np.stack(seen) if seen else None
-        self._compositor = Compositor(pictures[0], crops[0])
+        self._compositor = Compositor(shown, crops[0])
         self._colours = OwnColours(cuts[0], mesh_px[0])
-        self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
+        still = self._options.background is Background.STILL
+        self._still = StillBackground(cuts[0], mesh_px[0], person) if still else None
         return self._target
 
     def retargeter(self, rest: DriverRest, *, learn: bool = False) -> Retarget:
@@ -305,20 +304,22 @@ class Reenactor:
                 "give a video or a photo as driver, or another transformer"
             )
 
-    def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """The target's face crop with the given landmarks (crop pixels)."""
+    def draw(self, mesh_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "s s c"]:
+        """The target's face crop with the given landmarks (crop pixels), RGB; with `alpha` its opacity too."""
         return self.draw_many(mesh_px[None])[0]
 
-    def draw_many(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> list[UInt8[np.ndarray, "s s 3"]]:
+    def draw_many(self, mesh_px: Float[np.ndarray, "b 478 3"]) -> list[UInt8[np.ndarray, "s s c"]]:
         """Face crops with the landmarks of each of B frames, drawn together: what a GPU needs to be fast."""
         colours = self._colours
         assert colours is not None
         drawn = [colours.apply(face) for face in self.target.portrait.draw(mesh_px)]
-        if self._still is None:
-            return drawn
-        return [self._still.apply(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        if self._still is not None:
+            drawn = [self._still.apply(face, mesh) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        if self._opacity is not None:
+            drawn = [np.dstack([face, self._opacity.at(mesh)]) for face, mesh in zip(drawn, mesh_px, strict=True)]
+        return drawn
 
-    def paste(self, face: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    def paste(self, face: UInt8[np.ndarray, "s s c"]) -> UInt8[np.ndarray, "h w c"]:
         """The whole photo with a drawn face crop in it."""
         assert self._compositor is not None
         return self._compositor.paste(face)
@@ -332,7 +333,7 @@ class Reenactor:
         self,
         *,
         smooth: bool = True,
-        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        neutral: Photo | None = None,
         mirror: bool = False,
         face: int | None = None,
     ) -> LiveDriver:
@@ -356,7 +357,7 @@ class Reenactor:
         self,
         driver: Driver,
         *,
-        neutral: UInt8[np.ndarray, "h w 3"] | None = None,
+        neutral: Photo | None = None,
         smooth: bool = False,
         fps: float = 25.0,
         driver_face: int | None = None,
@@ -364,7 +365,8 @@ class Reenactor:
         """Move the target like the driver, frame by frame; memory does not grow with the driver's length.
 
         Args:
-            driver: a video, photo or motion file; a `Motion`; or pictures as they come (a webcam, say).
+            driver: a video, photo or motion file; a `Motion`; one picture; or pictures as they come (a webcam, say).
+                While none of these has shown a face yet, the frames show the photo and say `driver_seen=False`.
             neutral: a picture of the driver at rest. By default it is found among the driver's frames; for
                 pictures as they come it is the first that shows a face.
             smooth: steady the landmarks with a One-Euro filter.
@@ -373,13 +375,16 @@ class Reenactor:
 
         Raises:
             ReenactError: at once, if there is no target or an argument cannot be.
-            NoFaceError: if the driver never shows a face.
+            NoFaceError: if the driver never shows a face; of pictures as they come, after the last.
             MediaError: if a file cannot be read.
+            ValueError: if an array has another shape or type.
         """
         _ = self.target  # raises where there is none, before the driver is read
         check_face_number(driver_face)
         if not (fps > 0 and math.isfinite(fps)):
             raise ReenactError(f"fps must be more than 0, not {fps}")
+        if isinstance(driver, Image.Image):
+            driver = pixels_of(driver, "the driver's picture")
         if not isinstance(driver, (str, os.PathLike, Motion, Iterable)):
             raise ReenactError(
                 f"a driver is a video, a photo, a motion file, a Motion or pictures, not {type(driver).__name__}"
@@ -392,12 +397,14 @@ class Reenactor:
             return self._drive_track(Track.of_motion(driver), None, rest, smooth=smooth)
         if isinstance(driver, (str, os.PathLike)):
             return self._drive_file(Path(driver), rest, smooth=smooth, face=driver_face)
+        if isinstance(driver, np.ndarray) and driver.ndim == 3:
+            return self._drive_track(track_of_photo(driver, face=driver_face), driver, rest, smooth=smooth)
         return self._drive_live(driver, rest, smooth=smooth, fps=fps, face=driver_face)
 
     def target_meshes(
         self,
         track: Track,
-        driver: Path | None = None,
+        driver: Path | Picture | None = None,
         *,
         start: int = 0,
         smooth: bool = False,
@@ -409,7 +416,7 @@ class Reenactor:
 
         Args:
             track: the driver.
-            driver: its file, which is read again if the transfer `needs_pictures`.
+            driver: its file, which is read again if the transfer `needs_pictures`, or its only picture.
             start: first frame.
             smooth: steady the driver with a One-Euro filter.
             rest: the driver at rest; None to find it in the track.
@@ -438,7 +445,7 @@ class Reenactor:
             yield from self._drive_track(track_of_file(driver, Path(folder), face=face), driver, rest, smooth=smooth)
 
     def _drive_track(
-        self, track: Track, driver: Path | None, rest: np.ndarray | None, *, smooth: bool
+        self, track: Track, driver: Path | Picture | None, rest: np.ndarray | None, *, smooth: bool
     ) -> Iterator[ResultFrame]:
         given = None if rest is None else DriverRest.given(rest)
         meshes = self.target_meshes(track, driver, smooth=smooth, rest=given)
@@ -446,27 +453,18 @@ class Reenactor:
             yield replace(self.frame(mesh, float(pts * track.time_base)), driver_seen=bool(seen))
 
     def _drive_live(
-        self, pictures: Iterable[np.ndarray], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
+        self, pictures: Iterable[Photo], rest: np.ndarray | None, *, smooth: bool, fps: float, face: int | None
     ) -> Iterator[ResultFrame]:
+        seen = None
         with LiveDriver(self, smooth=smooth, rest=rest, mirror=False, face=face) as live:
             for number, picture in enumerate(pictures):
-                yield live.step(picture, number / fps)
-            if not live.ready:
-                raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
-
-    def _crop(
-        self, mesh: Float[np.ndarray, "478 3"], picture: UInt8[np.ndarray, "h w 3"], size_of_first: int | None
-    ) -> Crop:
-        needs = self.model.needs
-        picture_px = (picture.shape[1], picture.shape[0])
-        size = size_of_first or self._options.size
-        if size is None and needs.any_resolution:
-            own = face_crop(mesh, scale=needs.crop_scale, picture_px=picture_px)
-            if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
-                return own
-            size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
-        size = size or self.model.resolution or STANDARD_SIZE
-        return face_crop(mesh, size=size, scale=needs.crop_scale, picture_px=picture_px)
+                frame = live.step(pixels_of(picture, f"picture {number + 1} of the driver"), number / fps)
+                seen = seen or frame.driver_seen
+                yield frame
+        if seen is None:
+            raise NoFaceError("the driver has no pictures; give at least one")
+        if not seen:
+            raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
 
 
 class LiveDriver:
@@ -515,15 +513,15 @@ class LiveDriver:
         """Take the next face that is seen, whoever it is, as the driver at rest; any thread may call this."""
         self._rest_given = self._rest_pending = True
 
-    def step(self, picture: UInt8[np.ndarray, "h w 3"], time_s: float) -> ResultFrame:
-        """The target for one picture of the driver (RGB).
+    def step(self, picture: Picture, time_s: float) -> ResultFrame:
+        """The target for one picture of the driver.
 
         A result that repeats the last one, because no face is seen, shares its arrays.
 
         Raises:
             ValueError: the time is not later than the one before, or this is no picture.
         """
-        check_picture(picture)
+        picture = pixels_of(picture, "the driver's picture")
         if not time_s > self._last_time_s:
             raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
         if self._rest_pending:
@@ -591,6 +589,6 @@ def _is_motion_file(driver: Driver) -> bool:
     return isinstance(driver, (str, os.PathLike)) and is_motion(driver)
 
 
-def _rest_mesh(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 3"]:
+def _rest_mesh(picture: Photo) -> Float[np.ndarray, "478 3"]:
     with FaceFinder() as finder:
-        return finder.observe(picture, name="the neutral picture").landmarks.mesh
+        return finder.observe(pixels_of(picture, "the neutral picture"), name="the neutral picture").landmarks.mesh

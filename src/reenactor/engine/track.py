@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,11 +17,12 @@ from reenactor.core import MESH_POINTS, FaceObservation, Motion, NoFaceError, ch
 from reenactor.core.files import write_atomically
 from reenactor.core.landmark_codec import dequantize, quantize, steps_per_px
 from reenactor.engine.job_folder import SEAL_BYTES, Seals
+from reenactor.engine.portrait import Photo, Picture, pixels_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Missing, Region, TrackerMemory
 from reenactor.face.perception.identity import EMBEDDING_SIZE
 from reenactor.face.retarget import DriverRest, usual_face
-from reenactor.media import FrameReader, is_still, open_reader, read_image
+from reenactor.media import FrameReader, is_still, open_reader
 from reenactor.media.motion_file import is_motion, read_motion
 
 _CHUNK = 256
@@ -375,20 +377,21 @@ def track_of_motion(path: Path) -> Track:
     return Track.of_motion(motion)
 
 
-def track_of_photo(path: Path, *, face: int | None = None) -> Track:
+def track_of_photo(photo: Photo, *, face: int | None = None) -> Track:
     """A driver that is a single photo.
 
     Raises:
         MediaError: if it cannot be read.
         NoFaceError: if it shows no face (or fewer than `face`).
     """
-    picture = read_image(path)
+    name = str(photo) if isinstance(photo, (str, os.PathLike)) else "the driver's picture"
+    picture = pixels_of(photo, name)
     with FaceFinder() as finder:
-        seen = finder.observe(picture, face=face, name=str(path))
+        seen = finder.observe(picture, face=face, name=name)
     return Track.still(seen, (picture.shape[1], picture.shape[0]))
 
 
-def driver_pictures(track: Track, driver: Path, start: int = 0) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def driver_pictures(track: Track, driver: Path | Picture, start: int = 0) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The picture that each mesh of `Track.meshes` was found in, from frame `start` on; held while there is no face.
 
     Args:
@@ -396,8 +399,8 @@ def driver_pictures(track: Track, driver: Path, start: int = 0) -> Iterator[UInt
         driver: its video or photo.
         start: first frame.
     """
-    if is_still(driver):
-        yield from repeat(read_image(driver), len(track) - start)
+    if not isinstance(driver, Path) or is_still(driver):
+        yield from repeat(pixels_of(driver, "the driver's picture"), len(track) - start)
         return
     shown = np.maximum.accumulate(np.where(track.seen, np.arange(len(track)), int(np.argmax(track.seen))))
     with open_reader(driver) as reader:

@@ -3,7 +3,16 @@
 from reenactor.media.animation import AnimationWriter, open_writer
 from reenactor.media.animation_reader import AnimationReader, open_reader
 from reenactor.media.certificates import Credentials, load_credentials, own_credentials
-from reenactor.media.images import IMAGE_SUFFIXES, MAX_SIDE_PX, MIN_SIDE_PX, is_image, is_still, read_image, write_image
+from reenactor.media.images import (
+    IMAGE_SUFFIXES,
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
+    is_image,
+    is_still,
+    read_image,
+    read_rgba,
+    write_image,
+)
 from reenactor.media.joining import join_segments
 from reenactor.media.motion_file import MOTION_SUFFIX, is_motion, read_motion, write_motion
 from reenactor.media.provenance import Claim, ProvenanceReport, SourceFile, Synthesis
@@ -44,6 +53,7 @@ __all__ = [
     "read_image",
     "read_motion",
     "read_provenance",
+    "read_rgba",
     "render_provenance",
     "sign_provenance",
     "supports_provenance",

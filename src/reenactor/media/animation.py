@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 
 from reenactor.core import MediaError
 from reenactor.core.files import discard
-from reenactor.media.video_writer import FrameWriter, VideoWriter
+from reenactor.media.video_writer import FrameWriter, VideoWriter, check_holds_alpha, frame_of
 
 ANIMATIONS = (".gif", ".webp")
 
@@ -33,7 +33,12 @@ _GRAPHIC_CONTROL = b"\x21\xf9\x04"
 
 
 def open_writer(
-    path: str | os.PathLike[str], *, size: tuple[int, int], time_base: Fraction, rate_hint: Fraction
+    path: str | os.PathLike[str],
+    *,
+    size: tuple[int, int],
+    time_base: Fraction,
+    rate_hint: Fraction,
+    alpha: bool = False,
 ) -> FrameWriter:
     """Open the writer that the suffix asks for: an `AnimationWriter` for .gif and .webp, else a `VideoWriter`.
 
@@ -41,7 +46,7 @@ def open_writer(
         MediaError: the file cannot be written, or the suffix is unknown.
     """
     writer = AnimationWriter if Path(path).suffix.lower() in ANIMATIONS else VideoWriter
-    return writer(path, size=size, time_base=time_base, rate_hint=rate_hint)
+    return writer(path, size=size, time_base=time_base, rate_hint=rate_hint, alpha=alpha)
 
 
 class AnimationWriter(FrameWriter):
@@ -57,23 +62,32 @@ class AnimationWriter(FrameWriter):
         size: (width, height) of the images.
         time_base: seconds per unit of the times given to `write`.
         rate_hint: approximate frames per second; gives the last frame its length.
+        alpha: images have a fourth channel, opacity; for .webp only, as a GIF's pixels are transparent or not.
 
     Raises:
         MediaError: the file cannot be written, or has another suffix.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, size: tuple[int, int], time_base: Fraction, rate_hint: Fraction
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int],
+        time_base: Fraction,
+        rate_hint: Fraction,
+        alpha: bool = False,
     ) -> None:
         suffix = Path(path).suffix.lower()
         if suffix not in ANIMATIONS:
             raise MediaError(f"cannot write {path}: the name of an animation must end in {', '.join(ANIMATIONS)}")
-        super().__init__(path, size=size, time_base=time_base, rate_hint=rate_hint)
+        if alpha:
+            check_holds_alpha(Path(path), (".webp",))
+        super().__init__(path, size=size, time_base=time_base, rate_hint=rate_hint, alpha=alpha)
         self._ticks_per_s, self._shortest = _TICKS_PER_S[suffix], _SHORTEST_TICKS[suffix]
         self._last_ticks = -1
         self._file = _Gif(self._temporary, size) if suffix == ".gif" else _Webp(self._temporary, size)
 
-    def _append(self, image: UInt8[np.ndarray, "h w 3"], pts: int) -> None:
+    def _append(self, image: UInt8[np.ndarray, "h w c"], pts: int) -> None:
         ticks = self._ticks(pts)
         if self._last_ticks < 0 or ticks - self._last_ticks >= self._shortest:
             self._file.write(image, ticks)
@@ -185,7 +199,7 @@ class _Webp:
         _describe(self._stream, size, "bgra", _MILLISECOND)
         self._first_ticks: int | None = None
 
-    def write(self, image: UInt8[np.ndarray, "h w 3"], ticks: int) -> None:
+    def write(self, image: UInt8[np.ndarray, "h w c"], ticks: int) -> None:
         """Append an image that is shown from `ticks` milliseconds."""
         if self._first_ticks is None:
             self._first_ticks = ticks
@@ -211,8 +225,8 @@ def _describe(stream: av.VideoStream, size: tuple[int, int], pixel_format: str, 
     stream.codec_context.time_base = time_base
 
 
-def _frame(image: UInt8[np.ndarray, "h w 3"], ticks: int, time_base: Fraction) -> av.VideoFrame:
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+def _frame(image: UInt8[np.ndarray, "h w c"], ticks: int, time_base: Fraction) -> av.VideoFrame:
+    frame = frame_of(image)
     frame.pts, frame.time_base = ticks, time_base
     return frame
 

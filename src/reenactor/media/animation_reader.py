@@ -58,19 +58,19 @@ class AnimationReader(FrameReader[Image.Image]):
         super().__init__(path)
         check_readable(self.path, "a video")
         with open_image(self.path) as image:
-            check_size(image, self.path)
+            check_size(image, str(self.path))
             numbers = frame_numbers(image)
             self.frame_count = len(numbers)
             try:
                 image.seek(numbers[0])
-                first = decode(image)
             except Exception as error:  # as in `read_image`
-                raise damaged(self.path) from error
+                raise damaged(str(self.path)) from error
+            first = decode(image, str(self.path))
             self.size = (first.shape[1], first.shape[0])
             self.average_rate = 1 / (_duration_s(image) or _UNTIMED_S)
 
     def _picture(self, decoded: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-        return decode(decoded)
+        return decode(decoded, str(self.path))
 
     def _timed(self) -> Iterator[tuple[Image.Image, int]]:
         self.truncated = False

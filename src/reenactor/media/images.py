@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from reenactor.core import MediaError, ReenactError
 from reenactor.core.files import check_readable, replacing
 from reenactor.core.system import need
+from reenactor.media.video_writer import check_holds_alpha
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
@@ -70,11 +71,17 @@ def frame_numbers(image: Image.Image) -> range:
     return range(int(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
 
 
-def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(
+    source: str | os.PathLike[str] | Image.Image, *, name: str = "the picture"
+) -> UInt8[np.ndarray, "h w 3"]:
     """Read an image as it is meant to be seen.
 
     EXIF orientation and an embedded colour profile are applied, transparency becomes white, 16 bits become 8. Of an
     animation the first frame is read. A picture with a side above `MAX_SIDE_PX` is read reduced.
+
+    Args:
+        source: a file, or a Pillow picture of any mode, which stays as it is.
+        name: of a Pillow picture, in messages.
 
     Returns:
         (H, W, 3) RGB, both sides from `MIN_SIDE_PX` to `MAX_SIDE_PX`.
@@ -83,18 +90,50 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
         MediaError: missing, not an image, damaged, too small, too large (checked before decoding), or HEIC without
             pillow-heif.
     """
-    path = Path(path)
-    check_readable(path, "an image")
-    with open_image(path) as image:
-        check_size(image, path)
-        try:
-            return decode(image)
-        # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
-        except Exception as error:
-            raise damaged(path) from error
+    return _on_white(_read(source, name))
 
 
-def check_size(image: Image.Image, path: Path) -> None:
+def read_rgba(source: str | os.PathLike[str] | Image.Image, *, name: str = "the picture") -> UInt8[np.ndarray, "h w 4"]:
+    """Read an image as `read_image` does, and with its transparency.
+
+    Returns:
+        (H, W, 4) RGB as stored (not multiplied), and opacity from 0 to 255, which is 255 everywhere if there is none.
+
+    Raises:
+        MediaError: as from `read_image`.
+    """
+    return np.array(_read(source, name).convert("RGBA"))
+
+
+def _read(source: str | os.PathLike[str] | Image.Image, name: str) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return _decoded(source, name, draft=False)
+    check_readable(Path(source), "an image")
+    with open_image(source) as image:
+        return _decoded(image, str(source))
+
+
+def _decoded(image: Image.Image, name: str, *, draft: bool = True) -> Image.Image:
+    """RGB or RGBA, upright, sRGB, of a size that is allowed; with `draft` large JPEGs are decoded reduced."""
+    check_size(image, name)
+    try:
+        width, height = image.size
+        factor = _reduction(image.size)
+        if draft and factor > 1 and image.format in _JPEG:
+            image.draft(image.mode, (width // factor, height // factor))
+        picture, left = _upright_srgb(image), _reduction(image.size)
+        return picture if left == 1 else picture.reduce(left)
+    # Damaged files make Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error...
+    except Exception as error:
+        raise damaged(name) from error
+
+
+def decode(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an opened picture, or the frame of an animation that it stands at, as `read_image` does."""
+    return _on_white(_decoded(image, name))
+
+
+def check_size(image: Image.Image, name: str) -> None:
     """Refuse a picture that is too small, or too large to be decoded.
 
     Raises:
@@ -103,27 +142,24 @@ def check_size(image: Image.Image, path: Path) -> None:
     width, height = image.size
     if min(width, height) < MIN_SIDE_PX:
         wanted = f"{MIN_SIDE_PX} x {MIN_SIDE_PX}"
-        raise MediaError(f"{path} is only {width} x {height} pixels; give an image of at least {wanted}")
+        raise MediaError(f"{name} is only {width} x {height} pixels; give an image of at least {wanted}")
     factor = _reduction(image.size)
     if factor > 8 or (image.format not in _JPEG and width * height > _MOST_PIXELS):
-        raise _too_large(path)
+        raise _too_large(name)
     if min(width, height) < factor * MIN_SIDE_PX:
-        raise MediaError(f"{path} is a strip of {width} x {height} pixels; cut out the part that shows the face")
+        raise MediaError(f"{name} is a strip of {width} x {height} pixels; cut out the part that shows the face")
 
 
-def decode(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an opened picture, or the frame of an animation that it stands at, as `read_image` says."""
-    width, height = image.size
-    factor = _reduction(image.size)
-    if factor > 1 and image.format in _JPEG:
-        image.draft(image.mode, (width // factor, height // factor))
-    picture, left = _upright_srgb(image), _reduction(image.size)
-    return picture if left == 1 else np.array(Image.fromarray(picture).reduce(left))
-
-
-def damaged(path: Path) -> MediaError:
+def damaged(name: str) -> MediaError:
     """The error to raise when a picture cannot be decoded."""
-    return MediaError(f"{path} is damaged and cannot be decoded; save or download it again")
+    return MediaError(f"{name} is damaged and cannot be decoded; save or download it again")
+
+
+def _on_white(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, "white")
+        image = Image.composite(image.convert("RGB"), white, image.getchannel("A"))
+    return np.array(image)
 
 
 def is_heic(start: bytes) -> bool:
@@ -155,10 +191,10 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise MediaError(f"{path} is not an image that can be read; give a PNG, JPEG or WebP file") from error
 
 
-def _too_large(path: Path) -> MediaError:
+def _too_large(name: Path | str) -> MediaError:
     most = _MOST_PIXELS // 1_000_000
     return MediaError(
-        f"{path} has more than {most} megapixels or {8 * MAX_SIDE_PX} a side; scale it down and try again"
+        f"{name} has more than {most} megapixels or {8 * MAX_SIDE_PX} a side; scale it down and try again"
     )
 
 
@@ -170,20 +206,19 @@ def _reduction(size: tuple[int, int]) -> int:
     return factor
 
 
-def _upright_srgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+def _upright_srgb(image: Image.Image) -> Image.Image:
+    """RGB, or RGBA if there is transparency."""
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        grey = _eight_bits(np.asarray(image), image.mode)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
     if not image.has_transparency_data:
-        return np.array(_to_srgb(image, profile))
+        return _to_srgb(image, profile)
     # The profile is of the colours alone.
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    image = _to_srgb(image.convert("RGB"), profile)
-    white = Image.new("RGB", image.size, "white")
-    return np.array(Image.composite(image, white, alpha))
+    image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    colours = _to_srgb(image.convert("RGB"), profile)
+    colours.putalpha(image.getchannel("A"))
+    return colours
 
 
 def _eight_bits(grey: np.ndarray, mode: str) -> UInt8[np.ndarray, "h w"]:
@@ -211,18 +246,24 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def write_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w 3"]) -> None:
+def write_image(path: str | os.PathLike[str], image: UInt8[np.ndarray, "h w c"]) -> None:
     """Write an image atomically; the suffix (.png, .jpg, .jpeg, .webp) chooses the format.
 
+    Args:
+        path: the file; an earlier one is replaced.
+        image: (H, W, 3) RGB, or (H, W, 4) with opacity as the fourth channel, for .png and .webp.
+
     Raises:
-        MediaError: unknown suffix, or the file cannot be written.
-        ValueError: not a (H, W, 3) uint8 array.
+        MediaError: unknown suffix, a format without transparency, or the file cannot be written.
+        ValueError: not such an array of uint8.
     """
     path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise ValueError(f"an image must be (H, W, 3) or (H, W, 4) uint8, got {image.shape} {image.dtype}")
     if path.suffix.lower() not in _SAVE_OPTIONS:
         raise MediaError(f"cannot write {path}: the name must end in {', '.join(_SAVE_OPTIONS)}")
+    if image.shape[2] == 4:
+        check_holds_alpha(path, (".png", ".webp"))
     file_format, options = _SAVE_OPTIONS[path.suffix.lower()]
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, format=file_format, **options)

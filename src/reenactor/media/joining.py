@@ -39,7 +39,7 @@ def join_segments(
 
     Args:
         segments: in order; all of one size and made with the same encoder settings.
-        output: ends in .mp4, .mov or .mkv.
+        output: ends in .mp4, .mov, .mkv or .webm.
         tracks_from: a file with sound or subtitles, usually the driver.
         start_s: which moment of `tracks_from`, counted from its first frame, is the output's time 0.
 
@@ -71,6 +71,9 @@ def _join(
         target = open_output(output, temporary, time_base(template))
         try:
             video = target.add_stream_from_template(template)
+            # Kept, or players take ProRes 4444 for 422 and show nothing of VP9's transparency.
+            video.codec_context.codec_tag = template.codec_context.codec_tag
+            video.metadata.update({name: text for name, text in template.metadata.items() if name == "alpha_mode"})
             packets: list[Iterator[Timed]] = [_video_packets(paths, template, video)]
             carried = CarriedTracks()
             if tracks_from is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from importlib import metadata
@@ -92,6 +92,7 @@ class Claim:
         model_version: version of the method, or the SHA-256 of its weights.
         inputs: the targets, then the driver.
         synthesis: whether a trained model drew the face.
+        options: those that are not the usual ones, as texts by name; None if they are not known.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Claim:
     model_version: str
     inputs: tuple[SourceFile, ...]
     synthesis: Synthesis
+    options: Mapping[str, str] | None = None
 
 
 class Trust(Enum):
@@ -124,6 +126,7 @@ class ProvenanceReport:
         model: name of the model.
         model_version: version of the model, or the SHA-256 of its weights.
         inputs: the files that it was made of.
+        options: how it was made, where that is not as usual; None if the file does not say.
         source_type: IPTC digital source type.
         created: time of signing by the signer's clock.
         issues: problems, one sentence each.
@@ -139,6 +142,7 @@ class ProvenanceReport:
     model: str | None = None
     model_version: str | None = None
     inputs: tuple[SourceFile, ...] = ()
+    options: Mapping[str, str] | None = None
     source_type: str | None = None
     created: dt.datetime | None = None
     issues: tuple[str, ...] = ()
@@ -236,6 +240,7 @@ def render(report: ProvenanceReport) -> str:
         "Title": report.title,
         "Software": report.software,
         "Model": " ".join(filter(None, (report.model, report.model_version))) or None,
+        "Options": ", ".join(f"{name} {value}" for name, value in (report.options or {}).items()),
         "Signed on": f"{report.created:%Y-%m-%d %H:%M} UTC by the signer's clock" if report.created else None,
         "Signer": report.signer,
         "Certificate": report.trust.value if report.trust else None,
@@ -262,6 +267,8 @@ def _manifest(claim: Claim) -> dict[str, Any]:
         "model_version": claim.model_version,
         "inputs": [{"role": one.role, "name": one.name, "sha256": one.sha256} for one in claim.inputs],
     }
+    if claim.options is not None:
+        synthesis["options"] = dict(claim.options)
     return {
         "title": claim.title,
         "claim_generator_info": [software],
@@ -370,6 +377,7 @@ def _report(manifest: dict[str, Any], failures: list[str], state: str | None) ->
         model=_text(synthesis.get("model")),
         model_version=_text(synthesis.get("model_version")),
         inputs=tuple(_inputs(synthesis.get("inputs"))),
+        options=_options(synthesis.get("options")),
         source_type=_text(action.get("digitalSourceType")),
         created=_time(action.get("when")),
         issues=tuple(f"{_ISSUES.get(code, 'A check failed')} ({code})." for code in codes),
@@ -402,6 +410,13 @@ def _inputs(value: object) -> Iterator[SourceFile]:
         role, name, sha256 = (_text(entry.get(key)) for key in ("role", "name", "sha256"))
         if role in ("target", "driver") and name and sha256:
             yield SourceFile(role, name, sha256)  # pyright: ignore[reportArgumentType]
+
+
+def _options(value: object) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    texts = ((_text(name), _text(one)) for name, one in value.items())
+    return {name: one for name, one in texts if name and one}
 
 
 def _mapping(value: object) -> dict[str, Any]:

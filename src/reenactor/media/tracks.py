@@ -29,14 +29,17 @@ _AUDIO = {
     ".mp4": ("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "libopus", "flac"),
     ".mov": ("aac", "mp3", "mp3float", "ac3", "eac3", "alac", "pcm_"),
     ".mkv": ("",),
+    ".webm": ("opus", "libopus", "vorbis"),
 }
 """Beginnings of codecs' names."""
-_TEXT = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip"}
+_TEXT = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """What subtitles of text become where they cannot be copied."""
 _PREROLL_S = Fraction(1, 4)
 """Sound before the first frame to keep (AAC primes its decoder with 21-48 ms, Opus with 80 ms)."""
+_ENCODERS = {".webm": "libopus"}
+"""What sound becomes where it cannot be copied; elsewhere AAC."""
 _KBITS_PER_CHANNEL = (96, 48)
-"""Of AAC: for the first two channels, and for each further one."""
+"""Of both: for the first two channels, and for each further one."""
 _LAYOUTS = {1: "mono", 6: "5.1"}
 """By number of channels; others become stereo."""
 _GAP_S = 0.01
@@ -114,14 +117,14 @@ class _CopiedAudio(Track):
 
 
 class _EncodedAudio(Track):
-    """Decoded, and encoded as AAC; gaps become silence, and nothing lies before 0 but the encoder's priming."""
+    """Decoded, and encoded again; gaps become silence, and nothing lies before 0 but the encoder's priming."""
 
-    def __init__(self, stream: AudioStream, target: OutputContainer, span: Span) -> None:
+    def __init__(self, stream: AudioStream, target: OutputContainer, span: Span, name: str) -> None:
         codec = stream.codec_context
-        rates = Codec("aac", "w").audio_rates or []
+        rates = Codec(name, "w").audio_rates or []
         self._rate = codec.sample_rate if codec.sample_rate in rates else 48_000
         self._layout = _LAYOUTS.get(codec.layout.nb_channels, "stereo")
-        encoder = target.add_stream("aac", rate=self._rate, layout=self._layout)
+        encoder = target.add_stream(name, rate=self._rate, layout=self._layout)
         first, further = _KBITS_PER_CHANNEL
         channels = encoder.layout.nb_channels
         encoder.bit_rate = 1000 * (first * min(channels, 2) + further * max(0, channels - 2))
@@ -167,7 +170,7 @@ class _EncodedAudio(Track):
                 sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout, time_base=frame.time_base
             ),
             graph.add("aresample", f"{self._rate}:async=1:min_hard_comp={_GAP_S}:first_pts={first}"),
-            graph.add("aformat", f"sample_fmts=fltp:channel_layouts={self._layout}"),
+            graph.add("aformat", f"sample_fmts={self._encoder.format.name}:channel_layouts={self._layout}"),
             graph.add("atrim", f"end_sample={round(self._span.end_s * self._rate)}"),
             graph.add("abuffersink"),
         ]
@@ -234,7 +237,7 @@ def carry_tracks(
     Args:
         source: opened for reading.
         target: opened for writing; the streams are added to it.
-        suffix: .mp4, .mov or .mkv, of the target.
+        suffix: .mp4, .mov, .mkv or .webm, of the target.
         span: the part to carry over.
 
     Returns:
@@ -248,8 +251,10 @@ def carry_tracks(
             unknown = True
             continue
         codec = stream.codec_context.name
-        copied = codec in can_hold and codec.startswith(_AUDIO[suffix])
-        tracks[stream.index] = (_CopiedAudio if copied else _EncodedAudio)(stream, target, span)
+        if codec in can_hold and codec.startswith(_AUDIO[suffix]):
+            tracks[stream.index] = _CopiedAudio(stream, target, span)
+        else:
+            tracks[stream.index] = _EncodedAudio(stream, target, span, _ENCODERS.get(suffix, "aac"))
     audio = bool(tracks)
     for stream in source.streams.subtitles:
         codec = None if stream.codec_context is None else stream.codec_context.codec

@@ -16,6 +16,7 @@ from reenactor.server.store import Job, State, Target
 
 Format = Literal["mp4", "mov", "gif", "webp", "png", "jpg"]
 STILLS = ("png", "jpg")
+TRANSPARENT = ("mov", "webp", "png")
 _MOTIONS = Path(str(resources.files("reenactor") / "assets" / "motions"))
 
 
@@ -53,6 +54,7 @@ class JobOptions:
     smooth: Annotated[bool, Form(description="Steady a jittery driver.")] = False
     background: Annotated[Background, Form(description="Whether it stays or follows the head.")] = Background.STILL
     runtime: Annotated[Runtime, Form(description="One of /v1/offers.")] = Runtime.TORCH
+    alpha: Annotated[bool, Form(description="Keep the transparency of a cut-out photo; mov, webp or png.")] = False
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reenactor.core.errors import ReenactError
-from reenactor.core.options import check_amounts, check_transfer, head_with
+from reenactor.core.options import check_alpha, check_amounts, check_transfer, head_with
 from reenactor.server.checks import Checks
 from reenactor.server.guard import RefusalError, queue_full
 from reenactor.server.jobs import ExpiryTask, Workers
@@ -21,6 +21,7 @@ from reenactor.server.metrics import Metrics
 from reenactor.server.processes import ChildProcess
 from reenactor.server.records import (
     STILLS,
+    TRANSPARENT,
     JobOptions,
     JobRecord,
     LiveOptions,
@@ -370,5 +371,11 @@ def _check_fit(driver: Driver, options: JobOptions) -> None:
     """Refuse at once what the job would refuse."""
     if options.format in STILLS and not driver.still:
         raise RefusalError(422, f"{options.format} needs a photo as driver; ask for mp4, mov, gif or webp")
+    if options.alpha and options.format not in TRANSPARENT:
+        raise RefusalError(422, f"{options.format} holds no soft transparency; ask for {', '.join(TRANSPARENT)}")
+    try:
+        check_alpha(options.layout, alpha=options.alpha)
+    except ReenactError as error:
+        raise RefusalError(422, str(error)) from error
     if options.driver_face is not None and (driver.path is None or driver.name.endswith(".motion")):
         raise RefusalError(422, "a motion holds one face, so that there is none to choose; leave out driver_face")

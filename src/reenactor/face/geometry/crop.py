@@ -57,8 +57,8 @@ class Crop:
         corner[:2], half[:2] = (self.left, self.top), 0.5
         return corner, half
 
-    def cut(self, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """The crop's pixels (RGB); beyond the picture its edge is repeated."""
+    def cut(self, picture: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "s s *c"]:
+        """The crop's pixels; beyond the picture its edge is repeated."""
         h, w = picture.shape[:2]
         inside = self.inside(w, h)
         before_y, before_x = max(0, -self.top), max(0, -self.left)
@@ -115,7 +115,7 @@ def face_crop(
     return Crop(int(left), int(top), side_px, size or side_px)
 
 
-def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+def resize(image: UInt8[np.ndarray, "h w *c"], size: int) -> UInt8[np.ndarray, "s s *c"]:
     """Square resampling: area averaging down (no aliasing), bicubic up."""
     if image.shape[0] == size and image.shape[1] == size:
         return np.ascontiguousarray(image)

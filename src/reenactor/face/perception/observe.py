@@ -178,7 +178,7 @@ def same_face(a: Landmarks, b: Landmarks) -> bool:
     return bool(apart < 0.5 * min(face_side_px(a.mesh), face_side_px(b.mesh)))
 
 
-def check_picture(image: np.ndarray) -> None:
-    """Raise ValueError unless this is (H, W, 3) uint8."""
+def check_picture(image: np.ndarray, name: str = "a picture") -> None:
+    """Raise ValueError, which calls the picture `name`, unless this is (H, W, 3) uint8."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"a picture must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        raise ValueError(f"{name} must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")

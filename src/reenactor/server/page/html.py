@@ -94,6 +94,11 @@ def video(job: str, label: str = "") -> str:
     return f'<figure class="re-video">{player}{caption}</figure>'
 
 
+def moving_picture(job: str) -> str:
+    """The animated picture that a job made, over a chequered ground."""
+    return f'<figure class="re-video"><img src="{result_url(job)}" alt="the result"></figure>'
+
+
 def download(job: str, text: str) -> str:
     """A link that saves a job's result."""
     return f'<a class="re-download" href="{result_url(job)}" download>{escape(text)}</a>'

@@ -157,6 +157,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
                 head = gr.Slider(0, 100, 100, step=5, label="Head movement, percent of the driver's")
                 strength = gr.Slider(0, 200, 100, step=5, label="Expression, percent of the driver's")
                 smooth = gr.Checkbox(label="Steady a jittery driver")
+                alpha = gr.Checkbox(label="Keep a cut-out photo's transparency (WebP, without sound)", elem_id="alpha")
                 driver_face = gr.Number(
                     label="Which face of the driver, from the left (0: the largest)", value=0, precision=0, minimum=0
                 )
@@ -184,6 +185,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
         head: float,
         strength: float,
         smooth: bool,
+        alpha: bool,
         driver_face: float,
         request: gr.Request,
     ) -> AsyncIterator[dict[Any, Any]]:
@@ -207,13 +209,15 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
                     face=face or None,
                     driver_face=int(driver_face or 0) or None,
                     smooth=smooth,
+                    format="webp" if alpha else "mp4",
+                    alpha=alpha,
                 )
             async for record in sessions.follow(session, job):
                 yield {status: html.job_progress(record)}
             made = sessions.state.result(sessions.state.job(session.owner, job.id))
             text, _ = await sessions.state.checks.inspect(session.owner, made, "the result")
             yield {
-                result: html.video(job.id) + html.download(job.id, "Download"),
+                result: (html.moving_picture if alpha else html.video)(job.id) + html.download(job.id, "Download"),
                 origin: gr.update(value=text, visible=True),
                 status: html.job_report(record),
             }
@@ -224,7 +228,7 @@ def animate_tab(sessions: Sessions, panel: TargetPanel) -> None:
     async def cancel(request: gr.Request) -> None:
         await sessions.cancel(sessions.of(request), "animate")
 
-    inputs = [panel.face, motion, driver, layout, model, transfer, head, strength, smooth, driver_face]
+    inputs = [panel.face, motion, driver, layout, model, transfer, head, strength, smooth, alpha, driver_face]
     go.click(run, inputs, [go, stop, status, result, origin], show_progress="hidden", concurrency_limit=None)
     stop.click(cancel, None, None, show_progress="hidden", **QUICK)
     driver.upload(lambda: OWN_DRIVER, None, motion, show_progress="hidden", **QUICK)
