@@ -14,7 +14,7 @@ import pytest
 from factories import head
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
-from reenactor.media import VideoReader, read_motion, read_provenance, write_image
+from reenactor.media import VideoReader, read_motion, read_provenance, read_rgba, write_image
 from reenactor.server.page.edits import edits_of
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -164,6 +164,24 @@ def test_upload_animate_play_and_inspect(page, tmp_path):
     page.set_input_files("#inspect-file input[type=file]", tmp_path / "damaged.mp4")
     page.wait_for_selector("#inspect-said .re-problem")
     assert "TAMPERED" in page.locator("#inspect-said").inner_text()
+
+
+def test_a_cut_out_photo_stays_cut_out(page, tmp_path):
+    face = demo_photo()
+    fade = np.linspace(600, 0, face.shape[1]).clip(0, 255).astype(np.uint8)
+    write_image(tmp_path / "cut.png", np.dstack([face, np.broadcast_to(fade, face.shape[:2])]))
+    page.set_input_files("#photos input[type=file]", tmp_path / "cut.png")
+    page.wait_for_selector("#faces svg")
+    page.get_by_label("blink").first.check()
+    page.get_by_role("button", name="More").first.click()
+    page.locator("#alpha input").check()
+    page.click("#animate")
+    page.wait_for_function("document.querySelector('#result img')?.naturalWidth > 0")
+    result = saved(page, "#result a", tmp_path)
+    assert result.suffix == ".webp"
+    assert read_provenance(result).valid
+    opacity = read_rgba(result)[..., 3].astype(int)
+    assert np.abs(opacity - fade).max() < 40
 
 
 def test_long_work_can_be_cancelled(page):
