@@ -33,12 +33,14 @@ from reenactor.core import (
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_model, load_transformer, system
+from reenactor.engine.notices import Notice, notices
 from reenactor.engine.portrait import STANDARD_SIZE, Portrait, Target, other_people, shrunk
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_rest
 from reenactor.face.geometry import Crop, face_crop, mean_face
 from reenactor.face.geometry.layers import smoothstep
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
 from reenactor.face.perception.observe import check_picture
+from reenactor.face.perception.photo_check import Finding, checked_face
 from reenactor.face.retarget import DriverRest, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import read_image
@@ -207,7 +209,7 @@ class Reenactor:
     def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
         """Choose the person: one to eight photos; the first is the one that is animated.
 
-        Photos that seem to show another person are not refused; `Target.other_people` has their numbers.
+        Photos of which the result will look wrong are not refused; `Target.warnings` says why.
 
         Args:
             photos: paths, or (H, W, 3) uint8 RGB arrays.
@@ -227,7 +229,7 @@ class Reenactor:
             if not isinstance(photo, (str, os.PathLike, np.ndarray)):
                 raise ReenactError(f"photo {number} must be a path or an array of pixels, not {type(photo).__name__}")
         most = self.model.needs.max_targets
-        pictures, crops, meshes, faces, seen = [], [], [], [], []
+        pictures, crops, meshes, faces, seen, warnings = [], [], [], [], [], []
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for number, photo in enumerate(photos[:most], start=1):
@@ -235,11 +237,13 @@ class Reenactor:
                 picture = photo if isinstance(photo, np.ndarray) else read_image(photo)
                 check_picture(picture)
                 picture = shrunk(picture, self._options.max_side)
-                mesh = self._cache.find(picture, face)
-                if mesh is None:
+                found = self._cache.find(picture, face)
+                if found is None:
                     finder = finder or opened.enter_context(FaceFinder())
-                    mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
-                    self._cache.keep(picture, face, mesh)
+                    found = checked_face(finder, picture, face=face, name=name)
+                    self._cache.keep(picture, face, found)
+                mesh = found.mesh
+                warnings += notices(number, found)
                 faces.append(Landmarks(mesh))
                 crop = self._crop(mesh, picture, crops[0].size if crops else None)
                 pictures.append(picture)
@@ -251,7 +255,8 @@ class Reenactor:
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
         others = other_people(pictures, faces) if len(pictures) > 1 else ()
-        self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
+        warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
+        self._target = Target(pictures[0], crops[0], mesh_px, portrait, tuple(warnings))
         self._target_faces = np.stack(seen) if seen else None
         self._compositor = Compositor(pictures[0], crops[0])
         self._still = StillBackground(cuts[0], mesh_px[0]) if self._options.background is Background.STILL else None
