@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 264
-MAX_LINES = 43_200
+MAX_FILES = 268
+MAX_LINES = 43_750
 """With both hybrids: when the second ships, the first one goes, with 900 lines."""
 
 

@@ -81,7 +81,7 @@ def hidden(alpha: Float32[np.ndarray, "192 192"], mesh: Mesh, contour: tuple[int
 
 
 def _fill(alpha: Float32[np.ndarray, "192 192"], points: Float[np.ndarray, "n 2"], value: float = 1.0) -> None:
-    cv2.fillPoly(alpha, [np.round(points * 16).astype(np.int32)], value, cv2.LINE_AA, 4)
+    cv2.fillPoly(alpha, [np.round(points * 16).astype(np.int32)], (value,), cv2.LINE_AA, 4)
 
 
 def _cloth(mesh: Mesh, rng: np.random.Generator, *, wide: bool) -> Float[np.ndarray, "n 2"]:
@@ -135,14 +135,16 @@ def _hand(
     if rng.random() < 0.6:
         palm = at - along * rng.uniform(25, 50)
         axes = (int(rng.uniform(25, 45)), int(width * fingers / 2))
-        cv2.ellipse(alpha, tuple(np.round(palm).astype(int).tolist()), axes, float(np.degrees(turn)), 0, 360, 1.0, -1)
+        cv2.ellipse(
+            alpha, tuple(np.round(palm).astype(int).tolist()), axes, float(np.degrees(turn)), 0, 360, (1.0,), -1
+        )
     for k in range(fingers):
         start = at + across * (k - (fingers - 1) / 2) * width * rng.uniform(0.95, 1.05) - along * rng.uniform(30, 60)
         tip = start + along * rng.uniform(45, 95) + across * rng.normal(0, 3)
         ends = [tuple(np.round(p).astype(int).tolist()) for p in (start, tip)]
-        cv2.line(alpha, ends[0], ends[1], 1.0, round(width), cv2.LINE_AA)
-        cv2.line(shade, ends[0], ends[1], float(rng.uniform(0.45, 0.8)), round(width), cv2.LINE_AA)
-        cv2.line(shade, ends[0], ends[1], float(rng.uniform(0.9, 1.1)), max(1, round(width * 0.75)), cv2.LINE_AA)
+        cv2.line(alpha, ends[0], ends[1], (1.0,), round(width), cv2.LINE_AA)
+        cv2.line(shade, ends[0], ends[1], (float(rng.uniform(0.45, 0.8)),), round(width), cv2.LINE_AA)
+        cv2.line(shade, ends[0], ends[1], (float(rng.uniform(0.9, 1.1)),), max(1, round(width * 0.75)), cv2.LINE_AA)
     return skin * cv2.GaussianBlur(shade, (0, 0), 1.5)[..., None]
 
 
@@ -154,8 +156,8 @@ def _microphone(
     x, y = np.round(at).astype(int).tolist()
     axes = (round(head * rng.uniform(0.9, 1.3)), round(head))
     end = np.round(at + 250 * np.array([np.cos(turn), np.sin(turn)])).astype(int).tolist()
-    cv2.line(alpha, (x, y), tuple(end), 1.0, max(2, round(head * rng.uniform(0.5, 1.3))), cv2.LINE_AA)
-    cv2.ellipse(alpha, (x, y), axes, float(np.degrees(turn)), 0, 360, 1.0, -1, cv2.LINE_AA)
+    cv2.line(alpha, (x, y), tuple(end), (1.0,), max(2, round(head * rng.uniform(0.5, 1.3))), cv2.LINE_AA)
+    cv2.ellipse(alpha, (x, y), axes, float(np.degrees(turn)), 0, 360, (1.0,), -1, cv2.LINE_AA)
     base = rng.uniform(10, 90) * rng.uniform(0.9, 1.1, 3) if rng.random() < 0.75 else rng.uniform(0, 255, 3)
     at_px = np.arange(PATCH_PX)
     step = rng.uniform(2.5, 6)

@@ -67,7 +67,7 @@ def lids(name: str) -> RunConfig:
 
 
 def covers(name: str) -> RunConfig:
-    """The network that sees covered mouths and glasses; 20 minutes of a core.
+    """The network that sees covered mouths and glasses; 17 minutes of a busy core.
 
     reenactor train covers --data pack --out runs/covers --set objective.glasses=docs/assets/glasses.csv
     """
