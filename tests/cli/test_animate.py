@@ -385,8 +385,44 @@ def test_photo_of_someone_else_is_told(reenactor, tmp_path, photo, motion):
     output = tmp_path / "o.mp4"
     people = (photo, photo, tmp_path / "someone.png")
     said = made(reenactor, "--target", *people, "--driver", motion, "-o", output, *SMALL)
-    assert "\n  photo 3 (someone.png) may show another person\n" in said
+    assert "\n  photo 3 (someone.png): this may be another person than in photo 1; use photos of one person\n" in said
     assert "another person" not in made(reenactor, "--target", photo, photo, "--driver", motion, "-o", output, *SMALL)
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory, photo, drawn):
+    """A photo and a video of two faces."""
+    folder = tmp_path_factory.mktemp("two")
+    write_image(folder / "two.png", np.concatenate([read_image(photo)] * 2, axis=1))
+    write_clip(folder / "two.mp4", [np.concatenate([frame] * 2, axis=1) for frame in drawn[:8]], range(8), 1 / NTSC)
+    return folder / "two.png", folder / "two.mp4"
+
+
+FACES = "it shows 2 faces, and the largest"
+LINES = (
+    f"\n  photo 1 (two.png): {FACES} is the one that moves; choose by number from the left with --face\n",
+    f"\n  the driver: {FACES} is followed; choose by number from the left with --driver-face\n",
+)
+
+
+def test_several_faces_are_told_where_none_was_chosen(reenactor, tmp_path, photo, motion, two):
+    output, options = tmp_path / "o.mp4", ("--size", 64, "--model", "warp")
+    said = made(reenactor, "--target", two[0], "--driver", two[1], "-o", output, *options)
+    assert [line in said for line in LINES] == [True, True]
+    faces = ("--face", 1, "--driver-face", 2)
+    said = made(reenactor, "--target", two[0], "--driver", two[1], "-o", output, *options, *faces)
+    assert [line in said for line in LINES] == [False, False]
+    still = made(reenactor, "--target", photo, "--driver", two[0], "-o", tmp_path / "o.png", *options)
+    assert [line in still for line in LINES] == [False, True]
+    assert FACES not in made(reenactor, "--target", photo, "--driver", motion, "-o", output, *options)
+
+
+def test_a_flaw_of_the_photo_is_told(reenactor, tmp_path, photo, motion):
+    output = tmp_path / "o.mp4"
+    line = "\n  photo 1 (astronaut.png): the face is small and will be soft; use a photo with a larger face\n"
+    options = ("--driver", motion, "-o", output, "--size", 64, "--model", "warp")
+    assert line in made(reenactor, "--target", photo, "--max-side", 128, *options)
+    assert "photo 1" not in made(reenactor, "--target", photo, *options)
 
 
 def test_batch_goes_on_after_a_failure(reenactor, tmp_path, photo, clip, motion):

@@ -68,7 +68,7 @@ def test_a_drawing_keeps_its_colours(astronaut):
     for x, y in mesh[[33, 263, 13], :2].astype(int):
         cv2.circle(picture, (int(x), int(y)), 6, (160, 30, 30), -1, cv2.LINE_AA)
     haze = (picture * 0.8 + np.array([60, 60, 60]) * 0.2).astype(np.uint8)
-    made = OwnColours(picture, mesh).apply(haze)
+    made = OwnColours(picture, mesh, drawing=True).apply(haze)
     own = np.unique(picture.reshape(-1, 3), axis=0).astype(int)
     away = np.abs(made.reshape(-1, 1, 3)[::37].astype(int) - own).max(axis=2).min(axis=1)
     assert away.max() <= 8

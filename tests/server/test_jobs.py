@@ -20,7 +20,9 @@ from reenactor.engine.shipped import shipped_motions
 from reenactor.media import VideoWriter, read_image, read_motion, read_provenance, write_image, write_motion
 from reenactor.server import Client, Settings, serve
 from reenactor.server.client import ServerError
+from reenactor.server.page import html
 from reenactor.server.page.edits import Edits, still_motion
+from reenactor.server.records import JobRecord
 
 SMALL = {"size": 64, "max_side": 128}
 
@@ -79,6 +81,22 @@ def test_photos_and_a_motion_file(served, photo, motion, tmp_path):
     assert record["frames"] == record["frames_drawn"] == 6
     assert record["bytes"] == out.stat().st_size
     assert record["signed"]
+
+
+def test_warnings_are_those_of_the_command_line(served, photo, motion, tmp_path):
+    """In the answer and on the page, without the command line's options."""
+    two = tmp_path / "two.png"
+    write_image(two, np.concatenate([read_image(photo)] * 2, axis=1))
+    seen = []
+    with served.client(served.key) as client:
+        client.animate([two], motion, tmp_path / "o.mp4", on_progress=seen.append, layout="crop", size=64)
+    faces = "photo 1: it shows 2 faces, and the largest is the one that moves; choose by number from the left"
+    record = seen[-1].record
+    assert record["result"]["notes"] == [faces]
+    assert faces[1:] in html.job_report(JobRecord.model_validate(record))
+    with served.client(served.key) as client:
+        client.animate([photo], motion, tmp_path / "o.mp4", on_progress=seen.append, layout="crop", size=64)
+    assert seen[-1].record["result"]["notes"] == []
 
 
 @pytest.mark.parametrize("form", ["gif", "webp", "mov"])

@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
     )
     target = reenactor.set_target(args.target, face=args.face)
-    for number in target.other_people:
-        print(f"photo {number} ({args.target[number - 1].name}) may show another person", file=sys.stderr)
+    for warning in target.warnings:
+        print(warning.text([path.name for path in args.target], options=True), file=sys.stderr)
     mirror = args.source is None if args.mirror is None else args.mirror
     inputs = [SourceFile.of("target", path) for path in args.target]
 

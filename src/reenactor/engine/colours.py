@@ -10,8 +10,6 @@ from scipy.spatial import KDTree
 _TONED = 3.5
 """Of 200 portraits none has colours so near to one tone per brightness (8-bit Lab, 95 % of the face). Sepia saved as
 JPEG mostly has; grey has 0."""
-_FLAT = 0.6
-"""Share of a face without any structure; drawn faces have more, 200 portraits 0.4 at most."""
 _SHADES = 64
 """Of each primary colour in the table."""
 
@@ -22,13 +20,16 @@ class OwnColours:
     Args:
         picture: the photo's face crop, RGB.
         mesh_px: (478, 3) the face in it.
+        drawing: it is a drawing.
     """
 
-    def __init__(self, picture: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> None:
+    def __init__(
+        self, picture: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"], *, drawing: bool = False
+    ) -> None:
         self._moves: np.ndarray | None = None
         face = np.zeros(picture.shape[:2], np.uint8)
         cv2.fillConvexPoly(face, cv2.convexHull(mesh_px[:, :2].astype(np.float32)).astype(np.int32), (1,))
-        if _is_toned(picture[face > 0]) or _is_flat(picture, face > 0):
+        if drawing or _is_toned(picture[face > 0]):
             self._moves = _moves_to(picture.reshape(-1, 3))
 
     def apply(self, drawn: UInt8[np.ndarray, "s s 3"]) -> UInt8[np.ndarray, "s s 3"]:
@@ -48,15 +49,6 @@ def _is_toned(pixels: UInt8[np.ndarray, "n 3"]) -> bool:
         same = shades == shade
         away[same] = np.abs(lab[same, 1:] - np.median(lab[same, 1:], axis=0)).max(axis=1)
     return bool(len(lab) and np.quantile(away, 0.95) < _TONED)
-
-
-def _is_flat(picture: UInt8[np.ndarray, "s s 3"], face: np.ndarray) -> bool:
-    """Whether most of a face is painted evenly."""
-    steps = picture.astype(np.int16)
-    down, right = np.abs(np.diff(steps, axis=0)).max(-1), np.abs(np.diff(steps, axis=1)).max(-1)
-    even = (down[:, :-1] <= 1) & (right[:-1] <= 1)
-    inside = face[:-1, :-1]
-    return bool(inside.any() and even[inside].mean() > _FLAT)
 
 
 def _moves_to(pixels: UInt8[np.ndarray, "n 3"]) -> Int16[np.ndarray, "64 64 64 3"]:

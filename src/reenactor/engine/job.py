@@ -31,12 +31,15 @@ from reenactor.engine.composite import draw_landmarks, side_by_side
 from reenactor.engine.cutout import HOLDS_ALPHA, STILL_HOLDS_ALPHA
 from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
+from reenactor.engine.notices import Notice
 from reenactor.engine.portrait import GPU_BATCH, device_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of, stated_options
 from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.track import Gap, Track, TrackFolder, track_of_motion, track_of_photo
+from reenactor.engine.track import Gap, Track, TrackFolder, driver_pictures, track_of_motion, track_of_photo
+from reenactor.face.perception import FaceFinder
+from reenactor.face.perception.photo_check import Finding, several_faces
 from reenactor.media import (
     VideoWriter,
     is_image,
@@ -79,7 +82,8 @@ class Report:
         duration_s: its length.
         seconds: time this run took.
         frames_made: frames this run drew (fewer than `frames` when it continued an interrupted one).
-        other_people: the photos, by number and name, that may show someone else than the first.
+        warnings: what about the photos and the driver will make the result look wrong.
+        photos: names of the photos.
         gaps: stretches in which the driver showed no whole face.
         truncated: the driver ended in damaged data.
         audio: the driver's sound is in the output.
@@ -94,7 +98,8 @@ class Report:
     duration_s: float
     seconds: float
     frames_made: int
-    other_people: list[tuple[int, str]] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
+    photos: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     truncated: bool = False
     audio: bool = False
@@ -112,9 +117,7 @@ class Report:
         lines.append(
             f"  took {self.seconds:.1f} s{continued}, {speed:.1f} frames/s, peak memory {self.peak_memory_mib:.0f} MiB"
         )
-        if self.other_people:
-            photos = ", ".join(f"photo {number} ({name})" for number, name in self.other_people)
-            lines.append(f"  {photos} may show another person")
+        lines += [f"  {one.text(self.photos, options=True)}" for one in self.warnings]
         lines += [f"  {gap.text()}: the last pose was held" for gap in self.gaps[:_GAPS_SHOWN]]
         if len(self.gaps) > _GAPS_SHOWN:
             lines.append(f"  and in {len(self.gaps) - _GAPS_SHOWN} more stretches")
@@ -231,7 +234,8 @@ class _Job:
             duration_s=0.0 if self.still else float(end_pts * time_base),
             seconds=time.monotonic() - self.started,
             frames_made=self.frames_made,
-            other_people=[(number, self.targets[number - 1].name) for number in reenactor.target.other_people],
+            warnings=[*reenactor.target.warnings, *self._driver_warnings(track)],
+            photos=[path.name for path in self.targets],
             gaps=track.gaps(),
             truncated=truncated,
             audio=carried.audio,
@@ -320,6 +324,14 @@ class _Job:
             return folder.fill(self.progress.step), folder.truncated
         finally:
             self.progress.end()
+
+    def _driver_warnings(self, track: Track) -> list[Notice]:
+        """Of a driver with several faces where none was chosen; a video's first frame with a face counts."""
+        if self.options.driver_face is not None or is_motion(self.driver):
+            return []
+        with FaceFinder() as finder:
+            found = finder.observe_all(next(driver_pictures(track, self.driver)))
+        return [Notice(Finding.SEVERAL_FACES, 0, len(found))] if several_faces(found) else []
 
     def _times(self, track: Track) -> tuple[np.ndarray, int, Fraction]:
         """Presentation times of the result: the driver's, or those of a photo's two seconds."""

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from reenactor.core import DriverFrame, Landmarks, MapKind, ReenactError, TargetSet
 from reenactor.core.options import check_device
+from reenactor.engine.notices import Notice
 from reenactor.face.geometry import Crop, face_crop
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
+from reenactor.face.perception.photo_check import Finding
 from reenactor.media import read_image
 from reenactor.models import ReenactmentModel
 
@@ -208,19 +210,24 @@ class Target:
         crop: the square of it that moves.
         all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
         portrait: the person, encoded.
-        other_people: numbers, from 1, of photos that seem to show another person than the first.
+        warnings: what about the photos will make the result look wrong.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
     crop: Crop
     all_mesh_px: Float[np.ndarray, "k 478 3"]
     portrait: Portrait
-    other_people: tuple[int, ...] = ()
+    warnings: tuple[Notice, ...] = ()
 
     @property
     def mesh_px(self) -> Float[np.ndarray, "478 3"]:
         """The first photo's landmarks."""
         return self.all_mesh_px[0]
+
+    @property
+    def other_people(self) -> tuple[int, ...]:
+        """Numbers, from 1, of photos that seem to show another person than the first."""
+        return tuple(one.photo for one in self.warnings if one.finding is Finding.OTHER_PERSON)
 
     def __repr__(self) -> str:
         photos = "1 photo" if len(self.all_mesh_px) == 1 else f"{len(self.all_mesh_px)} photos"

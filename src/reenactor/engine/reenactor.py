@@ -36,6 +36,7 @@ from reenactor.engine.colours import OwnColours
 from reenactor.engine.composite import Compositor, MovingOpacity, StillBackground
 from reenactor.engine.cutout import cut_out
 from reenactor.engine.loading import load_model, load_transformer, system
+from reenactor.engine.notices import Notice, notices
 from reenactor.engine.portrait import (
     Photo,
     Picture,
@@ -50,6 +51,7 @@ from reenactor.engine.portrait import (
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.geometry import mean_face
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
+from reenactor.face.perception.photo_check import Finding, checked_face
 from reenactor.face.retarget import EASE_S, DriverRest, Easing, Moderation, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media.motion_file import is_motion
@@ -213,7 +215,7 @@ class Reenactor:
     def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
         """Choose the person: one to eight photos; the first is the one that is animated.
 
-        Photos that seem to show another person are not refused; `Target.other_people` has their numbers.
+        Photos of which the result will look wrong are not refused; `Target.warnings` says why.
 
         Args:
             photos: paths, Pillow pictures, or (H, W, 3) uint8 RGB arrays.
@@ -232,17 +234,19 @@ class Reenactor:
         if not 1 <= len(photos) <= MAX_TARGETS:
             raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
         most = self.model.needs.max_targets
-        pictures, crops, meshes, faces, seen = [], [], [], [], []
+        pictures, crops, meshes, faces, seen, warnings = [], [], [], [], [], []
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for number, photo in enumerate(photos[:most], start=1):
                 name = str(photo) if isinstance(photo, (str, os.PathLike)) else f"photo {number}"
                 picture = shrunk(pixels_of(photo, name), self._options.max_side)
-                mesh = self._cache.find(picture, face)
-                if mesh is None:
+                found = self._cache.find(picture, face)
+                if found is None:
                     finder = finder or opened.enter_context(FaceFinder())
-                    mesh = finder.observe(picture, face=face, name=name).landmarks.mesh
-                    self._cache.keep(picture, face, mesh)
+                    found = checked_face(finder, picture, face=face, name=name)
+                    self._cache.keep(picture, face, found)
+                mesh = found.mesh
+                warnings += notices(number, found)
                 faces.append(Landmarks(mesh))
                 size = crops[0].size if crops else self._options.size
                 crop = model_crop(self.model, mesh, picture, size)
@@ -260,10 +264,12 @@ class Reenactor:
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
         others = other_people(pictures, faces) if len(pictures) > 1 else ()
-        self._target = Target(pictures[0], crops[0], mesh_px, portrait, others)
+        warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
+        self._target = Target(pictures[0], crops[0], mesh_px, portrait, tuple(warnings))
         self._target_faces = np.stack(seen) if seen else None
         self._compositor = Compositor(shown, crops[0])
-        self._colours = OwnColours(cuts[0], mesh_px[0])
+        drawing = any(one.finding is Finding.DRAWING for one in warnings)
+        self._colours = OwnColours(cuts[0], mesh_px[0], drawing=drawing)
         still = self._options.background is Background.STILL
         self._still = StillBackground(cuts[0], mesh_px[0], person) if still else None
         return self._target

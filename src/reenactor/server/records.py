@@ -117,7 +117,9 @@ class Result(BaseModel):
     seconds: float
     sound: bool
     signed: bool = Field(description="It carries a signature that says it is synthetic.")
-    notes: list[str] = Field(description="What to look at: photos of somebody else, stretches without a face.")
+    notes: list[str] = Field(
+        description="What to look at: flaws of the photos, several faces, stretches without a face."
+    )
 
 
 class JobRecord(BaseModel):

@@ -148,7 +148,7 @@ def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    notes = [f"photo {number} may show another person" for number, _ in report.other_people]
+    notes = [one.text() for one in report.warnings]
     notes += [f"{gap.text()}: the last pose was held" for gap in report.gaps[:20]]
     if report.truncated:
         notes.append("the driver ends in damaged data: the result ends there too")

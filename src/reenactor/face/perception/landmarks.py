@@ -150,6 +150,13 @@ def _in_picture(mesh: Float[np.ndarray, "478 3"], region: Region) -> Float[np.nd
     return np.concatenate([xy, z], axis=1).astype(np.float32)
 
 
+def in_patch(mesh: Float[np.ndarray, "478 3"], region: Region) -> Float[np.ndarray, "478 3"]:
+    """A mesh in the picture's pixels, in those of the region's patch."""
+    M = region.to_picture()
+    xy = (mesh[:, :2] - M[:, 2]) @ np.linalg.inv(M[:, :2]).T
+    return np.concatenate([xy, mesh[:, 2:] * (PATCH_PX / region.side_px)], axis=1).astype(np.float32)
+
+
 def cut_patch(image: UInt8[np.ndarray, "h w 3"], region: Region) -> UInt8[np.ndarray, "192 192 3"]:
     """The network's input for a region, RGB; the picture's edge is repeated outward."""
     M = region.to_picture()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
@@ -115,17 +116,21 @@ class FaceFinder(FaceNetworks):
             NoFaceError: there is no face, or no face of that number.
             ValueError: not an (H, W, 3) uint8 picture.
         """
-        found = self.observe_all(image)
-        if not found:
-            raise NoFaceError(f"no face found in {name}: use one where a face is well lit, sharp and not covered")
-        if face is None:
-            return max(found, key=lambda one: face_side_px(one.landmarks.mesh))
-        if not 1 <= face <= len(found):
-            raise NoFaceError(
-                f"face {face} was asked for, but {name} shows {len(found)}: "
-                f"choose from 1 to {len(found)}, counted from the left"
-            )
-        return found[face - 1]
+        return chosen_face(self.observe_all(image), face, name)
+
+
+def chosen_face(found: Sequence[FaceObservation], face: int | None, name: str) -> FaceObservation:
+    """The largest of the faces of a picture, or a chosen one; arguments and errors as for `FaceFinder.observe`."""
+    if not found:
+        raise NoFaceError(f"no face found in {name}: use one where a face is well lit, sharp and not covered")
+    if face is None:
+        return max(found, key=lambda one: face_side_px(one.landmarks.mesh))
+    if not 1 <= face <= len(found):
+        raise NoFaceError(
+            f"face {face} was asked for, but {name} shows {len(found)}: "
+            f"choose from 1 to {len(found)}, counted from the left"
+        )
+    return found[face - 1]
 
 
 def as_observation(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reenactor.core import ReenactError
+from reenactor.face.perception.covers_objective import CoverObjectiveConfig
 from reenactor.face.perception.lids_objective import LidObjectiveConfig
 from reenactor.face.retarget.neutral_objective import NeutralObjectiveConfig
 from reenactor.face.retarget.transformer import LandmarkTransformerObjectiveConfig
@@ -27,6 +28,7 @@ from reenactor.research.data.streams import FrameData
 
 ObjectiveConfig = Annotated[
     Hybrid2ObjectiveConfig
+    | CoverObjectiveConfig
     | LidObjectiveConfig
     | MarioNETteObjectiveConfig
     | LandmarkTransformerObjectiveConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import re
 import shutil
 from collections.abc import Callable
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from reenactor.core import CheckpointError, ReenactError
 from reenactor.face.maps import boundary_maps
+from reenactor.face.perception.covers_objective import CoverObjective
 from reenactor.face.perception.lids_objective import LidObjective, lid_statistics
 from reenactor.face.retarget.neutral_objective import NeutralObjective, neutral_statistics
 from reenactor.face.retarget.transformer import LandmarkTransformerObjective, fit_statistics
@@ -44,6 +47,17 @@ def _landmark_transformer(config: Any, pack: ShardReader, _: int) -> Objective[A
     return LandmarkTransformerObjective(config, fit_statistics(clip_landmarks(pack), config.model))
 
 
+def _covers(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
+    if config.glasses is None:
+        raise ReenactError("who wears glasses is not known; add --set objective.glasses=docs/assets/glasses.csv")
+    with open(config.glasses, newline="") as file:
+        labels = {row["source"]: int(row["glasses"]) for row in csv.DictReader(file)}
+    # All portraits of real people were looked at, and nothing else.
+    sources = pack.column("source").astype(str)
+    known = [labels.get(source, 0 if re.match("portraits/(?!synth_)", source) else -1) for source in sources]
+    return CoverObjective(config, np.array(known))
+
+
 def _lids(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
     clips = ((row, pack[row]) for split in Split for row in rows_of(pack, Kind.CLIP, split).tolist())
     rates = pack.column("fps")
@@ -59,6 +73,7 @@ def _neutral(config: Any, pack: ShardReader, _: int) -> Objective[Any]:
 
 
 _OTHERS: dict[str, Callable[[Any, ShardReader, int], Objective[Any]]] = {
+    "covers": _covers,
     "lids": _lids,
     "landmark-transformer": _landmark_transformer,
     "neutral-face": _neutral,
