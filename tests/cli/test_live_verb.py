@@ -64,7 +64,7 @@ def test_ctrl_c_ends_it_well(reenactor, photo, clip, tmp_path, monkeypatch):
 )
 def test_one_sentence(reenactor, photo, clip, options, reason):
     options = [clip if option == "CLIP" else option for option in options]
-    code, _, told = reenactor("live", photo, "--no-window", *options, *SMALL)
+    code, _, told = reenactor("live", photo, "--no-window", *options, "--size", 64)
     assert code == 2
     assert reason in told
     assert told.count("\n") == 1

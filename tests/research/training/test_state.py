@@ -1,5 +1,6 @@
 """The moving average against its closed form; what cannot begin."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -35,3 +36,16 @@ def test_the_papers_landmark_transformer_does_not_begin_with_random_weights(tmp_
     named = updated(run, {"objective.resnet50": {"path": str(tmp_path / "resnet50.pth")}})
     with pytest.raises(AttributeError):
         make_objective(named.objective, unread, identities=1)
+
+
+def test_who_wears_glasses_must_be_known(tmp_path):
+    sources = ["portraits/a.jpg", "portraits/b.jpg", "portraits/c.jpg", "portraits/synth_d.jpg", "clips/e.mp4"]
+    pack = ShardReader.__new__(ShardReader)
+    pack.column = lambda name: np.array(sources if name == "source" else [])
+    run = recipe("covers")
+    with pytest.raises(ReenactError, match=r"--set objective\.glasses="):
+        make_objective(run.objective, pack, identities=1)
+    (tmp_path / "glasses.csv").write_text("source,glasses\nportraits/a.jpg,1\nportraits/c.jpg,-1\n")
+    named = updated(run, {"objective.glasses": str(tmp_path / "glasses.csv")})
+    objective = make_objective(named.objective, pack, identities=1)
+    assert objective.glasses.tolist() == [1, 0, -1, -1, -1]
