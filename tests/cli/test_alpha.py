@@ -118,15 +118,11 @@ def test_files_that_cannot_be(reenactor, tmp_path, cut, motion, name, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_else_cannot_be(reenactor, tmp_path, cut, photo, clip, motion):
+def test_what_else_cannot_be(reenactor, tmp_path, cut, photo, motion):
     for arguments, words in (
         (("--target", cut, "--driver", photo, "-o", tmp_path / "o.jpg"), "end the name in .png or .webp"),
         (("--target", photo, "--driver", motion, "-o", tmp_path / "o.mov"), f"nothing of {photo} is transparent"),
         (("--target", cut, "--driver", motion, "-o", tmp_path / "o.mov", "--grid"), "a grid has no transparency"),
-        (
-            ("--target", cut, "--driver", clip, "-o", tmp_path / "o.webm", "--no-provenance"),
-            "a .webm file cannot hold the aac sound",
-        ),
     ):
         code, out, err = reenactor("animate", "--alpha", *arguments)
         assert (code, out, err.count("\n")) == (2, "", 1)

@@ -124,7 +124,7 @@ class _EncodedAudio(Track):
         rates = Codec(name, "w").audio_rates or []
         self._rate = codec.sample_rate if codec.sample_rate in rates else 48_000
         self._layout = _LAYOUTS.get(codec.layout.nb_channels, "stereo")
-        encoder = target.add_stream(name, rate=self._rate, layout=self._layout)
+        encoder = cast(AudioStream, target.add_stream(name, rate=self._rate, layout=self._layout))
         first, further = _KBITS_PER_CHANNEL
         channels = encoder.layout.nb_channels
         encoder.bit_rate = 1000 * (first * min(channels, 2) + further * max(0, channels - 2))
