@@ -37,9 +37,8 @@ from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of, stated_options
 from reenactor.engine.reenactor import Reenactor
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.track import Gap, Track, TrackFolder, driver_pictures, track_of_motion, track_of_photo
-from reenactor.face.perception import FaceFinder
-from reenactor.face.perception.photo_check import Finding, several_faces
+from reenactor.engine.track import Gap, Track, TrackFolder, track_of_motion, track_of_photo
+from reenactor.face.perception.photo_check import Finding
 from reenactor.media import (
     VideoWriter,
     is_image,
@@ -228,13 +227,16 @@ class _Job:
         self._deliver(draft, claim)
         self._remove_folder()
         pts, end_pts, time_base = self._times(track)
+        warnings = list(reenactor.target.warnings)
+        if track.alternatives > 1 and self.options.driver_face is None:
+            warnings.append(Notice(Finding.SEVERAL_FACES, 0, track.alternatives))
         return Report(
             output=self.output,
             frames=1 if self.still else len(pts),
             duration_s=0.0 if self.still else float(end_pts * time_base),
             seconds=time.monotonic() - self.started,
             frames_made=self.frames_made,
-            warnings=[*reenactor.target.warnings, *self._driver_warnings(track)],
+            warnings=warnings,
             photos=[path.name for path in self.targets],
             gaps=track.gaps(),
             truncated=truncated,
@@ -324,14 +326,6 @@ class _Job:
             return folder.fill(self.progress.step), folder.truncated
         finally:
             self.progress.end()
-
-    def _driver_warnings(self, track: Track) -> list[Notice]:
-        """Of a driver with several faces where none was chosen; a video's first frame with a face counts."""
-        if self.options.driver_face is not None or is_motion(self.driver):
-            return []
-        with FaceFinder() as finder:
-            found = finder.observe_all(next(driver_pictures(track, self.driver)))
-        return [Notice(Finding.SEVERAL_FACES, 0, len(found))] if several_faces(found) else []
 
     def _times(self, track: Track) -> tuple[np.ndarray, int, Fraction]:
         """Presentation times of the result: the driver's, or those of a photo's two seconds."""

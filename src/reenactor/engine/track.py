@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise, repeat
 from pathlib import Path
@@ -21,6 +21,7 @@ from reenactor.engine.portrait import Photo, Picture, pixels_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother, Missing, Region, TrackerMemory
 from reenactor.face.perception.identity import EMBEDDING_SIZE
+from reenactor.face.perception.observe import chosen_face, several_faces
 from reenactor.face.retarget import DriverRest, usual_face
 from reenactor.media import FrameReader, is_still, open_reader
 from reenactor.media.motion_file import is_motion, read_motion
@@ -34,6 +35,7 @@ _RECORD = np.dtype(
     [
         ("pts", "<i8"),
         ("missing", "u1"),
+        ("alternatives", "u1"),
         ("pose_deg", "<f4", 3),
         ("mesh", "<i2", (MESH_POINTS, 3)),
         # What the tracker knows after the frame: where the person was seen last (NaN before that), how long ago, and
@@ -77,6 +79,7 @@ class Track:
         read: (first, last) -> (last - first, 478, 3) meshes in pixels.
         shots: numbers of the frames that begin a shot: 0, and the first of each later one that shows the face.
         missing: (T,) `Missing`, why frames show no whole face; None if that is not known.
+        alternatives: how many faces there were to follow where the person was found first; 1 if it was clear.
     """
 
     pts: Int[np.ndarray, " t"]
@@ -88,6 +91,7 @@ class Track:
     read: Callable[[int, int], Float[np.ndarray, "n 478 3"]]
     shots: tuple[int, ...] = (0,)
     missing: UInt8[np.ndarray, " t"] | None = None
+    alternatives: int = 1
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -284,6 +288,7 @@ class TrackFolder:
             for frame in frames:
                 face = tracker.track(frame.image)
                 record["pts"], record["missing"] = frame.pts, tracker.missing
+                record["alternatives"] = min(tracker.alternatives, 255)
                 if face is not None:
                     pose = face.pose
                     record["pose_deg"] = pose.yaw_deg, pose.pitch_deg, pose.roll_deg
@@ -332,6 +337,7 @@ class TrackFolder:
             read,
             (0, *np.flatnonzero(np.concatenate(cuts) & flags).tolist()),
             reasons,
+            int(self._read_records(lead, lead + 1)["alternatives"][0]),
         )
 
     def _read_records(self, first: int, last: int) -> np.ndarray:
@@ -387,8 +393,9 @@ def track_of_photo(photo: Photo, *, face: int | None = None) -> Track:
     name = str(photo) if isinstance(photo, (str, os.PathLike)) else "the driver's picture"
     picture = pixels_of(photo, name)
     with FaceFinder() as finder:
-        seen = finder.observe(picture, face=face, name=name)
-    return Track.still(seen, (picture.shape[1], picture.shape[0]))
+        found = finder.observe_all(picture)
+    track = Track.still(chosen_face(found, face, name), (picture.shape[1], picture.shape[0]))
+    return replace(track, alternatives=len(found) if several_faces(found) else 1)
 
 
 def driver_pictures(track: Track, driver: Path | Picture, start: int = 0) -> Iterator[UInt8[np.ndarray, "h w 3"]]:

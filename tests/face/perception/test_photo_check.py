@@ -21,13 +21,13 @@ from reenactor.face.geometry.contours import (
 )
 from reenactor.face.perception.covers import covered
 from reenactor.face.perception.landmarks import Region, cut_patch, in_patch
+from reenactor.face.perception.observe import several_faces
 from reenactor.face.perception.photo_check import (
     Finding,
     checked_face,
     is_drawing,
     mouth_opening,
     photo_findings,
-    several_faces,
 )
 from reenactor.media import read_image
 

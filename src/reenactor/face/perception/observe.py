@@ -177,6 +177,12 @@ def face_side_px(mesh: Float[np.ndarray, "478 3"]) -> float:
     return float(np.ptp(mesh[:, :2], axis=0).max())
 
 
+def several_faces(found: Sequence[FaceObservation]) -> bool:
+    """Whether the second largest face is at least half as large as the largest, so that either may be meant."""
+    sides = sorted(face_side_px(one.landmarks.mesh) for one in found)
+    return len(sides) > 1 and sides[-2] >= 0.5 * sides[-1]
+
+
 def same_face(a: Landmarks, b: Landmarks) -> bool:
     """Whether two meshes lie on one face: their centres are closer than half a face."""
     apart = np.linalg.norm(a.mesh[:, :2].mean(axis=0) - b.mesh[:, :2].mean(axis=0))

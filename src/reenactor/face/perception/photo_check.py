@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,14 +10,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from reenactor.core import FaceObservation
 from reenactor.face.geometry import FACE_CROP_SCALE, head_angles
 from reenactor.face.geometry.contours import FACE_OVAL, OPENINGS
 from reenactor.face.geometry.openings import opening
 from reenactor.face.perception.covers import covered
 from reenactor.face.perception.landmarks import Region, cut_patch, in_patch
 from reenactor.face.perception.lids import eye_openness
-from reenactor.face.perception.observe import FaceFinder, chosen_face, face_side_px
+from reenactor.face.perception.observe import FaceFinder, chosen_face, face_side_px, several_faces
 
 _CLOSED = 0.3
 """Reading of both eyes; 12 of 13 press photographs below it have closed eyes, or nearly."""
@@ -76,12 +74,6 @@ def checked_face(
     if face is None and several_faces(found):
         findings += (Finding.SEVERAL_FACES,)
     return CheckedFace(mesh, len(found), findings)
-
-
-def several_faces(found: Sequence[FaceObservation]) -> bool:
-    """Whether the second largest face is at least half as large as the largest, so that either may be meant."""
-    sides = sorted(face_side_px(one.landmarks.mesh) for one in found)
-    return len(sides) > 1 and sides[-2] >= 0.5 * sides[-1]
 
 
 def photo_findings(picture: UInt8[np.ndarray, "h w 3"], mesh: Float[np.ndarray, "478 3"]) -> tuple[Finding, ...]:

@@ -19,7 +19,14 @@ from reenactor.core import MESH_POINTS, FaceObservation
 from reenactor.face.geometry import fit_head
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.landmarks import Region
-from reenactor.face.perception.observe import FaceNetworks, as_observation, check_picture, cut_off, face_side_px
+from reenactor.face.perception.observe import (
+    FaceNetworks,
+    as_observation,
+    check_picture,
+    cut_off,
+    face_side_px,
+    several_faces,
+)
 
 Scalars: TypeAlias = "float | np.ndarray"
 
@@ -113,6 +120,7 @@ class FaceTracker(FaceNetworks):
     Attributes:
         cut: since the person was seen last there was a cut; if it is seen now, it is filmed anew.
         missing: why the last frame shows no whole face, if it shows none.
+        alternatives: how many faces the last search found among which the person may be meant; 1 if it is clear.
 
     Raises:
         ValueError: `face` is less than 1.
@@ -133,6 +141,7 @@ class FaceTracker(FaceNetworks):
         self._frames_without = 0
         self.cut = False
         self.missing = Missing.NOT_MISSING
+        self.alternatives = 1
         self.forget_identity()
 
     def forget_identity(self) -> None:
@@ -208,6 +217,7 @@ class FaceTracker(FaceNetworks):
         found = self.observe_all(image, thorough=thorough)
         if not found:
             return None
+        self.alternatives = len(found) if several_faces(found) else 1
         if self._identity is not None:
             cut = after_cut or self.cut
             lone = len(found) == 1 and self._faces_away(found[0]) < SAME_PERSON_FACES
