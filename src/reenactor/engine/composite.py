@@ -205,11 +205,7 @@ class MovingOpacity:
         """The opacity with the face at other landmarks, crop pixels."""
         side = len(self._opacity)
         flow, flags = mesh_flow_numpy(self._mesh, np.asarray(mesh_px, np.float64), side, _FLOW)
-        x, y = (_enlarged(one, side) * (side / 2) for one in flow)
-        steps = np.arange(side, dtype=np.float32)
-        moved = cv2.remap(
-            self._opacity, x + steps, y + steps[:, None], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        moved = _moved(self._opacity, flow, cv2.INTER_CUBIC)
         if not self._hides:
             return moved
         # A cheek that the photo hides lies where that is transparent: it gets no hole, nor slits along its border.
@@ -286,12 +282,12 @@ def _widened(mask: Float[np.ndarray, "e e"], pixels: float) -> Float[np.ndarray,
     return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(pixels)) + 1,) * 2))
 
 
-def _moved(mask: Float[np.ndarray, "e e"], flow: Float[np.ndarray, "2 m m"]) -> Float[np.ndarray, "e e"]:
-    """A mask as a flow draws it; the flow's offsets are halves of the mask's side."""
+def _moved(mask: np.ndarray, flow: Float[np.ndarray, "2 m m"], sampling: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """A mask (e, e) as a flow draws it; the flow's offsets are halves of the mask's side."""
     side = len(mask)
     steps = np.arange(side, dtype=np.float32)
     x, y = (_enlarged(offset, side) * (side / 2) for offset in flow)
-    return cv2.remap(mask, steps + x, steps[:, None] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(mask, steps + x, steps[:, None] + y, sampling, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _without(picture: UInt8[np.ndarray, "s s 3"], person: Float[np.ndarray, "e e"]) -> UInt8[np.ndarray, "s s 3"]:
