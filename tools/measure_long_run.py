@@ -36,7 +36,7 @@ from reenactor.research.training.batches import Batches, people_of
 _BATCH = 8
 _OPENS = 0.06
 """A mouth opens if the driver's is wider open by so much, in outer-eye distances."""
-_ROWS = 24
+_ROWS = 8
 
 
 def main() -> None:
@@ -71,8 +71,9 @@ def main() -> None:
         rows += [torch.cat([one[i] for one in shown], dim=-1) for i in range(len(batch.truth))]
     _report(values, np.array(opens))
     if args.sheet:
-        order = np.argsort(~np.array(opens), kind="stable")[:_ROWS]
-        sheet = torch.cat([rows[i] for i in order], dim=1).add(1).mul(127.5).clamp(0, 255).byte()
+        order = np.argsort(~np.array(opens), kind="stable")[: 2 * _ROWS]
+        columns = [torch.cat([rows[i] for i in order[start::2]], dim=1) for start in (0, 1)]
+        sheet = torch.cat(columns, dim=2).add(1).mul(127.5).clamp(0, 255).byte()
         write_image(args.sheet, sheet.permute(1, 2, 0).numpy())
 
 

@@ -168,7 +168,7 @@ class Workers:
                 if job is not None:
                     self._end(job, State.FAILED, error="the server failed at this job; send it again later")
                 self._stopping.wait(_AGAIN_S)
-        process.close()
+        process.kill()
 
     def _run(self, process: ChildProcess, job: Job) -> None:
         folder = self._store.job_folder(job.id)
@@ -205,7 +205,9 @@ class Workers:
         while True:
             if (running.cancelled or self._stopping.is_set()) and not running.stop_sent:
                 running.stop_sent = True
-                deadline = min(deadline, time.monotonic() + _GRACE_S)
+                # One that is still loading its networks has nothing to lose, and would not hear.
+                loading = self._stopping.is_set() and first
+                deadline = min(deadline, time.monotonic() + (0 if loading else _GRACE_S))
                 process.send({"stop": True})
             if time.monotonic() > deadline:
                 process.kill()

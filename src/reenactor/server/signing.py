@@ -50,9 +50,9 @@ class Signer:
                 raise ProcessDiedError from None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; nothing is signed any more."""
         with self._lock:
-            self._process.close()
+            self._process.kill()
 
 
 def sign_results(channel: Channel, settings: Settings) -> None:
