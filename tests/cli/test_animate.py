@@ -18,8 +18,9 @@ from skimage.data import lfw_subset
 from factories import FRAMES, NTSC, decoded, sound_packets, stored_times, write_clip
 from reenactor import Options, Reenactor
 from reenactor.core import Head, ReenactError
-from reenactor.engine import recording
+from reenactor.engine import animate, recording
 from reenactor.engine.recording import stated_options
+from reenactor.engine.shipped import demo_photo
 from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.media import (
     Claim,
@@ -514,11 +515,29 @@ def test_earlier_results_of_a_batch_say_if_they_were_made_otherwise(reenactor, t
     result.unlink()
     made(reenactor, *command, *SMALL, "--no-provenance")
     assert made(reenactor, *command, *SMALL) == f"{result}: there already (unsigned: options unknown), kept\n"
-    result.write_bytes(b"no film")
-    code, out, err = reenactor("animate", *command, *SMALL)
-    assert (code, out) == (2, "")
-    assert f"{result} is damaged" in err
-    assert err.splitlines()[-1] == "reenactor: 1 of 1 could not be made; the reasons stand above"
+    for broken in (b"no film", b""):
+        result.write_bytes(broken)
+        said = made(reenactor, *command, *SMALL)
+        assert said == f"{result}: there already (it cannot be read: delete it to make it again), kept\n"
+
+
+def test_a_batch_names_the_result_that_fails_and_names_that_meet(reenactor, tmp_path, photo, motion):
+    people = tmp_path / "people"
+    people.mkdir()
+    (people / "a.png").write_bytes(photo.read_bytes())
+    (people / "b.png").write_bytes(b"no photo")
+    batch = ("animate", "--target", people, "--driver", motion, "-o", tmp_path / "out", *SMALL)
+    code, out, err = reenactor(*batch)
+    assert (code, out.count("signed as synthetic")) == (2, 1)
+    assert err.splitlines()[0].startswith("reenactor: b--blink.mp4: ")
+    (people / "a.jpg").write_bytes(photo.read_bytes())
+    assert "(a--blink would be made twice)" in reenactor(*batch)[2]
+
+
+def test_python_is_told_that_files_are_wanted(photo, motion, tmp_path, unchecked):
+    for targets, driver in ((str(photo), motion), ([demo_photo()], motion), ([photo], [motion])):
+        with pytest.raises(ReenactError, match="animate takes"):
+            animate(targets, driver, tmp_path / "o.mp4")
 
 
 def test_the_options_stated_name_no_folder(tmp_path):

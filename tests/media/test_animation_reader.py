@@ -186,3 +186,10 @@ def test_memory_does_not_grow_with_the_length_of_an_animation(tmp_path, face, su
     with open_reader(path) as reader:
         peak = max(psutil.Process().memory_info().rss for _ in reader)
     assert peak - before < size + 40 * 2**20
+
+
+def test_a_picture_shown_for_an_hour_is_a_mistake(tmp_path):
+    frames = [Image.new("RGB", (32, 32), (40 * i, 0, 0)) for i in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=4_000_000)
+    with open_reader(tmp_path / "a.png") as reader, pytest.raises(MediaError, match="shows a picture for 4000 s"):
+        list(reader)

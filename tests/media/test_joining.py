@@ -401,3 +401,43 @@ def test_webm_gets_opus(tmp_path, face, codec):
     found, end_s = heard_s(tmp_path / "joined.webm")
     assert np.abs(np.subtract(found, CLICKS_S)).max() <= 0.004  # Opus smears a click of 1 ms
     assert 1.75 <= end_s < 1.83
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_damaged_sound_does_not_lose_the_pictures(tmp_path, face, suffix):
+    """MP4 looks into packets of AC-3, and refuses damaged ones; encoded anew they leave gaps."""
+    with (
+        av.open(str(clicking(tmp_path / "whole.mkv", codec="ac3"))) as whole,
+        av.open(str(tmp_path / "a.mkv"), "w") as o,
+    ):
+        streams = {one.index: o.add_stream_from_template(one) for one in whole.streams}
+        for number, packet in enumerate(whole.demux()):
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio" and number % 3 == 0:
+                packet.update(b"\x5a" * packet.size)
+            packet.stream = streams[packet.stream.index]
+            o.mux_one(packet)
+    parts = segments(tmp_path, face, list(range(45)), Fraction(1, 25), 45, lengths=45)
+    carried = join_segments(parts, tmp_path / f"joined{suffix}", tracks_from=tmp_path / "a.mkv")
+    assert carried == CarriedTracks(audio=True)
+    with av.open(str(tmp_path / f"joined{suffix}")) as container:
+        assert len(list(container.decode(video=0))) == 45
+    assert decoded_audio(tmp_path / f"joined{suffix}").shape[1] > 30_000
+
+
+def test_sound_that_is_not_there_is_said(tmp_path, face):
+    source = clicking(tmp_path / "late.mkv", codec="flac", start_s=50)
+    parts = segments(tmp_path, face, list(range(45)), Fraction(1, 25), 45, lengths=45)
+    carried = join_segments(parts, tmp_path / "joined.mp4", tracks_from=source)
+    assert not carried.audio
+    assert "sound was left out" in carried.left_out[0]
+
+
+def test_sound_that_leads_does_not_move_the_pictures(tmp_path, face):
+    source = clicking(tmp_path / "early.mkv", codec="libopus", start_s=-0.3)
+    parts = segments(tmp_path, face, list(range(45)), Fraction(1, 25), 45, lengths=45)
+    join_segments(parts, tmp_path / "joined.mkv", tracks_from=source)
+    with av.open(str(tmp_path / "joined.mkv")) as container:
+        assert next(container.decode(video=0)).time <= 0.06  # a packet of 20 ms that begins before the preroll
+    assert np.abs(np.subtract(heard_s(tmp_path / "joined.mkv")[0], [0.2, 0.95])).max() <= 0.004

@@ -176,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
             if not batch:
                 raise
             failed += 1
-            print(f"reenactor: {error}", file=sys.stderr)
+            print(f"reenactor: {output.name}: {error}", file=sys.stderr)
     if failed:
         raise ReenactError(f"{failed} of {len(jobs)} could not be made; the reasons stand above")
     return 0
@@ -255,8 +255,11 @@ def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]]
             suffix = ".png" if is_still(driver) else ".mov" if args.alpha else ".mp4"
             jobs.append((targets, driver, args.output / f"{targets[0].stem}--{driver.stem}{suffix}"))
     outputs = [output for _, _, output in jobs]
-    if len(set(outputs)) != len(outputs):
-        raise ReenactError("two photos or drivers of the batch have the same name; rename one of them")
+    if twice := {output.stem for output in outputs if outputs.count(output) > 1}:
+        raise ReenactError(
+            f"two photos or drivers of the batch have the same name ({min(twice)} would be made twice); "
+            "rename one of them"
+        )
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

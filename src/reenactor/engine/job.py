@@ -156,6 +156,11 @@ def animate(
         ReenactError: one sentence that says what is wrong. Nothing is left under the output's name, and what was
             already there is kept. The job's folder stays only where trying again can help (a full disk).
     """
+    for one in (driver, output, *([] if isinstance(targets, (str, os.PathLike)) else targets)):
+        if not isinstance(one, (str, os.PathLike)):
+            raise ReenactError(f"animate takes paths of files, not {type(one).__name__}; see Reenactor for pictures")
+    if isinstance(targets, (str, os.PathLike)):
+        raise ReenactError("animate takes a list of photos, and one was given; write animate([photo], ...)")
     try:
         paths = [Path(target) for target in targets], Path(driver), Path(output)
         with frugal():
@@ -267,6 +272,8 @@ class _Job:
             raise MediaError(f"the output {self.output} is a folder; give the name of a file")
         suffix = self.output.suffix.lower()
         fitting = _STILLS if self.still else (*CONTAINERS, *ANIMATIONS)
+        if self.options.alpha and not self.still:
+            fitting = HOLDS_ALPHA
         if suffix not in fitting:
             stills = "" if self.still else " (.png or .jpg with a photo or a motion of one frame as driver)"
             raise MediaError(f"cannot write {self.output}: the name must end in {', '.join(fitting)}{stills}")

@@ -151,7 +151,10 @@ def other_origin(output: Path, targets: Sequence[Path], driver: Path, options: O
     """
     if not supports(output):
         return "unsigned: options unknown"
-    report = read_provenance(output)
+    try:
+        report = read_provenance(output)
+    except MediaError:
+        return "it cannot be read: delete it to make it again"
     if not report.signed:
         return "unsigned: options unknown"
     if report.tampered:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from reenactor.core import MediaError
 from reenactor.core.files import check_readable
 from reenactor.media.images import animation_format, check_size, damaged, decode, frame_numbers, open_image
 from reenactor.media.video_reader import FrameReader, VideoReader
@@ -20,6 +21,8 @@ _LONGEST_DENOMINATOR = 65_535
 """Of a PNG frame's duration, which Pillow gives as a float."""
 _UNTIMED_S = Fraction(1, 10)
 """How long browsers show a frame whose duration is 0."""
+_LONGEST_S = 3600
+"""Of a frame: longer ones are mistakes, and no video holds them."""
 
 
 def open_reader(path: str | os.PathLike[str], *, precise: bool = True) -> FrameReader:
@@ -90,7 +93,10 @@ class AnimationReader(FrameReader[Image.Image]):
                 stored_ms = image.info.get("timestamp")
                 start_s = end_s if stored_ms is None else Fraction(stored_ms, 1000)
                 pts = round((start_s + added_s) * _CLOCK_HZ)
-                if not (duration_s := _duration_s(image)):
+                if (duration_s := _duration_s(image)) > _LONGEST_S:
+                    shown = f"{self.path} shows a picture for {float(duration_s):.0f} s"
+                    raise MediaError(f"{shown}; give an animation whose pictures are shown for less than an hour")
+                if not duration_s:
                     added_s += _UNTIMED_S
                 end_s = start_s + duration_s
                 if pts > last:

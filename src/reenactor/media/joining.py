@@ -55,16 +55,25 @@ def join_segments(
     if not paths:
         raise MediaError(f"there are no segments to join into {output}; check the input")
     with replacing(output) as temporary:
-        try:
-            return _join(paths, output, temporary, None if tracks_from is None else Path(tracks_from), start_s)
-        except FFmpegError as error:
-            if isinstance(error, OSError):
-                raise  # `replacing` reports full disks
-            raise MediaError(f"cannot join the segments of {output}: {error.strerror}; render them again") from error
+        failed: FFmpegError | None = None
+        # Damaged packets, which some formats refuse, are lost in encoding; what cannot even be decoded is left out.
+        for copies in (True, False, None) if tracks_from is not None else (None,):
+            source = None if tracks_from is None or copies is None else Path(tracks_from)
+            try:
+                carried = _join(paths, output, temporary, source, start_s, copies=bool(copies))
+            except FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise  # `replacing` reports full disks
+                failed = error
+            else:
+                lost = "sound and subtitles were left out: they are damaged"
+                return carried if failed is None or source is not None else CarriedTracks(left_out=(lost,))
+        assert failed is not None
+        raise MediaError(f"cannot join the segments of {output}: {failed.strerror}; render them again") from failed
 
 
 def _join(
-    paths: list[Path], output: Path, temporary: Path, tracks_from: Path | None, start_s: Fraction
+    paths: list[Path], output: Path, temporary: Path, tracks_from: Path | None, start_s: Fraction, *, copies: bool
 ) -> CarriedTracks:
     with ExitStack() as files:
         template = files.enter_context(open_video(paths[0])).streams.video[0]
@@ -75,16 +84,16 @@ def _join(
             video.codec_context.codec_tag = template.codec_context.codec_tag
             video.metadata.update({name: text for name, text in template.metadata.items() if name == "alpha_mode"})
             packets: list[Iterator[Timed]] = [_video_packets(paths, template, video)]
-            carried = CarriedTracks()
+            carried = None
             if tracks_from is not None:
                 source = files.enter_context(open_container(tracks_from))
                 if source.streams.audio or source.streams.subtitles:
                     span = Span(_first_frame_s(tracks_from) + start_s, _end_s(paths[-1]))
-                    others, carried = carry_tracks(source, target, output.suffix.lower(), span)
-                    packets.append(others)
+                    carried = carry_tracks(source, target, output.suffix.lower(), span, copies=copies)
+                    packets.append(carried.packets())
             _mux(target, packets)
             target.close()
-            return carried
+            return CarriedTracks() if carried is None else carried.result()
         finally:
             close_quietly(target)
 

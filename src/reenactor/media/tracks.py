@@ -34,8 +34,9 @@ _AUDIO = {
 """Beginnings of codecs' names."""
 _TEXT = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """What subtitles of text become where they cannot be copied."""
-_PREROLL_S = Fraction(1, 4)
-"""Sound before the first frame to keep (AAC primes its decoder with 21-48 ms, Opus with 80 ms)."""
+_PREROLL_S = {".mp4": Fraction(1, 4), ".mov": Fraction(1, 4), ".mkv": Fraction(1, 30), ".webm": Fraction(1, 30)}
+"""Sound before the first frame to keep: AAC primes its decoder with 21-48 ms, Opus with 80 ms; but Matroska begins with
+the first packet of all, so that the pictures come later by as much."""
 _ENCODERS = {".webm": "libopus"}
 """What sound becomes where it cannot be copied; elsewhere AAC."""
 _KBITS_PER_CHANNEL = (96, 48)
@@ -104,14 +105,15 @@ class Track(ABC):
 
 
 class _CopiedAudio(Track):
-    """Bit for bit."""
+    """Bit for bit, from so many seconds before the span's start."""
 
-    def __init__(self, stream: AudioStream, target: OutputContainer, span: Span) -> None:
+    def __init__(self, stream: AudioStream, target: OutputContainer, span: Span, preroll_s: Fraction) -> None:
         super().__init__(stream, target.add_stream_from_template(stream), span)
+        self._preroll_s = preroll_s
 
     def take(self, packet: Packet) -> Iterator[Timed]:
         start_s, end_s = _times_s(self._moved(packet))
-        if end_s >= -_PREROLL_S and start_s < self._span.end_s:
+        if end_s >= -self._preroll_s and start_s < self._span.end_s:
             packet.stream = cast(AudioStream, self._out)
             yield start_s, 1, packet
 
@@ -229,9 +231,46 @@ class _Subtitles(Track):
         yield start_s, 1, packet
 
 
+class Carried:
+    """Sound and subtitles on their way from a source to a target; made by `carry_tracks`.
+
+    Args:
+        source: opened for reading.
+        tracks: by their number in the source.
+        left_out: what is left out before a packet is read.
+    """
+
+    def __init__(self, source: InputContainer, tracks: dict[int, Track], left_out: list[str]) -> None:
+        self._source, self._tracks, self._left_out = source, tracks, left_out
+        self._written: set[int] = set()
+
+    def packets(self) -> Iterator[Timed]:
+        """The target's packets, not muxed yet."""
+        if not self._tracks:
+            return
+        for packet in self._source.demux(*(self._source.streams[index] for index in self._tracks)):
+            if packet.dts is not None:  # the demuxer's last, empty packets have none
+                yield from self._noted(packet.stream.index, self._tracks[packet.stream.index].take(packet))
+        for index, track in self._tracks.items():
+            yield from self._noted(index, track.finish())
+
+    def _noted(self, index: int, packets: Iterator[Timed]) -> Iterator[Timed]:
+        for timed in packets:
+            if timed[2].size:
+                self._written.add(index)
+            yield timed
+
+    def result(self) -> CarriedTracks:
+        """What became of them, once all packets are muxed."""
+        sound = {index for index, track in self._tracks.items() if not isinstance(track, _Subtitles)}
+        silent = "sound was left out: none of it can be read, or all of it is before or after the pictures"
+        lost = [silent] if sound and not sound & self._written else []
+        return CarriedTracks(bool(sound & self._written), (*lost, *self._left_out))
+
+
 def carry_tracks(
-    source: InputContainer, target: OutputContainer, suffix: str, span: Span
-) -> tuple[Iterator[Timed], CarriedTracks]:
+    source: InputContainer, target: OutputContainer, suffix: str, span: Span, *, copies: bool = True
+) -> Carried:
     """Add a source's sound and subtitles to a target.
 
     Args:
@@ -239,9 +278,7 @@ def carry_tracks(
         target: opened for writing; the streams are added to it.
         suffix: .mp4, .mov, .mkv or .webm, of the target.
         span: the part to carry over.
-
-    Returns:
-        The target's packets, not muxed yet, and what they hold.
+        copies: sound that the target can hold is copied; if not, all of it is encoded.
     """
     tracks: dict[int, Track] = {}
     unknown, unfit = False, []
@@ -251,11 +288,10 @@ def carry_tracks(
             unknown = True
             continue
         codec = stream.codec_context.name
-        if codec in can_hold and codec.startswith(_AUDIO[suffix]):
-            tracks[stream.index] = _CopiedAudio(stream, target, span)
+        if copies and codec in can_hold and codec.startswith(_AUDIO[suffix]):
+            tracks[stream.index] = _CopiedAudio(stream, target, span, _PREROLL_S[suffix])
         else:
             tracks[stream.index] = _EncodedAudio(stream, target, span, _ENCODERS.get(suffix, "aac"))
-    audio = bool(tracks)
     for stream in source.streams.subtitles:
         codec = None if stream.codec_context is None else stream.codec_context.codec
         if codec is not None and codec.name in can_hold:
@@ -267,17 +303,7 @@ def carry_tracks(
     left_out = ["sound was left out: its codec is not supported"] if unknown else []
     if unfit:
         left_out.append(f"subtitles were left out: a {suffix} cannot hold {', '.join(sorted(set(unfit)))}")
-    return _packets(source, tracks), CarriedTracks(audio, tuple(left_out))
-
-
-def _packets(source: InputContainer, tracks: dict[int, Track]) -> Iterator[Timed]:
-    if not tracks:
-        return
-    for packet in source.demux(*(source.streams[index] for index in tracks)):
-        if packet.dts is not None:  # the demuxer's last, empty packets have none
-            yield from tracks[packet.stream.index].take(packet)
-    for track in tracks.values():
-        yield from track.finish()
+    return Carried(source, tracks, left_out)
 
 
 def _times_s(packet: Packet) -> tuple[Fraction, Fraction]:
