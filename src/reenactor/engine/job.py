@@ -272,7 +272,7 @@ class _Job:
             raise MediaError(f"the output {self.output} is a folder; give the name of a file")
         suffix = self.output.suffix.lower()
         fitting = _STILLS if self.still else (*CONTAINERS, *ANIMATIONS)
-        if self.options.alpha and not self.still:
+        if self.options.alpha and not self.still and suffix in _STILLS:
             fitting = HOLDS_ALPHA
         if suffix not in fitting:
             stills = "" if self.still else " (.png or .jpg with a photo or a motion of one frame as driver)"
