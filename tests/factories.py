@@ -23,6 +23,19 @@ def head():
     return np.ascontiguousarray(astronaut()[:256, 100:356])
 
 
+EXIF_UNDO = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+"""How a picture of each EXIF orientation is stored."""
+
+
 def posed(points, angles_deg=(0.0, 0.0, 0.0), *, scale=90.0, at=(128.0, 128.0), depth=0.0):
     """(N, 3) float32: points of a face, turned (yaw, pitch, roll), enlarged and moved into a picture."""
     R = matrix_from_angles(np.array(angles_deg, np.float64))

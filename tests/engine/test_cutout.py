@@ -145,3 +145,15 @@ def test_the_outside_of_the_crop_keeps_its_opacity(photo):
     outside[crop.inside(large.shape[1], large.shape[0])] = False
     np.testing.assert_array_equal(image[outside][:, 3], large[outside][:, 3])
     np.testing.assert_array_equal(image[400, 50], large[400, 50])
+
+
+def test_a_target_that_fails_leaves_the_old_one_whole(photo, monkeypatch):
+    one = Reenactor("warp", alpha=True)
+    one.set_target([photo])
+    before = one.draw(one.target.mesh_px)
+    layers = np.array(photo)
+    layers[: len(layers) // 2, :, 3] //= 2
+    monkeypatch.setattr("reenactor.engine.reenactor.Portrait", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        one.set_target([Image.fromarray(layers)])
+    np.testing.assert_array_equal(one.draw(one.target.mesh_px), before)

@@ -120,8 +120,10 @@ def test_gaps_say_why(lost):
         (0.8, 1.04, Missing.CUT_OFF),
         (1.16, 1.24, Missing.NOT_FOUND),
     ]
-    assert gaps[0].text() == "the driver's face leaves the picture at 0.80-1.04 s"
-    assert replace(lost, missing=None).gaps()[0].text() == "no face in the driver at 0.80-1.04 s"
+    assert gaps[0].text() == "the driver's face leaves the picture at 0.80-1.04 s: the last pose was held"
+    assert (
+        replace(lost, missing=None).gaps()[0].text() == "no face in the driver at 0.80-1.04 s: the last pose was held"
+    )
 
 
 def test_before_the_first_face(rest):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from factories import is_one_sentence, psnr
+from factories import EXIF_UNDO, is_one_sentence, psnr
 from reenactor.core import MediaError, ReenactError
 from reenactor.media import MAX_SIDE_PX, images, is_image, is_video, read_image, read_rgba, write_image
 
@@ -55,20 +55,10 @@ def test_what_is_written_is_read(tmp_path, face, suffix, quality_db):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(tmp_path, face, orientation):
-    undo = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: np.rot90(a, 1),
-        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda a: np.rot90(a, -1),
-    }
     upright = face[:, :200]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(undo[orientation](upright)))
+    stored = Image.fromarray(np.ascontiguousarray(EXIF_UNDO[orientation](upright)))
     stored.save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "a.png"), upright)
 

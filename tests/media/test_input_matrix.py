@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from skimage.color import rgb2xyz
 from skimage.data import astronaut
 
-from factories import head, is_one_sentence, moving, psnr, tone
+from factories import EXIF_UNDO, head, is_one_sentence, moving, psnr, tone
 from reenactor.core import MediaError, Options
 from reenactor.media import VideoReader, VideoWriter, join_segments, open_reader, read_image
 from reenactor.media.hdr import tone_mapped
@@ -48,19 +48,6 @@ def to_p3(picture):
     return np.round(255 * curve).astype(np.uint8)
 
 
-UNDO = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, 1),
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a, -1),
-}
-"""How a picture of each EXIF orientation is stored."""
-
-
 def write_photo(path, upright, mode="RGB", orientation=1, p3=False, **options):
     """Write a photo of some kind; what it should look like."""
     about = {}
@@ -70,7 +57,7 @@ def write_photo(path, upright, mode="RGB", orientation=1, p3=False, **options):
         about["exif"] = about["exif"].tobytes()
     if p3:
         about["icc_profile"] = p3_profile()
-    stored = np.ascontiguousarray(UNDO[orientation](to_p3(upright) if p3 else upright))
+    stored = np.ascontiguousarray(EXIF_UNDO[orientation](to_p3(upright) if p3 else upright))
     grey = np.asarray(Image.fromarray(stored).convert("L"))
     alpha = np.full(stored.shape[:2], 255, np.uint8)
     alpha[:, : stored.shape[1] // 3] = 0

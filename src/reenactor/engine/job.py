@@ -117,7 +117,7 @@ class Report:
             f"  took {self.seconds:.1f} s{continued}, {speed:.1f} frames/s, peak memory {self.peak_memory_mib:.0f} MiB"
         )
         lines += [f"  {one.text(self.photos, options=True)}" for one in self.warnings]
-        lines += [f"  {gap.text()}: the last pose was held" for gap in self.gaps[:_GAPS_SHOWN]]
+        lines += [f"  {gap.text()}" for gap in self.gaps[:_GAPS_SHOWN]]
         if len(self.gaps) > _GAPS_SHOWN:
             lines.append(f"  and in {len(self.gaps) - _GAPS_SHOWN} more stretches")
         if self.truncated:

@@ -255,11 +255,11 @@ class Reenactor:
                 meshes.append(crop.to_crop(mesh))
                 if self._transformer is not None and self.needs_pictures:
                     seen.append(self._transformer.crop(picture, mesh))
-        shown, person = pictures[0], None
+        shown, person, moving = pictures[0], None, None
         if self._options.alpha:
             shown = cut_out(photos[0], self._options.max_side)
             pictures[0], opacity = np.ascontiguousarray(shown[..., :3]), crops[0].cut(shown[..., 3])
-            self._opacity, person = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
+            moving, person = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
         cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         mesh_px = np.stack(meshes)
         portrait = Portrait(self.model, cuts, mesh_px)
@@ -267,7 +267,7 @@ class Reenactor:
         warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
         self._target = Target(pictures[0], crops[0], mesh_px, portrait, tuple(warnings))
         self._target_faces = np.stack(seen) if seen else None
-        self._compositor = Compositor(shown, crops[0])
+        self._compositor, self._opacity = Compositor(shown, crops[0]), moving
         drawing = any(one.finding is Finding.DRAWING for one in warnings)
         self._colours = OwnColours(cuts[0], mesh_px[0], drawing=drawing)
         still = self._options.background is Background.STILL

@@ -64,10 +64,10 @@ class Gap:
     reason: Missing
 
     def text(self) -> str:
-        """When, and what is missing."""
+        """What is missing, when, and what was done about it."""
         left = self.reason is Missing.CUT_OFF
         what = "the driver's face leaves the picture" if left else "no face in the driver"
-        return f"{what} at {self.start_s:.2f}-{self.end_s:.2f} s"
+        return f"{what} at {self.start_s:.2f}-{self.end_s:.2f} s: the last pose was held"
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
 
 def _facts(report: Report) -> dict[str, Any]:
     notes = [one.text() for one in report.warnings]
-    notes += [f"{gap.text()}: the last pose was held" for gap in report.gaps[:20]]
+    notes += [gap.text() for gap in report.gaps[:20]]
     if report.truncated:
         notes.append("the driver ends in damaged data: the result ends there too")
     notes += report.left_out
