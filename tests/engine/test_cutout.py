@@ -149,9 +149,9 @@ def test_the_outside_of_the_crop_keeps_its_opacity(photo):
 
 def test_a_target_that_fails_leaves_the_old_one_whole(photo, monkeypatch):
     one = Reenactor("warp", alpha=True)
-    one.set_target([photo])
+    one.set_target([Image.fromarray(photo)])
     before = one.draw(one.target.mesh_px)
-    layers = np.array(photo)
+    layers = photo.copy()
     layers[: len(layers) // 2, :, 3] //= 2
     monkeypatch.setattr("reenactor.engine.reenactor.Portrait", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
