@@ -71,7 +71,7 @@ def test_the_hybrid_takes(k):
 def test_the_second_hybrid_takes_all_but_holes(k):
     (taken,) = of_frame(hybrid2(), k)
     assert taken.use is PhotoUse.TAKEN
-    assert taken.weights.shape == (k, SIZE // 4, SIZE // 4)
+    assert taken.weights.shape == (k, SIZE, SIZE)
     assert taken.weights.sum() == pytest.approx(1, abs=0.02)
     if k == 1:  # also where its mirror image was taken
         assert np.median(taken.weights) == pytest.approx(taken.brightest, rel=0.05)

@@ -28,7 +28,7 @@ N = TypeVar("N", bound=nn.Module)
 PHOTOS, SIDE = "photos", "side"
 """Axes that are free: the number of photos, and the side of crops."""
 MAX_PHOTOS = 8
-ENCODE, SYNTHESIZE = "encode_target", "synthesize"
+ENCODE, SYNTHESIZE, ENLARGE = "encode_target", "synthesize", "enlarge"
 """Names of the graphs."""
 
 
@@ -90,7 +90,11 @@ class GraphAdapter(ABC, Generic[M]):
 
     @abstractmethod
     def graphs(self, model: M) -> dict[str, Graph]:
-        """`ENCODE` and `SYNTHESIZE`, simplified (`simplified`)."""
+        """`ENCODE` and `SYNTHESIZE`, simplified (`simplified`).
+
+        With an `ENLARGE`, `SYNTHESIZE` draws at the network's resolution, and `ENLARGE` makes pictures of other sizes
+        from what it gives and the code's tensors.
+        """
 
     @abstractmethod
     def target_inputs(self, targets: TargetSet) -> dict[str, Tensor]:

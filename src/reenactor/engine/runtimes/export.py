@@ -26,7 +26,7 @@ from reenactor.engine.runtimes.formats import Format, write_graph
 from reenactor.engine.runtimes.model import ExportedModel, How
 from reenactor.engine.runtimes.runtimes import OnnxRunner, OpenVinoRunner, Precision, Runner, TorchRunner
 from reenactor.models import METHODS, ReenactmentModel
-from reenactor.models.graphs import ENCODE, SYNTHESIZE, Graph, GraphAdapter
+from reenactor.models.graphs import ENCODE, ENLARGE, SYNTHESIZE, Graph, GraphAdapter
 from reenactor.models.registry import graph_adapter
 from reenactor.nn.checkpoint import NAME, replace_folder
 
@@ -122,7 +122,8 @@ def load_exported(
     except ValidationError as error:
         raise CheckpointError(f"{folder} has settings of another release; export again") from error
     adapter = graph_adapter(name, config)
-    runners, used = graph_runners(folder, description, (ENCODE, SYNTHESIZE), runtime=runtime, threads=threads)
+    names = (ENCODE, SYNTHESIZE, *description["graphs"].keys() & {ENLARGE})
+    runners, used = graph_runners(folder, description, names, runtime=runtime, threads=threads)
     how = How(used.value, description["precision"])
     return ExportedModel(adapter, runners, version=description["model_version"], how=how)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from reenactor.core import DriverFrame, TargetCode, TargetSet
 from reenactor.engine.runtimes.runtimes import Runner
 from reenactor.models.contract import ReenactmentModel
-from reenactor.models.graphs import ENCODE, SYNTHESIZE, ExportedCode, GraphAdapter
+from reenactor.models.graphs import ENCODE, ENLARGE, SYNTHESIZE, ExportedCode, GraphAdapter
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,13 @@ class ExportedModel(ReenactmentModel):
         """Draw the frames, one after the other; see `ReenactmentModel.synthesize`."""
         if not isinstance(code, ExportedCode):
             raise TypeError(f"an exported model draws an ExportedCode, got {type(code).__name__}")
-        return torch.cat([self._runners[SYNTHESIZE](self.frame_inputs(code, one))["image"] for one in _each(driver)])
+        return torch.cat([self._drawn(code, one) for one in _each(driver)])
+
+    def _drawn(self, code: ExportedCode, driver: DriverFrame) -> Float[Tensor, "1 3 h w"]:
+        found = self._runners[SYNTHESIZE](self.frame_inputs(code, driver))
+        if ENLARGE in self._runners and code.side != self.resolution:
+            found = self._runners[ENLARGE]({**found, **code.tensors})
+        return found["image"]
 
     def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """Of `SYNTHESIZE`, for one frame."""

@@ -39,7 +39,7 @@ class Runner(Protocol):
     """Runs one graph."""
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Input name -> tensor to output name -> tensor; float32, contiguous, on the CPU."""
+        """Input name -> tensor to output name -> tensor; float32, contiguous, on the CPU. Other names are ignored."""
         ...
 
 
@@ -140,11 +140,12 @@ class OnnxRunner:
         options.log_severity_level = 3
         providers = onnx_providers(onnxruntime.get_available_providers(), precision, path.parent / "tensorrt")
         self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+        self._inputs = [one.name for one in self._session.get_inputs()]
         self._outputs = [one.name for one in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Runner`."""
-        found = self._session.run(None, {name: one.numpy() for name, one in inputs.items()})
+        found = self._session.run(None, {name: inputs[name].numpy() for name in self._inputs})
         return {name: torch.from_numpy(one) for name, one in zip(self._outputs, found, strict=True)}
 
 
@@ -178,7 +179,7 @@ class OpenVinoRunner:
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Runner`."""
         request = self._request(inputs)
-        found = request.infer({name: one.numpy() for name, one in inputs.items()}, share_inputs=True)
+        found = request.infer({name: inputs[name].numpy() for name in self._inputs}, share_inputs=True)
         return {name: torch.from_numpy(found[i]) for i, name in enumerate(self._outputs)}
 
     def _request(self, inputs: Mapping[str, Tensor]) -> Any:

@@ -18,7 +18,9 @@ class Hybrid2Config(ModelConfig):
     base_width: int = Field(default=48, ge=16, le=256, multiple_of=16)
     """Channels at a quarter of the resolution; 1.5, 2 and 2.5 times as many at an eighth, a 16th, a 32nd."""
     mirror: bool = True
-    """The mirrored photos count as further photos, with a handicap: what a turned head hides, its other side shows."""
+    """Photos of turned heads count again, mirrored, with a handicap: what one side hides, the other shows."""
+    mirror_from_degrees: float = Field(default=0.0, ge=0)
+    """Yaw from which a photo is mirrored."""
     mirror_handicap: float = Field(default=3.0, ge=0)
     """Logit that mirrored photos lack."""
     stretched: float = Field(default=6.0, ge=0)

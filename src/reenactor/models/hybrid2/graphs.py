@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
 from reenactor.models.graphs import (
     ENCODE,
+    ENLARGE,
     PHOTOS,
     SIDE,
     SYNTHESIZE,
@@ -24,8 +24,16 @@ from reenactor.models.graphs import (
     simplified,
 )
 from reenactor.models.hybrid2.config import Hybrid2Config
-from reenactor.models.hybrid2.model import RASTER, Hybrid2, Hybrid2Code, Hybrid2Generator, colour_of
-from reenactor.nn import resized, warp_cubic
+from reenactor.models.hybrid2.model import (
+    RASTER,
+    Hybrid2,
+    Hybrid2Code,
+    Hybrid2Generator,
+    colour_of,
+    enlarged_drawing,
+    with_mirrored,
+)
+from reenactor.nn import resized
 
 _EXACT = ("warp_encoder", "flow", "fine", "head")
 """Layers that int8 would show in: those of the largest maps, and what flows are made of."""
@@ -44,10 +52,7 @@ class _Encode(nn.Module):
 
 
 class _Synthesize(nn.Module):
-    """`Hybrid2Generator.draw` for one frame: at the network's own size, and then what is left to do at the photos'.
-
-    All that is enlarged to the photos' size is enlarged together.
-    """
+    """`Hybrid2Generator.draw_small` for one frame: the picture, and what its enlargement needs."""
 
     def __init__(self, generator: Hybrid2Generator) -> None:
         super().__init__()
@@ -59,30 +64,30 @@ class _Synthesize(nn.Module):
         flow: Float[Tensor, "k 2 hf wf"],
         flags: Float[Tensor, "k 5 hf wf"],
         detail: Float[Tensor, "k 2 h w"],
-        photos: Float[Tensor, "1 k 3 s s"],
         small: Float[Tensor, "1 k 3 h w"],
         features: Float[Tensor, "1 k _ _ _"],
         style: Float[Tensor, "1 _"],
         colour: Float[Tensor, "1 1 1 1"],
-        handicap: Float[Tensor, " k"],
+        handicap: Float[Tensor, "1 k"],
+    ) -> tuple[Tensor, ...]:
+        mesh_px = small.new_zeros(1, 1, MESH_POINTS, 3)  # the landmarks serve `mesh_flows` alone
+        code = Hybrid2Code(small, mesh_px, small, features, style, colour, handicap, ())
+        drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail))
+        return drawn.image.clamp(-1, 1), drawn.kept, drawn.painted, drawn.flows_ndc, drawn.weights
+
+
+class _Enlarge(nn.Module):
+    """`enlarged_drawing` of one frame."""
+
+    def forward(
+        self,
+        photos: Float[Tensor, "1 k 3 s s"],
+        kept: Float[Tensor, "1 1 h w"],
+        painted: Float[Tensor, "1 3 h w"],
+        flows: Float[Tensor, "k 2 h w"],
+        weights: Float[Tensor, "1 k h w"],
     ) -> Float[Tensor, "1 3 s s"]:
-        # The photos' own size comes afterwards, and landmarks serve `mesh_flows` alone.
-        code = Hybrid2Code(small, small.new_zeros(1, 1, MESH_POINTS, 3), small, features, style, colour, handicap)
-        drawn = self.generator.draw(code, raster, MeshFlow(flow, flags, detail))
-        side = (photos.shape[-2], photos.shape[-1])
-        difference, blur = _enlarged(torch.cat([drawn.difference, drawn.blur], 1), side).split([3, 1], 1)
-        low, hole = _enlarged(torch.cat([drawn.low, drawn.holes], 1), side).split([3, 1], 1)
-        total, weights = _enlarged(torch.cat([flow + drawn.flow_ndc, drawn.weights[0][:, None]], 1), side).split(
-            [2, 1], 1
-        )
-        total = total + _enlarged(detail, side)
-        warped = (warp_cubic(photos[0], total) * weights).sum(0, keepdim=True)
-        warped = warped + hole * (self.generator.hole_colour(colour) - warped)
-        return (warped - blur * (warped - low) + difference).clamp(-1, 1)
-
-
-def _enlarged(maps: Tensor, side: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps, side, mode="bilinear", align_corners=False)
+        return enlarged_drawing(photos[0], kept, painted, flows, weights).clamp(-1, 1)
 
 
 class Hybrid2Graphs(GraphAdapter[Hybrid2]):
@@ -107,46 +112,56 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
         encode = Graph(_Encode(generator), photos, ("features", "style"), {name: {1: PHOTOS} for name in photos})
         with torch.no_grad():
             encoded = encode.module(*photos.values())
-        side, flow_size = size + 32, self.config.feature_size
+        flow_size = self.config.feature_size
         inputs = {
             "raster": torch.rand(1, 3, size, size),
             "flow": torch.zeros(2, 2, flow_size, flow_size),
             "flags": torch.zeros(2, len(FLAGS), flow_size, flow_size),
             "detail": torch.zeros(2, 2, size, size),
-            "photos": torch.rand(1, 2, 3, side, side),
             "small": photos["small"],
             **dict(zip(encode.outputs, encoded, strict=True)),
             "colour": torch.ones(1, 1, 1, 1),
-            "handicap": torch.zeros(2),
+            "handicap": torch.zeros(1, 2),
         }
         free: dict[str, dict[int, str]] = {
             "flow": {0: PHOTOS},
             "flags": {0: PHOTOS},
             "detail": {0: PHOTOS},
-            "photos": {1: PHOTOS, 3: SIDE, 4: SIDE},
             "small": {1: PHOTOS},
             "features": {1: PHOTOS},
-            "handicap": {0: PHOTOS},
+            "handicap": {1: PHOTOS},
         }
-        return {ENCODE: encode, SYNTHESIZE: Graph(_Synthesize(generator), inputs, ("image",), free, _EXACT)}
+        outputs = ("image", "kept", "painted", "flows", "weights")
+        synthesize = Graph(_Synthesize(generator), inputs, outputs, free, _EXACT)
+        with torch.no_grad():
+            drawn = dict(zip(outputs, synthesize.module(*inputs.values()), strict=True))
+        larger = {"photos": torch.rand(1, 2, 3, size + 32, size + 32)} | {name: drawn[name] for name in outputs[1:]}
+        free = {"photos": {1: PHOTOS, 3: SIDE, 4: SIDE}, "flows": {0: PHOTOS}, "weights": {1: PHOTOS}}
+        return {ENCODE: encode, SYNTHESIZE: synthesize, ENLARGE: Graph(_Enlarge(), larger, ("image",), free)}
 
     def target_inputs(self, targets: TargetSet) -> dict[str, Tensor]:
         """See `GraphAdapter.target_inputs`."""
         check_targets(targets)
-        photos, rasters, _ = self._geometry.with_mirrored(
-            targets.images[None], targets.maps[RASTER][None], mesh_tensor(targets.mesh_px, targets.images)[None]
-        )
+        images, rasters, mesh_px = self._of_photos(targets)
+        origins, _ = self._geometry.mirrored(mesh_px)
+        photos, rasters, _ = with_mirrored(images, rasters, mesh_px, origins)
         return {name: resized(one[0], self.resolution)[None] for name, one in (("small", photos), ("rasters", rasters))}
 
     def code(self, targets: TargetSet, given: Mapping[str, Tensor], encoded: Mapping[str, Tensor]) -> ExportedCode:
         """See `GraphAdapter.code`."""
-        images, mesh = targets.images[None], mesh_tensor(targets.mesh_px)[None]
+        images, rasters, mesh_px = self._of_photos(targets)
         colour = colour_of(images)
-        photos, _, mesh = self._geometry.with_mirrored(images, images, mesh)
-        lacking = self._geometry.handicap(photos.shape[1])
-        geometry = Hybrid2Code(photos, mesh, given["small"], encoded["features"], encoded["style"], colour, lacking)
-        tensors = {"photos": photos, "small": given["small"], **encoded, "colour": colour, "handicap": lacking}
+        origins, lacking = self._geometry.mirrored(mesh_px)
+        photos, _, mesh_px = with_mirrored(images, rasters, mesh_px, origins)
+        small, features, style = given["small"], encoded["features"], encoded["style"]
+        geometry = Hybrid2Code(photos, mesh_px, small, features, style, colour, lacking, origins)
+        tensors = {"photos": photos, "small": small, **encoded, "colour": colour, "handicap": lacking}
         return ExportedCode(tensors, geometry, images.shape[-1])
+
+    @staticmethod
+    def _of_photos(targets: TargetSet) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures, rasters and landmarks of one person."""
+        return targets.images[None], targets.maps[RASTER][None], mesh_tensor(targets.mesh_px, targets.images)[None]
 
     def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """See `GraphAdapter.frame_inputs`."""

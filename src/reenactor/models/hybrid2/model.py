@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.face.geometry import mirrored_mesh
+from reenactor.face.geometry import head_angles, mirrored_mesh
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.contract import (
     Needs,
@@ -31,11 +32,13 @@ _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
 _STRETCHED = FLAGS.index("stretched")
 _GREY = 0.05
 """Mean distance of the channels from their mean, of 2, above which a photo counts as coloured."""
+_NEVER = 1e4
+"""Logit that a photo lacks which another person of the batch needs."""
 
 
 @dataclass(frozen=True)
 class Hybrid2Code(TargetCode):
-    """A person, encoded. In training, B people at a time. With `mirror`, the mirrored photos follow the photos.
+    """A person, encoded. In training, B people at a time. Mirrored photos follow the photos.
 
     Args:
         photos: as they are.
@@ -45,6 +48,7 @@ class Hybrid2Code(TargetCode):
         style: of the person.
         colour: 1 for colour photos, 0 for grey ones.
         handicap: logit that each photo lacks.
+        origins: number of the photo that each one is, or was mirrored from.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
@@ -53,34 +57,35 @@ class Hybrid2Code(TargetCode):
     features: Float[Tensor, "b k c h4 w4"]
     style: Float[Tensor, "b _"]
     colour: Float[Tensor, "b 1 1 1"]
-    handicap: Float[Tensor, " k"]
+    handicap: Float[Tensor, "b k"]
+    origins: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A result and its parts: `warped - blur * (warped - low) + difference`.
+    """A result and its parts: `kept * moved + painted`, with the photos moved by mesh flow and learned flow.
 
     Args:
         image: (B, 3, S, S), may overshoot [-1, 1].
-        warped: (B, 3, S, S) the photos, moved by mesh flow and learned flow; holes are dark.
-        low: (B, 3, h, w) `warped` in patches.
-        difference: (B, 3, H, W) what the network adds.
-        blur: (B, 1, H, W) how much of the warp's detail it takes away, 0..1.
-        mesh_warped: (B, 3, H, W) the first photo moved by the mesh flow alone, no holes cut.
+        kept: (B, 1, H, W) how much of the moved photo stays, 0..1: none of it in holes, little where its detail is wrong.
+        painted: (B, 3, H, W) what the network adds.
+        flows_ndc: (B * K, 2, H, W) the flows that move the photos.
+        weights: (B, K, H, W) of the photos.
         flow_ndc: (B, 2, h, w) what was learned.
-        weights: (B, K, h, w) of the photos.
-        holes: (B, 1, h, w) mouth and eyes that no photo shows.
+        holes: (B, 1, H, W) mouth and eyes that no photo shows.
+        warped: (B, 3, H, W) the photos, moved; holes are dark.
+        mesh_warped: (B, 3, H, W) the first photo moved by the mesh flow alone, no holes cut.
     """
 
     image: Float[Tensor, "b 3 s s"]
-    warped: Float[Tensor, "b 3 s s"]
-    low: Float[Tensor, "b 3 h4 w4"]
-    difference: Float[Tensor, "b 3 h w"]
-    blur: Float[Tensor, "b 1 h w"]
-    mesh_warped: Float[Tensor, "b 3 h w"]
+    kept: Float[Tensor, "b 1 h w"]
+    painted: Float[Tensor, "b 3 h w"]
+    flows_ndc: Float[Tensor, "bk 2 h w"]
+    weights: Float[Tensor, "b k h w"]
     flow_ndc: Float[Tensor, "b 2 h4 w4"]
-    weights: Float[Tensor, "b k h4 w4"]
-    holes: Float[Tensor, "b 1 h4 w4"]
+    holes: Float[Tensor, "b 1 h w"]
+    warped: Float[Tensor, "b 3 h w"]
+    mesh_warped: Float[Tensor, "b 3 h w"]
 
 
 class Hybrid2Generator(nn.Module):
@@ -128,25 +133,24 @@ class Hybrid2Generator(nn.Module):
     ) -> Hybrid2Code:
         """Encode the photos: everything that does not depend on the driver."""
         colour, size = colour_of(targets), self.config.resolution
-        targets, rasters, mesh_px = self.with_mirrored(targets, rasters, mesh_px)
+        origins, handicap = self.mirrored(mesh_px)
+        targets, rasters, mesh_px = with_mirrored(targets, rasters, mesh_px, origins)
         axes = targets.shape[:2]
         small = resized(targets.flatten(0, 1), size)
         features, style = self.photo_encoder(small, resized(rasters.flatten(0, 1), size))
         small, features, style = (part.unflatten(0, axes) for part in (small, features, style))
-        return Hybrid2Code(targets, mesh_px, small, features, style.mean(1), colour, self.handicap(axes[1]).to(targets))
+        return Hybrid2Code(targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins)
 
-    def with_mirrored(
-        self,
-        targets: Float[Tensor, "b k 3 s s"],
-        rasters: Float[Tensor, "b k 3 _ _"],
-        mesh_px: Float[Tensor, "b k 478 3"],
-    ) -> tuple[Float[Tensor, "b k2 3 s s"], Float[Tensor, "b k2 3 _ _"], Float[Tensor, "b k2 478 3"]]:
-        """The photos, and with `mirror` each of them mirrored behind them all."""
-        if not self.config.mirror:
-            return targets, rasters, mesh_px
-        mirrored = torch.from_numpy(mirrored_mesh(mesh_px.cpu().numpy(), targets.shape[-1])).to(mesh_px)
-        targets, rasters = (torch.cat([one, one.flip(4)], 1) for one in (targets, rasters))
-        return targets, rasters, torch.cat([mesh_px, mirrored], 1)
+    def mirrored(self, mesh_px: Float[Tensor, "b k 478 3"]) -> tuple[tuple[int, ...], Float[Tensor, "b k2"]]:
+        """`Hybrid2Code`'s `origins` and `handicap`: photos that are turned far enough are also used mirrored."""
+        config, k = self.config, mesh_px.shape[1]
+        turned = torch.zeros(mesh_px.shape[:2], dtype=torch.bool)
+        if config.mirror:
+            yaw = head_angles(mesh_px.cpu().double().numpy())[..., 0]
+            turned = torch.from_numpy(np.abs(yaw) > config.mirror_from_degrees)
+        chosen = [i for i in range(k) if turned[:, i].any()]
+        handicap = torch.where(turned[:, chosen], config.mirror_handicap, _NEVER)
+        return (*range(k), *chosen), torch.cat([torch.zeros(len(mesh_px), k), handicap], 1)
 
     def decode(
         self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
@@ -170,50 +174,58 @@ class Hybrid2Generator(nn.Module):
             raster_x: the driver's, with irises.
             mesh: from `mesh_flows`.
         """
-        batch, k = len(raster_x), code.photos.shape[1]
-        size, full = self.config.resolution, code.photos.shape[-1]
-        small = _each(code.small, batch)
+        drawing = self.draw_small(code, raster_x, mesh)
+        if code.photos.shape[-1] == self.config.resolution:
+            return drawing
+        photos = _each(code.photos, len(raster_x))
+        image = enlarged_drawing(photos, drawing.kept, drawing.painted, drawing.flows_ndc, drawing.weights)
+        return replace(drawing, image=image)
+
+    def draw_small(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+        """`draw`, at the network's resolution, from `code.small`."""
+        batch, k = len(raster_x), code.small.shape[1]
+        size = self.config.resolution
+        small, raster = _each(code.small, batch), resized(raster_x, size)
         dark = self.hole_colour(code.colour)
-        moved = warp(small, mesh.enlarged(size))
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
-        cut = resized(holes, size)
+        # What is enlarged is enlarged together: on a CPU that takes a good part of a frame's time.
+        mesh_flow, cut = resized(torch.cat([mesh.flow_ndc, holes], 1), size).split([2, 1], 1)
+        if mesh.detail_ndc is not None:
+            mesh_flow = mesh_flow + resized(mesh.detail_ndc, size)
+        moved = warp(small, mesh_flow)
         h, scores = self.warp_encoder(
             moved + cut * (dark.expand(batch, -1, -1, -1).repeat_interleave(k, dim=0) - moved),
-            resized(raster_x, size).repeat_interleave(k, dim=0),
+            raster.repeat_interleave(k, dim=0),
             cut,
             mesh.flags,
             mesh.flow_ndc,
             warp(_each(code.features, batch).float(), mesh.flow_ndc),
         )
-        lacking = code.handicap[None].expand(batch, -1).flatten()[:, None, None, None]
+        lacking = code.handicap.expand(batch, -1).flatten()[:, None, None, None]
         lacking = lacking + self.config.stretched * mesh.flags[:, _STRETCHED : _STRETCHED + 1]
         weights = photo_weights(mesh.flags, k, scores.float() - lacking)
         h = (h.unflatten(0, (batch, k)) * weights[:, :, None]).sum(1)
         flow, fine, blur = (part.float() for part in self.trunk(h, code.style.expand(batch, -1)))
-        learned = flow.repeat_interleave(k, dim=0)
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
-
-        def warped_at(photos: Tensor, side: int) -> Tensor:
-            each = warp_cubic(photos, mesh.enlarged(side, learned)).unflatten(0, (batch, k))
-            warped = _weighted(each, weights)
-            return warped + resized(hole, side) * (dark - warped)
-
-        under = warped_at(small, size)
-        difference = self.head(fine, under, resized(raster_x, size), resized(hole, size)).float()
+        learned, hole, weights = resized(torch.cat([flow, hole, weights], 1), size).split([2, 1, k], 1)
+        flows = mesh_flow + learned.repeat_interleave(k, dim=0)
+        photo = _weighted(warp_cubic(small, flows).unflatten(0, (batch, k)), weights)
+        warped = photo + hole * (dark - photo)
+        difference = self.head(fine, warped, raster, hole).float()
         grey = difference.mean(1, keepdim=True)
         difference, blur = grey + code.colour * (difference - grey), blur.sigmoid()
-        low = F.avg_pool2d(under, PATCH)
-        warped = under if full == size else warped_at(_each(code.photos, batch), full)
+        kept, painted = (1 - blur) * (1 - hole), blur * resized(F.avg_pool2d(warped, PATCH), size) + difference
+        painted = painted + (1 - blur) * hole * dark
         return Drawing(
-            image=warped - resized(blur, full) * (warped - resized(low, full)) + resized(difference, full),
-            warped=warped,
-            low=low,
-            difference=difference,
-            blur=blur,
-            mesh_warped=moved.unflatten(0, (batch, k))[:, 0],
-            flow_ndc=flow,
+            image=kept * photo + painted,
+            kept=kept,
+            painted=painted,
+            flows_ndc=flows,
             weights=weights,
+            flow_ndc=flow,
             holes=hole,
+            warped=warped,
+            mesh_warped=moved.unflatten(0, (batch, k))[:, 0],
         )
 
     def taken(
@@ -225,24 +237,48 @@ class Hybrid2Generator(nn.Module):
         """
         mesh = self.mesh_flows(code, mesh_x, raster_x.device)
         with torch.no_grad():
-            drawing = self.draw(code, raster_x, mesh)
-        k, size = drawing.weights.shape[1:3]
-        flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
-        kept = drawing.weights * (1 - drawing.holes) / size**2
-        taken = unwarped(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
-        if not self.config.mirror:
-            return taken
-        plain, mirrored = taken.chunk(2, 1)
-        return plain + mirrored.flip(3)
+            drawing = self.draw_small(code, raster_x, mesh)
+        used = drawing.weights * (1 - drawing.holes) / self.config.resolution**2
+        each = unwarped(drawing.flows_ndc, used.flatten(0, 1)[:, None])[:, 0].unflatten(0, used.shape[:2])
+        k = max(code.origins) + 1
+        taken = each[:, :k].clone()
+        for i, origin in enumerate(code.origins[k:], k):
+            taken[:, origin] += each[:, i].flip(2)
+        return taken
 
     def hole_colour(self, colour: Float[Tensor, "b 1 1 1"]) -> Float[Tensor, "b 3 1 1"]:
         """What fills holes of people whose photos have colours (1) or none (0)."""
         return self.dark.mean(0) + colour * (self.dark - self.dark.mean(0))
 
-    def handicap(self, k: int) -> Float[Tensor, " k"]:
-        """Logits that k photos lack: the second half of them, if there are mirrored ones, is mirrored."""
-        mirrored = torch.arange(k) >= (k // 2 if self.config.mirror else k)
-        return self.config.mirror_handicap * mirrored.float()
+
+def with_mirrored(
+    targets: Float[Tensor, "b k 3 s s"],
+    rasters: Float[Tensor, "b k 3 _ _"],
+    mesh_px: Float[Tensor, "b k 478 3"],
+    origins: tuple[int, ...],
+) -> tuple[Float[Tensor, "b k2 3 s s"], Float[Tensor, "b k2 3 _ _"], Float[Tensor, "b k2 478 3"]]:
+    """The photos, and behind them mirrored those that `origins` names again."""
+    again = list(origins[targets.shape[1] :])
+    if not again:
+        return targets, rasters, mesh_px
+    mesh = torch.from_numpy(mirrored_mesh(mesh_px[:, again].cpu().numpy(), targets.shape[-1])).to(mesh_px)
+    targets, rasters = (torch.cat([one, one[:, again].flip(4)], 1) for one in (targets, rasters))
+    return targets, rasters, torch.cat([mesh_px, mesh], 1)
+
+
+def enlarged_drawing(
+    photos: Float[Tensor, "bk 3 s s"],
+    kept: Float[Tensor, "b 1 h w"],
+    painted: Float[Tensor, "b 3 h w"],
+    flows_ndc: Float[Tensor, "bk 2 h w"],
+    weights: Float[Tensor, "b k h w"],
+) -> Float[Tensor, "b 3 s s"]:
+    """The image at the photos' own size, from the parts of a `Drawing`."""
+    side, (batch, k) = photos.shape[-1], weights.shape[:2]
+    maps = torch.cat([kept, painted, weights, flows_ndc.unflatten(0, (batch, k)).flatten(1, 2)], 1)
+    kept, painted, weights, flows = resized(maps, side).split([1, 3, k, 2 * k], 1)
+    moved = warp_cubic(photos, flows.unflatten(1, (k, 2)).flatten(0, 1)).unflatten(0, (batch, k))
+    return kept * _weighted(moved, weights) + painted
 
 
 def colour_of(photos: Float[Tensor, "b k 3 s s"]) -> Float[Tensor, "b 1 1 1"]:
@@ -256,11 +292,9 @@ def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *
     return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
 
 
-def _weighted(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c s s"]:
-    """The sum over photos, with weights enlarged to the pictures' size."""
-    if pictures.shape[1] == 1:
-        return pictures[:, 0]
-    return (pictures * resized(weights, pictures.shape[-1])[:, :, None]).sum(1)
+def _weighted(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k s s"]) -> Float[Tensor, "b c s s"]:
+    """The sum over photos."""
+    return pictures[:, 0] if pictures.shape[1] == 1 else (pictures * weights[:, :, None]).sum(1)
 
 
 @final
