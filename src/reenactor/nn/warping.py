@@ -18,25 +18,29 @@ def warp(features: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 h w"])
         features: any values.
         flow_ndc: offsets in x and y; docs/conventions.md. A flow of 2 / w moves by one column.
     """
-    height, width = features.shape[-2:]
     kind = torch.promote_types(features.dtype, torch.float32)
-    x = (2 * torch.arange(width, dtype=kind, device=features.device) + 1) / width - 1
-    y = (2 * torch.arange(height, dtype=kind, device=features.device) + 1) / height - 1
-    # On a CPU, `grid_sample`'s gradient at a position that is NaN crashes the process.
-    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]], dim=-1).nan_to_num()
-    moved = F.grid_sample(features.to(kind), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = F.grid_sample(
+        features.to(kind), _places(flow_ndc, kind), mode="bilinear", padding_mode="border", align_corners=False
+    )
     return moved.to(features.dtype)
 
 
 def warp_cubic(pictures: Float[Tensor, "b c h w"], flow_ndc: Float[Tensor, "b 2 hf wf"]) -> Float[Tensor, "b c hf wf"]:
     """Bicubic sampling at the flow's resolution; sharper than `warp`, may overshoot. The border repeats."""
     kind = torch.promote_types(pictures.dtype, torch.float32)
+    places = _places(flow_ndc, kind)
+    return F.grid_sample(pictures.to(kind), places, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def _places(flow_ndc: Float[Tensor, "b 2 h w"], kind: torch.dtype) -> Float[Tensor, "b h w 2"]:
+    """p + flow(p), in normalized device coordinates."""
     height, width = flow_ndc.shape[-2:]
     x = (2 * torch.arange(width, dtype=kind, device=flow_ndc.device) + 1) / width - 1
     y = (2 * torch.arange(height, dtype=kind, device=flow_ndc.device) + 1) / height - 1
-    # The axis of two is made last: converters lay it out badly otherwise.
-    grid = torch.stack([x + flow_ndc[:, 0], y[:, None] + flow_ndc[:, 1]]).permute(1, 2, 3, 0).nan_to_num()
-    return F.grid_sample(pictures.to(kind), grid, mode="bicubic", padding_mode="border", align_corners=False)
+    # Runtimes fold p into a constant.
+    own = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
+    # On a CPU, `grid_sample`'s gradient at a position that is NaN crashes the process.
+    return (own + flow_ndc).permute(0, 2, 3, 1).nan_to_num()
 
 
 def unwarped(flow_ndc: Float[Tensor, "n 2 h w"], amounts: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:

@@ -67,7 +67,7 @@ class Drawing:
 
     Args:
         image: (B, 3, S, S), may overshoot [-1, 1].
-        kept: (B, 1, H, W) how much of the moved photo stays, 0..1: none of it in holes, little where its detail is wrong.
+        kept: (B, 1, H, W) how much of the moved photo stays, 0..1: nothing in holes, little where its detail is wrong.
         painted: (B, 3, H, W) what the network adds.
         flows_ndc: (B * K, 2, H, W) the flows that move the photos.
         weights: (B, K, H, W) of the photos.
