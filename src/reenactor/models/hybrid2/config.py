@@ -19,7 +19,7 @@ class Hybrid2Config(ModelConfig):
     """Channels at a quarter of the resolution; 1.5, 2 and 2.5 times as many at an eighth, a 16th, a 32nd."""
     mirror: bool = True
     """Photos of turned heads count again, mirrored, with a handicap: what one side hides, the other shows."""
-    mirror_from_degrees: float = Field(default=0.0, ge=0)
+    mirror_from_degrees: float = Field(default=15.0, ge=0)
     """Yaw from which a photo is mirrored."""
     mirror_handicap: float = Field(default=3.0, ge=0)
     """Logit that mirrored photos lack."""
