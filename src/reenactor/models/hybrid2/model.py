@@ -25,6 +25,7 @@ from reenactor.models.contract import (
 )
 from reenactor.models.hybrid2.blocks import Head, PhotoEncoder, Trunk, WarpEncoder
 from reenactor.models.hybrid2.config import PATCH, Hybrid2Config
+from reenactor.models.hybrid2.mouth import Mouth, mouth_layers, mouth_of
 from reenactor.nn import resized, unwarped, warp, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
@@ -49,6 +50,7 @@ class Hybrid2Code(TargetCode):
         colour: 1 for colour photos, 0 for grey ones.
         handicap: logit that each photo lacks.
         origins: number of the photo that each one is, or was mirrored from.
+        mouths: of each person.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
@@ -59,22 +61,23 @@ class Hybrid2Code(TargetCode):
     colour: Float[Tensor, "b 1 1 1"]
     handicap: Float[Tensor, "b k"]
     origins: tuple[int, ...]
+    mouths: tuple[Mouth, ...]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A result and its parts: `kept * moved + painted`, with the photos moved by mesh flow and learned flow.
+    """A result and its parts: `kept * warped + painted`, with `warped` the moved photos, where they show nothing `fill`.
 
     Args:
         image: (B, 3, S, S), may overshoot [-1, 1].
-        kept: (B, 1, H, W) how much of the moved photo stays, 0..1: nothing in holes, little where its detail is wrong.
+        kept: (B, 1, H, W) how much of the warp stays, 0..1: little where its detail is wrong.
         painted: (B, 3, H, W) what the network adds.
-        flows_ndc: (B * K, 2, H, W) the flows that move the photos.
+        flows_ndc: (B * K, 2, H, W) the flows that move the photos: mesh flow and learned flow.
         weights: (B, K, H, W) of the photos.
-        flow_ndc: (B, 2, h, w) what was learned.
         holes: (B, 1, H, W) mouth and eyes that no photo shows.
-        warped: (B, 3, H, W) the photos, moved; holes are dark.
-        mesh_warped: (B, 3, H, W) the first photo moved by the mesh flow alone, no holes cut.
+        flow_ndc: (B, 2, h, w) what was learned.
+        warped: (B, 3, H, W).
+        mesh_warped: (B, 3, H, W) the first photo moved by the mesh flow alone, no holes filled.
     """
 
     image: Float[Tensor, "b 3 s s"]
@@ -82,8 +85,8 @@ class Drawing:
     painted: Float[Tensor, "b 3 h w"]
     flows_ndc: Float[Tensor, "bk 2 h w"]
     weights: Float[Tensor, "b k h w"]
-    flow_ndc: Float[Tensor, "b 2 h4 w4"]
     holes: Float[Tensor, "b 1 h w"]
+    flow_ndc: Float[Tensor, "b 2 h4 w4"]
     warped: Float[Tensor, "b 3 h w"]
     mesh_warped: Float[Tensor, "b 3 h w"]
 
@@ -134,12 +137,15 @@ class Hybrid2Generator(nn.Module):
         """Encode the photos: everything that does not depend on the driver."""
         colour, size = colour_of(targets), self.config.resolution
         origins, handicap = self.mirrored(mesh_px)
+        mouths = tuple(mouth_of(*person) for person in zip(targets, mesh_px, strict=True))
         targets, rasters, mesh_px = with_mirrored(targets, rasters, mesh_px, origins)
         axes = targets.shape[:2]
         small = resized(targets.flatten(0, 1), size)
         features, style = self.photo_encoder(small, resized(rasters.flatten(0, 1), size))
         small, features, style = (part.unflatten(0, axes) for part in (small, features, style))
-        return Hybrid2Code(targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins)
+        return Hybrid2Code(
+            targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins, mouths
+        )
 
     def mirrored(self, mesh_px: Float[Tensor, "b k 478 3"]) -> tuple[tuple[int, ...], Float[Tensor, "b k2"]]:
         """`Hybrid2Code`'s `origins` and `handicap`: photos that are turned far enough are also used mirrored."""
@@ -156,7 +162,7 @@ class Hybrid2Generator(nn.Module):
         self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
     ) -> Drawing:
         """Draw frames; the code of one person serves any number of them."""
-        return self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device))
+        return self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device), *self.fills(code, mesh_x))
 
     def mesh_flows(self, code: Hybrid2Code, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
         """The mesh flows of the code's photos for each of B frames; the photos of a frame lie beside each other."""
@@ -166,27 +172,51 @@ class Hybrid2Generator(nn.Module):
         side = code.photos.shape[-1]
         return frame_flows(code.mesh_px, mesh_x, side, config.feature_size, device, config.resolution)
 
-    def draw(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+    def fills(
+        self, code: Hybrid2Code, mesh_x: Float[Tensor, "b 478 3"]
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 s s"]]:
+        """What is in the holes of each frame, at the network's resolution and at the photos'."""
+        side, size = code.photos.shape[-1], self.config.resolution
+        dark = self.hole_colour(code.colour)
+
+        def fill(size: int) -> Tensor:
+            layer = mouth_layers(code.mouths, mesh_x, side, size).to(dark)
+            colours, where = layer.split([3, 1], 1)
+            grey = colours.mean(1, keepdim=True)
+            return dark + where * (grey + code.colour * (colours - grey) - dark)
+
+        small = fill(size)
+        return small, small if side == size else fill(side)
+
+    def draw(
+        self,
+        code: Hybrid2Code,
+        raster_x: Float[Tensor, "b 3 _ _"],
+        mesh: MeshFlow,
+        fill: Float[Tensor, "b 3 h w"],
+        large_fill: Float[Tensor, "b 3 s s"],
+    ) -> Drawing:
         """The network part of `decode`.
 
         Args:
             code: of the person, or of each.
             raster_x: the driver's, with irises.
             mesh: from `mesh_flows`.
+            fill, large_fill: from `fills`.
         """
-        drawing = self.draw_small(code, raster_x, mesh)
+        drawing = self.draw_small(code, raster_x, mesh, fill)
         if code.photos.shape[-1] == self.config.resolution:
             return drawing
-        photos = _each(code.photos, len(raster_x))
-        image = enlarged_drawing(photos, drawing.kept, drawing.painted, drawing.flows_ndc, drawing.weights)
-        return replace(drawing, image=image)
+        parts = drawing.kept, drawing.painted, drawing.flows_ndc, drawing.weights, drawing.holes
+        return replace(drawing, image=enlarged_drawing(_each(code.photos, len(raster_x)), large_fill, *parts))
 
-    def draw_small(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+    def draw_small(
+        self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow, fill: Float[Tensor, "b 3 h w"]
+    ) -> Drawing:
         """`draw`, at the network's resolution, from `code.small`."""
         batch, k = len(raster_x), code.small.shape[1]
         size = self.config.resolution
         small, raster = _each(code.small, batch), resized(raster_x, size)
-        dark = self.hole_colour(code.colour)
         holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
         # What is enlarged is enlarged together: on a CPU that takes a good part of a frame's time.
         mesh_flow, cut = resized(torch.cat([mesh.flow_ndc, holes], 1), size).split([2, 1], 1)
@@ -194,7 +224,7 @@ class Hybrid2Generator(nn.Module):
             mesh_flow = mesh_flow + resized(mesh.detail_ndc, size)
         moved = warp(small, mesh_flow)
         h, scores = self.warp_encoder(
-            moved + cut * (dark.expand(batch, -1, -1, -1).repeat_interleave(k, dim=0) - moved),
+            moved + cut * (fill.repeat_interleave(k, dim=0) - moved),
             raster.repeat_interleave(k, dim=0),
             cut,
             mesh.flags,
@@ -210,20 +240,19 @@ class Hybrid2Generator(nn.Module):
         learned, hole, weights = resized(torch.cat([flow, hole, weights], 1), size).split([2, 1, k], 1)
         flows = mesh_flow + learned.repeat_interleave(k, dim=0)
         photo = _weighted(warp_cubic(small, flows).unflatten(0, (batch, k)), weights)
-        warped = photo + hole * (dark - photo)
+        warped = photo + hole * (fill - photo)
         difference = self.head(fine, warped, raster, hole).float()
         grey = difference.mean(1, keepdim=True)
         difference, blur = grey + code.colour * (difference - grey), blur.sigmoid()
-        kept, painted = (1 - blur) * (1 - hole), blur * resized(F.avg_pool2d(warped, PATCH), size) + difference
-        painted = painted + (1 - blur) * hole * dark
+        kept, painted = 1 - blur, blur * resized(F.avg_pool2d(warped, PATCH), size) + difference
         return Drawing(
-            image=kept * photo + painted,
+            image=kept * warped + painted,
             kept=kept,
             painted=painted,
             flows_ndc=flows,
             weights=weights,
-            flow_ndc=flow,
             holes=hole,
+            flow_ndc=flow,
             warped=warped,
             mesh_warped=moved.unflatten(0, (batch, k))[:, 0],
         )
@@ -237,7 +266,7 @@ class Hybrid2Generator(nn.Module):
         """
         mesh = self.mesh_flows(code, mesh_x, raster_x.device)
         with torch.no_grad():
-            drawing = self.draw_small(code, raster_x, mesh)
+            drawing = self.draw_small(code, raster_x, mesh, self.fills(code, mesh_x)[0])
         used = drawing.weights * (1 - drawing.holes) / self.config.resolution**2
         each = unwarped(drawing.flows_ndc, used.flatten(0, 1)[:, None])[:, 0].unflatten(0, used.shape[:2])
         k = max(code.origins) + 1
@@ -247,7 +276,7 @@ class Hybrid2Generator(nn.Module):
         return taken
 
     def hole_colour(self, colour: Float[Tensor, "b 1 1 1"]) -> Float[Tensor, "b 3 1 1"]:
-        """What fills holes of people whose photos have colours (1) or none (0)."""
+        """What fills eyes, and mouths around their inside, of people whose photos have colours (1) or none (0)."""
         return self.dark.mean(0) + colour * (self.dark - self.dark.mean(0))
 
 
@@ -268,17 +297,20 @@ def with_mirrored(
 
 def enlarged_drawing(
     photos: Float[Tensor, "bk 3 s s"],
+    fill: Float[Tensor, "b 3 s s"],
     kept: Float[Tensor, "b 1 h w"],
     painted: Float[Tensor, "b 3 h w"],
     flows_ndc: Float[Tensor, "bk 2 h w"],
     weights: Float[Tensor, "b k h w"],
+    holes: Float[Tensor, "b 1 h w"],
 ) -> Float[Tensor, "b 3 s s"]:
     """The image at the photos' own size, from the parts of a `Drawing`."""
     side, (batch, k) = photos.shape[-1], weights.shape[:2]
-    maps = torch.cat([kept, painted, weights, flows_ndc.unflatten(0, (batch, k)).flatten(1, 2)], 1)
-    kept, painted, weights, flows = resized(maps, side).split([1, 3, k, 2 * k], 1)
+    maps = torch.cat([kept, painted, holes, weights, flows_ndc.unflatten(0, (batch, k)).flatten(1, 2)], 1)
+    kept, painted, holes, weights, flows = resized(maps, side).split([1, 3, 1, k, 2 * k], 1)
     moved = warp_cubic(photos, flows.unflatten(1, (k, 2)).flatten(0, 1)).unflatten(0, (batch, k))
-    return kept * _weighted(moved, weights) + painted
+    photo = _weighted(moved, weights)
+    return kept * (photo + holes * (fill - photo)) + painted
 
 
 def colour_of(photos: Float[Tensor, "b k 3 s s"]) -> Float[Tensor, "b 1 1 1"]:
