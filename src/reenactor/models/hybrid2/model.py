@@ -66,7 +66,7 @@ class Hybrid2Code(TargetCode):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A result and its parts: `kept * warped + painted`, with `warped` the moved photos, where they show nothing `fill`.
+    """A result and its parts: `kept * warped + painted`; `warped` are the moved photos, filled where they show nothing.
 
     Args:
         image: (B, 3, S, S), may overshoot [-1, 1].
