@@ -93,7 +93,7 @@ class GraphAdapter(ABC, Generic[M]):
         """`ENCODE` and `SYNTHESIZE`, simplified (`simplified`).
 
         With an `ENLARGE`, `SYNTHESIZE` draws at the network's resolution, and `ENLARGE` makes pictures of other sizes
-        from what it gives and the code's tensors.
+        from what that gives and all inputs.
         """
 
     @abstractmethod

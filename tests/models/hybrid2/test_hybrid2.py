@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,9 @@ import torch.nn.functional as F
 from reenactor.core import CheckpointError, MapKind, PairBatch
 from reenactor.face.geometry import mean_face, turned
 from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, OUTER_LIPS_UPPER, RIGHT_EYE
+from reenactor.face.geometry.mouth import draw_mouth, mouth_inside
 from reenactor.face.maps import draw_maps
+from reenactor.models.contract import to_uint8
 from reenactor.models.hybrid2 import Hybrid2Config, Hybrid2Generator, Hybrid2Objective, Hybrid2ObjectiveConfig
 from reenactor.models.hybrid2.discriminator import FeatureDiscriminator, face_crops, part_crops
 from reenactor.models.hybrid2.objective import around, charbonnier
@@ -80,7 +83,7 @@ def objective(**changes):
 # What is drawn.
 
 
-def test_before_training_it_is_the_warp_with_dark_holes():
+def test_before_training_it_is_the_warp_with_the_classical_mouth_in_holes():
     config = SMALL.model_copy(update={"resolution": 128})
     network, batch = generator(config, stirred=False), pairs(k=1, lips=0.9)
     result = drawn(network, batch)
@@ -93,7 +96,31 @@ def test_before_training_it_is_the_warp_with_dark_holes():
     assert (result.warped - result.mesh_warped)[seen].abs().mean() < 0.03
     hole = (holes > 0.99)[:, 0]
     assert hole.any()
-    assert (result.warped.permute(0, 2, 3, 1)[hole] - torch.tensor(SMALL.hole_colour)).abs().max() < 0.02
+    for i in range(2):
+        inside = mouth_inside(to_uint8(batch.targets[i, 0]), batch.target_mesh[i, 0].numpy())
+        drawn_there = np.zeros((SIZE, SIZE, 3), np.uint8)
+        draw_mouth(drawn_there, inside, batch.driver_mesh[i].numpy(), lips_meet=inside.lips_meet)
+        middle = hole[i].numpy() & (cv2.erode(drawn_there.max(-1), np.ones((9, 9))) > 0)
+        assert middle.sum() > 20
+        shown = result.warped[i].permute(1, 2, 0).numpy()[middle]
+        assert np.abs(shown - (drawn_there[middle] / 127.5 - 1)).max() < 0.02
+
+
+@pytest.mark.parametrize("size", [96, 256])
+def test_the_mouth_is_filled_at_the_photos_own_size(size):
+    """A grey photo's mouth is grey; at twice the size, it is the same mouth."""
+    network, batch = generator(stirred=False), pairs(count=1, k=1, lips=0.9, size=size)
+    grey = batch.targets.mean(2, keepdim=True).expand(-1, -1, 3, -1, -1)
+    with torch.no_grad():
+        for targets in (batch.targets, grey):
+            code = network.encode(targets, batch.target_maps[RASTER], batch.target_mesh)
+            small, large = network.fills(code, batch.driver_mesh)
+            assert small.shape[-1] == SMALL.resolution
+            assert large.shape[-1] == size
+            chroma = (large - large.mean(1, keepdim=True)).abs().amax()
+            assert chroma < 1e-6 if targets is grey else chroma > 0.1
+            assert (resized(large, SMALL.resolution) - small).abs().mean() < 0.01
+            assert (large - large[..., :1, :1]).abs().amax() > 0.1
 
 
 def test_a_grey_photo_stays_grey():
@@ -156,9 +183,13 @@ def test_the_mirrored_photo_shows_what_the_photo_hides():
             far, near = near, far
         assert mirrored[far[1], far[0]] > 0.5
         assert own[near[1], near[0]] > 0.9
-        # A face that looks ahead needs no other.
+        # A face that looks ahead needs no other; beside one that needs it, its own has no weight.
         ahead_code = network.encode(batch.targets, raster[None], ahead[None])
-        assert network.decode(ahead_code, raster, ahead).weights[0, 0].mean() > 0.9
+        assert ahead_code.origins == (0,)
+        both = torch.stack([torch.from_numpy(side), ahead[0]])[:, None]
+        codes = network.encode(batch.targets.expand(2, -1, -1, -1, -1), raster[None].expand(2, -1, -1, -1, -1), both)
+        assert codes.origins == (0, 0)
+        assert network.decode(codes, raster.expand(2, -1, -1, -1), ahead.expand(2, -1, -1)).weights[1, 1].max() == 0
         plain = generator(SMALL.model_copy(update={"mirror": False}))
         assert plain.encode(batch.targets, rasters, batch.target_mesh).photos.shape[1] == 1
 

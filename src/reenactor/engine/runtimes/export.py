@@ -69,7 +69,7 @@ def export_model(
         model: a model with weights.
         out: the folder.
         kind: format of the graphs.
-        precision: of `synthesize`; `encode_target`, which runs once a person, stays in fp32 where int8 is asked for.
+        precision: of `synthesize`; what else there is stays in fp32 where int8 is asked for.
         checkpoint: digest of the weights' checkpoint.
         calibration: for int8, frames as the model will meet them.
         examples: to compare with PyTorch.
@@ -162,7 +162,7 @@ def write_export(
         graphs: by name.
         description: what export.json says drafts.
         config: of the network.
-        kind, precision: of the graphs; `ENCODE` stays in fp32 where int8 is asked for.
+        kind, precision: of the graphs; `ENCODE` and `ENLARGE` stay in fp32 where int8 is asked for.
         feed: for int8, makes inputs to calibrate with.
         compared: compares what was written, before it replaces `out`.
     """
@@ -173,7 +173,7 @@ def write_export(
         parts = {}
         for name, graph in graphs.items():
             path = draft / f"{name}{kind.suffix}"
-            lossless = name == ENCODE and precision is Precision.INT8
+            lossless = name in (ENCODE, ENLARGE) and precision is Precision.INT8
             write_graph(graph, path, kind, Precision.FP32 if lossless else precision, feed)
             parts[name] = {"file": path.name, "inputs": graph.shapes(), "outputs": list(graph.outputs)}
         files = {path.name: sha256(path) for path in sorted(draft.iterdir())}

@@ -168,7 +168,7 @@ def _quantized_openvino(model: Any, graph: Graph, examples: Inputs) -> Any:
     with _quiet():
         import nncf
 
-        inputs = [{name: one.numpy() for name, one in example.items()} for example in examples]
+        inputs = [{name: example[name].numpy() for name in graph.inputs} for example in examples]
         return nncf.quantize(
             model,
             nncf.Dataset(inputs),
@@ -196,7 +196,7 @@ def _quantize_onnx(path: Path, graph: Graph, examples: Inputs) -> None:
 
         def get_next(self) -> Any:
             example = next(self._left, None)
-            return None if example is None else {name: one.numpy() for name, one in example.items()}
+            return None if example is None else {name: example[name].numpy() for name in graph.inputs}
 
     model = onnx.load(path)
     exact = [

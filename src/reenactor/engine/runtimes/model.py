@@ -71,13 +71,14 @@ class ExportedModel(ReenactmentModel):
         return torch.cat([self._drawn(code, one) for one in _each(driver)])
 
     def _drawn(self, code: ExportedCode, driver: DriverFrame) -> Float[Tensor, "1 3 h w"]:
-        found = self._runners[SYNTHESIZE](self.frame_inputs(code, driver))
+        given = self.frame_inputs(code, driver)
+        found = self._runners[SYNTHESIZE](given)
         if ENLARGE in self._runners and code.side != self.resolution:
-            found = self._runners[ENLARGE]({**found, **code.tensors})
+            found = self._runners[ENLARGE]({**given, **found})
         return found["image"]
 
     def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
-        """Of `SYNTHESIZE`, for one frame."""
+        """Of `SYNTHESIZE` and `ENLARGE`, for one frame."""
         return with_layout(self._adapter.frame_inputs(code, driver)) | dict(code.tensors)
 
 

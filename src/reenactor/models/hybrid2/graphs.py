@@ -33,6 +33,7 @@ from reenactor.models.hybrid2.model import (
     enlarged_drawing,
     with_mirrored,
 )
+from reenactor.models.hybrid2.mouth import mouth_of
 from reenactor.nn import resized
 
 _EXACT = ("warp_encoder", "flow", "fine", "head")
@@ -64,6 +65,7 @@ class _Synthesize(nn.Module):
         flow: Float[Tensor, "k 2 hf wf"],
         flags: Float[Tensor, "k 5 hf wf"],
         detail: Float[Tensor, "k 2 h w"],
+        fill: Float[Tensor, "1 3 h w"],
         small: Float[Tensor, "1 k 3 h w"],
         features: Float[Tensor, "1 k _ _ _"],
         style: Float[Tensor, "1 _"],
@@ -71,9 +73,9 @@ class _Synthesize(nn.Module):
         handicap: Float[Tensor, "1 k"],
     ) -> tuple[Tensor, ...]:
         mesh_px = small.new_zeros(1, 1, MESH_POINTS, 3)  # the landmarks serve `mesh_flows` alone
-        code = Hybrid2Code(small, mesh_px, small, features, style, colour, handicap, ())
-        drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail))
-        return drawn.image.clamp(-1, 1), drawn.kept, drawn.painted, drawn.flows_ndc, drawn.weights
+        code = Hybrid2Code(small, mesh_px, small, features, style, colour, handicap, (), ())
+        drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail), fill)
+        return drawn.image.clamp(-1, 1), drawn.kept, drawn.painted, drawn.flows_ndc, drawn.weights, drawn.holes
 
 
 class _Enlarge(nn.Module):
@@ -82,12 +84,14 @@ class _Enlarge(nn.Module):
     def forward(
         self,
         photos: Float[Tensor, "1 k 3 s s"],
+        large_fill: Float[Tensor, "1 3 s s"],
         kept: Float[Tensor, "1 1 h w"],
         painted: Float[Tensor, "1 3 h w"],
         flows: Float[Tensor, "k 2 h w"],
         weights: Float[Tensor, "1 k h w"],
+        holes: Float[Tensor, "1 1 h w"],
     ) -> Float[Tensor, "1 3 s s"]:
-        return enlarged_drawing(photos[0], kept, painted, flows, weights).clamp(-1, 1)
+        return enlarged_drawing(photos[0], large_fill, kept, painted, flows, weights, holes).clamp(-1, 1)
 
 
 class Hybrid2Graphs(GraphAdapter[Hybrid2]):
@@ -118,6 +122,7 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
             "flow": torch.zeros(2, 2, flow_size, flow_size),
             "flags": torch.zeros(2, len(FLAGS), flow_size, flow_size),
             "detail": torch.zeros(2, 2, size, size),
+            "fill": torch.zeros(1, 3, size, size),
             "small": photos["small"],
             **dict(zip(encode.outputs, encoded, strict=True)),
             "colour": torch.ones(1, 1, 1, 1),
@@ -131,12 +136,18 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
             "features": {1: PHOTOS},
             "handicap": {1: PHOTOS},
         }
-        outputs = ("image", "kept", "painted", "flows", "weights")
+        outputs = ("image", "kept", "painted", "flows", "weights", "holes")
         synthesize = Graph(_Synthesize(generator), inputs, outputs, free, _EXACT)
         with torch.no_grad():
             drawn = dict(zip(outputs, synthesize.module(*inputs.values()), strict=True))
-        larger = {"photos": torch.rand(1, 2, 3, size + 32, size + 32)} | {name: drawn[name] for name in outputs[1:]}
-        free = {"photos": {1: PHOTOS, 3: SIDE, 4: SIDE}, "flows": {0: PHOTOS}, "weights": {1: PHOTOS}}
+        photos = torch.rand(1, 2, 3, size + 32, size + 32)
+        larger = {"photos": photos, "large_fill": photos[:, 0]} | {name: drawn[name] for name in outputs[1:]}
+        free = {
+            "photos": {1: PHOTOS, 3: SIDE, 4: SIDE},
+            "large_fill": {2: SIDE, 3: SIDE},
+            "flows": {0: PHOTOS},
+            "weights": {1: PHOTOS},
+        }
         return {ENCODE: encode, SYNTHESIZE: synthesize, ENLARGE: Graph(_Enlarge(), larger, ("image",), free)}
 
     def target_inputs(self, targets: TargetSet) -> dict[str, Tensor]:
@@ -152,9 +163,10 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
         images, rasters, mesh_px = self._of_photos(targets)
         colour = colour_of(images)
         origins, lacking = self._geometry.mirrored(mesh_px)
+        mouths = (mouth_of(images[0], mesh_px[0]),)
         photos, _, mesh_px = with_mirrored(images, rasters, mesh_px, origins)
         small, features, style = given["small"], encoded["features"], encoded["style"]
-        geometry = Hybrid2Code(photos, mesh_px, small, features, style, colour, lacking, origins)
+        geometry = Hybrid2Code(photos, mesh_px, small, features, style, colour, lacking, origins, mouths)
         tensors = {"photos": photos, "small": small, **encoded, "colour": colour, "handicap": lacking}
         return ExportedCode(tensors, geometry, images.shape[-1])
 
@@ -165,6 +177,8 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
 
     def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """See `GraphAdapter.frame_inputs`."""
-        flows = self._geometry.mesh_flows(code.geometry, mesh_tensor(driver.mesh_px), torch.device("cpu"))
+        mesh_px = mesh_tensor(driver.mesh_px)
+        flows = self._geometry.mesh_flows(code.geometry, mesh_px, torch.device("cpu"))
         raster = resized(driver.maps[RASTER], self.resolution)
-        return {"raster": raster, **flow_inputs(flows)}
+        fill, large_fill = self._geometry.fills(code.geometry, mesh_px)
+        return {"raster": raster, "fill": fill, "large_fill": large_fill, **flow_inputs(flows)}

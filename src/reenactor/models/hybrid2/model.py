@@ -99,8 +99,6 @@ class Hybrid2Generator(nn.Module):
     resolution and enlarged.
     """
 
-    dark: Tensor
-
     def __init__(self, config: Hybrid2Config) -> None:
         super().__init__()
         self.config = config
@@ -108,7 +106,6 @@ class Hybrid2Generator(nn.Module):
         self.warp_encoder = WarpEncoder(config)
         self.trunk = Trunk(config)
         self.head = Head()
-        self.register_buffer("dark", torch.tensor(config.hole_colour)[:, None, None], persistent=False)
 
     def forward(
         self,
@@ -177,13 +174,13 @@ class Hybrid2Generator(nn.Module):
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 s s"]]:
         """What is in the holes of each frame, at the network's resolution and at the photos'."""
         side, size = code.photos.shape[-1], self.config.resolution
-        dark = self.hole_colour(code.colour)
+        dark = torch.tensor(self.config.hole_colour, device=code.colour.device)[:, None, None]
 
         def fill(size: int) -> Tensor:
-            layer = mouth_layers(code.mouths, mesh_x, side, size).to(dark)
-            colours, where = layer.split([3, 1], 1)
+            inside, where = mouth_layers(code.mouths, mesh_x, side, size).to(dark).split([3, 1], 1)
+            colours = dark + where * (inside - dark)
             grey = colours.mean(1, keepdim=True)
-            return dark + where * (grey + code.colour * (colours - grey) - dark)
+            return grey + code.colour * (colours - grey)
 
         small = fill(size)
         return small, small if side == size else fill(side)
@@ -274,10 +271,6 @@ class Hybrid2Generator(nn.Module):
         for i, origin in enumerate(code.origins[k:], k):
             taken[:, origin] += each[:, i].flip(2)
         return taken
-
-    def hole_colour(self, colour: Float[Tensor, "b 1 1 1"]) -> Float[Tensor, "b 3 1 1"]:
-        """What fills eyes, and mouths around their inside, of people whose photos have colours (1) or none (0)."""
-        return self.dark.mean(0) + colour * (self.dark - self.dark.mean(0))
 
 
 def with_mirrored(
