@@ -23,8 +23,8 @@ from reenactor.models.contract import (
     mesh_tensor,
     needed_map,
 )
-from reenactor.models.hybrid2.blocks import Head, PhotoEncoder, Trunk, WarpEncoder
-from reenactor.models.hybrid2.config import PATCH, Hybrid2Config
+from reenactor.models.hybrid.blocks import Head, PhotoEncoder, Trunk, WarpEncoder
+from reenactor.models.hybrid.config import PATCH, HybridConfig
 from reenactor.nn import resized, unwarped, warp, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
@@ -37,7 +37,7 @@ _NEVER = 1e4
 
 
 @dataclass(frozen=True)
-class Hybrid2Code(TargetCode):
+class HybridCode(TargetCode):
     """A person, encoded. In training, B people at a time. Mirrored photos follow the photos.
 
     Args:
@@ -88,7 +88,7 @@ class Drawing:
     mesh_warped: Float[Tensor, "b 3 h w"]
 
 
-class Hybrid2Generator(nn.Module):
+class HybridGenerator(nn.Module):
     """`W - blur * detail(W) + difference`, with W the photo moved by the mesh flow and a learned one.
 
     Before training the result is nearly the mesh warp, with dark holes. `detail` is what W has beyond the network's
@@ -98,7 +98,7 @@ class Hybrid2Generator(nn.Module):
 
     dark: Tensor
 
-    def __init__(self, config: Hybrid2Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.config = config
         self.photo_encoder = PhotoEncoder(config)
@@ -130,7 +130,7 @@ class Hybrid2Generator(nn.Module):
         targets: Float[Tensor, "b k 3 s s"],
         rasters: Float[Tensor, "b k 3 _ _"],
         mesh_px: Float[Tensor, "b k 478 3"],
-    ) -> Hybrid2Code:
+    ) -> HybridCode:
         """Encode the photos: everything that does not depend on the driver."""
         colour, size = colour_of(targets), self.config.resolution
         origins, handicap = self.mirrored(mesh_px)
@@ -139,10 +139,10 @@ class Hybrid2Generator(nn.Module):
         small = resized(targets.flatten(0, 1), size)
         features, style = self.photo_encoder(small, resized(rasters.flatten(0, 1), size))
         small, features, style = (part.unflatten(0, axes) for part in (small, features, style))
-        return Hybrid2Code(targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins)
+        return HybridCode(targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins)
 
     def mirrored(self, mesh_px: Float[Tensor, "b k 478 3"]) -> tuple[tuple[int, ...], Float[Tensor, "b k2"]]:
-        """`Hybrid2Code`'s `origins` and `handicap`: photos that are turned far enough are also used mirrored."""
+        """`HybridCode`'s `origins` and `handicap`: photos that are turned far enough are also used mirrored."""
         config, k = self.config, mesh_px.shape[1]
         turned = torch.zeros(mesh_px.shape[:2], dtype=torch.bool)
         if config.mirror:
@@ -152,13 +152,11 @@ class Hybrid2Generator(nn.Module):
         handicap = torch.where(turned[:, chosen], config.mirror_handicap, _NEVER)
         return (*range(k), *chosen), torch.cat([torch.zeros(len(mesh_px), k), handicap], 1)
 
-    def decode(
-        self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
-    ) -> Drawing:
+    def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
         """Draw frames; the code of one person serves any number of them."""
         return self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device))
 
-    def mesh_flows(self, code: Hybrid2Code, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
+    def mesh_flows(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
         """The mesh flows of the code's photos for each of B frames; the photos of a frame lie beside each other."""
         if len(code.photos) not in (1, len(mesh_x)):
             raise ValueError(f"{len(mesh_x)} driver frames for the codes of {len(code.photos)} people: give one each")
@@ -166,7 +164,7 @@ class Hybrid2Generator(nn.Module):
         side = code.photos.shape[-1]
         return frame_flows(code.mesh_px, mesh_x, side, config.feature_size, device, config.resolution)
 
-    def draw(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+    def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """The network part of `decode`.
 
         Args:
@@ -181,7 +179,7 @@ class Hybrid2Generator(nn.Module):
         image = enlarged_drawing(photos, drawing.kept, drawing.painted, drawing.flows_ndc, drawing.weights)
         return replace(drawing, image=image)
 
-    def draw_small(self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+    def draw_small(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
         """`draw`, at the network's resolution, from `code.small`."""
         batch, k = len(raster_x), code.small.shape[1]
         size = self.config.resolution
@@ -229,7 +227,7 @@ class Hybrid2Generator(nn.Module):
         )
 
     def taken(
-        self, code: Hybrid2Code, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
+        self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
     ) -> Float[Tensor, "b k h w"]:
         """Fraction of the frames that `decode` draws that was moved from each position of each photo; no gradients.
 
@@ -298,23 +296,23 @@ def _weighted(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k 
 
 
 @final
-class Hybrid2(ReenactmentModel):
+class Hybrid(ReenactmentModel):
     """The project's own: the photo moved by a mesh flow, and a network that corrects and completes it."""
 
-    name: ClassVar[str] = "hybrid2"
-    version = "2"
-    config_type: ClassVar[type[Hybrid2Config]] = Hybrid2Config
-    config: Hybrid2Config
+    name: ClassVar[str] = "hybrid"
+    version = "3"
+    config_type: ClassVar[type[HybridConfig]] = HybridConfig
+    config: HybridConfig
     needs = Needs(any_resolution=True, maps=(RASTER,))
     photo_uses = (PhotoUse.TAKEN,)
 
-    def __init__(self, config: Hybrid2Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         self.config = config
         self.resolution = config.resolution
-        self.generator = Hybrid2Generator(config)
+        self.generator = HybridGenerator(config)
 
-    def encode_target(self, targets: TargetSet) -> Hybrid2Code:
+    def encode_target(self, targets: TargetSet) -> HybridCode:
         """Encode the K photos of one person; see `ReenactmentModel.encode_target`."""
         check_targets(targets)
         rasters = needed_map(targets.maps, RASTER, "the hybrid", "target photos")
@@ -331,8 +329,8 @@ class Hybrid2(ReenactmentModel):
         return [PhotoMap(PhotoUse.TAKEN, taken, 1 / taken[0].size)]
 
     @staticmethod
-    def _given(code: TargetCode, driver: DriverFrame) -> tuple[Hybrid2Code, Tensor, Tensor]:
-        if not isinstance(code, Hybrid2Code):
-            raise TypeError(f"the hybrid draws a Hybrid2Code, got {type(code).__name__}")
+    def _given(code: TargetCode, driver: DriverFrame) -> tuple[HybridCode, Tensor, Tensor]:
+        if not isinstance(code, HybridCode):
+            raise TypeError(f"the hybrid draws a HybridCode, got {type(code).__name__}")
         raster = needed_map(driver.maps, RASTER, "the hybrid", "driver frames")
         return code, raster, mesh_tensor(driver.mesh_px, raster)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.face.geometry.mesh_flow import FLAGS
-from reenactor.models.hybrid2.config import PATCH, Hybrid2Config
+from reenactor.models.hybrid.config import PATCH, HybridConfig
 
 _SLOPE = 0.2
 _GROUPS = 8
@@ -44,7 +44,7 @@ class Block(nn.Module):
 class PhotoEncoder(nn.Module):
     """A photo and its raster, unwarped -> features at a quarter of their size, and the person's style."""
 
-    def __init__(self, config: Hybrid2Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         w4, w8, w16, w32 = config.widths
         self.stem = nn.Sequential(nn.PixelUnshuffle(PATCH), nn.Conv2d(6 * PATCH**2, w4, 1), Block(w4))
@@ -65,7 +65,7 @@ class PhotoEncoder(nn.Module):
 class WarpEncoder(nn.Module):
     """A warped photo and all that is known about it -> features and a score, one a patch."""
 
-    def __init__(self, config: Hybrid2Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         w = config.base_width
         self.unshuffle = nn.PixelUnshuffle(PATCH)
@@ -100,7 +100,7 @@ class WarpEncoder(nn.Module):
 class Trunk(nn.Module):
     """From the warps' features to the head: three halvings down and up again."""
 
-    def __init__(self, config: Hybrid2Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         super().__init__()
         w4, w8, w16, w32 = config.widths
         self.block4 = Block(w4)

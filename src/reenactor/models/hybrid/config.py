@@ -10,7 +10,7 @@ PATCH = 4
 """Pixels a side of one position of the network's largest feature maps."""
 
 
-class Hybrid2Config(ModelConfig):
+class HybridConfig(ModelConfig):
     """The defaults ship; any number of photos of any size works with any config."""
 
     resolution: int = Field(default=256, ge=64, le=1024, multiple_of=32)

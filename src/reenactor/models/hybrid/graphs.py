@@ -23,12 +23,12 @@ from reenactor.models.graphs import (
     flow_inputs,
     simplified,
 )
-from reenactor.models.hybrid2.config import Hybrid2Config
-from reenactor.models.hybrid2.model import (
+from reenactor.models.hybrid.config import HybridConfig
+from reenactor.models.hybrid.model import (
     RASTER,
-    Hybrid2,
-    Hybrid2Code,
-    Hybrid2Generator,
+    Hybrid,
+    HybridCode,
+    HybridGenerator,
     colour_of,
     enlarged_drawing,
     with_mirrored,
@@ -42,7 +42,7 @@ _EXACT = ("warp_encoder", "flow", "fine", "head")
 class _Encode(nn.Module):
     """Photos and rasters of the network's size, mirrored ones included -> their features, and the person's style."""
 
-    def __init__(self, generator: Hybrid2Generator) -> None:
+    def __init__(self, generator: HybridGenerator) -> None:
         super().__init__()
         self.photo_encoder = generator.photo_encoder
 
@@ -52,9 +52,9 @@ class _Encode(nn.Module):
 
 
 class _Synthesize(nn.Module):
-    """`Hybrid2Generator.draw_small` for one frame: the picture, and what its enlargement needs."""
+    """`HybridGenerator.draw_small` for one frame: the picture, and what its enlargement needs."""
 
-    def __init__(self, generator: Hybrid2Generator) -> None:
+    def __init__(self, generator: HybridGenerator) -> None:
         super().__init__()
         self.generator = generator
 
@@ -70,8 +70,8 @@ class _Synthesize(nn.Module):
         colour: Float[Tensor, "1 1 1 1"],
         handicap: Float[Tensor, "1 k"],
     ) -> tuple[Tensor, ...]:
-        mesh_px = small.new_zeros(1, 1, MESH_POINTS, 3)  # the landmarks serve `mesh_flows` alone
-        code = Hybrid2Code(small, mesh_px, small, features, style, colour, handicap, ())
+        mesh_px = small.new_zeros(1, small.shape[1], MESH_POINTS, 3)  # the landmarks serve `mesh_flows` alone
+        code = HybridCode(small, mesh_px, small, features, style, colour, handicap, ())
         drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail))
         return drawn.image.clamp(-1, 1), drawn.kept, drawn.painted, drawn.flows_ndc, drawn.weights
 
@@ -90,21 +90,21 @@ class _Enlarge(nn.Module):
         return enlarged_drawing(photos[0], kept, painted, flows, weights).clamp(-1, 1)
 
 
-class Hybrid2Graphs(GraphAdapter[Hybrid2]):
+class HybridGraphs(GraphAdapter[Hybrid]):
     """See `GraphAdapter`. Where the model mirrors photos, the graphs are given each photo and its mirror image."""
 
-    name = Hybrid2.name
-    needs = Hybrid2.needs
+    name = Hybrid.name
+    needs = Hybrid.needs
 
-    config: Hybrid2Config
+    config: HybridConfig
 
-    def __init__(self, config: Hybrid2Config) -> None:
+    def __init__(self, config: HybridConfig) -> None:
         self.config = config
         self.resolution = config.resolution
         with torch.device("meta"):
-            self._geometry = Hybrid2Generator(config)
+            self._geometry = HybridGenerator(config)
 
-    def graphs(self, model: Hybrid2) -> dict[str, Graph]:
+    def graphs(self, model: Hybrid) -> dict[str, Graph]:
         """See `GraphAdapter.graphs`."""
         generator = simplified(model.generator)
         size = self.resolution
@@ -154,7 +154,7 @@ class Hybrid2Graphs(GraphAdapter[Hybrid2]):
         origins, lacking = self._geometry.mirrored(mesh_px)
         photos, _, mesh_px = with_mirrored(images, rasters, mesh_px, origins)
         small, features, style = given["small"], encoded["features"], encoded["style"]
-        geometry = Hybrid2Code(photos, mesh_px, small, features, style, colour, lacking, origins)
+        geometry = HybridCode(photos, mesh_px, small, features, style, colour, lacking, origins)
         tensors = {"photos": photos, "small": small, **encoded, "colour": colour, "handicap": lacking}
         return ExportedCode(tensors, geometry, images.shape[-1])
 
