@@ -5,14 +5,11 @@ import torch
 from reenactor.engine.runtimes.fast import examples
 from reenactor.models import METHODS
 from reenactor.models.hybrid import HybridConfig
-from reenactor.models.hybrid2 import Hybrid2Config
 from reenactor.models.marionette import MarioNETteConfig
 from reenactor.models.oneshot import OneShotConfig
 
 SMALL = {
-    "hybrid": HybridConfig(resolution=64, base_width=8),
-    "hybrid-mouth": HybridConfig(resolution=64, base_width=8, mouth=32),
-    "hybrid2": Hybrid2Config(resolution=64, base_width=16),
+    "hybrid": HybridConfig(resolution=64, base_width=16),
     "marionette": MarioNETteConfig(
         resolution=64, base_width=8, max_width=16, levels=2, wide=False, blender_blocks=2, flow_scale=0.1
     ),

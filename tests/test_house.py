@@ -14,9 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 274
-MAX_LINES = 45_100
-"""With both hybrids: when the second ships, the first one goes, with 900 lines."""
+MAX_FILES = 267
+MAX_LINES = 44_150
 
 
 def python(code):

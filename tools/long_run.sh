@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long training run of the hybrid, beside other work: one thread (or OMP_NUM_THREADS), low priority. Begins, or
-# continues where it stopped; on a machine that has no run it begins with checkpoints/hybrid2, its newest weights.
+# continues where it stopped; on a machine that has no run it begins with the weights that ship.
 # Ctrl-C or `kill PID` stops it with a checkpoint; `reenactor train`'s log.jsonl is in RUN.
 #   tools/long_run.sh PACK RUN [MORE OPTIONS OF train]
 set -euo pipefail
@@ -10,9 +10,9 @@ if [ $# -lt 2 ]; then
 fi
 pack=$1 run=$2
 shift 2
-weights=$(dirname "$0")/../checkpoints/hybrid2
+weights=$(dirname "$0")/../src/reenactor/weights/hybrid
 init=()
-if [ -d "$weights" ] && [ ! -d "$run/checkpoints" ]; then
+if [ ! -d "$run/checkpoints" ]; then
     # Another seed: other pairs than on other machines.
     init=(--set "objective.init=$weights" --set "seed=$(date +%s)")
 fi

@@ -1,4 +1,4 @@
-"""How far the long run has come: weights of the second hybrid against the mesh warp, on a pack's validation clips.
+"""How far the long run has come: weights of the hybrid against the mesh warp, on a pack's validation clips.
 
 python tools/measure_long_run.py --data pack [--weights folder ...] [--pairs 256] [--sheet sheet.png]
 
@@ -20,10 +20,11 @@ from reenactor.core import MapKind, PairBatch
 from reenactor.face.geometry import in_mean_pose
 from reenactor.face.retarget.relative import lip_gap
 from reenactor.media import write_image
-from reenactor.models.hybrid2.discriminator import part_crops
-from reenactor.models.hybrid2.model import Hybrid2Config, Hybrid2Generator
-from reenactor.models.hybrid2.objective import Hybrid2Objective, _parts, _trained, drawn_pair
+from reenactor.models.hybrid.discriminator import part_crops
+from reenactor.models.hybrid.model import HybridConfig, HybridGenerator
+from reenactor.models.hybrid.objective import HybridObjective, _parts, _trained, drawn_pair
 from reenactor.nn import resized
+from reenactor.nn.checkpoint import shipped_checkpoint
 from reenactor.nn.losses import psnr_of_each
 from reenactor.nn.losses.efficientnet import feature_distance
 from reenactor.research.data import ShardReader, Split
@@ -42,16 +43,16 @@ _ROWS = 8
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="what `reenactor prepare` wrote")
-    parser.add_argument("--weights", type=Path, nargs="+", default=[Path("checkpoints/hybrid2")])
+    parser.add_argument("--weights", type=Path, nargs="+", default=[shipped_checkpoint("hybrid")])
     parser.add_argument("--pairs", type=int, default=256, help="of clips (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, help="a picture to look at")
     args = parser.parse_args()
     generators = {}
     for folder in args.weights:
-        generator = Hybrid2Generator(Hybrid2Config())
-        generator.load_state_dict(_trained(folder, Hybrid2Config()))
+        generator = HybridGenerator(HybridConfig())
+        generator.load_state_dict(_trained(folder, HybridConfig()))
         generators[str(folder)] = generator.eval()
-    batches = Batches(Hybrid2Objective.maps, people_of(ShardReader(args.data)), torch.device("cpu"))
+    batches = Batches(HybridObjective.maps, people_of(ShardReader(args.data)), torch.device("cpu"))
     settings = PairData(size=256, targets=1, mix={PairKind.CLIP: 1.0})
     pairs = iter(PairStream(args.data, settings, split=Split.VAL, seed=5))
     values: dict[str, dict[str, list]] = {}

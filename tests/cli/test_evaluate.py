@@ -146,7 +146,7 @@ def write_weights(folder, name, **settings):
     from reenactor.nn.checkpoint import Checkpoint, write_checkpoint
 
     torch.manual_seed(0)
-    config = METHODS[name].model.config_type(resolution=64, base_width=8, **settings)
+    config = METHODS[name].model.config_type(resolution=64, base_width=16, **settings)
     write_checkpoint(folder, Checkpoint(name, config.model_dump(mode="json"), METHODS[name].model(config).state_dict()))
 
 

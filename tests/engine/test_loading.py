@@ -12,9 +12,7 @@ from reenactor.media import read_motion
 from reenactor.models import METHODS
 from reenactor.nn.checkpoint import read_checkpoint, shipped_checkpoint
 
-IN_TRAINING = "hybrid2"
-"""Its weights do not ship yet."""
-TRAINED = [name for name, method in METHODS.items() if method.model.trained and name != IN_TRAINING]
+TRAINED = [name for name, method in METHODS.items() if method.model.trained]
 
 
 def test_marionette_lt_is_marionette_with_the_landmark_transformer():
@@ -34,18 +32,12 @@ def test_a_card_tells_how_good_the_weights_are(name):
     assert all(part in card for part in ("**Trained on**", "**By**", "**Measured**", "**Limits.**"))
 
 
-def test_a_model_in_training_says_so():
-    assert shipped_checkpoint(IN_TRAINING) is None
-    with pytest.raises(ReenactError, match="no weights of 'hybrid2' ship with this release; train some"):
-        Reenactor(IN_TRAINING)
-
-
 def test_all_weights_stay_small():
     folder = shipped_checkpoint(TRAINED[0]).parent
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 28e6
 
 
-@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != IN_TRAINING])
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_the_person_is_drawn_and_moves(name):
     reenactor = Reenactor(name)
     target = reenactor.set_target([demo_photo()])

@@ -92,7 +92,7 @@ def test_devices_are_found_or_refused(monkeypatch):
         (create_model("warp"), 256),
         (small("marionette"), 64),
         (small("hybrid"), 256),
-        (Hybrid(HybridConfig(resolution=512, base_width=8)), 512),
+        (Hybrid(HybridConfig(resolution=512, base_width=16)), 512),
     ],
 )
 def test_usual_sizes(model, size):

@@ -10,7 +10,6 @@ from reenactor.face.geometry import mean_face
 from reenactor.face.maps import draw_maps
 from reenactor.models import PhotoUse, create_model
 from reenactor.models.hybrid import Hybrid, HybridConfig
-from reenactor.models.hybrid2 import Hybrid2, Hybrid2Config
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 
 SIZE = 64
@@ -39,12 +38,7 @@ def marionette(blender="attention"):
 
 def hybrid():
     torch.manual_seed(0)
-    return Hybrid(HybridConfig(resolution=SIZE, base_width=8))
-
-
-def hybrid2():
-    torch.manual_seed(0)
-    return Hybrid2(Hybrid2Config(resolution=SIZE, base_width=16))
+    return Hybrid(HybridConfig(resolution=SIZE, base_width=16))
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -57,19 +51,8 @@ def test_marionette_looks(k):
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_the_hybrid_takes(k):
+def test_the_hybrid_takes_all_but_holes(k):
     (taken,) = of_frame(hybrid(), k)
-    assert taken.use is PhotoUse.TAKEN
-    assert taken.weights.shape == (k, SIZE // 2, SIZE // 2)
-    # Before training the mask is 1/2: half of the frame is taken, each place once, and half painted.
-    assert taken.weights.sum() == pytest.approx(0.5, abs=0.02)
-    if k == 1:
-        assert np.median(taken.weights) == pytest.approx(0.5 * taken.brightest, rel=0.02)
-
-
-@pytest.mark.parametrize("k", [1, 3])
-def test_the_second_hybrid_takes_all_but_holes(k):
-    (taken,) = of_frame(hybrid2(), k)
     assert taken.use is PhotoUse.TAKEN
     assert taken.weights.shape == (k, SIZE, SIZE)
     assert taken.weights.sum() == pytest.approx(1, abs=0.02)
@@ -84,7 +67,6 @@ def test_the_second_hybrid_takes_all_but_holes(k):
         (marionette("adain"), []),
         (marionette(), [PhotoUse.ATTENDED]),
         (hybrid(), [PhotoUse.TAKEN]),
-        (hybrid2(), [PhotoUse.TAKEN]),
     ],
 )
 def test_who_has_what(model, uses):
@@ -93,7 +75,7 @@ def test_who_has_what(model, uses):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("make", [hybrid, hybrid2, marionette])
+@pytest.mark.parametrize("make", [hybrid, marionette])
 def test_on_a_gpu(make):
     for here, there in zip(of_frame(make(), 2), of_frame(make(), 2, "cuda"), strict=True):
         np.testing.assert_allclose(there.weights, here.weights, atol=1e-2 * here.brightest)

@@ -15,7 +15,6 @@ from reenactor.face.maps import draw_maps
 from reenactor.face.retarget import Retargeter
 from reenactor.models import METHODS, Needs, ReenactmentModel, create_model
 from reenactor.models.hybrid import HybridConfig
-from reenactor.models.hybrid2 import Hybrid2Config
 from reenactor.models.marionette import MarioNETteConfig
 from reenactor.models.oneshot import OneShotConfig
 from reenactor.models.registry import model_of
@@ -26,8 +25,7 @@ STANDARD_SIZE = 256
 
 # The contract does not ask how well a network was trained: small ones with fresh weights do.
 SMALL = {
-    "hybrid": HybridConfig(resolution=64, base_width=8, mouth=32),
-    "hybrid2": Hybrid2Config(resolution=64, base_width=16),
+    "hybrid": HybridConfig(resolution=64, base_width=16),
     "marionette": MarioNETteConfig(base_width=4, max_width=8, levels=2, wide=False, blender_blocks=1),
     "oneshot": OneShotConfig(base_width=4, max_width=8, fusion_width=4),
 }
@@ -101,7 +99,6 @@ def test_comes_back_from_its_checkpoint(name, photos, wanted, tmp_path):
 
 
 OLDER = {
-    "hybrid": {"cell": 2, "attention": False, "attention_width": 64},
     "marionette": {"attention_width": None},
     "oneshot": {"noise": False},
 }
@@ -116,7 +113,7 @@ def test_older_settings_are_read_at_the_value_that_survived(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "setting", "value"), [("hybrid", "cell", 4), ("hybrid", "attention", True), ("oneshot", "noise", True)]
+    ("name", "setting", "value"), [("marionette", "attention_width", 64), ("oneshot", "noise", True)]
 )
 def test_older_settings_at_another_value_are_refused(name, setting, value):
     older = METHODS[name].model.config_type().model_dump() | OLDER[name] | {setting: value}
@@ -124,13 +121,32 @@ def test_older_settings_at_another_value_are_refused(name, setting, value):
         model_of(Checkpoint(name, older, {}))
 
 
+FIRST_HYBRID = {"resolution": 128, "base_width": 32, "mesh_prior": True, "fusion": True, "mouth": 96}
+"""Settings of another network, which had the name before."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"), [("hybrid", "of another release"), ("hybrid2", "'hybrid2' is not a model that draws")]
+)
+def test_weights_of_hybrids_that_are_gone_are_refused(kind, sentence):
+    with pytest.raises(CheckpointError, match=sentence):
+        model_of(Checkpoint(kind, FIRST_HYBRID, fresh("hybrid").state_dict()))
+
+
+def test_a_model_without_weights_says_so(monkeypatch):
+    monkeypatch.setattr("reenactor.models.registry.shipped_checkpoint", lambda name: None)
+    with pytest.raises(CheckpointError, match="no weights of 'hybrid' ship with this release; train some"):
+        create_model("hybrid")
+
+
 def test_constants_that_shape_pictures_are_in_the_checkpoint(photos, wanted):
     config = SMALL["hybrid"]
     tensors = fresh("hybrid").state_dict()
     drawn = []
-    for changes in ({}, {"mouth_margin": 2.0}, {"hole_colour": (0.9, 0.9, 0.9)}):
+    for changes in ({}, {"stretched": 0.0}, {"hole_colour": (0.9, 0.9, 0.9)}):
         model = model_of(Checkpoint("hybrid", config.model_dump() | changes, tensors))
-        drawn.append(draw(model, encode(model, photos[1]), wanted[:1]))
+        # The mouth opens.
+        drawn.append(draw(model, encode(model, photos[1], photos[0]), wanted[1:2]))
     assert not any(torch.equal(drawn[0], other) for other in drawn[1:])
 
 
@@ -249,10 +265,10 @@ STRANGE = {
     "unknown setting": {"config": HYBRID | {"nothing": 1}},
     "wrong type": {"config": HYBRID | {"base_width": "wide"}},
     # Memory for these weights is not even asked for.
-    "far more channels": {"config": HYBRID | {"base_width": 1024}},
+    "far more channels": {"config": HYBRID | {"base_width": 256}},
     "channels without end": {"config": HYBRID | {"base_width": 8 * 10**6}},
     "pixels without end": {"config": HYBRID | {"resolution": 32 * 10**6}},
-    "no number": {"config": HYBRID | {"mouth_margin": float("nan")}},
+    "no number": {"config": HYBRID | {"stretched": float("nan")}},
 }
 
 

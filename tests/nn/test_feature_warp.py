@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 
-from reenactor.nn import pool_flow, warp
+from reenactor.nn import pool_flow, unwarped, warp, warp_cubic
 
 
 def random(*shape, seed=0):
@@ -36,6 +37,35 @@ def test_two_columns_of_eight():
     flow = torch.zeros(1, 2, 4, 8, dtype=torch.float64)
     flow[:, 0] = 2 * 2 / 8
     torch.testing.assert_close(warp(features, flow)[..., :6], features[..., 2:])
+    torch.testing.assert_close(warp_cubic(features, flow)[..., :6], features[..., 2:])
+
+
+def test_smooth_pictures_are_sampled_alike():
+    soft = F.avg_pool2d(random(1, 3, 36, 36), 21, 1)
+    flow = torch.zeros(1, 2, 16, 16, dtype=torch.float64)
+    flow[:, 0] = 0.6 * 2 / 16
+    torch.testing.assert_close(warp_cubic(soft, flow), warp(soft, flow), atol=1e-2, rtol=0)
+
+
+def given_slowly(flow, amounts):
+    """Each position takes its amount from the four pixels around the one that the flow names."""
+    size = len(amounts)
+    out = np.zeros((size, size))
+    for row, column in np.ndindex(size, size):
+        x, y = np.clip((column, row) + flow[:, row, column] * size / 2, 0, size - 1)
+        left, top = min(int(x), size - 2), min(int(y), size - 2)
+        for i, j in np.ndindex(2, 2):
+            out[top + i, left + j] += amounts[row, column] * (1 - abs(y - top - i)) * (1 - abs(x - left - j))
+    return out
+
+
+def test_what_is_sampled_is_given_back():
+    flow, amounts = random(2, 2, 9, 9), random(2, 1, 9, 9, seed=1)
+    with torch.inference_mode():
+        found = unwarped(flow, amounts)
+    for i in range(2):
+        slow = given_slowly(flow[i].numpy(), amounts[i, 0].numpy())
+        np.testing.assert_allclose(found[i, 0].numpy(), slow, atol=1e-12)
 
 
 def test_places_are_exact_in_bfloat16():

@@ -22,7 +22,7 @@ SIZE = 64
 def untrained(kind):
     torch.manual_seed(0)
     if kind == "hybrid":
-        model = Hybrid(HybridConfig(resolution=SIZE, base_width=8))
+        model = Hybrid(HybridConfig(resolution=SIZE, base_width=16))
     else:
         model = MarioNETte(MarioNETteConfig(resolution=SIZE, base_width=8, max_width=16))
     return Reenactor(model.eval(), size=128 if kind == "hybrid" else SIZE, cache=False)

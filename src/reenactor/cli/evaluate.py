@@ -63,7 +63,7 @@ def _add_export(actions: argparse._SubParsersAction) -> None:
     _add_data(p)
     _add_transfer(p, "NAME")
     _add_work(p)
-    attention = "draw where the model looks (marionette, hybrid), for N cases"
+    attention = "draw where the model looks (marionette), for N cases"
     p.add_argument("--attention", type=int, default=0, metavar="N", help=attention)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     p.set_defaults(run=_export, stopped=_STOPPED)

@@ -13,10 +13,8 @@ from pydantic import BaseModel, ValidationError
 from reenactor.core import CheckpointError, ReenactError
 from reenactor.models.contract import ReenactmentModel, shapes_only
 from reenactor.models.graphs import GraphAdapter
-from reenactor.models.hybrid import Hybrid
+from reenactor.models.hybrid import Hybrid, HybridObjective
 from reenactor.models.hybrid.graphs import HybridGraphs
-from reenactor.models.hybrid2 import Hybrid2, Hybrid2Objective
-from reenactor.models.hybrid2.graphs import Hybrid2Graphs
 from reenactor.models.marionette import MarioNETte, MarioNETteObjective
 from reenactor.models.marionette.graphs import MarioNETteGraphs
 from reenactor.models.oneshot import FEATURE_READERS, FusionObjective, OneShot, OneShotObjective
@@ -46,8 +44,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "warp": Method(Warp),
-    "hybrid": Method(Hybrid, HybridGraphs),
-    "hybrid2": Method(Hybrid2, Hybrid2Graphs, {"hybrid2": lambda config, _: Hybrid2Objective(config)}),
+    "hybrid": Method(Hybrid, HybridGraphs, {"hybrid": lambda config, _: HybridObjective(config)}),
     "marionette": Method(
         MarioNETte,
         MarioNETteGraphs,

@@ -22,11 +22,11 @@ ONNX = pytest.param(Format.ONNX, marks=pytest.mark.slow)
 MARIONETTE = pytest.param("marionette", marks=pytest.mark.slow)
 
 
-# An export takes ten seconds: of two variants of a method one is fast enough.
+# An export takes ten seconds: MarioNETte's two are left to the slow tests.
 @pytest.mark.parametrize("kind", [Format.OPENVINO, ONNX])
 @pytest.mark.parametrize(
     "name",
-    [name if name in ("hybrid-mouth", "oneshot") else pytest.param(name, marks=pytest.mark.slow) for name in SMALL],
+    [name if name in ("hybrid", "oneshot") else pytest.param(name, marks=pytest.mark.slow) for name in SMALL],
 )
 def test_draws_what_pytorch_draws(name, kind, exported):
     model = small(name)
@@ -72,7 +72,7 @@ def test_signals_after_models_are_unloaded(tmp_path):
 def test_photos_of_any_size(exported):
     from reenactor.engine.runtimes.fast import examples
 
-    model, fast = small("hybrid-mouth"), load_exported(exported("hybrid-mouth"))
+    model, fast = small("hybrid"), load_exported(exported("hybrid"))
     near = parity(model, fast, examples(model, photos=2, size=96))
     assert near.max_error < 1e-3
 
@@ -85,7 +85,7 @@ def test_weights_stored_in_fp16(exported):
     assert (folder / "synthesize.bin").stat().st_size < 0.7 * whole.stat().st_size
 
 
-@pytest.mark.parametrize("name", ["hybrid-mouth", MARIONETTE])
+@pytest.mark.parametrize("name", ["hybrid", MARIONETTE])
 def test_bf16(name, exported, tmp_path):
     # The file is the same; only how it is computed differs.
     model, fast = small(name), load_exported(changed(exported(name), tmp_path, precision="bf16"))
@@ -114,11 +114,11 @@ def test_openvino_runs_onnx(exported):
 
 
 def test_says_what_it_is(exported):
-    folder, model = exported("hybrid-mouth"), small("hybrid-mouth")
+    folder, model = exported("hybrid"), small("hybrid")
     description = json.loads((folder / "export.json").read_text())
     assert description["model"] == "hybrid"
     assert description["config"] == model.config.model_dump(mode="json")
-    assert description["graphs"]["synthesize"]["inputs"]["photos"] == [1, "photos", 3, "side", "side"]
+    assert description["graphs"]["enlarge"]["inputs"]["photos"] == [1, "photos", 3, "side", "side"]
     assert description["files"] == {p.name: sha256(p) for p in folder.iterdir() if p.suffix != ".json"}
     fast = load_exported(folder)
     assert (fast.name, fast.resolution, fast.needs) == ("hybrid", model.resolution, model.needs)

@@ -8,7 +8,7 @@ from reenactor.models import METHODS
 from small_models import SMALL, fresh, people, small
 
 VARIANTS = {
-    "hybrid": [{}, {"fusion": False}, {"mesh_prior": False}],
+    "hybrid": [{}, {"mirror_from_degrees": 0.0}],
     "marionette": [{}, {"blender": "adain"}, {"alignment": False}],
     "oneshot": [{}, {"concatenate": False}, {"fusion": "none"}, {"fusion": "handmade"}],
 }

@@ -8,6 +8,7 @@ from factories import posed
 from reenactor.face.geometry import mean_face, with_lips_closed
 from reenactor.face.geometry.mesh_flow import MeshFlow, mesh_flow
 from reenactor.face.geometry.mesh_flow_numpy import inside_boxes, opening_boxes
+from reenactor.nn import resized
 
 SIDE, COARSE, FINE = 256, 64, 256
 
@@ -28,6 +29,12 @@ def flow_of(photo, target, **sizes):
     return mesh_flow(torch.from_numpy(photo)[None], torch.from_numpy(target)[None], SIDE, **sizes)
 
 
+def enlarged(flow):
+    """To the size of its detail, and with it."""
+    coarse = resized(flow.flow_ndc, FINE)
+    return coarse if flow.detail_ndc is None else coarse + flow.detail_ndc
+
+
 @pytest.fixture(scope="module")
 def found() -> MeshFlow:
     return flow_of(OPEN, SHUT, map_size=COARSE, fine_size=FINE)
@@ -37,7 +44,7 @@ def test_inside_the_boxes_the_flow_is_the_fine_one(found):
     exact = flow_of(OPEN, SHUT, map_size=FINE).flow_ndc[0]
     inside = inside_boxes(opening_boxes(OPEN.astype(float), SHUT.astype(float), SIDE, FINE), FINE)
     assert 1000 < inside.sum() < 4000
-    np.testing.assert_allclose(found.enlarged(FINE)[0][:, inside], exact[:, inside], atol=2e-6)
+    np.testing.assert_allclose(enlarged(found)[0][:, inside], exact[:, inside], atol=2e-6)
     assert not found.detail_ndc[0][:, ~inside].any()
 
 
@@ -48,7 +55,7 @@ def test_closed_lips_show_no_teeth(found):
     teeth = OPEN[13, 1] + 2, OPEN[14, 1] - 2
 
     def shown(flow):
-        return rows + flow.enlarged(FINE)[0, 1, rows, x].numpy() * FINE / 2
+        return rows + enlarged(flow)[0, 1, rows, x].numpy() * FINE / 2
 
     def inside(at):
         return ((at > teeth[0]) & (at < teeth[1])).sum()
@@ -64,7 +71,7 @@ def test_together_and_one_by_one(found):
     pairs = [torch.from_numpy(np.stack([one, one])).double() for one in (OPEN, SHUT)]
     together = module._mesh_flow_batched(*pairs, SIDE, FINE).flow_ndc
     inside = inside_boxes(opening_boxes(OPEN.astype(float), SHUT.astype(float), SIDE, FINE), FINE)
-    difference = (together[0] - found.enlarged(FINE)[0])[:, torch.from_numpy(inside)].abs() * FINE / 2
+    difference = (together[0] - enlarged(found)[0])[:, torch.from_numpy(inside)].abs() * FINE / 2
     assert float(difference.quantile(0.99)) < 0.01
 
 
@@ -72,12 +79,5 @@ def test_nothing_is_finer_where_nothing_closes():
     assert not flow_of(SHUT, OPEN, map_size=COARSE, fine_size=FINE).detail_ndc.any()
 
 
-def test_a_learned_flow_is_added(found):
-    learned = torch.full((1, 2, COARSE, COARSE), 0.01)
-    torch.testing.assert_close(found.enlarged(FINE, learned), found.enlarged(FINE) + 0.01)
-
-
-def test_without_a_detail_it_is_enlarged_alone():
-    plain = flow_of(OPEN, SHUT, map_size=COARSE)
-    assert plain.detail_ndc is None
-    assert plain.enlarged(COARSE) is plain.flow_ndc
+def test_the_detail_must_be_asked_for():
+    assert flow_of(OPEN, SHUT, map_size=COARSE).detail_ndc is None

@@ -7,14 +7,12 @@ import pytest
 import torch
 
 from reenactor.face.maps import draw_maps
-from reenactor.models.hybrid import HybridConfig
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
 from reenactor.research.data import Split
 from reenactor.research.data.pair_stream import PairData, PairStream
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.evaluation.packs import pairs_of_pack
 
-HYBRID = HybridConfig(resolution=64, base_width=8)
 MARIONETTE = MarioNETteConfig(resolution=64, base_width=8, max_width=16)
 
 

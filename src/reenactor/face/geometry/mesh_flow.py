@@ -67,26 +67,13 @@ class MeshFlow:
             the photo does not show; the flow finds skin there. "beyond": outside the face, where hair and background
             follow the head.
         detail_ndc: (N, 2, f, f) what the flow has around mouth and eyes that close beyond itself, enlarged; None if not
-            asked for.
+            asked for. Where lips or lids meet, the flow jumps, and between two values of a smaller map lies all that
+            the photo shows between them; the detail keeps it out.
     """
 
     flow_ndc: Float[Tensor, "n 2 h w"]
     flags: Float[Tensor, "n 5 h w"]
     detail_ndc: Float[Tensor, "n 2 f f"] | None = None
-
-    def enlarged(self, size: int, learned_ndc: Float[Tensor, "n 2 h w"] | None = None) -> Float[Tensor, "n 2 s s"]:
-        """The flow for a picture of `size` pixels a side; offsets keep their meaning.
-
-        Where lips or lids meet, the flow jumps, and between two values of a smaller map lies all that the photo shows
-        between them; the detail keeps it out.
-
-        Args:
-            size: of the picture.
-            learned_ndc: to be added.
-        """
-        flow = self.flow_ndc if learned_ndc is None else self.flow_ndc + learned_ndc
-        flow = _enlarged(flow, size)
-        return flow if self.detail_ndc is None else flow + _enlarged(self.detail_ndc, size)
 
 
 @torch.no_grad()

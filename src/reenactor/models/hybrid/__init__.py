@@ -1,6 +1,7 @@
-"""The hybrid: geometry moves the photo's own pixels, a small network fills what geometry cannot."""
+"""The hybrid: geometry moves the photo's own pixels, a network corrects and completes them at 256 pixels."""
 
 from reenactor.models.hybrid.config import HybridConfig
-from reenactor.models.hybrid.model import Drawing, Hybrid, HybridCode, HybridGenerator
+from reenactor.models.hybrid.model import Hybrid, HybridCode, HybridGenerator
+from reenactor.models.hybrid.objective import HybridObjective, HybridObjectiveConfig
 
-__all__ = ["Drawing", "Hybrid", "HybridCode", "HybridConfig", "HybridGenerator"]
+__all__ = ["Hybrid", "HybridCode", "HybridConfig", "HybridGenerator", "HybridObjective", "HybridObjectiveConfig"]

@@ -1,16 +1,18 @@
-"""The hybrid's generator, and the model around it."""
+"""The generator, and the model around it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.face.geometry import head_angles, mirrored_mesh
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.contract import (
     Needs,
@@ -21,89 +23,81 @@ from reenactor.models.contract import (
     mesh_tensor,
     needed_map,
 )
-from reenactor.models.hybrid.blocks import PhotoEncoder, Trunk, WarpEncoder, weighted
+from reenactor.models.hybrid.blocks import Head, PhotoEncoder, Trunk, WarpEncoder
 from reenactor.models.hybrid.config import PATCH, HybridConfig
-from reenactor.models.hybrid.mouth import (
-    MouthRefiner,
-    ReferenceMouth,
-    mouth_box,
-    mouth_crop,
-    mouth_layers,
-    reference_mouth,
-)
-from reenactor.nn import resized, unwarped, warp_cubic
+from reenactor.models.hybrid.mouth import Mouth, mouth_layers, mouth_of
+from reenactor.nn import resized, unwarped, warp, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
-HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
+_HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
+_STRETCHED = FLAGS.index("stretched")
+_GREY = 0.05
+"""Mean distance of the channels from their mean, of 2, above which a photo counts as coloured."""
+_NEVER = 1e4
+"""Logit that a photo lacks which another person of the batch needs."""
 
 
 @dataclass(frozen=True)
 class HybridCode(TargetCode):
-    """A person, encoded. In training, B people at a time.
+    """A person, encoded. In training, B people at a time. Mirrored photos follow the photos.
 
     Args:
-        photos: the K photos, as they are.
+        photos: as they are.
         mesh_px: their landmarks, in their pixels.
-        small, rasters: photos and rasters at the network's resolution.
-        features: of the photos, at a quarter of the network's resolution.
-        mouths: each person's reference mouth; empty if the model has no mouth refiner.
-        mouth: features of the reference mouths; None if the model has no mouth refiner.
+        small: at the network's resolution.
+        features: of the photos.
+        style: of the person.
+        colour: 1 for colour photos, 0 for grey ones.
+        handicap: logit that each photo lacks.
+        origins: number of the photo that each one is, or was mirrored from.
+        mouths: of each person.
     """
 
     photos: Float[Tensor, "b k 3 s s"]
     mesh_px: Float[Tensor, "b k 478 3"]
     small: Float[Tensor, "b k 3 h w"]
-    rasters: Float[Tensor, "b k 3 h w"]
-    features: Float[Tensor, "b k _ _ _"]
-    mouths: tuple[ReferenceMouth, ...] = ()
-    mouth: Float[Tensor, "b _ _ _"] | None = None
+    features: Float[Tensor, "b k c h4 w4"]
+    style: Float[Tensor, "b _"]
+    colour: Float[Tensor, "b 1 1 1"]
+    handicap: Float[Tensor, "b k"]
+    origins: tuple[int, ...]
+    mouths: tuple[Mouth, ...]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A result and its parts: `mask * warped + (1 - mask) * paint`.
-
-    All are of the photos' size, except `logit` and `mesh_warped` (the network's resolution), `flow_ndc` and `weights`
-    (its `feature_size`).
+    """A result and its parts: `kept * warped + painted`; `warped` are the moved photos, filled where they show nothing.
 
     Args:
-        image: may overshoot [-1, 1]. It gives the mask no gradient: early on, when all painting is bad, that would
-            close the mask, and the painting would get no gradient any more.
-        warped: the photos, moved; sums over photos with `weights`. Holes are filled with a dark colour.
-        paint: what the network makes.
-        mask: where the warp is kept; 0 in holes.
-        logit: the mask's, before holes are cut.
-        holes: mouth and eyes that no photo shows.
-        flow_ndc: what was learned, added to the mesh flow.
-        weights: of the photos.
-        mesh_warped: moved by the mesh flow alone, no holes cut: the classical warp.
+        image: (B, 3, S, S), may overshoot [-1, 1].
+        kept: (B, 1, H, W) how much of the warp stays, 0..1: little where its detail is wrong.
+        painted: (B, 3, H, W) what the network adds.
+        flows_ndc: (B * K, 2, H, W) the flows that move the photos: mesh flow and learned flow.
+        weights: (B, K, H, W) of the photos.
+        holes: (B, 1, H, W) mouth and eyes that no photo shows.
+        flow_ndc: (B, 2, h, w) what was learned.
+        warped: (B, 3, H, W).
+        mesh_warped: (B, 3, H, W) the first photo moved by the mesh flow alone, no holes filled.
     """
 
     image: Float[Tensor, "b 3 s s"]
-    warped: Float[Tensor, "b 3 s s"]
-    paint: Float[Tensor, "b 3 s s"]
-    mask: Float[Tensor, "b 1 s s"]
-    logit: Float[Tensor, "b 1 h w"]
-    holes: Float[Tensor, "b 1 s s"]
-    flow_ndc: Float[Tensor, "b 2 _ _"]
-    weights: Float[Tensor, "b k _ _"]
+    kept: Float[Tensor, "b 1 h w"]
+    painted: Float[Tensor, "b 3 h w"]
+    flows_ndc: Float[Tensor, "bk 2 h w"]
+    weights: Float[Tensor, "b k h w"]
+    holes: Float[Tensor, "b 1 h w"]
+    flow_ndc: Float[Tensor, "b 2 h4 w4"]
+    warped: Float[Tensor, "b 3 h w"]
     mesh_warped: Float[Tensor, "b 3 h w"]
-
-    @property
-    def pictures(self) -> Float[Tensor, "b 7 s s"]:
-        """What the mouth refiner reads: image, warped photo, holes."""
-        return torch.cat([self.image, self.warped, self.holes], dim=1)
 
 
 class HybridGenerator(nn.Module):
-    """`mask * W + (1 - mask) * paint`, W the photo moved by the mesh flow and a learned one.
+    """`W - blur * detail(W) + difference`, with W the photo moved by the mesh flow and a learned one.
 
-    Before training the result is the mesh warp, with dark holes: all heads are zero, and the painting is what W is
-    at the network's resolution plus a learned difference. The mask begins at 1/2, so the painting learns from the
-    first step on.
+    Before training the result is nearly the mesh warp, with dark holes. `detail` is what W has beyond the network's
+    patches: where the warp is wrong, the network takes it away and paints its own. All but W is made at the network's
+    resolution and enlarged.
     """
-
-    dark: Tensor
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__()
@@ -111,8 +105,7 @@ class HybridGenerator(nn.Module):
         self.photo_encoder = PhotoEncoder(config)
         self.warp_encoder = WarpEncoder(config)
         self.trunk = Trunk(config)
-        self.mouth = MouthRefiner(config) if config.mouth else None
-        self.register_buffer("dark", torch.tensor(config.hole_colour)[:, None, None], persistent=False)
+        self.head = Head()
 
     def forward(
         self,
@@ -122,7 +115,7 @@ class HybridGenerator(nn.Module):
         rasters_y: Float[Tensor, "#b k 3 _ _"],
         mesh_y: Float[Tensor, "#b k 478 3"],
     ) -> Drawing:
-        """The whole generator: `decode(encode(targets, rasters_y, mesh_y), raster_x, mesh_x)`.
+        """`decode(encode(targets, rasters_y, mesh_y), raster_x, mesh_x)`.
 
         | | shape |
         |---|---|
@@ -139,115 +132,182 @@ class HybridGenerator(nn.Module):
         mesh_px: Float[Tensor, "b k 478 3"],
     ) -> HybridCode:
         """Encode the photos: everything that does not depend on the driver."""
-        axes, size = targets.shape[:2], self.config.resolution
-        mouths, mouth = (), None
-        if self.mouth is not None:
-            people = zip(targets, rasters, mesh_px, strict=True)
-            mouths = tuple(reference_mouth(*one, self.config) for one in people)
-            mouth = self.mouth.encode(torch.stack([m.photo for m in mouths]), torch.stack([m.raster for m in mouths]))
+        colour, size = colour_of(targets), self.config.resolution
+        origins, handicap = self.mirrored(mesh_px)
+        mouths = tuple(mouth_of(*person) for person in zip(targets, mesh_px, strict=True))
+        targets, rasters, mesh_px = with_mirrored(targets, rasters, mesh_px, origins)
+        axes = targets.shape[:2]
         small = resized(targets.flatten(0, 1), size)
-        rasters = resized(rasters.flatten(0, 1), size)
-        features = self.photo_encoder(small, rasters)
-        small, rasters, features = (part.unflatten(0, axes) for part in (small, rasters, features))
-        return HybridCode(targets, mesh_px, small, rasters, features, mouths, mouth)
+        features, style = self.photo_encoder(small, resized(rasters.flatten(0, 1), size))
+        small, features, style = (part.unflatten(0, axes) for part in (small, features, style))
+        return HybridCode(
+            targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins, mouths
+        )
+
+    def mirrored(self, mesh_px: Float[Tensor, "b k 478 3"]) -> tuple[tuple[int, ...], Float[Tensor, "b k2"]]:
+        """`HybridCode`'s `origins` and `handicap`: photos that are turned far enough are also used mirrored."""
+        config, k = self.config, mesh_px.shape[1]
+        turned = torch.zeros(mesh_px.shape[:2], dtype=torch.bool)
+        if config.mirror:
+            yaw = head_angles(mesh_px.cpu().double().numpy())[..., 0]
+            turned = torch.from_numpy(np.abs(yaw) > config.mirror_from_degrees)
+        chosen = [i for i in range(k) if turned[:, i].any()]
+        handicap = torch.where(turned[:, chosen], config.mirror_handicap, _NEVER)
+        return (*range(k), *chosen), torch.cat([torch.zeros(len(mesh_px), k), handicap], 1)
 
     def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
-        """Draw: `mesh_flows`, `draw`, and the mouth refiner. The code of one person serves any number of frames."""
-        drawing = self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device))
-        if self.mouth is None or code.mouth is None:
-            return drawing
-        side = code.photos.shape[-1]
-        box = mouth_box(mesh_x, side, self.config).to(raster_x.device)
-        layer = mouth_layers(code.mouths, mesh_x, box, side, self.config.mouth).to(drawing.image)
-        raster = mouth_crop(raster_x, box, self.config.mouth)
-        return replace(drawing, image=self.mouth.refine(drawing.pictures, layer, raster, box, code.mouth))
+        """Draw frames; the code of one person serves any number of them."""
+        return self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device), *self.fills(code, mesh_x))
 
     def mesh_flows(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
-        """The mesh flows of the K photos for each of B frames: B x K of them, photos of a frame beside each other."""
-        batch, k = len(mesh_x), code.photos.shape[1]
-        if len(code.photos) not in (1, batch):
-            raise ValueError(f"{batch} driver frames for the codes of {len(code.photos)} people: give one each")
-        size = self.config.feature_size
-        if not self.config.mesh_prior:
-            nothing = torch.zeros(batch * k, 2 + len(FLAGS), size, size, device=device)
-            fine = self.config.detail_size
-            detail = torch.zeros(batch * k, 2, fine, fine, device=device)
-            return MeshFlow(nothing[:, :2], nothing[:, 2:], detail)
-        return frame_flows(code.mesh_px, mesh_x, code.photos.shape[-1], size, device, self.config.detail_size)
+        """The mesh flows of the code's photos for each of B frames; the photos of a frame lie beside each other."""
+        if len(code.photos) not in (1, len(mesh_x)):
+            raise ValueError(f"{len(mesh_x)} driver frames for the codes of {len(code.photos)} people: give one each")
+        config = self.config
+        side = code.photos.shape[-1]
+        return frame_flows(code.mesh_px, mesh_x, side, config.feature_size, device, config.resolution)
 
-    def draw(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow) -> Drawing:
+    def fills(
+        self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"]
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 s s"]]:
+        """What is in the holes of each frame, at the network's resolution and at the photos'."""
+        side, size = code.photos.shape[-1], self.config.resolution
+        dark = torch.tensor(self.config.hole_colour, device=code.colour.device)[:, None, None]
+
+        def fill(size: int) -> Tensor:
+            inside, where = mouth_layers(code.mouths, mesh_x, side, size).to(dark).split([3, 1], 1)
+            colours = dark + where * (inside - dark)
+            grey = colours.mean(1, keepdim=True)
+            return grey + code.colour * (colours - grey)
+
+        small = fill(size)
+        return small, small if side == size else fill(side)
+
+    def draw(
+        self,
+        code: HybridCode,
+        raster_x: Float[Tensor, "b 3 _ _"],
+        mesh: MeshFlow,
+        fill: Float[Tensor, "b 3 h w"],
+        large_fill: Float[Tensor, "b 3 s s"],
+    ) -> Drawing:
         """The network part of `decode`.
 
         Args:
             code: of the person, or of each.
             raster_x: the driver's, with irises.
             mesh: from `mesh_flows`.
+            fill, large_fill: from `fills`.
         """
-        batch, k = len(raster_x), code.photos.shape[1]
-        size, full = self.config.resolution, code.photos.shape[-1]
-        small = _each(code.small, batch)
-        moved = warp_cubic(small, mesh.enlarged(size))
-        holes = F.avg_pool2d(mesh.flags[:, HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
-        filled = self._filled(moved, resized(holes, size))
-        features, scores = self.warp_encoder(
-            filled,
-            resized(raster_x, size).repeat_interleave(k, dim=0),
-            warp_cubic(_each(code.rasters, batch), mesh.flow_ndc),
+        drawing = self.draw_small(code, raster_x, mesh, fill)
+        if code.photos.shape[-1] == self.config.resolution:
+            return drawing
+        parts = drawing.kept, drawing.painted, drawing.flows_ndc, drawing.weights, drawing.holes
+        return replace(drawing, image=enlarged_drawing(_each(code.photos, len(raster_x)), large_fill, *parts))
+
+    def draw_small(
+        self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh: MeshFlow, fill: Float[Tensor, "b 3 h w"]
+    ) -> Drawing:
+        """`draw`, at the network's resolution, from `code.small`."""
+        batch, k = len(raster_x), code.small.shape[1]
+        size = self.config.resolution
+        small, raster = _each(code.small, batch), resized(raster_x, size)
+        holes = F.avg_pool2d(mesh.flags[:, _HOLES].amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
+        # What is enlarged is enlarged together: on a CPU that takes a good part of a frame's time.
+        mesh_flow, cut = resized(torch.cat([mesh.flow_ndc, holes], 1), size).split([2, 1], 1)
+        if mesh.detail_ndc is not None:
+            mesh_flow = mesh_flow + resized(mesh.detail_ndc, size)
+        moved = warp(small, mesh_flow)
+        h, scores = self.warp_encoder(
+            moved + cut * (fill.repeat_interleave(k, dim=0) - moved),
+            raster.repeat_interleave(k, dim=0),
+            cut,
             mesh.flags,
+            mesh.flow_ndc,
+            warp(_each(code.features, batch).float(), mesh.flow_ndc),
         )
-        weights = photo_weights(mesh.flags, k, scores)
-        flow, difference, logit = self.trunk(
-            weighted(features.unflatten(0, (batch, k)), weights),
-            mesh.flow_ndc.unflatten(0, (batch, k)),
-            weights,
-            code.features.expand(batch, *code.features.shape[1:]),
-        )
-        learned = flow.repeat_interleave(k, dim=0)
+        lacking = code.handicap.expand(batch, -1).flatten()[:, None, None, None]
+        lacking = lacking + self.config.stretched * mesh.flags[:, _STRETCHED : _STRETCHED + 1]
+        weights = photo_weights(mesh.flags, k, scores.float() - lacking)
+        h = (h.unflatten(0, (batch, k)) * weights[:, :, None]).sum(1)
+        flow, fine, blur = (part.float() for part in self.trunk(h, code.style.expand(batch, -1)))
         hole = (holes.unflatten(0, (batch, k))[:, :, 0] * weights).sum(1, keepdim=True)
-
-        def warped_at(photos: Tensor, side: int) -> Tensor:
-            each = warp_cubic(photos, mesh.enlarged(side, learned)).unflatten(0, (batch, k))
-            return self._filled(_weighted_up(each, weights), resized(hole, side))
-
-        under = warped_at(small, size)
-        paint = under + difference
-        if self.config.soft_paint:
-            margin = self.config.hole_margin
-            near = F.max_pool2d(hole, margin, 1, margin // 2)
-            paint = _soft_elsewhere(paint, resized(near, size))
-        paint = resized(paint, full)
-        warped = under if full == size else warped_at(_each(code.photos, batch), full)
-        holes = resized(hole, full)
-        mask = resized(logit.sigmoid(), full) * (1 - holes) if self.config.fusion else torch.zeros_like(holes)
+        learned, hole, weights = resized(torch.cat([flow, hole, weights], 1), size).split([2, 1, k], 1)
+        flows = mesh_flow + learned.repeat_interleave(k, dim=0)
+        photo = _weighted(warp_cubic(small, flows).unflatten(0, (batch, k)), weights)
+        warped = photo + hole * (fill - photo)
+        difference = self.head(fine, warped, raster, hole).float()
+        grey = difference.mean(1, keepdim=True)
+        difference, blur = grey + code.colour * (difference - grey), blur.sigmoid()
+        kept, painted = 1 - blur, blur * resized(F.avg_pool2d(warped, PATCH), size) + difference
         return Drawing(
-            image=paint + mask.detach() * (warped - paint),
-            warped=warped,
-            paint=paint,
-            mask=mask,
-            logit=logit,
-            holes=holes,
-            flow_ndc=flow,
+            image=kept * warped + painted,
+            kept=kept,
+            painted=painted,
+            flows_ndc=flows,
             weights=weights,
-            mesh_warped=_weighted_up(moved.unflatten(0, (batch, k)), weights),
+            holes=hole,
+            flow_ndc=flow,
+            warped=warped,
+            mesh_warped=moved.unflatten(0, (batch, k))[:, 0],
         )
 
     def taken(
         self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]
-    ) -> Float[Tensor, "b k h2 w2"]:
+    ) -> Float[Tensor, "b k h w"]:
         """Fraction of the frames that `decode` draws that was moved from each position of each photo; no gradients.
 
-        The sum over all positions is `Drawing.mask`'s mean; the rest of the picture is painted.
+        Mirrored photos count as the photos that they were made of.
         """
         mesh = self.mesh_flows(code, mesh_x, raster_x.device)
         with torch.no_grad():
-            drawing = self.draw(code, raster_x, mesh)
-        k, size = drawing.weights.shape[1:3]
-        flow = mesh.flow_ndc + drawing.flow_ndc.repeat_interleave(k, dim=0)
-        kept = drawing.weights * resized(drawing.mask, size) / size**2
-        return unwarped(flow, kept.flatten(0, 1)[:, None])[:, 0].unflatten(0, (-1, k))
+            drawing = self.draw_small(code, raster_x, mesh, self.fills(code, mesh_x)[0])
+        used = drawing.weights * (1 - drawing.holes) / self.config.resolution**2
+        each = unwarped(drawing.flows_ndc, used.flatten(0, 1)[:, None])[:, 0].unflatten(0, used.shape[:2])
+        k = max(code.origins) + 1
+        taken = each[:, :k].clone()
+        for i, origin in enumerate(code.origins[k:], k):
+            taken[:, origin] += each[:, i].flip(2)
+        return taken
 
-    def _filled(self, pictures: Tensor, holes: Tensor) -> Tensor:
-        return pictures + holes * (self.dark - pictures)
+
+def with_mirrored(
+    targets: Float[Tensor, "b k 3 s s"],
+    rasters: Float[Tensor, "b k 3 _ _"],
+    mesh_px: Float[Tensor, "b k 478 3"],
+    origins: tuple[int, ...],
+) -> tuple[Float[Tensor, "b k2 3 s s"], Float[Tensor, "b k2 3 _ _"], Float[Tensor, "b k2 478 3"]]:
+    """The photos, and behind them mirrored those that `origins` names again."""
+    again = list(origins[targets.shape[1] :])
+    if not again:
+        return targets, rasters, mesh_px
+    mesh = torch.from_numpy(mirrored_mesh(mesh_px[:, again].cpu().numpy(), targets.shape[-1])).to(mesh_px)
+    targets, rasters = (torch.cat([one, one[:, again].flip(4)], 1) for one in (targets, rasters))
+    return targets, rasters, torch.cat([mesh_px, mesh], 1)
+
+
+def enlarged_drawing(
+    photos: Float[Tensor, "bk 3 s s"],
+    fill: Float[Tensor, "b 3 s s"],
+    kept: Float[Tensor, "b 1 h w"],
+    painted: Float[Tensor, "b 3 h w"],
+    flows_ndc: Float[Tensor, "bk 2 h w"],
+    weights: Float[Tensor, "b k h w"],
+    holes: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, "b 3 s s"]:
+    """The image at the photos' own size, from the parts of a `Drawing`."""
+    side, (batch, k) = photos.shape[-1], weights.shape[:2]
+    maps = torch.cat([kept, painted, holes, weights, flows_ndc.unflatten(0, (batch, k)).flatten(1, 2)], 1)
+    kept, painted, holes, weights, flows = resized(maps, side).split([1, 3, 1, k, 2 * k], 1)
+    moved = warp_cubic(photos, flows.unflatten(1, (k, 2)).flatten(0, 1)).unflatten(0, (batch, k))
+    photo = _weighted(moved, weights)
+    return kept * (photo + holes * (fill - photo)) + painted
+
+
+def colour_of(photos: Float[Tensor, "b k 3 s s"]) -> Float[Tensor, "b 1 1 1"]:
+    """1 for people whose photos have colours, 0 for grey ones."""
+    chroma = (photos - photos.mean(2, keepdim=True)).abs().mean((1, 2, 3, 4))
+    return (chroma / _GREY).clamp(0, 1)[:, None, None, None]
 
 
 def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *_"]:
@@ -255,21 +315,9 @@ def _each(of_photos: Float[Tensor, "b k *_"], batch: int) -> Float[Tensor, "bk *
     return of_photos.expand(batch, *of_photos.shape[1:]).flatten(0, 1)
 
 
-def _weighted_up(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c s s"]:
-    """The sum over photos, with weights enlarged to the pictures' size."""
-    if pictures.shape[1] == 1:
-        return pictures[:, 0]
-    return (pictures * resized(weights, pictures.shape[-1])[:, :, None]).sum(1)
-
-
-def _soft_elsewhere(paint: Float[Tensor, "b 3 s s"], sharp: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b 3 s s"]:
-    """The painting with no more detail than one colour a patch, except where `sharp` is 1.
-
-    Detail belongs into mouths and eyes that open. Elsewhere outlines, hair and background are painted whose positions
-    are not certain: drawn sharply beside the true ones they are further from the truth.
-    """
-    soft = resized(F.avg_pool2d(paint, PATCH), paint.shape[-1])
-    return soft + sharp * (paint - soft)
+def _weighted(pictures: Float[Tensor, "b k c s s"], weights: Float[Tensor, "b k s s"]) -> Float[Tensor, "b c s s"]:
+    """The sum over photos."""
+    return pictures[:, 0] if pictures.shape[1] == 1 else (pictures * weights[:, :, None]).sum(1)
 
 
 @final
@@ -277,7 +325,7 @@ class Hybrid(ReenactmentModel):
     """The project's own: the photo moved by a mesh flow, and a network that corrects and completes it."""
 
     name: ClassVar[str] = "hybrid"
-    version = "2"
+    version = "3"
     config_type: ClassVar[type[HybridConfig]] = HybridConfig
     config: HybridConfig
     needs = Needs(any_resolution=True, maps=(RASTER,))

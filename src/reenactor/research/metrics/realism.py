@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from reenactor.models.hybrid2.discriminator import PARTS, part_crops
+from reenactor.models.hybrid.discriminator import PARTS, part_crops
 from reenactor.nn.losses.efficientnet import EfficientNetLite, efficientnet_lite
 
 STAGES = (1, 2, 4, 6)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from reenactor.face.perception.covers_objective import CoverObjectiveConfig
 from reenactor.face.perception.lids_objective import LidObjectiveConfig
-from reenactor.models.hybrid2 import Hybrid2Config, Hybrid2ObjectiveConfig
+from reenactor.models.hybrid import HybridConfig, HybridObjectiveConfig
 from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.training import FrameData, Optimizers, PairData, RunConfig
 
@@ -23,7 +23,7 @@ def full(name: str) -> RunConfig:
     """
     return RunConfig(
         recipe=name,
-        objective=Hybrid2ObjectiveConfig(model=Hybrid2Config()),
+        objective=HybridObjectiveConfig(model=HybridConfig()),
         data=PairData(
             size=256,
             targets=1,

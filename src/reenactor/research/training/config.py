@@ -15,7 +15,7 @@ from reenactor.face.perception.covers_objective import CoverObjectiveConfig
 from reenactor.face.perception.lids_objective import LidObjectiveConfig
 from reenactor.face.retarget.neutral_objective import NeutralObjectiveConfig
 from reenactor.face.retarget.transformer import LandmarkTransformerObjectiveConfig
-from reenactor.models.hybrid2 import Hybrid2ObjectiveConfig
+from reenactor.models.hybrid import HybridObjectiveConfig
 from reenactor.models.marionette import MarioNETteObjectiveConfig
 from reenactor.models.oneshot import (
     FusionObjectiveConfig,
@@ -27,7 +27,7 @@ from reenactor.research.data.pair_stream import PairData
 from reenactor.research.data.streams import FrameData
 
 ObjectiveConfig = Annotated[
-    Hybrid2ObjectiveConfig
+    HybridObjectiveConfig
     | CoverObjectiveConfig
     | LidObjectiveConfig
     | MarioNETteObjectiveConfig

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from reenactor.core import CheckpointError, MapKind, PairBatch
 from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from reenactor.models.contract import ModelConfig
-from reenactor.models.hybrid2.config import Hybrid2Config
-from reenactor.models.hybrid2.discriminator import FeatureDiscriminator, face_crops, part_crops
-from reenactor.models.hybrid2.model import RASTER, Drawing, Hybrid2, Hybrid2Generator
+from reenactor.models.hybrid.config import HybridConfig
+from reenactor.models.hybrid.discriminator import FeatureDiscriminator, face_crops, part_crops
+from reenactor.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
 from reenactor.nn import resized
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.losses import (
@@ -43,11 +43,11 @@ _PREFIX = "generator."
 """Prefix of the generator's tensors in the model's checkpoint."""
 
 
-class Hybrid2ObjectiveConfig(ModelConfig):
+class HybridObjectiveConfig(ModelConfig):
     """Weights of the losses."""
 
-    kind: Literal["hybrid2"] = "hybrid2"
-    model: Hybrid2Config = Hybrid2Config()
+    kind: Literal["hybrid"] = "hybrid"
+    model: HybridConfig = HybridConfig()
     init: Path | None = None
     """A checkpoint to begin with; the discriminator begins anew."""
     pixel: float = Field(default=6, ge=0)
@@ -62,7 +62,7 @@ class Hybrid2ObjectiveConfig(ModelConfig):
 
 
 @final
-class Hybrid2Objective(Objective[PairBatch]):
+class HybridObjective(Objective[PairBatch]):
     """Generator and discriminator, on pairs of photos and a true picture of the same person.
 
     Outside of a pair's mask the drawn picture is replaced by the true one, so nothing is compared there.
@@ -73,10 +73,10 @@ class Hybrid2Objective(Objective[PairBatch]):
 
     maps = MapsNeeded(targets=(RASTER,), driver=(RASTER, MapKind.HULL_MASK))
 
-    def __init__(self, config: Hybrid2ObjectiveConfig) -> None:
+    def __init__(self, config: HybridObjectiveConfig) -> None:
         super().__init__()
         self.config = config
-        self.G = Hybrid2Generator(config.model)
+        self.G = HybridGenerator(config.model)
         self.D = FeatureDiscriminator(3 * _CHANNELS) if config.gan else None
         if config.init is not None:
             self.G.load_state_dict(_trained(config.init, config.model))
@@ -161,9 +161,9 @@ class Hybrid2Objective(Objective[PairBatch]):
         }
 
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
-        """The checkpoint that `Hybrid2` loads."""
+        """The checkpoint that `Hybrid` loads."""
         tensors = {f"{_PREFIX}{name}": tensor for name, tensor in generator.state_dict().items()}
-        return Checkpoint(Hybrid2.name, self.config.model.model_dump(mode="json"), tensors)
+        return Checkpoint(Hybrid.name, self.config.model.model_dump(mode="json"), tensors)
 
 
 def _seen(
@@ -219,13 +219,13 @@ def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
     return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
 
 
-def _trained(folder: Path, config: Hybrid2Config) -> dict[str, Tensor]:
+def _trained(folder: Path, config: HybridConfig) -> dict[str, Tensor]:
     """The weights of a trained generator of these settings.
 
     Raises:
         CheckpointError: the folder holds another network.
     """
     checkpoint = read_checkpoint(folder)
-    if checkpoint.kind != Hybrid2.name or Hybrid2Config.model_validate(checkpoint.config) != config:
+    if checkpoint.kind != Hybrid.name or HybridConfig.model_validate(checkpoint.config) != config:
         raise CheckpointError(f"{folder} holds another network than objective.model; give another, or its settings")
     return {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
