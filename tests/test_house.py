@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 267
-MAX_LINES = 44_150
+MAX_FILES = 268
+MAX_LINES = 44_300
 
 
 def python(code):

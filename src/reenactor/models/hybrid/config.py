@@ -26,7 +26,7 @@ class HybridConfig(ModelConfig):
     stretched: float = Field(default=6.0, ge=0)
     """Logit that any photo loses where it has too few pixels, besides `photo_weights`' 3: a turned head's far side."""
     hole_colour: tuple[float, float, float] = (-0.55, -0.75, -0.75)
-    """RGB in [-1, 1] that fills a hole before the network paints it: the inside of a mouth."""
+    """RGB in [-1, 1] that fills a hole before the network paints it, where the classical mouth has nothing."""
 
     @property
     def feature_size(self) -> int:

@@ -92,11 +92,11 @@ class Drawing:
 
 
 class HybridGenerator(nn.Module):
-    """`W - blur * detail(W) + difference`, with W the photo moved by the mesh flow and a learned one.
+    """`(1 - blur) * W + blur * means of W + difference`; W are the photos moved by mesh flow and learned flow.
 
-    Before training the result is nearly the mesh warp, with dark holes. `detail` is what W has beyond the network's
-    patches: where the warp is wrong, the network takes it away and paints its own. All but W is made at the network's
-    resolution and enlarged.
+    Before training the result is nearly the mesh warp with the classical mouth. The means are those of the network's
+    patches: where the warp is wrong, the network takes its detail away and paints its own. All but W and what fills
+    its holes is made at the network's resolution and enlarged.
     """
 
     def __init__(self, config: HybridConfig) -> None:
