@@ -62,3 +62,14 @@ def test_shape_encoder():
     encoder(noise(4, 3, 64, 64))  # gives the norms something to fold
     x, folded = noise(1, 3, 64, 64, seed=1), simplified(encoder.eval())
     torch.testing.assert_close(folded(x).points_px, encoder(x).points_px, atol=1e-3, rtol=0)
+
+
+def test_group_norms_are_the_same():
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(4, 12)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = 100 + torch.randn(2, 12, 7, 5)
+    lighter = simplified(nn.Sequential(norm))
+    assert not isinstance(lighter[0], nn.GroupNorm)
+    torch.testing.assert_close(lighter(x), F.group_norm(x, 4, norm.weight, norm.bias), atol=1e-4, rtol=1e-4)

@@ -5,14 +5,17 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from reenactor.core import CheckpointError, ReenactError, Runtime
 from reenactor.core.files import sha256
+from reenactor.engine.portrait import driver_frame, target_set
 from reenactor.engine.runtimes import Format, Precision, export_model, load_exported
 from reenactor.engine.runtimes.export import parity
 from reenactor.engine.runtimes.shape_encoder import export_shape_encoder, load_shape_encoder, read_shape_encoder
+from reenactor.face.geometry import mean_face, turned
 from reenactor.models import create_model
 from reenactor.models.oneshot import ShapeEncoder, ShapeEncoderConfig
 from small_models import SMALL, people, small
@@ -75,6 +78,25 @@ def test_photos_of_any_size(exported):
     model, fast = small("hybrid"), load_exported(exported("hybrid"))
     near = parity(model, fast, examples(model, photos=2, size=96))
     assert near.max_error < 1e-3
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_an_opening_mouth_and_a_turned_photo(exported, size):
+    """Mouths are filled and photos are mirrored outside of the graphs."""
+    model, fast = small("hybrid"), load_exported(exported("hybrid"))
+    face = mean_face().points * (0.3 * size) + [size / 2, size / 2, 0]
+    shouts = face.copy()
+    below = face[:, 1] > face[[13, 14], 1].mean()
+    shouts[below, 1] += 0.1 * size
+    photos = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    meshes = np.stack([turned(face, np.array([30.0, 0, 0])), face]).astype(np.float32)
+    targets = target_set(model, photos, meshes)
+    driver = driver_frame(model, shouts[None].astype(np.float32), size)
+    code = fast.encode_target(targets)
+    assert code.geometry.origins == (0, 1, 0)
+    fill = fast.frame_inputs(code, driver)["fill"]
+    assert (fill - fill[..., :1, :1]).abs().max() > 0.1
+    assert parity(model, fast, [(targets, driver)]).max_error < 1e-3
 
 
 @pytest.mark.slow
