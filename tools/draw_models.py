@@ -18,6 +18,7 @@ from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER, LEFT_EYE, RIGHT_EYE
+from reenactor.face.retarget import DriverRest
 from reenactor.media import read_image, read_motion
 from reenactor.models import METHODS
 
@@ -58,7 +59,7 @@ def moments(reenactor: Reenactor, photo: np.ndarray) -> Iterator[tuple[str, np.n
     }
     target_px = {}
     for name, (motion, number) in found.items():
-        target_px[name] = reenactor.retargeter(motion[0])(motion[number])
+        target_px[name] = reenactor.retargeter(DriverRest.of_clip(motion))(motion[number])
         yield name, reenactor.draw(target_px[name])
     for name, mesh in (("", photo_mesh), ("talk, ", target_px["talk, widest"])):
         for side, degrees in (("one way", -TURN_DEG), ("the other", TURN_DEG)):
