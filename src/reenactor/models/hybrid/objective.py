@@ -136,8 +136,8 @@ class HybridObjective(Objective[PairBatch]):
     def pictures(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, "b 3 h w_all"]:
         """A row a pair: the K photos, their mesh warp, with the learned flow, the result, the true picture."""
         drawing = drawn_pair(generator, batch)
-        mesh_warped = resized(drawing.mesh_warped, batch.truth.shape[-1])
-        row = [*batch.targets.unbind(dim=1), mesh_warped, drawing.warped, drawing.image, batch.truth]
+        warps = (resized(one, batch.truth.shape[-1]) for one in (drawing.mesh_warped, drawing.warped))
+        row = [*batch.targets.unbind(dim=1), *warps, drawing.image, batch.truth]
         return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
 
     @torch.no_grad()
