@@ -48,4 +48,5 @@ def test_losses_are_those_stored(pack, tmp_path):
         pytest.fail(f"stored the losses in {GOLDEN}; run it again to compare")
     for stored, line in zip(json.loads(GOLDEN.read_text()), found, strict=True):
         for name, value in stored.items():
-            assert line[name] == pytest.approx(value, rel=0.02, abs=0.002), name
+            # Scores near 0 differ by 0.0023 between processors with the same code; a hinge loss begins at 1.
+            assert line[name] == pytest.approx(value, rel=0.02, abs=0.004), name
