@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reenactor.core import DriverFrame, ReenactError, TargetCode, TargetSet
-from reenactor.face.geometry.mesh_flow import MeshFlow
 from reenactor.models.contract import Needs, ReenactmentModel
 from reenactor.nn import Resample, ResidualBlock, fold_spectral_norm
 
@@ -132,12 +131,6 @@ class GraphAdapter(ABC, Generic[M]):
                 f"this export of '{self.name}' draws crops of {self.resolution} pixels or more, not {side}; "
                 "choose a larger size"
             )
-
-
-def flow_inputs(flows: MeshFlow) -> dict[str, Tensor]:
-    """A mesh flow with its detail, as a graph's inputs."""
-    assert flows.detail_ndc is not None
-    return {"flow": flows.flow_ndc, "flags": flows.flags, "detail": flows.detail_ndc}
 
 
 def simplified(module: N) -> N:

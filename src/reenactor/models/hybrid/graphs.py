@@ -20,7 +20,6 @@ from reenactor.models.graphs import (
     ExportedCode,
     Graph,
     GraphAdapter,
-    flow_inputs,
     simplified,
 )
 from reenactor.models.hybrid.config import HybridConfig
@@ -181,4 +180,6 @@ class HybridGraphs(GraphAdapter[Hybrid]):
         flows = self._geometry.mesh_flows(code.geometry, mesh_px, torch.device("cpu"))
         raster = resized(driver.maps[RASTER], self.resolution)
         fill, large_fill = self._geometry.fills(code.geometry, mesh_px)
-        return {"raster": raster, "fill": fill, "large_fill": large_fill, **flow_inputs(flows)}
+        assert flows.detail_ndc is not None
+        flow_inputs = {"flow": flows.flow_ndc, "flags": flows.flags, "detail": flows.detail_ndc}
+        return {"raster": raster, "fill": fill, "large_fill": large_fill, **flow_inputs}

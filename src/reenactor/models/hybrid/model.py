@@ -25,7 +25,7 @@ from reenactor.models.contract import (
 )
 from reenactor.models.hybrid.blocks import Head, PhotoEncoder, Trunk, WarpEncoder
 from reenactor.models.hybrid.config import PATCH, HybridConfig
-from reenactor.models.hybrid.mouth import Mouth, mouth_layers, mouth_of
+from reenactor.models.hybrid.mouth import Mouth, mouth_fill, mouth_of
 from reenactor.nn import resized, unwarped, warp, warp_cubic
 
 RASTER = MapKind.IRIS_RASTER
@@ -173,15 +173,9 @@ class HybridGenerator(nn.Module):
         """What is in the holes of each frame, at the network's resolution and at the photos'."""
         side, size = code.photos.shape[-1], self.config.resolution
         dark = torch.tensor(self.config.hole_colour, device=code.colour.device)[:, None, None]
-
-        def fill(size: int) -> Tensor:
-            inside, where = mouth_layers(code.mouths, mesh_x, side, size).to(dark).split([3, 1], 1)
-            colours = dark + where * (inside - dark)
-            grey = colours.mean(1, keepdim=True)
-            return grey + code.colour * (colours - grey)
-
-        small = fill(size)
-        return small, small if side == size else fill(side)
+        dark = dark.mean() + code.colour * (dark - dark.mean())
+        small = mouth_fill(code.mouths, mesh_x, side, size, dark, code.colour)
+        return small, small if side == size else mouth_fill(code.mouths, mesh_x, side, side, dark, code.colour)
 
     def draw(
         self,

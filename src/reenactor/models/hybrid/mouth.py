@@ -37,25 +37,34 @@ def mouth_of(photos: Float[Tensor, "k 3 s s"], mesh_px: Float[Tensor, "k 478 3"]
     return Mouth(insides[best_inside(insides)], insides[0].lips_meet)
 
 
-def mouth_layers(
-    mouths: Sequence[Mouth], mesh_px: Float[Tensor, "b 478 3"], side: int, size: int
-) -> Float[Tensor, "b 4 n n"]:
-    """What lies between the lips of each frame: RGB in [-1, 1], and where, 0..1; on the CPU.
+def mouth_fill(
+    mouths: Sequence[Mouth],
+    mesh_px: Float[Tensor, "b 478 3"],
+    side: int,
+    size: int,
+    around: Float[Tensor, "#b 3 1 1"],
+    colour: Float[Tensor, "#b 1 1 1"],
+) -> Float[Tensor, "b 3 n n"]:
+    """What lies between the lips of each frame, RGB in [-1, 1].
 
     Args:
-        mouths: one for each frame, or one for all.
+        mouths: one for each frame, or one for all; as `around` and `colour`.
         mesh_px: the frames' landmarks.
         side: of the pictures that they lie in, pixels.
         size: of the result.
+        around: the colour of all that lies elsewhere.
+        colour: 1 for mouths in colour, 0 for grey ones.
     """
-    layers = np.zeros((len(mesh_px), 4, size, size), np.float32)
+    filled = around.repeat(len(mesh_px) // len(around), 1, size, size)
     scaled = mesh_px.detach().cpu().double() * (size / side)
     scaled[..., :2] += (size / side - 1) / 2
     for i, mesh in enumerate(scaled.numpy()):
-        mouth = mouths[i if len(mouths) > 1 else 0]
-        found = mouth_layer(mouth.inside, mesh, size, lips_meet=mouth.lips_meet)
+        person = i if len(mouths) > 1 else 0
+        found = mouth_layer(mouths[person].inside, mesh, size, lips_meet=mouths[person].lips_meet)
         if found is not None:
             region, layer, covers = found
-            here = layers[i][:, region.slices[0], region.slices[1]]
-            here[:3], here[3] = np.moveaxis(layer / 127.5 - 1, -1, 0), covers
-    return torch.from_numpy(layers)
+            inside = torch.from_numpy(np.moveaxis(layer / 127.5 - 1, -1, 0)).to(around)
+            grey = inside.mean(0)
+            here = filled[i][:, region.slices[0], region.slices[1]]
+            here += torch.from_numpy(covers).to(around) * (grey + colour[person] * (inside - grey) - here)
+    return filled
