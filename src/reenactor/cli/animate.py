@@ -25,7 +25,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "animate",
         help="make photos move like a driver",
-        description="Make the person in one to eight photos move like a driver.",
+        description="Make the person in one to eight photos or videos move like a driver.",
         epilog=(
             "A folder or a quoted pattern ('people/*.jpg') for --target or --driver makes a batch: every photo with "
             "every driver, into the folder given with -o; results that are there already are kept, and a line says "
@@ -37,7 +37,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         required=True,
         metavar="PHOTO",
-        help="one to eight photos of one person; the first is the picture that moves",
+        help="one to eight photos or videos of one person; the first is the picture that moves, or holds it: videos "
+        "show teeth, closed eyes and both cheeks",
     )
     p.add_argument(
         "--driver",
@@ -83,6 +84,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--max-side", type=int, default=1920, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
     )
     p.add_argument("--face", type=int, metavar="N", help="which face of the photos from the left (default: largest)")
+    add_still(p)
     p.add_argument(
         "--driver-face", type=int, metavar="N", help="which face of a driver with pictures (default: largest)"
     )
@@ -101,6 +103,16 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("--smooth", action="store_true", help="steady a jittery driver (One-Euro filter)")
     add_signing(p)
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
+
+
+def add_still(p: argparse.ArgumentParser) -> None:
+    """Which frame of a video moves."""
+    p.add_argument(
+        "--still",
+        type=int,
+        metavar="FRAME",
+        help="which frame of the first video moves, counted from 0 (default: one that faces the camera, at rest)",
+    )
 
 
 def add_weights(p: argparse.ArgumentParser) -> None:
@@ -209,6 +221,7 @@ def _options(args: argparse.Namespace) -> Options:
         max_side=args.max_side,
         face=args.face,
         driver_face=args.driver_face,
+        still=args.still,
         smooth=args.smooth,
         background=Background.MOVING if args.moving_background else Background.STILL,
         provenance=not args.no_provenance,

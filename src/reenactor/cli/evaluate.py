@@ -16,7 +16,7 @@ from reenactor.core.options import DEFAULT_MODEL, Background, Head, Transfer
 if TYPE_CHECKING:
     from reenactor.research.evaluation import CaseList, Entry, Packs, WorkerPool
 
-_PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different")
+_PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different", "person")
 _STOPPED = "stopped; the same command continues where it stopped"
 
 

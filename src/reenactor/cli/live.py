@@ -11,7 +11,16 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reenactor.cli.animate import add_device, add_runtime, add_signing, add_weights, signing_credentials, weights_folder
+from reenactor.cli.animate import (
+    add_device,
+    add_runtime,
+    add_signing,
+    add_still,
+    add_weights,
+    signing_credentials,
+    weights_folder,
+)
+from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL
 
@@ -32,10 +41,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "live",
         help="make photos move like a camera's picture",
-        description="Make the person in one to eight photos move like the person in front of the camera, live.",
+        description="Make the person in one to eight photos or videos move like who is in front of the camera, live.",
         epilog=f"Keys in the window: {_KEYS}. Without a window, Ctrl-C ends it.",
     )
-    p.add_argument("target", nargs="+", type=Path, metavar="PHOTO", help="one to eight photos of one person")
+    p.add_argument("target", nargs="+", type=Path, metavar="PHOTO", help="one to eight photos or videos of one person")
     source = p.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, default=0, metavar="N", help="number of the camera (default: 0)")
     source.add_argument("--source", metavar="FILE", help="a video, or a stream's address, in place of the camera")
@@ -57,6 +66,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--max-side", type=int, default=720, metavar="PX", help="shrink larger photos to this (default: %(default)s)"
     )
     p.add_argument("--face", type=int, metavar="N", help="which face of the photos from the left (default: largest)")
+    add_still(p)
     p.add_argument("--driver-face", type=int, metavar="N", help="which face in front of the camera (default: largest)")
     p.add_argument("--no-window", action="store_true", help="show nothing; for recording")
     p.add_argument("--seconds", type=float, metavar="S", help="end after that time (default: until stopped)")
@@ -84,9 +94,12 @@ def run(args: argparse.Namespace) -> int:
         runtime=args.runtime,
         device=args.device,
     )
-    target = reenactor.set_target(args.target, face=args.face)
+    target = reenactor.set_target(args.target, face=args.face, still=args.still, progress=Bar())
+    names = [path.name for path in args.target]
+    for video in target.videos:
+        print(video.text(names), file=sys.stderr)
     for warning in target.warnings:
-        print(warning.text([path.name for path in args.target], options=True), file=sys.stderr)
+        print(warning.text(names, options=True), file=sys.stderr)
     mirror = args.source is None if args.mirror is None else args.mirror
     inputs = [SourceFile.of("target", path) for path in args.target]
 

@@ -18,6 +18,7 @@ from reenactor.core.options import (
     Runtime,
     Transfer,
     check_face_number,
+    check_still,
     head_with,
 )
 from reenactor.core.records import (
@@ -60,5 +61,6 @@ __all__ = [
     "TargetSet",
     "Transfer",
     "check_face_number",
+    "check_still",
     "head_with",
 ]

@@ -109,6 +109,8 @@ class Options:
         max_side: photos with a longer side are shrunk to it first; at least 64 pixels.
         face, driver_face: which face of the photos and of the driver, counted from 1 from the left; None for the
             largest.
+        still: number of the frame that moves, from 0, if the first target is a video; None for one that faces the
+            camera.
         smooth: steady the driver's landmarks with a One-Euro filter.
         background: see `Background`.
         provenance: sign the result as synthetic.
@@ -133,6 +135,7 @@ class Options:
     max_side: int = 1920
     face: int | None = None
     driver_face: int | None = None
+    still: int | None = None
     smooth: bool = False
     background: Background = Background.STILL
     provenance: bool = True
@@ -158,6 +161,7 @@ class Options:
         check_max_side(self.max_side)
         check_face_number(self.face)
         check_face_number(self.driver_face)
+        check_still(self.still)
         check_device(self.device)
         check_alpha(self.layout, alpha=self.alpha)
 
@@ -250,6 +254,16 @@ def check_face_number(face: int | None) -> None:
     """
     if face is not None and face < 1:
         raise ReenactError(f"faces are counted from 1, from the left, and {face} was asked for; give 1 or more")
+
+
+def check_still(still: int | None) -> None:
+    """Refuse a frame's number that cannot be.
+
+    Raises:
+        ReenactError: less than 0; None is fine.
+    """
+    if still is not None and still < 0:
+        raise ReenactError(f"frames are counted from 0, and {still} was asked for; give 0 or more")
 
 
 def check_device(device: str) -> None:

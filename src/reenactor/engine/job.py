@@ -32,7 +32,7 @@ from reenactor.engine.cutout import HOLDS_ALPHA, STILL_HOLDS_ALPHA
 from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
 from reenactor.engine.notices import Notice
-from reenactor.engine.portrait import GPU_BATCH, device_of
+from reenactor.engine.portrait import GPU_BATCH, UsedVideo, device_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of, stated_options
 from reenactor.engine.reenactor import Reenactor
@@ -83,6 +83,7 @@ class Report:
         frames_made: frames this run drew (fewer than `frames` when it continued an interrupted one).
         warnings: what about the photos and the driver will make the result look wrong.
         photos: names of the photos.
+        videos: what was taken of those that are videos.
         gaps: stretches in which the driver showed no whole face.
         truncated: the driver ended in damaged data.
         audio: the driver's sound is in the output.
@@ -99,6 +100,7 @@ class Report:
     frames_made: int
     warnings: list[Notice] = field(default_factory=list)
     photos: list[str] = field(default_factory=list)
+    videos: tuple[UsedVideo, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
     truncated: bool = False
     audio: bool = False
@@ -116,6 +118,7 @@ class Report:
         lines.append(
             f"  took {self.seconds:.1f} s{continued}, {speed:.1f} frames/s, peak memory {self.peak_memory_mib:.0f} MiB"
         )
+        lines += [f"  {one.text(self.photos)}" for one in self.videos]
         lines += [f"  {one.text(self.photos, options=True)}" for one in self.warnings]
         lines += [f"  {gap.text()}" for gap in self.gaps[:_GAPS_SHOWN]]
         if len(self.gaps) > _GAPS_SHOWN:
@@ -140,10 +143,10 @@ def animate(
     secret: bytes | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Make `targets` (photos of one person) move like `driver`, in a new file.
+    """Make `targets` (photos or videos of one person) move like `driver`, in a new file.
 
     Args:
-        targets: one to eight photos; the first is the picture that moves.
+        targets: one to eight photos or videos of one person; the first is the picture that moves, or holds it.
         driver: a video or an animation, a photo or a motion file.
         output: .mp4, .mov, .mkv, .webm, .gif or .webp; .png, .jpg or .webp if the driver is a photo. With `alpha`
             .mov, .webm or .webp; .png or .webp if the driver is a photo.
@@ -202,7 +205,7 @@ class _Job:
         if self.options.provenance and self.credentials is None:
             self.credentials, self.signed_by = own_credentials(), "self-made certificate"
         track = self._given_track()
-        reenactor.set_target(self.targets, face=self.options.face)
+        reenactor.set_target(self.targets, face=self.options.face, still=self.options.still, progress=self.progress)
         with job_folder(self.folder, self.output):
             facts = self._facts(inputs, reenactor.model.version)
             self.seals = Seals(self.secret or own_secret(), facts, self._check_unchanged)
@@ -243,6 +246,7 @@ class _Job:
             frames_made=self.frames_made,
             warnings=warnings,
             photos=[path.name for path in self.targets],
+            videos=reenactor.target.videos,
             gaps=track.gaps(),
             truncated=truncated,
             audio=carried.audio,

@@ -7,6 +7,7 @@ see NumPy arrays only.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Union
@@ -202,6 +203,29 @@ def _maps(
 
 
 @dataclass(frozen=True)
+class UsedVideo:
+    """What was taken of a video of the person.
+
+    Args:
+        photo: its number among the photos, from 1.
+        frames: how many of its frames are used.
+        still: number of the first one, from 0; of the first video it is the one that moves.
+        time_s: when that is shown.
+    """
+
+    photo: int
+    frames: int
+    still: int
+    time_s: float
+
+    def text(self, names: Sequence[str]) -> str:
+        """One line; the names are those of the photos."""
+        used = "1 frame is used" if self.frames == 1 else f"{self.frames} frames are used"
+        moves = f"; frame {self.still} ({self.time_s:.2f} s) is the one that moves" if self.photo == 1 else ""
+        return f"{names[self.photo - 1]}: {used}{moves}"
+
+
+@dataclass(frozen=True)
 class Target:
     """The person to animate, encoded.
 
@@ -211,6 +235,7 @@ class Target:
         all_mesh_px: (K, 478, 3) the landmarks of all photos, each in its crop's pixels.
         portrait: the person, encoded.
         warnings: what about the photos will make the result look wrong.
+        videos: what was taken of those photos that are videos.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
@@ -218,6 +243,7 @@ class Target:
     all_mesh_px: Float[np.ndarray, "k 478 3"]
     portrait: Portrait
     warnings: tuple[Notice, ...] = ()
+    videos: tuple[UsedVideo, ...] = ()
 
     @property
     def mesh_px(self) -> Float[np.ndarray, "478 3"]:

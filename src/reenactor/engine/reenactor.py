@@ -6,11 +6,9 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from types import TracebackType
 from typing import Union
 
 import numpy as np
@@ -29,12 +27,15 @@ from reenactor.core import (
     Runtime,
     Transfer,
     check_face_number,
+    check_still,
     head_with,
 )
+from reenactor.core.progress import Progress, Silent
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.colours import OwnColours
 from reenactor.engine.composite import Compositor, MovingOpacity, StillBackground
 from reenactor.engine.cutout import cut_out
+from reenactor.engine.live_driver import LiveDriver
 from reenactor.engine.loading import load_model, load_transformer, system
 from reenactor.engine.notices import Notice, notices
 from reenactor.engine.portrait import (
@@ -46,12 +47,11 @@ from reenactor.engine.portrait import (
     model_crop,
     other_people,
     pixels_of,
-    shrunk,
 )
+from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video, used_video
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
-from reenactor.face.geometry import mean_face
-from reenactor.face.perception import FaceFinder, FaceTracker, MeshSmoother
-from reenactor.face.perception.photo_check import Finding, checked_face
+from reenactor.face.perception import FaceFinder, MeshSmoother
+from reenactor.face.perception.photo_check import Finding
 from reenactor.face.retarget import EASE_S, DriverRest, Easing, Moderation, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media.motion_file import is_motion
@@ -212,14 +212,25 @@ class Reenactor:
             raise ReenactError("there is no target yet; call set_target([photo]) first")
         return self._target
 
-    def set_target(self, photos: Sequence[Photo], *, face: int | None = None) -> Target:
-        """Choose the person: one to eight photos; the first is the one that is animated.
+    def set_target(
+        self,
+        photos: Sequence[Photo],
+        *,
+        face: int | None = None,
+        still: int | None = None,
+        progress: Progress | None = None,
+    ) -> Target:
+        """Choose the person: one to eight photos or videos; the first is the one that is animated.
 
-        Photos of which the result will look wrong are not refused; `Target.warnings` says why.
+        Of a video those frames are used that show most of the person, up to what `model.needs.video_frames` says;
+        `Target.videos` tells which one moves. Photos of which the result will look wrong are not refused;
+        `Target.warnings` says why.
 
         Args:
-            photos: paths, Pillow pictures, or (H, W, 3) uint8 RGB arrays.
+            photos: paths (of photos, videos, animations), Pillow pictures, or (H, W, 3) uint8 RGB arrays.
             face: which face of each photo, counted from the left; None for the largest.
+            still: number of the first video's frame that is animated, from 0; None for one that faces the camera.
+            progress: receives the progress through videos.
 
         Raises:
             NoFaceError: if a photo shows no face (or fewer than `face`).
@@ -233,45 +244,46 @@ class Reenactor:
             raise ReenactError(f"set_target takes a list of photos, and {type(photos).__name__} was given")
         if not 1 <= len(photos) <= MAX_TARGETS:
             raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
-        most = self.model.needs.max_targets
-        pictures, crops, meshes, faces, seen, warnings = [], [], [], [], [], []
-        with ExitStack() as opened:
-            finder: FaceFinder | None = None
-            for number, photo in enumerate(photos[:most], start=1):
-                name = str(photo) if isinstance(photo, (str, os.PathLike)) else f"photo {number}"
-                picture = shrunk(pixels_of(photo, name), self._options.max_side)
-                found = self._cache.find(picture, face)
-                if found is None:
-                    finder = finder or opened.enter_context(FaceFinder())
-                    found = checked_face(finder, picture, face=face, name=name)
-                    self._cache.keep(picture, face, found)
-                mesh = found.mesh
-                warnings += notices(number, found)
-                faces.append(Landmarks(mesh))
-                size = crops[0].size if crops else self._options.size
-                crop = model_crop(self.model, mesh, picture, size)
-                pictures.append(picture)
-                crops.append(crop)
-                meshes.append(crop.to_crop(mesh))
-                if self._transformer is not None and self.needs_pictures:
-                    seen.append(self._transformer.crop(picture, mesh))
-        shown, person, moving = pictures[0], None, None
-        if self._options.alpha:
-            shown = cut_out(photos[0], self._options.max_side)
-            pictures[0], opacity = np.ascontiguousarray(shown[..., :3]), crops[0].cut(shown[..., 3])
+        check_still(still)
+        needs, options = self.model.needs, self._options
+        photos = photos[: needs.max_targets]
+        if options.alpha and is_target_video(photos[0]):
+            raise ReenactError(f"the video {photos[0]} has no transparency to keep; leave out alpha, or give a photo")
+        most = min(needs.max_targets or needs.video_frames, needs.video_frames)
+        read = TargetPictures(options.max_side, face, self._cache, progress or Silent())
+        crops, cuts, meshes, seen = [], [], [], []
+        of_source: dict[int, list[TargetPicture]] = {}
+        for one in read(photos, most, still=still):
+            crop = model_crop(self.model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
+            crops.append(crop)
+            cuts.append(crop.cut(one.pixels))
+            meshes.append(crop.to_crop(one.found.mesh))
+            if self._transformer is not None and self.needs_pictures:
+                seen.append(self._transformer.crop(one.pixels, one.found.mesh))
+            frames = of_source.setdefault(one.source, [])
+            frames.append(replace(one, pixels=one.pixels[:0]) if frames else one)
+        firsts = [frames[0] for frames in of_source.values()]
+        shown, person, moving = firsts[0].pixels, None, None
+        photo = shown
+        if options.alpha:
+            shown = cut_out(photos[0], options.max_side)
+            photo, opacity = np.ascontiguousarray(shown[..., :3]), crops[0].cut(shown[..., 3])
+            cuts[0] = crops[0].cut(photo)
             moving, person = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
-        cuts = np.stack([crop.cut(picture) for crop, picture in zip(crops, pictures, strict=True)])
         mesh_px = np.stack(meshes)
-        portrait = Portrait(self.model, cuts, mesh_px)
-        others = other_people(pictures, faces) if len(pictures) > 1 else ()
-        warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
-        self._target = Target(pictures[0], crops[0], mesh_px, portrait, tuple(warnings))
+        portrait = Portrait(self.model, np.stack(cuts), mesh_px)
+        warnings = [notice for one in firsts for notice in notices(one.source, one.found)]
+        if len(firsts) > 1:
+            others = other_people([one.pixels for one in firsts], [Landmarks(one.found.mesh) for one in firsts])
+            warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
+        videos = tuple(used_video(frames) for frames in of_source.values() if frames[0].frame is not None)
+        self._target = Target(photo, crops[0], mesh_px, portrait, tuple(warnings), videos)
         self._target_faces = np.stack(seen) if seen else None
         self._compositor, self._opacity = Compositor(shown, crops[0]), moving
         drawing = any(one.finding is Finding.DRAWING for one in warnings)
         self._colours = OwnColours(cuts[0], mesh_px[0], drawing=drawing)
-        still = self._options.background is Background.STILL
-        self._still = StillBackground(cuts[0], mesh_px[0], person) if still else None
+        still_there = options.background is Background.STILL
+        self._still = StillBackground(cuts[0], mesh_px[0], person) if still_there else None
         return self._target
 
     def retargeter(self, rest: DriverRest, *, learn: bool = False) -> Retarget:
@@ -471,124 +483,6 @@ class Reenactor:
             raise NoFaceError("the driver has no pictures; give at least one")
         if not seen:
             raise NoFaceError("the driver never showed a face; use one that is well lit, sharp and not covered")
-
-
-class LiveDriver:
-    """Moves the target like the face in each picture; made by `Reenactor.live`, for one thread at a time.
-
-    Head movement counts from the first picture with a face, until `set_neutral` is called. What the driver's face is
-    like at rest is learned as it moves (with the transfer PARTS; for others it is that of the first picture). While no
-    face is seen the target holds its pose; before the first face it looks as in the photo. After a cut head movement
-    counts from the next face, and the target eases there. Use `with`, or `close` it.
-
-    Args:
-        reenactor: with its target set.
-        smooth: steady the landmarks with a One-Euro filter.
-        rest: the driver at rest, in the driver's pixels; None for the first face seen.
-        mirror: move like a mirror image, as people expect of a camera that faces them.
-        face: which face of the driver, counted from the left; None for the largest.
-
-    Attributes:
-        mirror: may be changed at any time.
-    """
-
-    def __init__(
-        self, reenactor: Reenactor, *, smooth: bool, rest: Mesh | None, mirror: bool, face: int | None
-    ) -> None:
-        check_face_number(face)
-        self.mirror = mirror
-        self._reenactor = reenactor
-        self._resting = reenactor.target.mesh_px
-        self._smoother = MeshSmoother() if smooth else None
-        self._rest = rest
-        self._rest_given = rest is not None
-        self._rest_pending = rest is None
-        self._retargeters: dict[bool, Retarget] = {}
-        self._head_from = rest
-        self._easing = Easing()
-        self._last: ResultFrame | None = None
-        self._last_time_s = -np.inf
-        self._tracker = FaceTracker(face=face)
-
-    @property
-    def ready(self) -> bool:
-        """Whether the driver at rest is known: a face was seen, or a neutral picture given."""
-        return self._rest is not None
-
-    def set_neutral(self) -> None:
-        """Take the next face that is seen, whoever it is, as the driver at rest; any thread may call this."""
-        self._rest_given = self._rest_pending = True
-
-    def step(self, picture: Picture, time_s: float) -> ResultFrame:
-        """The target for one picture of the driver.
-
-        A result that repeats the last one, because no face is seen, shares its arrays.
-
-        Raises:
-            ValueError: the time is not later than the one before, or this is no picture.
-        """
-        picture = pixels_of(picture, "the driver's picture")
-        if not time_s > self._last_time_s:
-            raise ValueError(f"times must increase: {time_s} s after {self._last_time_s} s")
-        if self._rest_pending:
-            self._tracker.forget_identity()
-        seen = self._tracker.track(picture)
-        self._last_time_s = time_s
-        if seen is None:
-            if self._smoother is not None:
-                self._smoother.reset()
-            self._easing.hold(time_s)
-            self._last = self._last or self._reenactor.frame(self._resting, time_s)
-            self._last = replace(self._last, time_s=time_s, driver_seen=False)
-            return self._last
-        mesh = seen.landmarks.mesh
-        if self._smoother is not None:
-            if self._tracker.cut:
-                self._smoother.reset()
-            mesh = self._smoother(mesh, time_s)
-        if self._rest_pending:
-            self._rest_pending = False
-            self._rest = self._head_from = mesh
-            self._retargeters.clear()
-        elif self._tracker.cut and self._last is not None:
-            self._head_from = mesh
-            self._easing.restart()
-        self._last = self._reenactor.frame(self._easing(self._target_mesh(mesh, picture), time_s), time_s)
-        return self._last
-
-    def _target_mesh(self, mesh: Mesh, picture: UInt8[np.ndarray, "h w 3"]) -> Mesh:
-        assert self._rest is not None
-        assert self._head_from is not None
-        mirror, width = self.mirror, picture.shape[1]
-        new = mirror not in self._retargeters
-        if new:
-            mesh_px = mirrored(self._rest, width) if mirror else self._rest
-            rest = DriverRest.given(mesh_px) if self._rest_given else DriverRest.of_frame(mesh_px)
-            self._retargeters[mirror] = self._reenactor.retargeter(rest, learn=True)
-        if new or self._tracker.cut:
-            for mirror_of, retarget in self._retargeters.items():
-                retarget.moderation.count_from(mirrored(self._head_from, width) if mirror_of else self._head_from)
-        seen = (mirrored(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
-        return self._retargeters[mirror](*seen)
-
-    def close(self) -> None:
-        """Free the networks."""
-        self._tracker.close()
-
-    def __enter__(self) -> LiveDriver:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def mirrored(mesh_px: Float[np.ndarray, "478 3"], width: int) -> Float[np.ndarray, "478 3"]:
-    """The landmarks as they would be in the mirrored picture."""
-    mesh = mesh_px[mean_face().mirror].copy()
-    mesh[:, 0] = width - 1 - mesh[:, 0]
-    return mesh
 
 
 def _is_motion_file(driver: Driver) -> bool:

@@ -56,12 +56,14 @@ class Needs:
         crop_scale: side of the face crop over the larger side of the landmarks' bounding box.
         any_resolution: crops of any size (a multiple of 32) are fine, so a photo can keep its own pixels.
         max_targets: photos used at most; None for any number.
+        video_frames: frames used of videos of the person, with the photos beside them.
         maps: drawn from the landmarks and given with the photos and with each driver frame.
     """
 
     crop_scale: float = FACE_CROP_SCALE
     any_resolution: bool = False
     max_targets: int | None = None
+    video_frames: int = 8
     maps: tuple[MapKind, ...] = ()
 
 

@@ -108,6 +108,17 @@ def mouth_opening(mesh: Float[np.ndarray, "478 3"]) -> float:
     return float(opening(torch.from_numpy(mesh), *OPENINGS[0]))
 
 
+def sharpness(image: UInt8[np.ndarray, "h w 3"], mesh_px: Float[np.ndarray, "478 3"]) -> float:
+    """Variance of the Laplacian over variance of brightness inside the face, so that contrast cancels out."""
+    inside = np.zeros(image.shape[:2], np.uint8)
+    hull = cv2.convexHull(np.round(mesh_px[:, :2]).astype(np.int32))
+    cv2.fillConvexPoly(inside, hull, (1,))
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    values = cv2.Laplacian(grey, cv2.CV_32F)[inside > 0]
+    spread = float(grey[inside > 0].var()) if len(values) else 0.0
+    return float(values.var()) / spread if spread > 1 else 0.0
+
+
 def is_drawing(patch: UInt8[np.ndarray, "192 192 3"], points: Float[np.ndarray, "478 3"]) -> bool:
     """Whether a face is drawn: much of it is exactly flat, and a few colours fill most of it.
 

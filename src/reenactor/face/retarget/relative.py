@@ -88,16 +88,19 @@ UPPER_LID = 0.85
 """Fraction of a blink that the upper lid moves."""
 
 
-def neutral_frame(mesh: Float[np.ndarray, "t 478 3"], seen: Bool[np.ndarray, " t"] | None = None) -> int:
+def neutral_frame(
+    mesh: Float[np.ndarray, "t 478 3"], seen: Bool[np.ndarray, " t"] | None = None, *, frontal: bool = False
+) -> int:
     """Index of the most neutral frame: mouth closed and relaxed, eyes open, head as it usually is.
 
     A frame's cost is a sum, in units of what is clearly visible: mouth opening beyond the 10th percentile (0.05
     inter-ocular distances), distance of brows and mouth corners from their median (0.05), eyes less open than the
-    median (a quarter), head angles from their median (10 degrees). The last term counts half.
+    median (a quarter), head angles from their median (10 degrees). The last term counts half, unless `frontal`.
 
     Args:
         mesh: (T, 478, 3) landmarks of the frames, pixels.
         seen: (T,) frames in which a face was found; the others are not chosen, unless there is none.
+        frontal: the head's yaw and roll count from facing the camera, not from their median.
     """
     frames = np.arange(len(mesh)) if seen is None or not seen.any() else np.flatnonzero(seen)
     frames = frames[:: max(1, -(-len(frames) // _MOST_NEUTRAL_FRAMES))]
@@ -108,11 +111,12 @@ def neutral_frame(mesh: Float[np.ndarray, "t 478 3"], seen: Bool[np.ndarray, " t
     eyes = _gap(shapes, RIGHT_EYE_UPPER, RIGHT_EYE_LOWER) + _gap(shapes, LEFT_EYE_UPPER, LEFT_EYE_LOWER)
     relaxed = shapes[:, [61, 291, 105, 334, 55, 285]]
     tension = np.linalg.norm(relaxed - np.median(relaxed, axis=0), axis=2).mean(1)
+    usual = np.median(angles, axis=0) * ((0, 1, 0) if frontal else 1)
     cost = (
         np.maximum(mouth - np.percentile(mouth, 10), 0.0) / 0.05
         + tension / 0.05
-        + np.maximum(1 - eyes / np.median(eyes), 0.0) / 0.25
-        + 0.5 * np.linalg.norm(angles - np.median(angles, axis=0), axis=1) / 10.0
+        + np.maximum(1 - eyes / max(float(np.median(eyes)), 1e-6), 0.0) / 0.25
+        + (1.0 if frontal else 0.5) * np.linalg.norm(angles - usual, axis=1) / 10.0
     )
     return int(frames[np.argmin(cost)])
 

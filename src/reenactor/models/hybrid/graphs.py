@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import MESH_POINTS, DriverFrame, TargetSet
+from reenactor.face.geometry.looks import looks
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
 from reenactor.models.graphs import (
@@ -71,8 +73,10 @@ class _Synthesize(nn.Module):
         colour: Float[Tensor, "1 1 1 1"],
         handicap: Float[Tensor, "1 k"],
     ) -> tuple[Tensor, ...]:
-        mesh_px = small.new_zeros(1, small.shape[1], MESH_POINTS, 3)  # the landmarks serve `mesh_flows` alone
-        code = HybridCode(small, mesh_px, small, features, style, colour, handicap, (), ())
+        # Landmarks and looks serve what lies outside the graph.
+        k = small.shape[1]
+        mesh_px, seen = small.new_zeros(1, k, MESH_POINTS, 3), np.zeros((1, k, 5))
+        code = HybridCode(small, mesh_px, small, features, style, colour, handicap, (), (), seen)
         drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail), fill)
         return drawn.image.clamp(-1, 1), drawn.kept, drawn.painted, drawn.flows_ndc, drawn.weights, drawn.holes
 
@@ -165,9 +169,9 @@ class HybridGraphs(GraphAdapter[Hybrid]):
         mouths = (mouth_of(images[0], mesh_px[0]),)
         photos, _, mesh_px = with_mirrored(images, rasters, mesh_px, origins)
         small, features, style = given["small"], encoded["features"], encoded["style"]
-        geometry = HybridCode(photos, mesh_px, small, features, style, colour, lacking, origins, mouths)
-        tensors = {"photos": photos, "small": small, **encoded, "colour": colour, "handicap": lacking}
-        return ExportedCode(tensors, geometry, images.shape[-1])
+        seen = looks(mesh_px.double().numpy())
+        geometry = HybridCode(photos, mesh_px, small, features, style, colour, lacking, origins, mouths, seen)
+        return ExportedCode({"style": style, "colour": colour}, geometry, images.shape[-1])
 
     @staticmethod
     def _of_photos(targets: TargetSet) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,9 +181,11 @@ class HybridGraphs(GraphAdapter[Hybrid]):
     def frame_inputs(self, code: ExportedCode, driver: DriverFrame) -> dict[str, Tensor]:
         """See `GraphAdapter.frame_inputs`."""
         mesh_px = mesh_tensor(driver.mesh_px)
-        flows = self._geometry.mesh_flows(code.geometry, mesh_px, torch.device("cpu"))
+        chosen, _ = self._geometry.nearest(code.geometry, mesh_px)
+        flows = self._geometry.mesh_flows(chosen, mesh_px, torch.device("cpu"))
         raster = resized(driver.maps[RASTER], self.resolution)
         fill, large_fill = self._geometry.fills(code.geometry, mesh_px)
         assert flows.detail_ndc is not None
+        photos = {name: getattr(chosen, name) for name in ("photos", "small", "features", "handicap")}
         flow_inputs = {"flow": flows.flow_ndc, "flags": flows.flags, "detail": flows.detail_ndc}
-        return {"raster": raster, "fill": fill, "large_fill": large_fill, **flow_inputs}
+        return {"raster": raster, "fill": fill, "large_fill": large_fill, **photos, **flow_inputs}

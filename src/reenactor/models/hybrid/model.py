@@ -8,11 +8,12 @@ from typing import ClassVar, final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry import head_angles, mirrored_mesh
+from reenactor.face.geometry.looks import looks
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.contract import (
     Needs,
@@ -33,6 +34,8 @@ _HOLES = [FLAGS.index("mouth"), FLAGS.index("eyes")]
 _STRETCHED = FLAGS.index("stretched")
 _GREY = 0.05
 """Mean distance of the channels from their mean, of 2, above which a photo counts as coloured."""
+_FADED = 1e-4
+"""Least weight, of its own, of a photo that others are about to replace."""
 _NEVER = 1e4
 """Logit that a photo lacks which another person of the batch needs."""
 
@@ -51,17 +54,19 @@ class HybridCode(TargetCode):
         handicap: logit that each photo lacks.
         origins: number of the photo that each one is, or was mirrored from.
         mouths: of each person.
+        looks: of the photos.
     """
 
-    photos: Float[Tensor, "b k 3 s s"]
-    mesh_px: Float[Tensor, "b k 478 3"]
-    small: Float[Tensor, "b k 3 h w"]
-    features: Float[Tensor, "b k c h4 w4"]
-    style: Float[Tensor, "b _"]
-    colour: Float[Tensor, "b 1 1 1"]
-    handicap: Float[Tensor, "b k"]
+    photos: Float[Tensor, "#b k 3 s s"]
+    mesh_px: Float[Tensor, "#b k 478 3"]
+    small: Float[Tensor, "#b k 3 h w"]
+    features: Float[Tensor, "#b k c h4 w4"]
+    style: Float[Tensor, "#b _"]
+    colour: Float[Tensor, "#b 1 1 1"]
+    handicap: Float[Tensor, "#b k"]
     origins: tuple[int, ...]
     mouths: tuple[Mouth, ...]
+    looks: Float[np.ndarray, "#b k 5"]
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,12 @@ class HybridGenerator(nn.Module):
         origins, handicap = self.mirrored(mesh_px)
         mouths = tuple(mouth_of(*person) for person in zip(targets, mesh_px, strict=True))
         targets, rasters, mesh_px = with_mirrored(targets, rasters, mesh_px, origins)
-        axes = targets.shape[:2]
+        axes, of_looks = targets.shape[:2], looks(mesh_px.cpu().double().numpy())
         small = resized(targets.flatten(0, 1), size)
         features, style = self.photo_encoder(small, resized(rasters.flatten(0, 1), size))
         small, features, style = (part.unflatten(0, axes) for part in (small, features, style))
         return HybridCode(
-            targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins, mouths
+            targets, mesh_px, small, features, style.mean(1), colour, handicap.to(targets), origins, mouths, of_looks
         )
 
     def mirrored(self, mesh_px: Float[Tensor, "b k 478 3"]) -> tuple[tuple[int, ...], Float[Tensor, "b k2"]]:
@@ -151,18 +156,50 @@ class HybridGenerator(nn.Module):
         if config.mirror:
             yaw = head_angles(mesh_px.cpu().double().numpy())[..., 0]
             turned = torch.from_numpy(np.abs(yaw) > config.mirror_from_degrees)
+            # Not where another photo shows that side.
+            other_side = -(yaw[:, None] * np.sign(yaw[:, :, None])).min(-1)
+            turned &= torch.from_numpy(other_side < config.mirror_from_degrees / 2)
         chosen = [i for i in range(k) if turned[:, i].any()]
         handicap = torch.where(turned[:, chosen], config.mirror_handicap, _NEVER)
         return (*range(k), *chosen), torch.cat([torch.zeros(len(mesh_px), k), handicap], 1)
 
     def decode(self, code: HybridCode, raster_x: Float[Tensor, "b 3 _ _"], mesh_x: Float[Tensor, "b 478 3"]) -> Drawing:
         """Draw frames; the code of one person serves any number of them."""
-        return self.draw(code, raster_x, self.mesh_flows(code, mesh_x, raster_x.device), *self.fills(code, mesh_x))
+        chosen, _ = self.nearest(code, mesh_x)
+        return self.draw(chosen, raster_x, self.mesh_flows(chosen, mesh_x, raster_x.device), *self.fills(code, mesh_x))
+
+    def nearest(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"]) -> tuple[HybridCode, Int[Tensor, "#b n"]]:
+        """Of several photos, those that look most as each frame will, and count the more for it.
+
+        A photo that is about to be replaced by another counts less and less, so that nothing changes at once.
+
+        Returns:
+            The code of each frame; and which of its photos were taken, the first always among them.
+        """
+        if len(code.photos) not in (1, len(mesh_x)):
+            raise ValueError(f"{len(mesh_x)} driver frames for the codes of {len(code.photos)} people: give one each")
+        config, k = self.config, len(code.origins)
+        index = torch.arange(k, device=code.handicap.device)[None]
+        if max(code.origins) == 0:
+            return code, index
+        far = np.linalg.norm(looks(mesh_x.detach().cpu().double().numpy())[:, None] - code.looks, axis=-1)
+        lacking = config.likeness * torch.from_numpy(far).to(code.handicap) + code.handicap
+        n = config.photos_a_frame
+        if k > n:
+            ordered, others = lacking[:, 1:].sort(dim=1)
+            index = F.pad(others[:, : n - 1] + 1, (1, 0))
+            least, cut = ordered[:, :1], ordered[:, n - 1 : n]
+            fading = (1 - (ordered[:, : n - 1] - least) / (cut - least).clamp_min(1e-6)).clamp_min(_FADED)
+            lacking = lacking.gather(1, index) - F.pad(fading.log(), (1, 0))
+            person = torch.arange(len(code.photos), device=index.device)[:, None]
+            pictures = {name: getattr(code, name)[person, index] for name in ("photos", "mesh_px", "small", "features")}
+            code = replace(code, **pictures, handicap=lacking, looks=code.looks[person.cpu(), index.cpu()])
+        else:
+            code = replace(code, handicap=lacking)
+        return code, index
 
     def mesh_flows(self, code: HybridCode, mesh_x: Float[Tensor, "b 478 3"], device: torch.device) -> MeshFlow:
         """The mesh flows of the code's photos for each of B frames; the photos of a frame lie beside each other."""
-        if len(code.photos) not in (1, len(mesh_x)):
-            raise ValueError(f"{len(mesh_x)} driver frames for the codes of {len(code.photos)} people: give one each")
         config = self.config
         side = code.photos.shape[-1]
         return frame_flows(code.mesh_px, mesh_x, side, config.feature_size, device, config.resolution)
@@ -253,11 +290,14 @@ class HybridGenerator(nn.Module):
 
         Mirrored photos count as the photos that they were made of.
         """
-        mesh = self.mesh_flows(code, mesh_x, raster_x.device)
+        chosen, index = self.nearest(code, mesh_x)
+        mesh = self.mesh_flows(chosen, mesh_x, raster_x.device)
         with torch.no_grad():
-            drawing = self.draw_small(code, raster_x, mesh, self.fills(code, mesh_x)[0])
+            drawing = self.draw_small(chosen, raster_x, mesh, self.fills(code, mesh_x)[0])
         used = drawing.weights * (1 - drawing.holes) / self.config.resolution**2
-        each = unwarped(drawing.flows_ndc, used.flatten(0, 1)[:, None])[:, 0].unflatten(0, used.shape[:2])
+        of_chosen = unwarped(drawing.flows_ndc, used.flatten(0, 1)[:, None])[:, 0].unflatten(0, used.shape[:2])
+        each = of_chosen.new_zeros(len(of_chosen), len(code.origins), *of_chosen.shape[2:])
+        each[torch.arange(len(each))[:, None], index] = of_chosen
         k = max(code.origins) + 1
         taken = each[:, :k].clone()
         for i, origin in enumerate(code.origins[k:], k):
@@ -322,7 +362,7 @@ class Hybrid(ReenactmentModel):
     version = "3"
     config_type: ClassVar[type[HybridConfig]] = HybridConfig
     config: HybridConfig
-    needs = Needs(any_resolution=True, maps=(RASTER,))
+    needs = Needs(any_resolution=True, video_frames=32, maps=(RASTER,))
     photo_uses = (PhotoUse.TAKEN,)
 
     def __init__(self, config: HybridConfig) -> None:

@@ -17,6 +17,7 @@ from reenactor.face.geometry import FACE_MARGIN, face_crop
 from reenactor.face.perception import FaceBox, Region
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE
 from reenactor.face.perception.observe import as_observation, face_side_px
+from reenactor.face.perception.photo_check import sharpness
 from reenactor.face.perception.tracking import CutDetector
 from reenactor.media import FrameReader, VideoFrame, open_reader
 from reenactor.research.data.frames import ClipEncoder
@@ -32,7 +33,6 @@ from reenactor.research.data.samples import (
     metadata,
     networks,
     packed_sample,
-    sharpness,
 )
 
 MIN_SEGMENT_S = 0.5

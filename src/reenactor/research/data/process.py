@@ -15,6 +15,7 @@ from reenactor.core.landmark_codec import encode_landmarks
 from reenactor.core.landmarks import IRIS_CENTRES
 from reenactor.face.geometry import contours, face_crop
 from reenactor.face.perception.observe import face_side_px
+from reenactor.face.perception.photo_check import sharpness
 from reenactor.media import read_image
 from reenactor.research.data.clips import clip_samples
 from reenactor.research.data.datasets.wflw import mesh_of_wflw
@@ -29,7 +30,6 @@ from reenactor.research.data.samples import (
     metadata,
     networks,
     packed_sample,
-    sharpness,
 )
 
 MAX_PUPIL_OFFSET = 0.2

@@ -9,7 +9,6 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
@@ -93,7 +92,7 @@ class Measurements:
         faces: largest number of faces seen in one of the frames looked at.
         score: mean confidence of the detector (photos) or of the mesh network (clips), 0 to 1.
         face_share: share of frames in which the face was found, 0 to 1.
-        sharpness: see `sharpness`.
+        sharpness: see `reenactor.face.perception.photo_check.sharpness`.
         embedding: identity embedding, mean of the frames looked at.
     """
 
@@ -102,17 +101,6 @@ class Measurements:
     face_share: float
     sharpness: float
     embedding: Float32[np.ndarray, "128"]
-
-
-def sharpness(image: UInt8[np.ndarray, "s s 3"], mesh_px: Float[np.ndarray, "478 3"]) -> float:
-    """Variance of the Laplacian over variance of brightness inside the face, so that contrast cancels out."""
-    inside = np.zeros(image.shape[:2], np.uint8)
-    hull = cv2.convexHull(np.round(mesh_px[:, :2]).astype(np.int32))
-    cv2.fillConvexPoly(inside, hull, (1,))
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    values = cv2.Laplacian(grey, cv2.CV_32F)[inside > 0]
-    spread = float(grey[inside > 0].var()) if len(values) else 0.0
-    return float(values.var()) / spread if spread > 1 else 0.0
 
 
 def metadata(

@@ -37,11 +37,13 @@ class Protocol(StrEnum):
     """Ours: consecutive frames of a video, drawn from a frame far away in time."""
     VIDEO_DIFFERENT = "video-different"
     """Ours: the same frames, drawn from a frame of another person."""
+    PERSON = "person"
+    """Ours: the first half of a clip gives the targets, chosen as `--target VIDEO` does, and the second drives."""
 
     @property
     def has_truth(self) -> bool:
         """Whether the driver's frame is the true picture: target and driver are of one video."""
-        return self in (Protocol.SELF, Protocol.VIDEO)
+        return self in (Protocol.SELF, Protocol.VIDEO, Protocol.PERSON)
 
     @property
     def consecutive(self) -> bool:

@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, Int
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import in_mean_pose
+from reenactor.face.geometry.looks import covering, looks
 from reenactor.face.geometry.mean_face import head_angles
+from reenactor.face.retarget import neutral_frame
 from reenactor.research.data import Kind, Sample, ShardReader, Split
 from reenactor.research.evaluation.cases import Case, CaseList, Protocol
 from reenactor.research.evaluation.packs import Frame, Packs, pack_digest
@@ -30,6 +32,8 @@ LEAST_GAP_S = 1.0
 _GAP_FRACTION = 0.7
 """In clips too short for `LEAST_GAP_S`, and for sequences in any clip, targets are at least this fraction of the
 farthest distance in time away from the driver."""
+LEAST_PERSON_S = 4.5
+"""Clips of which one half makes the person, and the other drives."""
 SEQUENCE, LEAST_SEQUENCE = 50, 3
 """Consecutive frames of a driver; fewer than three have no second difference."""
 
@@ -71,13 +75,14 @@ def choose_cases(
         raise ReenactError(
             f"the protocol {protocol.value} takes its targets from another data set; give --targets PACK"
         )
-    one_pack = protocol.consecutive or protocol in (Protocol.SELF, Protocol.DIFFERENT)
+    one_pack = protocol.consecutive or protocol in (Protocol.SELF, Protocol.DIFFERENT, Protocol.PERSON)
     if one_pack and packs.targets is not packs.drivers:
         raise ReenactError(f"the protocol {protocol.value} has one data set; leave out --targets")
     if protocol.consecutive:
         cases = _sequences(packs, k, count, seed, split, frames, own=protocol.has_truth)
     else:
-        choose = {Protocol.SELF: _self, Protocol.DIFFERENT: _different}.get(protocol, _portraits)
+        of_one_pack = {Protocol.SELF: _self, Protocol.DIFFERENT: _different, Protocol.PERSON: _person}
+        choose = of_one_pack.get(protocol, _portraits)
         cases = choose(packs, k, count, seed, split)
     digests = pack_digest(packs.drivers), pack_digest(packs.targets)
     return CaseList(protocol, k, size, seed, split, *digests, tuple(cases))
@@ -99,6 +104,36 @@ def _self(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> l
         apart = np.flatnonzero(clip.seen & (away_s >= least_s - 1e-6))
         targets = _frames_of(clip, _some(apart, k, rng))
         cases.append(Case(f"self-{i:06d}", clip.identity, targets, Frame(clip.key, driver), clip.key))
+    return cases
+
+
+def _person(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> list[Case]:
+    """Cases from every clip that is long enough: frames of its first half, and one of its second as the truth.
+
+    The first target is the most frontal one; of further ones there are as many as differ.
+    """
+    clips = []
+    for row in _rows(packs.drivers, split, Kind.CLIP):
+        clip = packs.drivers[row]
+        first = clip.seen & (clip.times_s < clip.times_s[-1] / 2)
+        if clip.times_s[-1] >= LEAST_PERSON_S and first.any() and (clip.seen & ~first).any():
+            clips.append((clip, np.flatnonzero(first), np.flatnonzero(clip.seen & ~first)))
+    if not clips:
+        raise ReenactError(
+            f"{packs.drivers.folder} has no clips of {LEAST_PERSON_S} s in its split {split.value}; "
+            "choose another --split"
+        )
+    targets = []
+    for clip, first, _ in clips:
+        meshes = clip.landmarks[first]
+        chosen = covering(looks(meshes), k, neutral_frame(meshes, frontal=True))
+        targets.append(_frames_of(clip, [int(first[i]) for i in chosen]))
+    cases = []
+    for i in range(count or SELF_CASES):
+        clip, _, second = clips[i % len(clips)]
+        driver = int(np.random.default_rng([seed, i]).choice(second))
+        of_clip = targets[i % len(clips)]
+        cases.append(Case(f"person-{i:06d}", clip.identity, of_clip, Frame(clip.key, driver), clip.key))
     return cases
 
 

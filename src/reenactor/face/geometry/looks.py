@@ -1,0 +1,62 @@
+"""How pictures of one face differ in what they show: pose, mouth and lids; and which of many show most."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from reenactor.face.geometry.contours import OPENINGS
+from reenactor.face.geometry.mean_face import in_mean_pose
+from reenactor.face.geometry.similarity import angles_from_matrix
+
+_UNITS = np.array([10.0, 10.0, 0.05, 0.06, 0.02])
+"""Of yaw, pitch (degrees), the mouth's opening and width, the lids' opening (outer-eye distances): a look that differs
+by one in any of them shows something else of teeth, eyes or cheeks."""
+_MOUTH_CORNERS = (61, 291)
+
+
+def looks(mesh_px: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 5"]:
+    """Yaw, pitch, the mouth's opening and width, and the lids' opening, in units of a difference that shows.
+
+    Args:
+        mesh_px: (..., 478, 3) landmarks, pixels.
+    """
+    head, shape = in_mean_pose(mesh_px)
+    gaps = []
+    for fixed, moving in OPENINGS:
+        apart = shape[..., list(fixed[1:-1]), :] - shape[..., list(moving[1:-1]), :]
+        gaps.append(np.linalg.norm(apart, axis=-1).mean(-1))
+    left, right = (shape[..., corner, :] for corner in _MOUTH_CORNERS)
+    width = np.linalg.norm(right - left, axis=-1)
+    angles = angles_from_matrix(head.R)
+    found = [angles[..., 0], angles[..., 1], gaps[0], width, (gaps[1] + gaps[2]) / 2]
+    return np.stack(found, axis=-1) / _UNITS
+
+
+def covering(
+    seen: Float[np.ndarray, "n 5"],
+    most: int,
+    first: int,
+    *,
+    worth: Float[np.ndarray, " n"] | None = None,
+    least: float = 0.5,
+) -> list[int]:
+    """Numbers of looks that differ: the first as given, each further one the farthest from all before it.
+
+    Args:
+        seen: looks.
+        most: how many at most.
+        first: the number that comes first.
+        worth: 0 to 1, by which each one's distance counts less; 0 leaves it out.
+        least: distance below which none is added.
+    """
+    picked = [first]
+    far = np.linalg.norm(seen - seen[first], axis=1)
+    while len(picked) < most:
+        counts = far if worth is None else far * worth
+        best = int(counts.argmax())
+        if counts[best] < least:
+            break
+        picked.append(best)
+        far = np.minimum(far, np.linalg.norm(seen - seen[best], axis=1))
+    return picked
