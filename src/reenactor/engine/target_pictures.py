@@ -141,7 +141,7 @@ class TargetPictures:
                         patch = cut_patch(picture, region)
                         seen.append(_Seen(number, mesh, sharpness(patch, in_patch(mesh, region))))
         if still is not None and still > number:
-            raise ReenactError(f"{video} has {number + 1} frames, counted from 0, and frame {still} was asked for")
+            raise ReenactError(f"{video} has {number + 1} frames, and there is no frame {still}; give 0 to {number}")
         if not seen:
             which = "no face" if self._face is None else f"no face number {self._face} from the left"
             raise NoFaceError(

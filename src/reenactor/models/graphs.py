@@ -26,7 +26,7 @@ N = TypeVar("N", bound=nn.Module)
 
 PHOTOS, SIDE = "photos", "side"
 """Axes that are free: the number of photos, and the side of crops."""
-MAX_PHOTOS = 8
+MAX_PHOTOS = 32
 ENCODE, SYNTHESIZE, ENLARGE = "encode_target", "synthesize", "enlarge"
 """Names of the graphs."""
 

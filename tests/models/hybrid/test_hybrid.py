@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from factories import posed
 from reenactor.core import CheckpointError, DriverFrame, MapKind, PairBatch, TargetSet
 from reenactor.face.geometry import mean_face, turned
 from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, OUTER_LIPS_UPPER, RIGHT_EYE
@@ -238,6 +239,90 @@ def test_what_is_taken_is_all_but_holes():
     assert holes.max() > 0.3
     torch.testing.assert_close(taken.sum((1, 2, 3)), 1 - holes.mean((1, 2, 3)))
     assert all(p.grad is None for p in network.parameters())
+
+
+def facing(yaw):
+    return torch.from_numpy(posed(mean_face().points, (yaw, 0, 0), scale=0.3 * SIZE, at=(64, 64)))
+
+
+@pytest.fixture(scope="module")
+def person():
+    """A network, and the code of six photos of a head that turns further and further."""
+    network, batch = generator(SMALL), pairs(count=1, k=6)
+    mesh = torch.stack([facing(yaw) for yaw in (0.0, -14.0, -7.0, 7.0, 14.0, 12.0)])[None]
+    rasters = draw_maps((RASTER,), mesh[0], SIZE)[RASTER][None]
+    with torch.inference_mode():
+        return network, network.encode(batch.targets, rasters, mesh)
+
+
+@torch.inference_mode()
+def looking(person, yaw):
+    network, code = person
+    mesh = facing(yaw)[None]
+    return network.decode(code, draw_maps((RASTER,), mesh, SIZE)[RASTER], mesh)
+
+
+class TestMorePhotosThanAFrameTakes:
+    """Of six, each frame is drawn from three."""
+
+    def test_the_first_and_the_likest(self, person):
+        network, code = person
+        chosen, index = network.nearest(code, torch.stack([facing(yaw) for yaw in (13.5, -8.0)]))
+        assert index.tolist() == [[0, 4, 5], [0, 2, 1]]
+        assert torch.equal(chosen.photos[1, 2], code.photos[0, 1])
+        assert chosen.unlike[0, 1] < chosen.unlike[0, 2] < chosen.unlike[0, 0]
+
+    def test_the_likest_counts_most(self, person):
+        share = looking(person, 14.0).weights.mean((0, 2, 3))
+        assert share.argmax() == 1
+        assert looking(person, 0.0).weights.mean((0, 2, 3)).argmax() == 0
+
+    def test_nothing_jumps_where_a_photo_replaces_another(self, person):
+        # Halfway between the photos at 7 and 12 degrees the second one's turn comes: from -7 to 12 at 2.5.
+        network, code = person
+        step, before, changes = 0.02, None, []
+        for yaw in np.arange(2.4, 2.6, step):
+            now = looking(person, yaw).image
+            if before is not None:
+                changes.append(float((now - before).abs().max()))
+            before = now
+        numbers = [network.nearest(code, facing(yaw)[None])[1].tolist() for yaw in (2.4, 2.6)]
+        assert numbers[0] != numbers[1]
+        assert max(changes) < 4 * np.median(changes)
+
+    def test_taken_from_all(self, person):
+        network, code = person
+        mesh = facing(14.0)[None]
+        taken = network.taken(code, draw_maps((RASTER,), mesh, SIZE)[RASTER], mesh)[0].sum((1, 2))
+        assert taken.shape == (6,)
+        assert taken.argmax() == 4
+        assert taken[[1, 2, 3]].max() == 0
+
+    def test_one_photo_is_as_ever(self):
+        network, batch = generator(SMALL), pairs(count=2, k=1)
+        changed = generator(SMALL.model_copy(update={"likeness": 0.0, "photos_a_frame": 2}))
+        torch.testing.assert_close(drawn(network, batch).image, drawn(changed, batch).image)
+
+    def test_around_the_face_only_photos_of_the_same_scene_replace_the_first(self):
+        network = generator(SMALL)
+        mesh = torch.stack([facing(0.0), facing(14.0), facing(14.0)])[None]
+        rasters = draw_maps((RASTER,), mesh[0], SIZE)[RASTER][None]
+        one, other = smooth(1, 3)[0], smooth(1, 4)[0]
+        driver = facing(14.0)[None]
+        shares = []
+        with torch.inference_mode():
+            for photos in ([one, one, other], [one, other, one]):
+                code = network.encode(torch.stack(photos)[None], rasters, mesh)
+                assert code.same_scene[0].tolist() == [float(photo is one) for photo in photos]
+                drawing = network.decode(code, draw_maps((RASTER,), driver, SIZE)[RASTER], driver)
+                shares.append(drawing.weights[0, :, 2, 2])
+        assert shares[0].argmax() == 1
+        assert shares[1].argmax() == 2
+
+    def test_a_side_that_another_photo_shows_is_not_mirrored(self):
+        network = generator(SMALL)
+        for yaws, origins in (((20.0, 3.0), (0, 1, 0)), ((20.0, -9.0), (0, 1)), ((20.0, -16.0), (0, 1))):
+            assert network.mirrored(torch.stack([facing(yaw) for yaw in yaws])[None])[0] == origins
 
 
 def test_overshoot_is_cut_off():

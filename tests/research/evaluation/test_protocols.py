@@ -9,7 +9,7 @@ from reenactor.core import ReenactError
 from reenactor.face.geometry import in_mean_pose
 from reenactor.face.geometry.mean_face import head_angles
 from reenactor.research.data import Kind, Split
-from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, read_cases
+from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, protocols, read_cases
 from reenactor.research.evaluation.protocols import _counts, _different_looks
 
 OURS = [Protocol.SELF, Protocol.DIFFERENT, Protocol.SAME_SOURCE]
@@ -49,6 +49,22 @@ def test_self_is_one_clip_a_second_apart(packs, cases_of):
         assert (away_s >= min(1.0, 0.7 * farthest) - 1e-6).all()
         assert (away_s > 0.5).all()
     assert set(Counter(one.identity for one in cases).values()) == {20}
+
+
+def test_a_person_of_the_first_half_and_drivers_of_the_second(packs, cases_of, monkeypatch):
+    with pytest.raises(ReenactError, match=r"no clips of 4\.5 s"):
+        cases_of(Protocol.PERSON)
+    monkeypatch.setattr(protocols, "LEAST_PERSON_S", 1.0)
+    one, four = (cases_of(Protocol.PERSON, count=12, k=k) for k in (1, 4))
+    assert [case.driver for case in one] == [case.driver for case in four]
+    assert [case.targets for case in one] == [case.targets[:1] for case in four]
+    assert cases_of(Protocol.PERSON, count=12, k=4) == four
+    for case in four:
+        clip = packs.driver.sample(case.driver.key)
+        numbers = [frame.number for frame in case.targets]
+        assert len(numbers) == len(set(numbers)) <= 4
+        assert clip.times_s[numbers].max() < clip.times_s[-1] / 2 <= clip.times_s[case.driver.number]
+    assert max(len(case.targets) for case in four) == 4
 
 
 def test_different_people_in_runs(packs, cases_of):

@@ -37,6 +37,8 @@ from reenactor.models.hybrid.model import (
 from reenactor.models.hybrid.mouth import mouth_of
 from reenactor.nn import resized
 
+_OF_PHOTOS = ("photos", "small", "features", "handicap", "unlike", "unlike_beyond")
+"""What changes from frame to frame, as other photos are chosen."""
 _EXACT = ("warp_encoder", "flow", "fine", "head")
 """Layers that int8 would show in: those of the largest maps, and what flows are made of."""
 
@@ -72,11 +74,26 @@ class _Synthesize(nn.Module):
         style: Float[Tensor, "1 _"],
         colour: Float[Tensor, "1 1 1 1"],
         handicap: Float[Tensor, "1 k"],
+        unlike: Float[Tensor, "1 k"],
+        unlike_beyond: Float[Tensor, "1 k"],
     ) -> tuple[Tensor, ...]:
-        # Landmarks and looks serve what lies outside the graph.
+        # The other fields serve what lies outside the graph.
         k = small.shape[1]
-        mesh_px, seen = small.new_zeros(1, k, MESH_POINTS, 3), np.zeros((1, k, 5))
-        code = HybridCode(small, mesh_px, small, features, style, colour, handicap, (), (), seen)
+        code = HybridCode(
+            photos=small,
+            mesh_px=small.new_zeros(1, k, MESH_POINTS, 3),
+            small=small,
+            features=features,
+            style=style,
+            colour=colour,
+            handicap=handicap,
+            unlike=unlike,
+            unlike_beyond=unlike_beyond,
+            origins=(),
+            mouths=(),
+            looks=np.zeros((1, k, 5)),
+            same_scene=unlike,
+        )
         drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail), fill)
         return drawn.image.clamp(-1, 1), drawn.kept, drawn.painted, drawn.flows_ndc, drawn.weights, drawn.holes
 
@@ -130,6 +147,8 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             **dict(zip(encode.outputs, encoded, strict=True)),
             "colour": torch.ones(1, 1, 1, 1),
             "handicap": torch.zeros(1, 2),
+            "unlike": torch.zeros(1, 2),
+            "unlike_beyond": torch.zeros(1, 2),
         }
         free: dict[str, dict[int, str]] = {
             "flow": {0: PHOTOS},
@@ -138,6 +157,8 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             "small": {1: PHOTOS},
             "features": {1: PHOTOS},
             "handicap": {1: PHOTOS},
+            "unlike": {1: PHOTOS},
+            "unlike_beyond": {1: PHOTOS},
         }
         outputs = ("image", "kept", "painted", "flows", "weights", "holes")
         synthesize = Graph(_Synthesize(generator), inputs, outputs, free, _EXACT)
@@ -168,9 +189,22 @@ class HybridGraphs(GraphAdapter[Hybrid]):
         origins, lacking = self._geometry.mirrored(mesh_px)
         mouths = (mouth_of(images[0], mesh_px[0]),)
         photos, _, mesh_px = with_mirrored(images, rasters, mesh_px, origins)
-        small, features, style = given["small"], encoded["features"], encoded["style"]
-        seen = looks(mesh_px.double().numpy())
-        geometry = HybridCode(photos, mesh_px, small, features, style, colour, lacking, origins, mouths, seen)
+        small, style, none = given["small"], encoded["style"], torch.zeros_like(lacking)
+        geometry = HybridCode(
+            photos=photos,
+            mesh_px=mesh_px,
+            small=small,
+            features=encoded["features"],
+            style=style,
+            colour=colour,
+            handicap=lacking,
+            unlike=none,
+            unlike_beyond=none,
+            origins=origins,
+            mouths=mouths,
+            looks=looks(mesh_px.double().numpy()),
+            same_scene=self._geometry.same_scene(small, mesh_px, images.shape[-1], origins),
+        )
         return ExportedCode({"style": style, "colour": colour}, geometry, images.shape[-1])
 
     @staticmethod
@@ -186,6 +220,6 @@ class HybridGraphs(GraphAdapter[Hybrid]):
         raster = resized(driver.maps[RASTER], self.resolution)
         fill, large_fill = self._geometry.fills(code.geometry, mesh_px)
         assert flows.detail_ndc is not None
-        photos = {name: getattr(chosen, name) for name in ("photos", "small", "features", "handicap")}
+        photos = {name: getattr(chosen, name) for name in _OF_PHOTOS}
         flow_inputs = {"flow": flows.flow_ndc, "flags": flows.flags, "detail": flows.detail_ndc}
         return {"raster": raster, "fill": fill, "large_fill": large_fill, **photos, **flow_inputs}
