@@ -40,7 +40,7 @@ _GREY = 0.05
 """Mean distance of the channels from their mean, of 2, above which a photo counts as coloured."""
 _FADED = 1e-4
 """Least weight, of its own, of a photo that others are about to replace."""
-_FAR_BEHIND = 6.0
+_FAR_BEHIND = 3.0
 """Logit that a photo may lack more than the likest one, and still be drawn."""
 _NEVER = 1e4
 """Logit that a photo lacks which another person of the batch needs."""
