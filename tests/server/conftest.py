@@ -1,4 +1,4 @@
-"""A photo, short drivers, an application whose workers never begin, and real servers in processes of their own."""
+"""A photo, short films and drivers, an application whose workers never begin, and servers in processes of their own."""
 
 import asyncio
 import contextlib
@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from factories import head
+from factories import head, write_raw
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_image, write_motion
 from reenactor.server import Client, Keys, Settings, add_key, load_keys
@@ -30,6 +31,18 @@ def photo(tmp_path_factory, face):
     path = tmp_path_factory.mktemp("photo") / "astronaut.png"
     write_image(path, face)
     return path
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory, face):
+    """8 frames of that face, 25 a second, each 6 pixels further to the right."""
+    return write_raw(tmp_path_factory.mktemp("film") / "me.mp4", [np.roll(face, 6 * i, 1) for i in range(8)])
+
+
+@pytest.fixture(scope="session")
+def grey_film(tmp_path_factory):
+    """5 frames without a face."""
+    return write_raw(tmp_path_factory.mktemp("grey") / "my cat.mp4", [np.full((128, 128, 3), 90, np.uint8)] * 5)
 
 
 @pytest.fixture(scope="session")

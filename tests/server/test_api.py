@@ -16,8 +16,9 @@ from reenactor.nn.checkpoint import shipped_checkpoint
 from reenactor.server import Keys, Limits, Settings, add_key, load_keys
 from reenactor.server.guard import RateLimit
 from reenactor.server.jobs import ExpiryTask
-from reenactor.server.records import motion_names, motion_path
-from reenactor.server.store import Job, State, Store
+from reenactor.server.records import TargetRecord, motion_names, motion_path
+from reenactor.server.store import Job, State, Store, Target
+from reenactor.server.uploads import Upload
 from reenactor.server.worker import options_of
 
 
@@ -41,7 +42,7 @@ def test_targets_come_and_go(shared, photo):
     made = add_target(shared.first, photo, photo)
     assert made.status_code == 201
     record = made.json()
-    assert record["photos"] == [{"width": 256, "height": 256}] * 2
+    assert record["photos"] == [{"width": 256, "height": 256, "seconds": 0.0}] * 2
     assert shared.first.get(f"/v1/targets/{record['id']}").json() == record
     assert len([name for name in shared.files() if record["id"] in name]) == 3
     assert shared.first.delete(f"/v1/targets/{record['id']}").status_code == 204
@@ -90,6 +91,8 @@ def test_job_waits(shared, photo, motion):
         ({"alpha": "true", "format": "webp", "layout": "grid"}, ["leave out alpha"]),
         ({"driver_face": "1"}, ["driver_face"]),
         ({"face": "0"}, ["face"]),
+        ({"still": "-1"}, ["still"]),
+        ({"still": "2"}, ["still chooses a frame of a video", "leave it out"]),
         ({"smooth": "perhaps"}, ["smooth"]),
         ({"model": "oneshot"}, ["no model of that name here", "warp, hybrid"]),
         ({"model": "/etc/passwd"}, ["no model of that name here"]),
@@ -127,6 +130,16 @@ def test_options_that_can_be(here, photo, tmp_path):
     options = options_of(stored, app.settings)
     assert {name: str(getattr(options, name)) for name in asked} == {**asked, "transformer": str(tmp_path)}
     assert (options.layout, options.runtime, options.size) == (Layout.CROP, Runtime.AUTO, None)
+
+
+def test_options_of_a_video(here, film):
+    app = here()
+    target = add_target(app.first, film).json()["id"]
+    assert_problem(add_job(app.first, target, alpha="true", format="webp"), 422, "no transparency", "send a photo")
+    job = add_job(app.first, target, still="3")
+    assert job.status_code == 202
+    stored = app.state.store.begin_next().options
+    assert options_of(stored, app.settings).still == 3
 
 
 def test_driver_or_motion(shared, photo, motion):
@@ -406,7 +419,7 @@ def test_store_survives_and_forgets_strays(tmp_path, photo):
     store = Store(tmp_path)
     copy = store.new_upload()
     copy.write_bytes(photo.read_bytes())
-    target = store.add_target("me", [(copy, ".png", 256, 256)])
+    target = store.add_target("me", [(copy, Upload(".png", 256, 256))])
     jobs = [Job(str(i), "me", target.id, "motion:blink", {"format": "mp4"}, created=float(i)) for i in range(3)]
     for job in jobs:
         store.add_job(job, None, 10)
@@ -432,6 +445,20 @@ def test_store_survives_and_forgets_strays(tmp_path, photo):
     (tmp_path / "reenactor.sqlite").write_bytes(b"rubbish" * 1000)
     with pytest.raises(ReenactError, match="--data"):
         Store(tmp_path)
+
+
+def test_targets_of_releases_that_took_no_videos():
+    target = Target("0", "me", 0.0, 0.0, [{"name": "photo1.png", "width": 3, "height": 2}])
+    assert TargetRecord.of(target, 1.0).photos[0].seconds == 0
+    assert not target.begins_with_video
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "begins"), [("photo1.webp", 0.4, True), ("photo1.gif", 0.0, True), ("photo1.webp", 0.0, False)]
+)
+def test_animations_are_videos(name, seconds, begins):
+    photo = {"name": name, "width": 3, "height": 2, "seconds": seconds}
+    assert Target("0", "me", 0.0, 0.0, [photo]).begins_with_video == begins
 
 
 def test_motions_are_those_that_ship():

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import re
 import signal
 import sqlite3
 import threading
@@ -15,14 +16,17 @@ import psutil
 import pytest
 from PIL import Image
 
+from factories import write_raw
 from reenactor.core import Motion, ReenactError
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import VideoWriter, read_image, read_motion, read_provenance, write_image, write_motion
 from reenactor.server import Client, Settings, serve
 from reenactor.server.client import ServerError
+from reenactor.server.jobs import Running
 from reenactor.server.page import html
 from reenactor.server.page.edits import Edits, still_motion
 from reenactor.server.records import JobRecord
+from reenactor.server.store import Job
 
 SMALL = {"size": 64, "max_side": 128}
 
@@ -133,6 +137,79 @@ def test_a_video_as_driver(served, photo, face, tmp_path):
     assert len(frames_of(out)) == 5
     shares = [job.progress for job in seen]
     assert shares == sorted(shares)
+
+
+def test_a_video_of_the_person(served, film, motion, tmp_path):
+    seen = []
+    with served.client(served.key) as client:
+        options = {"still": 5, "max_side": 256}
+        out = client.animate([film], motion, tmp_path / "o.mp4", on_progress=seen.append, **options)
+    assert len(frames_of(out)) == 6
+    first = frames_of(out)[0].astype(int)
+    # The driver begins at rest.
+    assert int(np.argmin([np.abs(first - one).mean() for one in frames_of(film)])) == 5
+    (note,) = seen[-1].record["result"]["notes"]
+    assert re.fullmatch(r"photo 1: \d frames? (is|are) used; frame 5 \(0\.20 s\) is the one that moves", note)
+    assert [one.name for one in read_provenance(out).inputs] == ["photo1.mp4", "driver.motion"]
+    shares = [job.progress for job in seen]
+    assert shares == sorted(shares)
+
+
+def test_a_video_without_the_person(served, film, grey_film, motion, tmp_path):
+    with served.client(served.key) as client:
+        for photos, options, words in (
+            ([grey_film], {}, "no face found in any frame of photo 1;"),
+            ([film, grey_film], {}, "no face found in any frame of photo 2;"),
+            ([film], {"still": 8}, "photo 1 has 8 frames, counted from 0, and frame 8 was asked for"),
+        ):
+            with pytest.raises(ServerError, match=words) as refused:
+                client.animate(photos, motion, tmp_path / "o.mp4", **options, **SMALL)
+            assert "/" not in str(refused.value)
+        target = client.add_target([grey_film])
+        with pytest.raises(ServerError, match="no face found in any frame of photo 1;"), client.live(target):
+            pass
+
+
+@pytest.fixture(scope="session")
+def long_film(tmp_path_factory, face):
+    return write_raw(tmp_path_factory.mktemp("long") / "long.mp4", [np.tile(face, (2, 2, 1))] * 400)
+
+
+def test_cancel_while_a_video_of_the_person_is_read(served, long_film, wait_until):
+    with served.client(served.key) as client:
+        job = client.add_job(client.add_target([long_film]), "blink").id
+        wait_until(lambda: client.job(job).progress > 0.005)
+        now = client.job(job).record
+        assert (now["stage"], now["frames_total"]) == ("reading photo1.mp4", 400)
+        began = time.monotonic()
+        assert client.cancel(job).state == "cancelled"
+        # Not killed, which would be after 5 s.
+        assert time.monotonic() - began < 4
+
+
+@pytest.mark.slow
+def test_reading_a_video_of_the_person_counts_as_work(serving, long_film, tmp_path):
+    with serving(tmp_path / "data", "--job-minutes", "0.05").client() as client:
+        ended = client.wait(client.add_job(client.add_target([long_film]), "blink").id)
+        assert (ended.state, "longer than the 0.05 minutes" in ended.error) == ("failed", True)
+
+
+def test_progress_through_videos():
+    """Each stage goes on where the one before ended, and what an earlier run had drawn does not speed up the rest."""
+    now = Running(Job("0", "me", "0", "driver.mp4", {}), time.monotonic() - 10)
+    seen = [now.fraction]
+    for stage in ("reading photo1.mp4", "reading photo2.mp4", "reading the driver"):
+        for done in (0, 20, 40):
+            now.report(stage, done, None if done == 0 else 40)
+            seen.append(now.fraction)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1 - 0.9 * 0.9 * 0.6)
+    now.report("animating", 250, 500)
+    drawn = now.fraction
+    assert drawn == pytest.approx(1 - 0.9 * 0.9 * 0.6 / 2)
+    assert now.eta_s() == pytest.approx(10 * (1 - drawn) / seen[-1], rel=0.01)
+    now.report("animating", 500, 500)
+    assert now.fraction == pytest.approx(1)
 
 
 def test_no_face_is_told_in_our_callers_words(served, tmp_path):
@@ -276,6 +353,17 @@ def test_live(served, photo, jpeg, face):
                 live._connection.send(bad)
                 with pytest.raises(ServerError, match="set-neutral"):
                     live._message()
+
+
+def test_live_with_a_video_of_the_person(served, film, photo, jpeg):
+    with served.client(served.key) as client:
+        target = client.add_target([film])
+        with client.live(target, size=256, max_side=256, still=5) as live:
+            first = np.asarray(Image.open(io.BytesIO(live.step(jpeg)))).astype(int)
+            assert int(np.argmin([np.abs(first - one).mean() for one in frames_of(film)])) == 5
+        target = client.add_target([photo])
+        with pytest.raises(ServerError, match="the first target is a photo"), client.live(target, still=5):
+            pass
 
 
 def test_live_recording(served, photo, jpeg, tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 
 from reenactor.core.progress import Silent
 from reenactor.engine import Reenactor
+from reenactor.engine.portrait import UsedVideo
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_motion
+from reenactor.models import PhotoMap, PhotoUse
 from reenactor.models.hybrid import Hybrid, HybridConfig
 from reenactor.models.marionette import MarioNETte, MarioNETteConfig
-from reenactor.server.page.origins import HEAT_PX, origins_of
+from reenactor.server.page.origins import HEAT_PX, _heats, origins_of
 
 SIZE = 64
 
@@ -36,10 +39,9 @@ def talk(tmp_path_factory):
 
 
 @pytest.fixture
-def ready(photo, face, talk, tmp_path):
+def ready(photo, talk, tmp_path):
     def make(reenactors, k=1, driver=talk):
-        crops = [cv2.resize(face, (HEAT_PX, HEAT_PX))] * k
-        return origins_of(reenactors, [photo] * k, None, crops, driver, tmp_path / "driver", Silent())
+        return origins_of(reenactors, [photo] * k, None, driver, tmp_path / "driver", Silent())
 
     return make
 
@@ -86,6 +88,27 @@ def test_the_moment_that_is_shown(ready, photo, talk):
         shown = pictures(told)[0]
         assert int(np.argmin([np.abs(one - shown).mean() for one in true])) == frame
         assert f"{origins.times_s[frame]:.2f} s" in told
+
+
+def test_of_a_video_the_frames_that_contribute_most_are_shown(photo):
+    """A photo, ten frames of a video, and a photo, each with a crop of its own brightness."""
+    crops = np.stack([np.full((64, 64, 3), 20 * i, np.uint8) for i in range(12)])
+    weights = np.zeros((12, 4, 4), np.float32)
+    weights[:, 0, 0] = np.array([9, 1, 20, 2, 12, 5, 7, 8, 10, 3, 4, 19]) / 100
+    one = Reenactor("warp", size=64, cache=False).set_target([photo])
+    target = replace(one, videos=(UsedVideo(2, 10, 0, 0.0),), all_mesh_px=np.tile(one.all_mesh_px, (12, 1, 1)))
+    target.portrait.crops = crops
+    told = _heats(target, PhotoMap(PhotoUse.TAKEN, weights, 1.0))
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", told) == [
+        "photo 1: 9%",
+        *[f"video 2: {share}%" for share in (20, 12, 5, 7, 8, 10)],
+        "photo 3: 19%",
+    ]
+    shown = pictures(told)
+    assert {one.shape for one in shown} == {(HEAT_PX, HEAT_PX, 3)}
+    # Where nothing was taken a picture is at 0.4 of its brightness.
+    corners = [float(one[-32:, -32:].mean()) for one in shown]
+    assert corners == pytest.approx([0.4 * 20 * i for i in (0, 2, 4, 5, 6, 7, 8, 11)], abs=2)
 
 
 def test_a_photo_drives(ready, photo):

@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import io
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from factories import write_raw
 from reenactor.core import ReenactError
 from reenactor.core.options import Layout
 from reenactor.engine.shipped import demo_photo, shipped_motions
@@ -18,7 +19,7 @@ from reenactor.server import Limits, Settings
 from reenactor.server.guard import RefusalError
 from reenactor.server.page.edits import clipped
 from reenactor.server.page.html import capital, note, problem, progress, remaining, sentence_of
-from reenactor.server.page.previews import Previews
+from reenactor.server.page.previews import Previews, _pictures
 from reenactor.server.records import JobOptions
 
 
@@ -81,6 +82,46 @@ def test_photos_without_a_face_are_refused(previews, tmp_path):
     write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(ReenactError, match=r"no face found in mine\.png"):
         asyncio.run(previews.faces([tmp_path / "grey.png"], ["mine.png"]))
+
+
+def test_the_first_frame_of_a_video_that_shows_a_face(previews, face, grey_film, tmp_path):
+    grey = np.full_like(face, 128)
+    mp4 = write_raw(tmp_path / "mine.mp4", [grey] * 10 + [face] * 10 + [face[::-1]] * 10)
+    webp = tmp_path / "mine.webp"
+    frames = [Image.fromarray(one) for one in (grey, grey, face, face[::-1])]
+    frames[0].save(webp, save_all=True, append_images=frames[1:], duration=40, lossless=True)
+    for path in (mp4, webp):
+        (found,) = asyncio.run(previews.faces([path], [path.name]))
+        assert np.abs(decoded(found.picture).astype(int) - face).mean() < 5
+        assert len(found.boxes) == len(found.crops) == 1
+    with pytest.raises(ReenactError, match=r"no face found in mine\.mp4"):
+        asyncio.run(previews.faces([grey_film], ["mine.mp4"]))
+
+
+def test_a_long_video_is_looked_at_here_and_there(face, tmp_path):
+    grey, small = np.zeros((64, 64, 3), np.uint8), np.ascontiguousarray(face[::4, ::4])
+    pictures = list(_pictures(write_raw(tmp_path / "long.mp4", [grey] * 250 + [small] * 250)))
+    assert len(pictures) == 24
+    assert [bool(one.mean() > 50) for one in pictures] == [False] * 12 + [True] * 12
+
+
+def test_a_video_is_edited_and_compared(previews, film, tmp_path):
+    options = JobOptions(model="warp", layout=Layout.CROP, max_side=256)
+    assert decoded(asyncio.run(previews.edited([film], options, [0.0] * 10))).shape == (256, 256, 3)
+    with pytest.raises(ReenactError, match="no face number 2 from the left found in any frame of photo 1;") as refused:
+        asyncio.run(previews.edited([film], replace(options, face=2), [0.0] * 10))
+    assert "/" not in str(refused.value)
+    stages = set()
+    request = {"token": "film", "photos": [str(film)], "face": None, "driver": str(shipped_motions()["blink"])}
+    variants = {"mine": {"model": "hybrid", "transfer": "relative", "size": 64}}
+
+    def reported(stage, *_):
+        stages.add(stage)
+        return True
+
+    asyncio.run(previews.origins({**request, "variants": variants, "folder": str(tmp_path / "t")}, reported))
+    assert "video 1" in asyncio.run(previews.origins_at("film", 0))
+    assert "reading me.mp4" in stages
 
 
 def test_edits_are_drawn_and_saved(previews, photo, tmp_path):

@@ -117,10 +117,9 @@ def test_photos_are_known_by_content(form, suffix, checker, face, tmp_path):
 def test_videos_are_known_by_content(container, codec, suffix, checker, face, tmp_path):
     path = tmp_path / "upload"
     path.write_bytes(encoded(container, codec, face))
-    found = checker.check(path, what="the driver", driver=True)
-    assert (found.suffix, found.width, found.height, found.frames) == (suffix, 64, 64, 4)
-    with pytest.raises(UploadError, match="photo 1 is not a photo"):
-        checker.check(path, what="photo 1", driver=False)
+    for driver in (False, True):
+        found = checker.check(path, what="it", driver=driver)
+        assert (found.suffix, found.width, found.height, found.frames) == (suffix, 64, 64, 4)
 
 
 def test_animations_and_motions_are_known_by_content(checker, face, tmp_path):
@@ -132,11 +131,13 @@ def test_animations_and_motions_are_known_by_content(checker, face, tmp_path):
     path.write_bytes(shipped_motions()["blink"].read_bytes())
     found = checker.check(path, what="it", driver=True)
     assert (found.suffix, found.frames) == (".motion", 120)
+    with pytest.raises(UploadError, match="photo 1 is not a photo or a video"):
+        checker.check(path, what="photo 1", driver=False)
     for kind, suffix in (("WEBP", ".webp"), ("PNG", ".png"), ("AVIF", ".avif")):
         pictures[0].save(path, kind, save_all=True, append_images=pictures[1:], duration=40)
-        found = checker.check(path, what="it", driver=True)
-        assert (found.suffix, found.frames, found.seconds) == (suffix, 5, 0.16)
-        assert checker.check(path, what="it", driver=False).frames == 1
+        for driver in (False, True):
+            found = checker.check(path, what="it", driver=driver)
+            assert (found.suffix, found.frames, found.seconds, found.is_photo) == (suffix, 5, 0.16, False)
 
 
 def test_playlists_are_not_followed(face, video, tmp_path):
@@ -183,6 +184,43 @@ def test_a_motion_that_begins_too_early(checker, tmp_path):
     path = tmp_path / "upload"
     write_motion(path, replace(blink, pts=blink.pts - 1))
     assert "begins" in refused(checker, tmp_path, path.read_bytes(), driver=True)
+
+
+def test_videos_as_targets(here, face, video, motion):
+    app = here(limits=LIMITS)
+    made = app.first.post("/v1/targets", files={"photos": ("me.mp4", video)})
+    assert made.status_code == 201, made.text
+    record = made.json()
+    assert record["photos"] == [{"width": 256, "height": 256, "seconds": pytest.approx(11 / 24, abs=1e-3)}]
+    assert f"targets/{record['id']}/photo1.mp4" in app.files()
+    files = app.files()
+    for data, word in (
+        (motion.read_bytes(), "not a photo or a video"),
+        (video[: len(video) // 2], "photo 1"),
+        (encoded("mp4", "libx264", face, frames=4, step=25 * 60), "lasts longer"),
+        (encoded("mp4", "libx264", face, frames=210), "200 frames"),
+    ):
+        refused = app.first.post("/v1/targets", files=[("photos", ("me.mp4", data))])
+        assert refused.status_code == 422
+        sentence = refused.json()["error"]
+        assert word in sentence
+        assert sentence.startswith("photo 1 ") or " photo 1" in sentence
+        assert "/" not in sentence
+        assert "\n" not in sentence
+    assert app.files() == files
+
+
+def test_a_video_may_be_larger_than_a_photo(here, face, video):
+    app = here(limits=replace(LIMITS, photo_mib=1, driver_mib=12))
+    filler = struct.pack(">I", 2**21) + b"free" + bytes(2**21 - 8)
+    assert app.first.post("/v1/targets", files={"photos": ("a", video + filler)}).status_code == 201
+    large = app.first.post("/v1/targets", files={"photos": ("a", image_bytes("PNG", face) + filler)})
+    assert (large.status_code, "photo 1 is larger than the 1 MiB" in large.text) == (413, True)
+    # One large video, or several that share its limit.
+    several = [("photos", ("a", video + 3 * filler))] * 3
+    assert app.first.post("/v1/targets", files=several[:2]).status_code == 201
+    large = app.first.post("/v1/targets", files=several)
+    assert (large.status_code, "13 MiB" in large.text) == (413, True)
 
 
 def test_a_header_that_lies_about_the_length(checker, face, tmp_path):

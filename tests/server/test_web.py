@@ -128,7 +128,7 @@ def test_a_broken_photo_is_told_in_a_sentence(page, tmp_path):
     page.set_input_files("#photos input[type=file]", tmp_path / "broken.png")
     said = page.locator("#photos-said .re-problem")
     said.wait_for()
-    assert re.fullmatch(r"broken\.png is not a photo; send [^\n]*\.", said.inner_text())
+    assert re.fullmatch(r"broken\.png is not a photo or a video; send [^\n]*\.", said.inner_text())
     assert "/tmp" not in said.inner_text()
     page.click("#animate")
     page.wait_for_selector("#animate-said .re-problem")
@@ -164,6 +164,18 @@ def test_upload_animate_play_and_inspect(page, tmp_path):
     page.set_input_files("#inspect-file input[type=file]", tmp_path / "damaged.mp4")
     page.wait_for_selector("#inspect-said .re-problem")
     assert "TAMPERED" in page.locator("#inspect-said").inner_text()
+
+
+def test_a_video_of_the_person(page, film):
+    page.set_input_files("#photos input[type=file]", film)
+    page.wait_for_selector("#faces svg")
+    page.get_by_label("blink").first.check()
+    page.click("#animate")
+    page.wait_for_function("document.querySelector('#result video')?.videoWidth === 256")
+    said = page.locator("#animate-said").inner_text()
+    assert re.search(r"Photo 1: \d frames? (is|are) used; frame \d \(0\.\d\d s\) is the one that moves", said)
+    open_tab(page, "Edit")
+    page.wait_for_selector("#edit-picture img")
 
 
 def test_a_cut_out_photo_stays_cut_out(page, tmp_path):

@@ -53,8 +53,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     )
     p.add_argument("--max-photo-mib", type=int, default=20, metavar="MIB", help="(default: %(default)s)")
     p.add_argument("--max-driver-mib", type=int, default=200, metavar="MIB", help="(default: %(default)s)")
-    p.add_argument("--max-seconds", type=float, default=120.0, metavar="S", help="of a driver (default: %(default)s)")
-    p.add_argument("--max-frames", type=int, default=7200, metavar="N", help="of a driver (default: %(default)s)")
+    p.add_argument("--max-seconds", type=float, default=120.0, metavar="S", help="of a video (default: %(default)s)")
+    p.add_argument("--max-frames", type=int, default=7200, metavar="N", help="of a video (default: %(default)s)")
     p.add_argument(
         "--cors", nargs="+", default=(), metavar="ORIGIN", help="web sites whose pages may use the API (default: none)"
     )

@@ -162,7 +162,7 @@ class Portrait:
         exact: compute in float32 on a GPU too. The CPU always does.
 
     Attributes:
-        model: as given.
+        model, crops: as given.
         size: S.
         code: what the model keeps of the photos.
     """
@@ -175,7 +175,7 @@ class Portrait:
         *,
         exact: bool = False,
     ) -> None:
-        self.model = model
+        self.model, self.crops = model, crops
         self.size = crops.shape[1]
         self._exact = exact
         with torch.inference_mode():

@@ -94,7 +94,7 @@ class Client:
         """Animate photos like a driver and save the result; nothing stays on the server.
 
         Args:
-            photos: one to eight of one person.
+            photos: one to eight photos or videos of one person.
             driver: a file, or the name of a motion that ships.
             out: file of the result; its suffix is the format, unless `format` is given.
             on_progress: called with the job now and then.
@@ -123,12 +123,12 @@ class Client:
         return self._ask("GET", "/v1/motions").json()["motions"]
 
     def add_target(self, photos: Sequence[str | Path]) -> str:
-        """Send photos of a person; returns the target's id."""
+        """Send photos or videos of a person; returns the target's id."""
         files = [("photos", Path(photo)) for photo in photos]
         return self._send("/v1/targets", files, {}).json()["id"]
 
     def delete_target(self, target: str) -> None:
-        """Delete a target's photos."""
+        """Delete a target's photos and videos."""
         self._ask("DELETE", f"/v1/targets/{target}")
 
     def add_job(self, target: str, driver: str | Path, **options: Any) -> Job:

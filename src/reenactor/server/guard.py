@@ -245,7 +245,8 @@ class RequestGuard:
         if _takes_job(scope):
             return (limits.driver_mib + 1) * _MIB
         if scope["path"] == "/v1/targets":
-            return (8 * limits.photo_mib + 1) * _MIB
+            # Eight photos, or one large video; several videos share this.
+            return (max(limits.driver_mib, 8 * limits.photo_mib) + 1) * _MIB
         if self._settings.page and scope["path"] == UPLOAD:
             return (max(limits.driver_mib, 8 * limits.photo_mib) + 1) * _MIB
         return _MIB

@@ -29,9 +29,9 @@ _CANCEL_S = 30.0
 _AGAIN_S = 1.0
 """Until what a full or locked disk refused is tried again."""
 _MAX_ATTEMPTS = 3
-_READING = "reading the driver"
-_READING_FRACTION = 0.4
-"""Of the work on a video driver; drawing is the rest."""
+_READING, _READING_DRIVER = "reading ", "reading the driver"
+_DRIVER_FRACTION, _TARGET_FRACTION = 0.4, 0.1
+"""Of the work that is left: to read a video driver, and to read a video of the person. Drawing is the rest."""
 _FIRST_GUESS_S = 10.0
 """Assumed time of a job before one was done."""
 
@@ -43,8 +43,8 @@ class Running:
     Attributes:
         began: monotonic time.
         stage, done, total: what is being done, and how many frames of it.
-        was_read: the driver is a video, whose landmarks were read first.
-        resumed_from: `fraction` at the worker's first report.
+        before, share: `fraction` at the beginning of the stage, and what the whole stage adds.
+        given: of `fraction`, what an earlier run had done.
         stop_sent: the worker was asked to stop.
         cancelled: by the owner.
     """
@@ -54,24 +54,31 @@ class Running:
     stage: str = "starting"
     done: int = 0
     total: int | None = None
-    was_read: bool = False
-    resumed_from: float = 0.0
+    before: float = 0.0
+    share: float = 0.0
+    given: float = 0.0
     stop_sent: bool = False
     cancelled: bool = False
 
     @property
     def fraction(self) -> float:
         """Done so far, from 0 to 1."""
-        if not self.total:
-            return 0.0
-        part = min(1.0, self.done / self.total)
-        if self.stage == _READING:
-            return _READING_FRACTION * part
-        return _READING_FRACTION + (1 - _READING_FRACTION) * part if self.was_read else part
+        return self.before + self.share * (min(1.0, self.done / self.total) if self.total else 0.0)
+
+    def report(self, stage: str, done: int, total: int | None) -> None:
+        """What the worker says that it is doing."""
+        begins = stage != self.stage
+        if begins:
+            self.before += self.share
+            of_rest = _DRIVER_FRACTION if stage == _READING_DRIVER else _TARGET_FRACTION
+            self.share = (1 - self.before) * (of_rest if stage.startswith(_READING) else 1)
+        self.stage, self.done, self.total = stage, done, total
+        if begins:
+            self.given += self.fraction - self.before
 
     def eta_s(self) -> float | None:
         """Seconds left; None as long as that cannot be estimated."""
-        made = self.fraction - self.resumed_from
+        made = self.fraction - self.given
         return (time.monotonic() - self.began) * (1 - self.fraction) / made if made > 0.02 else None
 
 
@@ -221,10 +228,8 @@ class Workers:
             except TimeoutError:
                 continue
             if "stage" in message:
-                running.stage, running.done, running.total = message["stage"], message["done"], message["total"]
-                running.was_read |= running.stage == _READING
-                if first:
-                    running.resumed_from, first = running.fraction, False
+                running.report(message["stage"], message["done"], message["total"])
+                first = False
             elif "facts" in message:
                 if message["facts"]["signed"]:
                     error = self.signer.sign(output, message["model"], [Path(photo) for photo in photos], driver)

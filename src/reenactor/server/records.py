@@ -32,6 +32,10 @@ def motion_path(name: str) -> Path:
 
 
 _Face = Annotated[int | None, Field(ge=1, le=100, description="Which face, from the left; the largest if not given.")]
+_Still = Annotated[
+    int | None,
+    Field(ge=0, le=10**6, description="Frame of the first photo that moves, from 0, if that is a video."),
+]
 
 
 @dataclass
@@ -51,6 +55,7 @@ class JobOptions:
     max_side: Annotated[int, Form(ge=64, le=1920, description="Longest side of the result.")] = 1920
     face: Annotated[_Face, Form()] = None
     driver_face: Annotated[_Face, Form()] = None
+    still: Annotated[_Still, Form()] = None
     smooth: Annotated[bool, Form(description="Steady a jittery driver.")] = False
     background: Annotated[Background, Form(description="Whether it stays or follows the head.")] = Background.STILL
     runtime: Annotated[Runtime, Form(description="One of /v1/offers.")] = Runtime.TORCH
@@ -68,6 +73,7 @@ class LiveOptions:
     max_side: Annotated[int, Query(ge=64, le=1920)] = 640
     face: Annotated[_Face, Query()] = None
     driver_face: Annotated[_Face, Query()] = None
+    still: Annotated[_Still, Query()] = None
     model: str | None = None
     transfer: Transfer | None = None
     head: Head | None = None
@@ -86,10 +92,11 @@ class Problem(BaseModel):
 
 
 class Photo(BaseModel):
-    """Size of a target's photo."""
+    """Size of a target's photo or video."""
 
     width: int
     height: int
+    seconds: float = Field(description="Of a video or an animation; 0 for a photo.")
 
 
 class TargetRecord(BaseModel):
@@ -103,7 +110,7 @@ class TargetRecord(BaseModel):
     @classmethod
     def of(cls, target: Target, keep_s: float) -> TargetRecord:
         """The answer for a stored target that is deleted `keep_s` after its last use."""
-        photos = [Photo(width=photo["width"], height=photo["height"]) for photo in target.photos]
+        photos = [Photo.model_validate({"seconds": 0.0, **photo}) for photo in target.photos]
         return cls(id=target.id, photos=photos, created=_time(target.created), expires=_time(target.used + keep_s))
 
 
@@ -118,7 +125,8 @@ class Result(BaseModel):
     sound: bool
     signed: bool = Field(description="It carries a signature that says it is synthetic.")
     notes: list[str] = Field(
-        description="What to look at: flaws of the photos, several faces, stretches without a face."
+        description="What was taken of videos of the person, and what to look at: flaws of the photos, several faces, "
+        "stretches without a face."
     )
 
 

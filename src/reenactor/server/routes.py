@@ -79,16 +79,19 @@ def server_routes(state: AppState) -> APIRouter:
 
 
 def target_routes(state: AppState) -> APIRouter:
-    """Routes for photos."""
+    """Routes for photos and videos of people."""
     router = APIRouter(prefix="/v1/targets", tags=["targets"], dependencies=_KEY)
     keep_s = state.settings.keep_s
 
     @router.post("", status_code=201, responses=_answers(400, 413, 422))
     async def add_target(
         owner: Owner,
-        photos: Annotated[list[UploadFile], File(description="One to eight photos of one person; the first moves.")],
+        photos: Annotated[
+            list[UploadFile],
+            File(description="One to eight photos or videos of one person; the first moves, or holds what moves."),
+        ],
     ) -> TargetRecord:
-        """Store the photos of a person, to be animated any number of times."""
+        """Store photos or videos of a person, to be animated any number of times."""
         named: list[tuple[BinaryIO, str]] = [(photo.file, f"photo {i}") for i, photo in enumerate(photos, start=1)]
         return TargetRecord.of(await state.add_target(owner, named), keep_s)
 
@@ -99,7 +102,7 @@ def target_routes(state: AppState) -> APIRouter:
 
     @router.delete("/{identity}", status_code=204, responses=_answers(404, 409))
     def delete_target(owner: Owner, identity: str) -> None:
-        """Delete a target's photos now."""
+        """Delete a target's photos and videos now."""
         if not state.store.remove_target(state.target(owner, identity).id):
             raise RefusalError(409, "jobs still use this target; cancel them first, or wait until they are done")
 

@@ -22,10 +22,10 @@ class Limits:
     """The largest upload that is accepted.
 
     Args:
-        photo_mib, driver_mib: size of a file in MiB.
+        photo_mib, driver_mib: size of a photo of the target, and of a driver or a video of the target, in MiB.
         photo_megapixels: of a photo, and of a photo as driver.
         video_megapixels: of a video's frame; 9 admits 4K.
-        seconds, frames: length of a driver.
+        seconds, frames: length of a driver or video.
         check_memory_mib, check_seconds: memory and processor time that the check of one upload may use.
     """
 

@@ -32,13 +32,13 @@ from reenactor.server.records import (
 )
 from reenactor.server.settings import Settings, runtimes
 from reenactor.server.store import Job, QueueFullError, State, Store, Target, new_id
-from reenactor.server.uploads import PHOTO_SUFFIXES, Upload
+from reenactor.server.uploads import Upload
 from reenactor.server.worker import describe_models
 
 MAX_PHOTOS = 8
 NO_TARGET = "there is no target of that id; send photos to /v1/targets first"
 NO_JOB = "there is no job of that id; it may have been deleted by now"
-_CHUNK = 2**20
+_MIB = 2**20
 _DESCRIBE_S = 120
 
 
@@ -150,7 +150,7 @@ class AppState:
             upload: open for reading.
             what: its name in messages: "photo 1".
             most_mib: limit on its size.
-            driver: it may be a video or a motion file as well as a photo.
+            driver: it may be a motion file, too, besides what a target may be.
 
         Raises:
             RefusalError: it is too large, or there is no room for more of this owner.
@@ -176,22 +176,27 @@ class AppState:
             raise RefusalError(507, "the files of this key take all the space that they may; delete targets or jobs")
 
     async def add_target(self, owner: str, photos: Sequence[tuple[BinaryIO, str]]) -> Target:
-        """Check and store the photos of a person, each given as an open file and its name in messages.
+        """Check and store the photos and videos of a person, each given as an open file and its name in messages.
 
         Raises:
-            RefusalError: too many or too large photos.
+            RefusalError: too many or too large ones.
             UploadError: one is refused.
         """
+        limits = self.settings.limits
         if not 1 <= len(photos) <= MAX_PHOTOS:
             raise RefusalError(422, f"{len(photos)} photos were sent; send one to {MAX_PHOTOS}, all of one person")
-        taken: list[tuple[Path, str, int, int]] = []
+        taken: list[tuple[Path, Upload]] = []
         try:
             for photo, what in photos:
-                path, checked = await self.take(owner, photo, what, self.settings.limits.photo_mib, driver=False)
-                taken.append((path, checked.suffix, checked.width, checked.height))
+                most_mib = max(limits.photo_mib, limits.driver_mib)
+                taken.append(await self.take(owner, photo, what, most_mib, driver=False))
+                path, checked = taken[-1]
+                most_mib = limits.photo_mib if checked.is_photo else limits.driver_mib
+                if path.stat().st_size > most_mib * _MIB:
+                    raise _too_large(what, most_mib)
             return await asyncio.to_thread(self.store.add_target, owner, taken)
         finally:
-            for path, *_ in taken:
+            for path, _ in taken:
                 path.unlink(missing_ok=True)
 
     async def driver(self, owner: str, motion: str | None, upload: BinaryIO | None) -> Driver:
@@ -209,7 +214,7 @@ class AppState:
             return Driver(f"motion:{motion}", None, still=False)
         assert upload is not None
         path, checked = await self.take(owner, upload, "the driver", self.settings.limits.driver_mib, driver=True)
-        still = checked.frames == 1 and checked.suffix in (*PHOTO_SUFFIXES, ".motion")
+        still = checked.is_photo or (checked.frames == 1 and checked.suffix == ".motion")
         # Its suffix says what it is to the engine.
         return Driver(f"driver{checked.suffix}", path.rename(path.with_suffix(checked.suffix)), still=still)
 
@@ -227,7 +232,7 @@ class AppState:
         """
         try:
             await self.check_names(options)
-            _check_fit(driver, options)
+            _check_fit(self.target(owner, target), driver, options)
             job = Job(new_id(), owner, target, driver.name, asdict(options))
             most = self.settings.queue, self.settings.queue_of_key
             await asyncio.to_thread(self.store.add_job, job, driver.path, *most)
@@ -348,17 +353,21 @@ def copy_upload(upload: BinaryIO, path: Path, what: str, most_mib: int) -> None:
     Raises:
         RefusalError: it is too large.
     """
-    left = most_mib * 2**20
+    left = most_mib * _MIB
     try:
         with path.open("xb") as out:
-            while piece := upload.read(_CHUNK):
+            while piece := upload.read(_MIB):
                 left -= len(piece)
                 if left < 0:
-                    raise RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
+                    raise _too_large(what, most_mib)
                 out.write(piece)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def _too_large(what: str, most_mib: int) -> RefusalError:
+    return RefusalError(413, f"{what} is larger than the {most_mib} MiB allowed; send a smaller file")
 
 
 def _check_name(what: str, name: str, offered: Sequence[str]) -> None:
@@ -367,7 +376,7 @@ def _check_name(what: str, name: str, offered: Sequence[str]) -> None:
         raise RefusalError(422, f"there is no {what} of that name here; {choice}")
 
 
-def _check_fit(driver: Driver, options: JobOptions) -> None:
+def _check_fit(target: Target, driver: Driver, options: JobOptions) -> None:
     """Refuse at once what the job would refuse."""
     if options.format in STILLS and not driver.still:
         raise RefusalError(422, f"{options.format} needs a photo as driver; ask for mp4, mov, gif or webp")
@@ -377,5 +386,9 @@ def _check_fit(driver: Driver, options: JobOptions) -> None:
         check_alpha(options.layout, alpha=options.alpha)
     except ReenactError as error:
         raise RefusalError(422, str(error)) from error
+    if options.still is not None and not target.begins_with_video:
+        raise RefusalError(422, "still chooses a frame of a video, and the first photo is none; leave it out")
+    if options.alpha and target.begins_with_video:
+        raise RefusalError(422, "a video of the person has no transparency to keep; leave out alpha, or send a photo")
     if options.driver_face is not None and (driver.path is None or driver.name.endswith(".motion")):
         raise RefusalError(422, "a motion holds one face, so that there is none to choose; leave out driver_face")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reenactor.core.errors import ReenactError
+from reenactor.server.uploads import PHOTO_SUFFIXES, Upload
 
 _VERSION = 1
 INCOMING = "incoming"
@@ -55,13 +56,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """Photos of one person.
+    """Photos and videos of one person.
 
     Args:
         id: 32 hexadecimal digits.
         owner: from the API key.
         created, used: Unix times, `used` of the last use.
-        photos: {"name" (of the file), "width", "height"} of each.
+        photos: {"name" (of the file), "width", "height", "seconds"} of each; those stored by earlier releases, which
+            took no videos, lack "seconds".
     """
 
     id: str
@@ -69,6 +71,12 @@ class Target:
     created: float
     used: float
     photos: list[dict[str, Any]]
+
+    @property
+    def begins_with_video(self) -> bool:
+        """Whether the picture that moves is a frame of a video or an animation."""
+        first = self.photos[0]
+        return not first["name"].endswith(PHOTO_SUFFIXES) or first.get("seconds", 0) > 0
 
 
 @dataclass(frozen=True)
@@ -200,17 +208,18 @@ class Store:
         self.job_folder(job.id).mkdir()
         return self.job_folder(job.id) / job.result_name
 
-    def add_target(self, owner: str, photos: list[tuple[Path, str, int, int]]) -> Target:
-        """Store checked photos, given as (file, suffix, width, height); the files are moved."""
+    def add_target(self, owner: str, photos: list[tuple[Path, Upload]]) -> Target:
+        """Store checked photos and videos; the files are moved."""
         now = time.time()
         target = Target(new_id(), owner, now, now, [])
         folder = self.target_folder(target.id)
         folder.mkdir()
         try:
-            for number, (path, suffix, width, height) in enumerate(photos, start=1):
-                name = f"photo{number}{suffix}"
+            for number, (path, one) in enumerate(photos, start=1):
+                name = f"photo{number}{one.suffix}"
                 path.replace(folder / name)
-                target.photos.append({"name": name, "width": width, "height": height})
+                about = {"name": name, "width": one.width, "height": one.height, "seconds": one.seconds}
+                target.photos.append(about)
             with self._transaction() as db:
                 row = (target.id, owner, now, now, json.dumps(target.photos))
                 db.execute("INSERT INTO targets VALUES (?, ?, ?, ?, ?)", row)
@@ -286,7 +295,7 @@ class Store:
         return [_job(row) for row in rows]
 
     def photos(self, target: Target) -> list[Path]:
-        """The files of a target's photos."""
+        """The files of a target's photos and videos."""
         return [self.target_folder(target.id) / photo["name"] for photo in target.photos]
 
     def queued(self, owner: str | None = None) -> int:

@@ -16,13 +16,13 @@ from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
 from reenactor.server.settings import Limits
 
 _PHOTOS = "a PNG, JPEG, WebP, HEIC, AVIF, JPEG 2000, BMP or TIFF file"
-_DRIVERS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, an animation, a photo, or a .motion file"
+_VIDEOS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, an animation"
 PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif", ".heic", ".avif", ".jp2", ".j2k")
 """The values of `photo_suffix`."""
 _START_S = 60
 """To start the process."""
-_PHOTO_S = 20
-"""Processor time for a photo; one of 40 megapixels takes 2 s."""
+_INSPECT_S = 20
+"""Processor time to read what a file says about its origin."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Upload:
     height: int
     frames: int = 1
     seconds: float = 0.0
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether it is a still picture; a video of one frame is none."""
+        return self.frames == 1 and self.suffix in PHOTO_SUFFIXES
 
 
 class UploadError(ReenactError):
@@ -66,7 +71,7 @@ class UploadChecker:
         Args:
             path: of the file.
             what: its name in messages: "photo 1".
-            driver: it may be a video or a motion file as well as a photo.
+            driver: it may be a motion file, too, besides what a target may be: a photo, a video or an animation.
 
         Raises:
             UploadError: it is of another kind, damaged, or exceeds a limit.
@@ -120,7 +125,7 @@ def check_uploads(channel: Channel, limits: Limits) -> None:
     _limit_memory(limits.check_memory_mib * 2**20)
     while True:
         request = channel.receive()
-        _limit_time(limits.check_seconds if request.get("driver") else min(_PHOTO_S, limits.check_seconds))
+        _limit_time(min(_INSPECT_S, limits.check_seconds) if "inspect" in request else limits.check_seconds)
         path = Path(request["path"])
         try:
             if "inspect" in request:
@@ -162,7 +167,7 @@ def _limit_time(seconds: int) -> None:
 
 
 def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
-    """Decode a file from beginning to end.
+    """Decode a file from beginning to end; see `UploadChecker.check`.
 
     Raises:
         ReenactError: it is of another kind, damaged, or exceeds a limit.
@@ -172,14 +177,14 @@ def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
     if not start:
         raise UploadError(f"{path} is empty; send a file with content")
     if suffix := photo_suffix(start):
-        return _photo(path, suffix, limits, driver=driver)
-    if not driver:
-        raise UploadError(f"{path} is not a photo; send {_PHOTOS}")
+        return _picture(path, suffix, limits)
     if suffix := video_suffix(start):
         return _video(path, suffix, limits)
+    if not driver:
+        raise UploadError(f"{path} is not a photo or a video; send {_PHOTOS}, {_VIDEOS}")
     if start[8:9] == b"{":
         return _motion(path, limits)
-    raise UploadError(f"{path} is no driver that can be read; send {_DRIVERS}")
+    raise UploadError(f"{path} is no driver that can be read; send {_VIDEOS}, a photo, or a .motion file")
 
 
 def photo_suffix(start: bytes) -> str | None:
@@ -240,14 +245,15 @@ _FFMPEG_NAMES = {
 }
 
 
-def _photo(path: Path, suffix: str, limits: Limits, *, driver: bool) -> Upload:
+def _picture(path: Path, suffix: str, limits: Limits) -> Upload:
+    """A photo or an animation."""
     from reenactor.media.images import animation_format, open_image, read_image
 
     with open_image(path) as image:
         size = image.size
     _check_pixels(path, size, limits.photo_megapixels)
     height, width = read_image(path).shape[:2]
-    if driver and animation_format(path) is not None:
+    if animation_format(path) is not None:
         return _animation(path, suffix, limits)
     return Upload(suffix, width, height)
 

@@ -148,7 +148,8 @@ def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    notes = [one.text() for one in report.warnings]
+    notes = [one.text([f"photo {i}" for i in range(1, len(report.photos) + 1)]) for one in report.videos]
+    notes += [one.text() for one in report.warnings]
     notes += [gap.text() for gap in report.gaps[:20]]
     if report.truncated:
         notes.append("the driver ends in damaged data: the result ends there too")
@@ -209,7 +210,7 @@ class _LiveProcess:
         self._channel, self._settings, self._photos = channel, settings, photos
         options = options_of(given, settings)
         self._reenactor = Reenactor.of(options)
-        target = self._reenactor.set_target(photos, face=options.face)
+        target = self._reenactor.set_target(photos, face=options.face, still=options.still)
         self._crop = options.layout == "crop"
         self._live = self._reenactor.live(smooth=options.smooth, mirror=given["mirror"], face=options.driver_face)
         height, width = (target.crop.size, target.crop.size) if self._crop else target.photo.shape[:2]

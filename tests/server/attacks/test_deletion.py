@@ -17,6 +17,7 @@ from reenactor.cli.web import _delete_left
 from reenactor.core.system import locked
 from reenactor.media import read_image, write_image
 from reenactor.server.store import Job, State, Store
+from reenactor.server.uploads import Upload
 
 SMALL = {"size": 64, "max_side": 128}
 
@@ -48,7 +49,7 @@ def test_ids_leave_the_database(tmp_path):
     for number in range(20):
         path = store.new_upload()
         path.write_bytes(b"photo")
-        target = store.add_target("me", [(path, ".png", 1, 1)])
+        target = store.add_target("me", [(path, Upload(".png", 1, 1))])
         job = Job(f"{number:x}" * 32, "me", target.id, "motion:blink", {"format": "mp4"})
         store.add_job(job, None, 100)
         ids += [target.id, job.id]

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core.progress import Progress
-from reenactor.engine import Reenactor, Track
+from reenactor.engine import MAX_TARGETS, Reenactor, Track
 from reenactor.engine.composite import heat_over
-from reenactor.engine.portrait import driver_frame
+from reenactor.engine.portrait import Target, driver_frame
 from reenactor.engine.track import track_of_file, track_rest
 from reenactor.face.retarget import DriverRest
 from reenactor.models import PhotoMap, PhotoUse
@@ -21,6 +22,8 @@ from reenactor.server.page import html
 from reenactor.server.worker import encode_jpeg
 
 HEAT_PX = 192
+_MOST_SHOWN = 8
+"""Of the up to 32 frames of a video."""
 _ONE_POINT = ": nearly all at one point of a photo, which says little"
 
 
@@ -32,13 +35,11 @@ class Origins:
         variants: models with their targets set, by the name of the variant to draw.
         track: the driver's.
         rest: the driver at rest.
-        photos: crops of the target photos.
     """
 
     variants: Mapping[str, Reenactor]
     track: Track
     rest: DriverRest
-    photos: Sequence[UInt8[np.ndarray, "s s 3"]]
 
     @property
     def times_s(self) -> Float[np.ndarray, " t"]:
@@ -56,22 +57,14 @@ class Origins:
         driver = driver_frame(reenactor.model, mesh[None], target.crop.size)
         maps = reenactor.model.photo_maps(target.portrait.code, driver)
         groups = [_group("the picture", _picture(reenactor.draw(mesh), f"{self.times_s[frame]:.2f} s"))]
-        groups += [_group(_heading(one), self._heats(one)) for one in maps]
+        groups += [_group(_heading(one), _heats(target, one)) for one in maps]
         return f'<section class="re-origin"><h3>{escape(variant)}</h3><div>{"".join(groups)}</div></section>'
-
-    def _heats(self, one: PhotoMap) -> str:
-        figures = []
-        for number, (photo, weights) in enumerate(zip(self.photos, one.weights, strict=True), start=1):
-            label = f"photo {number}" + (f": {weights.sum():.0%}" if len(self.photos) > 1 else "")
-            figures.append(_picture(heat_over(photo, weights, one.brightest), label))
-        return "".join(figures)
 
 
 def origins_of(
     reenactors: Iterable[tuple[str, Reenactor]],
     photos: Sequence[Path],
     face: int | None,
-    crops: Sequence[UInt8[np.ndarray, "s s 3"]],
     driver: Path,
     folder: Path,
     progress: Progress,
@@ -80,8 +73,7 @@ def origins_of(
 
     Args:
         reenactors: name of the variant and its model, without targets.
-        photos, face: the target; see `Reenactor.set_target`.
-        crops: of the photos.
+        photos, face: of the target; see `Reenactor.set_target`.
         driver: a video, motion file or photo.
         folder: for a video's landmarks; must exist as long as the result is used.
         progress: of the work.
@@ -93,10 +85,30 @@ def origins_of(
     if not variants:
         return None
     for reenactor in variants.values():
-        reenactor.set_target(list(photos), face=face)
+        reenactor.set_target(list(photos), face=face, progress=progress)
     progress.start("finding where the pictures come from", 0, None)
     track = track_of_file(driver, folder, on_frame=progress.step)
-    return Origins(variants, track, track_rest(track), crops)
+    return Origins(variants, track, track_rest(track))
+
+
+def _heats(target: Target, one: PhotoMap) -> str:
+    """The map over the photos, of many the ones that contribute most."""
+    names, crops, shares = _names(target), target.portrait.crops, one.weights.sum(axis=(1, 2))
+    figures = []
+    for i in sorted(np.argsort(-shares, kind="stable")[:_MOST_SHOWN]):
+        photo = cv2.resize(crops[i], (HEAT_PX, HEAT_PX), interpolation=cv2.INTER_AREA)
+        label = names[i] + (f": {shares[i]:.0%}" if len(names) > 1 else "")
+        figures.append(_picture(heat_over(np.asarray(photo, np.uint8), one.weights[i], one.brightest), label))
+    return "".join(figures)
+
+
+def _names(target: Target) -> list[str]:
+    """Names of the pictures that the model was given: "photo 1", or "video 1" for each frame of it."""
+    frames = {one.photo: one.frames for one in target.videos}
+    names: list[str] = []
+    for number in range(1, MAX_TARGETS + 1):
+        names += [f"video {number}"] * frames[number] if number in frames else [f"photo {number}"]
+    return names[: len(target.all_mesh_px)]
 
 
 def _heading(one: PhotoMap) -> str:

@@ -11,9 +11,11 @@ import shutil
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, astuple, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,14 @@ from reenactor.core.errors import NoFaceError, ReenactError
 from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
 from reenactor.server.records import JobOptions
 from reenactor.server.settings import Settings
-from reenactor.server.worker import ReportedProgress, StoppedError, encode_jpeg, options_of, set_threads
+from reenactor.server.worker import (
+    ReportedProgress,
+    StoppedError,
+    encode_jpeg,
+    options_of,
+    set_threads,
+    without_paths,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +42,8 @@ if TYPE_CHECKING:
 
 _SHOWN_PX = 900
 _CROP_PX = 128
+_LOOKED_AT = 24
+"""Frames of a video in which a face is looked for."""
 _KEPT_EDITED, _KEPT_ORIGINS = 2, 4
 """Encoded persons and finished comparisons that a process remembers, for all visitors together."""
 _ANSWER_S = 120.0
@@ -41,7 +52,7 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True)
 class PhotoFaces:
-    """The faces in one photo.
+    """The faces in one photo, or in a frame of one video.
 
     Args:
         width, height: of the shown picture, in pixels.
@@ -87,7 +98,7 @@ class Previews:
             thread.shutdown(cancel_futures=True)
 
     async def faces(self, photos: list[Path], names: list[str]) -> list[PhotoFaces]:
-        """Find the faces in each photo.
+        """Find the faces in each photo, and in one frame of each video.
 
         Args:
             photos: files of the server.
@@ -107,7 +118,7 @@ class Previews:
         """Draw a face as the sliders say.
 
         Args:
-            photos: of the target.
+            photos: files of the target.
             options: of which `model`, `face`, `layout` and `max_side` count.
             values: of `edits.Edits`.
 
@@ -209,7 +220,10 @@ def answer_previews(channel: Channel, settings: Settings) -> None:
         except StoppedError:
             channel.send({"error": "stopped"})
         except ReenactError as error:
-            channel.send({"error": str(error)})
+            photos = [Path(photo) for photo in request.get("photos", ())]
+            names = dict(zip(photos, request.get("names", ()), strict=False))
+            names |= {Path(request["driver"]): "the driver"} if "driver" in request else {}
+            channel.send({"error": without_paths(error, photos, names)})
         except Exception as error:
             print(f"reenactor: a preview failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             channel.send({"error": "a file made the program fail; try another"})
@@ -250,16 +264,15 @@ class _Previews:
         }
 
     def _found(self, photo: Path, name: str) -> tuple[UInt8[np.ndarray, "h w 3"], list[Float[np.ndarray, "478 3"]]]:
-        """A photo and the landmarks of its faces."""
+        """A photo, or the first of some frames of a video that shows a face, and the landmarks of the faces in it."""
         from reenactor.face.perception import FaceFinder
-        from reenactor.media import read_image
 
         self._finder = self._finder or FaceFinder()
-        picture = read_image(photo)
-        meshes = [one.landmarks.mesh for one in self._finder.observe_all(picture)]
-        if not meshes:
-            raise NoFaceError(f"no face found in {name}: use one where a face is well lit, sharp and not covered")
-        return picture, meshes
+        with closing(_pictures(photo)) as pictures:
+            for picture in pictures:
+                if meshes := [one.landmarks.mesh for one in self._finder.observe_all(picture)]:
+                    return picture, meshes
+        raise NoFaceError(f"no face found in {name}: use one where a face is well lit, sharp and not covered")
 
     def example(self, output: str) -> dict[str, Any]:
         from reenactor.engine.shipped import demo_photo
@@ -315,18 +328,12 @@ class _Previews:
         folder: str,
     ) -> dict[str, Any]:
         from reenactor.engine import Reenactor
-        from reenactor.server.page.origins import HEAT_PX, origins_of
+        from reenactor.server.page.origins import origins_of
 
         reenactors = [(name, Reenactor.of(options_of(given, self._settings))) for name, given in variants.items()]
-        crops = []
-        for number, photo in enumerate(photos, start=1):
-            picture, meshes = self._found(Path(photo), f"photo {number}")
-            crops.append(_face_crop(picture, _chosen(meshes, face), HEAT_PX))
         paths = [Path(photo) for photo in photos]
         try:
-            found = origins_of(
-                reenactors, paths, face, crops, Path(driver), Path(folder), ReportedProgress(self._channel)
-            )
+            found = origins_of(reenactors, paths, face, Path(driver), Path(folder), ReportedProgress(self._channel))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -343,13 +350,18 @@ class _Previews:
         return {"html": self._origins[token][0].at(time_s)}
 
 
-def _chosen(meshes: list[Float[np.ndarray, "478 3"]], face: int | None) -> Float[np.ndarray, "478 3"]:
-    """The face of that number from the left; the largest for None."""
-    import numpy as np
+def _pictures(photo: Path) -> Generator[UInt8[np.ndarray, "h w 3"]]:
+    """The photo, or some frames of the video, in order."""
+    from reenactor.engine.target_pictures import LONGEST_S, is_target_video
+    from reenactor.media import open_reader, read_image
 
-    if face is not None:
-        return meshes[min(face, len(meshes)) - 1]
-    return max(meshes, key=lambda mesh: float(np.ptp(mesh[:, :2], axis=0).max()))
+    if not is_target_video(photo):
+        yield read_image(photo)
+        return
+    with open_reader(photo, precise=False) as reader:
+        last = max(1, round(LONGEST_S * reader.average_rate))
+        step = -(-min(last, reader.frame_count or last) // _LOOKED_AT)
+        yield from (frame.image for frame in islice(reader.frames(), 0, last, step))
 
 
 def _face_crop(

@@ -21,7 +21,7 @@ QUICK: dict[str, Any] = {"queue": False}
 """For all but long work. Gradio sends the answers of queued events over one stream, and ends it with the last of them;
 an event that comes in just then is never answered, so that a click right after another seemed to do nothing."""
 LIVE_SIDE_PX = 720
-_ASK = "One to eight photos of one person; the first is the picture that moves."
+_ASK = "One to eight photos or videos of one person; the first is the picture that moves, or holds it."
 _ONE_OF_SEVERAL = "Several faces: click the one that should move, or choose its number."
 _ONE = "This face will move."
 _TRANSFERS = [
@@ -52,13 +52,13 @@ class TargetPanel:
 
 
 def target_panel(sessions: Sessions) -> TargetPanel:
-    """Photos, the faces in them, and which of these moves."""
+    """Photos and videos, the faces in them, and which of these moves."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280):
             photos = gr.File(
-                label="Photos of one person",
+                label="Photos or videos of one person",
                 file_count="multiple",
-                file_types=list(IMAGE_SUFFIXES),
+                file_types=[*IMAGE_SUFFIXES, *VIDEO_SUFFIXES],
                 height=150,
                 elem_id="photos",
             )
