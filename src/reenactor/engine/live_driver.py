@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core import check_face_number
-from reenactor.engine.portrait import Picture, ResultFrame, pixels_of
+from reenactor.engine.portrait import Picture, ResultFrame, Target, pixels_of
+from reenactor.engine.retarget import Mesh, Retarget
 from reenactor.face.geometry import mean_face
 from reenactor.face.perception import FaceTracker, MeshSmoother
 from reenactor.face.retarget import DriverRest, Easing
 
-if TYPE_CHECKING:
-    from reenactor.engine.reenactor import Reenactor, Retarget
 
-Mesh = Float[np.ndarray, "478 3"]
+class Animated(Protocol):
+    """What is used of a `Reenactor`."""
+
+    @property
+    def target(self) -> Target:
+        """The person."""
+        ...
+
+    def retargeter(self, rest: DriverRest, *, learn: bool = False) -> Retarget:
+        """See `Reenactor.retargeter`."""
+        ...
+
+    def frame(self, mesh_px: Mesh, time_s: float) -> ResultFrame:
+        """See `Reenactor.frame`."""
+        ...
 
 
 class LiveDriver:
@@ -40,9 +53,7 @@ class LiveDriver:
         mirror: may be changed at any time.
     """
 
-    def __init__(
-        self, reenactor: Reenactor, *, smooth: bool, rest: Mesh | None, mirror: bool, face: int | None
-    ) -> None:
+    def __init__(self, reenactor: Animated, *, smooth: bool, rest: Mesh | None, mirror: bool, face: int | None) -> None:
         check_face_number(face)
         self.mirror = mirror
         self._reenactor = reenactor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Union
@@ -48,6 +48,7 @@ from reenactor.engine.portrait import (
     other_people,
     pixels_of,
 )
+from reenactor.engine.retarget import Retarget
 from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video, used_video
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.perception import FaceFinder, MeshSmoother
@@ -62,28 +63,6 @@ Driver = Union[str, "os.PathLike[str]", Motion, Picture, Iterable[Photo]]
 Mesh = Float[np.ndarray, "478 3"]
 
 MAX_TARGETS = 8
-
-
-@dataclass(frozen=True)
-class Retarget:
-    """Carries a driver's landmarks over to the target: `retarget(driver_mesh, picture=None)`.
-
-    Args:
-        moderation: how far the driver is followed.
-        carry: moderated landmarks -> the target's, crop pixels.
-        crop: (driver's picture, its landmarks) -> the face crop that `carry` looks at; None if it looks at none.
-    """
-
-    moderation: Moderation
-    carry: Callable[..., Mesh]
-    crop: Callable[[UInt8[np.ndarray, "_h _w 3"], Mesh], UInt8[np.ndarray, "s s 3"]] | None = None
-
-    def __call__(self, driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
-        """The target's landmarks (478, 3), crop pixels."""
-        moderated = self.moderation(driver_mesh)
-        if self.crop is None or picture is None:
-            return self.carry(moderated)
-        return self.carry(moderated, self.crop(picture, driver_mesh))
 
 
 class Reenactor:

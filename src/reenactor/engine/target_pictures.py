@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -82,8 +83,8 @@ class TargetPictures:
         share = max(1, (most - videos.count(False)) // max(1, videos.count(True)))
         with ExitStack() as opened:
             finder: FaceFinder | None = None
-            for source, (target, video) in enumerate(zip(targets, videos, strict=True), start=1):
-                if video:
+            for source, target in enumerate(targets, start=1):
+                if is_target_video(target):
                     yield from self._frames(Path(target), source, share, still if source == 1 else None)
                     continue
                 name = str(target) if isinstance(target, (str, os.PathLike)) else f"photo {source}"
@@ -173,7 +174,7 @@ def used_video(frames: Sequence[TargetPicture]) -> UsedVideo:
     return UsedVideo(first.source, len(frames), first.frame, first.time_s)
 
 
-def is_target_video(target: object) -> bool:
+def is_target_video(target: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a target is the path of a video or an animation, by its name and content."""
     if not isinstance(target, (str, os.PathLike)):
         return False

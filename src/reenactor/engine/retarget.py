@@ -1,0 +1,35 @@
+"""A driver's landmarks, moderated, on the target's face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from reenactor.face.retarget import Moderation
+
+Mesh = Float[np.ndarray, "478 3"]
+
+
+@dataclass(frozen=True)
+class Retarget:
+    """Carries a driver's landmarks over to the target: `retarget(driver_mesh, picture=None)`.
+
+    Args:
+        moderation: how far the driver is followed.
+        carry: moderated landmarks -> the target's, crop pixels.
+        crop: (driver's picture, its landmarks) -> the face crop that `carry` looks at; None if it looks at none.
+    """
+
+    moderation: Moderation
+    carry: Callable[..., Mesh]
+    crop: Callable[[UInt8[np.ndarray, "_h _w 3"], Mesh], UInt8[np.ndarray, "s s 3"]] | None = None
+
+    def __call__(self, driver_mesh: Mesh, picture: UInt8[np.ndarray, "_h _w 3"] | None = None) -> Mesh:
+        """The target's landmarks (478, 3), crop pixels."""
+        moderated = self.moderation(driver_mesh)
+        if self.crop is None or picture is None:
+            return self.carry(moderated)
+        return self.carry(moderated, self.crop(picture, driver_mesh))
