@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,6 +17,7 @@ from reenactor.face.perception import FaceTracker, MeshSmoother
 from reenactor.face.retarget import DriverRest, Easing
 
 
+@runtime_checkable
 class Animated(Protocol):
     """What is used of a `Reenactor`."""
 

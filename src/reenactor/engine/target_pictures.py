@@ -77,10 +77,10 @@ class TargetPictures:
             NoFaceError: one of them does not show the face, or that frame does not.
             ReenactError: there is no such frame.
         """
-        videos = [is_target_video(one) for one in targets]
-        if still is not None and not videos[0]:
+        if still is not None and not is_target_video(targets[0]):
             raise ReenactError("still chooses a frame of a video, and the first target is a photo; leave it out")
-        share = max(1, (most - videos.count(False)) // max(1, videos.count(True)))
+        videos = sum(map(is_target_video, targets))
+        share = max(1, (most - len(targets) + videos) // max(1, videos))
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for source, target in enumerate(targets, start=1):
