@@ -227,8 +227,12 @@ class HybridGenerator(nn.Module):
         index = torch.arange(k, device=code.handicap.device)[None]
         if max(code.origins) == 0:
             return code, index
-        far = np.linalg.norm(looks(mesh_x.detach().cpu().double().numpy())[:, None] - code.looks, axis=-1)
-        unlike = config.likeness * torch.from_numpy(far).to(code.handicap)
+        apart = looks(mesh_x.detach().cpu().double().numpy())[:, None] - code.looks
+        # Hair and background know the head's pose alone.
+        unlike, turned = (
+            config.likeness * torch.from_numpy(np.linalg.norm(one, axis=-1)).to(code.handicap)
+            for one in (apart, apart[..., :2])
+        )
         lacking = unlike + code.handicap
         ordered, others = lacking[:, 1:].sort(dim=1)
         behind = ordered - ordered[:, :1]
@@ -239,7 +243,8 @@ class HybridGenerator(nn.Module):
         # What no frame of these needs is not drawn.
         fading = fading[:, : int((fading > 0).sum(1).max())].clamp_min(_FADED)
         index = F.pad(others[:, : fading.shape[1]] + 1, (1, 0))
-        unlike, same = unlike.gather(1, index), code.same_scene.expand(len(index), -1).gather(1, index)
+        unlike, turned = unlike.gather(1, index), turned.gather(1, index)
+        same = code.same_scene.expand(len(index), -1).gather(1, index)
         handicap = code.handicap.expand(len(index), -1).gather(1, index) - F.pad(fading.log(), (1, 0))
         person = torch.arange(len(code.photos), device=index.device)[:, None]
         pictures = {name: getattr(code, name)[person, index] for name in ("photos", "mesh_px", "small", "features")}
@@ -248,7 +253,7 @@ class HybridGenerator(nn.Module):
             **pictures,
             handicap=handicap,
             unlike=unlike,
-            unlike_beyond=unlike * same,
+            unlike_beyond=turned * same,
             looks=code.looks[person.cpu(), index.cpu()],
             same_scene=same,
         ), index
