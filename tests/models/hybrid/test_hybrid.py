@@ -283,7 +283,7 @@ class TestMorePhotosThanAFrameTakes:
         chosen = [network.nearest(person[1], facing(yaw + by)[None])[1].tolist() for by in (-0.1, 0.1)]
         assert chosen[0] != chosen[1]
         images = torch.stack([looking((network, person[1]), yaw + by).image for by in np.arange(-0.1, 0.1, 0.02)])
-        changes = images.diff(dim=0).abs().amax((1, 2, 3, 4))
+        changes = images.diff(dim=0).abs().mean((1, 2, 3, 4))  # single pixels change at edges of triangles
         assert changes.max() < 4 * changes.median()
 
     def test_taken_from_all(self, person):
