@@ -1,4 +1,4 @@
-"""Face reenactment: the person in one to eight photos moves like a driver.
+"""Face reenactment: the person in one to eight photos or videos moves like a driver.
 
 from reenactor import Reenactor, animate
 

@@ -66,7 +66,7 @@ MAX_TARGETS = 8
 
 
 class Reenactor:
-    """Animates the person in one to eight photos, frame by frame.
+    """Animates the person in one to eight photos or videos, frame by frame.
 
     reenactor = Reenactor()
     reenactor.set_target(["person.jpg"])
