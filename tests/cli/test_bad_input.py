@@ -86,7 +86,7 @@ BAD_PHOTOS = {
     "8192 by 16": (lambda d: picture(d / "strip.png", (8192, 16)), "no face"),
     "no face": (lambda d: grey_noise(d / "noise.png"), "no face"),
     "no face but things": (lambda d: (write_image(d / "c.png", np.stack([coins()] * 3, 2)), d / "c.png")[1], "no face"),
-    "a video": (lambda d: text(d / "film.mp4"), "not an image"),
+    "a video that is none": (lambda d: text(d / "film.mp4"), "not a video that can be read"),
     "below a file": (lambda d: text(d / "letter.txt") / "face.png", "there is no file"),
     "empty folder": (lambda d: folder(d / "people"), "is a photo (.png, .jpg"),
 }

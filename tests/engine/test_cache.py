@@ -38,7 +38,7 @@ def mesh():
 def test_the_second_time_nobody_looks(folder, photo, monkeypatch):
     first = Reenactor(size=64).set_target([photo])
     assert len(list(folder.iterdir())) == 1
-    monkeypatch.setattr("reenactor.engine.reenactor.FaceFinder", None)
+    monkeypatch.setattr("reenactor.engine.target_pictures.FaceFinder", None)
     again = Reenactor(size=64).set_target([photo])
     np.testing.assert_array_equal(again.mesh_px, first.mesh_px)
     assert [one.finding for one in again.warnings] == [one.finding for one in first.warnings] == [Finding.SMALL]

@@ -160,7 +160,7 @@ def test_a_video_without_the_person(served, film, grey_film, motion, tmp_path):
         for photos, options, words in (
             ([grey_film], {}, "no face found in any frame of photo 1;"),
             ([film, grey_film], {}, "no face found in any frame of photo 2;"),
-            ([film], {"still": 8}, "photo 1 has 8 frames, counted from 0, and frame 8 was asked for"),
+            ([film], {"still": 8}, "photo 1 has 8 frames, and there is no frame 8; give 0 to 7"),
         ):
             with pytest.raises(ServerError, match=words) as refused:
                 client.animate(photos, motion, tmp_path / "o.mp4", **options, **SMALL)
