@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -91,7 +90,7 @@ class _Synthesize(nn.Module):
             unlike_beyond=unlike_beyond,
             origins=(),
             mouths=(),
-            looks=np.zeros((1, k, 5)),
+            looks=small.new_zeros(1, k, 5),
             same_scene=unlike,
         )
         drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail), fill)
@@ -202,7 +201,7 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             unlike_beyond=none,
             origins=origins,
             mouths=mouths,
-            looks=looks(mesh_px.double().numpy()),
+            looks=torch.from_numpy(looks(mesh_px.double().numpy())),
             same_scene=self._geometry.same_scene(small, mesh_px, images.shape[-1], origins),
         )
         return ExportedCode({"style": style, "colour": colour}, geometry, images.shape[-1])

@@ -76,7 +76,7 @@ class HybridCode(TargetCode):
     unlike_beyond: Float[Tensor, "#b k"]
     origins: tuple[int, ...]
     mouths: tuple[Mouth, ...]
-    looks: Float[np.ndarray, "#b k 5"]
+    looks: Float[Tensor, "#b k 5"]
     same_scene: Float[Tensor, "#b k"]
 
 
@@ -169,7 +169,7 @@ class HybridGenerator(nn.Module):
             unlike_beyond=none,
             origins=origins,
             mouths=mouths,
-            looks=looks(mesh_px.cpu().double().numpy()),
+            looks=torch.from_numpy(looks(mesh_px.cpu().double().numpy())).to(mesh_px.device),
             same_scene=self.same_scene(small, mesh_px, targets.shape[-1], origins),
         )
 
@@ -227,10 +227,10 @@ class HybridGenerator(nn.Module):
         index = torch.arange(k, device=code.handicap.device)[None]
         if max(code.origins) == 0:
             return code, index
-        apart = looks(mesh_x.detach().cpu().double().numpy())[:, None] - code.looks
+        apart = torch.from_numpy(looks(mesh_x.detach().cpu().double().numpy())).to(code.looks)[:, None] - code.looks
         # Hair and background know the head's pose alone.
         unlike, turned = (
-            config.likeness * torch.from_numpy(np.linalg.norm(one, axis=-1)).to(code.handicap)
+            config.likeness * one.norm(dim=-1).to(code.handicap)
             for one in (apart, apart[..., :2])
         )
         lacking = unlike + code.handicap
@@ -254,7 +254,7 @@ class HybridGenerator(nn.Module):
             handicap=handicap,
             unlike=unlike,
             unlike_beyond=turned * same,
-            looks=code.looks[person.cpu(), index.cpu()],
+            looks=code.looks[person, index],
             same_scene=same,
         ), index
 
