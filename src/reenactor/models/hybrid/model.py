@@ -229,10 +229,7 @@ class HybridGenerator(nn.Module):
             return code, index
         apart = torch.from_numpy(looks(mesh_x.detach().cpu().double().numpy())).to(code.looks)[:, None] - code.looks
         # Hair and background know the head's pose alone.
-        unlike, turned = (
-            config.likeness * one.norm(dim=-1).to(code.handicap)
-            for one in (apart, apart[..., :2])
-        )
+        unlike, turned = (config.likeness * one.norm(dim=-1).to(code.handicap) for one in (apart, apart[..., :2]))
         lacking = unlike + code.handicap
         ordered, others = lacking[:, 1:].sort(dim=1)
         behind = ordered - ordered[:, :1]
