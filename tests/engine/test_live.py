@@ -9,7 +9,7 @@ from factories import head
 from reenactor import ReenactError, Reenactor
 from reenactor.core import NoFaceError
 from reenactor.engine.live import film_pictures
-from reenactor.engine.live_driver import mirrored
+from reenactor.face.geometry import mirrored_mesh as mirrored
 from reenactor.face.geometry import turned
 from reenactor.face.geometry.mean_face import head_angles
 

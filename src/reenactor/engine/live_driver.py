@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from reenactor.core import check_face_number
 from reenactor.engine.portrait import Picture, ResultFrame, Target, pixels_of
 from reenactor.engine.retarget import Mesh, Retarget
-from reenactor.face.geometry import mean_face
+from reenactor.face.geometry import mirrored_mesh
 from reenactor.face.perception import FaceTracker, MeshSmoother
 from reenactor.face.retarget import DriverRest, Easing
 
@@ -122,13 +122,13 @@ class LiveDriver:
         mirror, width = self.mirror, picture.shape[1]
         new = mirror not in self._retargeters
         if new:
-            mesh_px = mirrored(self._rest, width) if mirror else self._rest
+            mesh_px = mirrored_mesh(self._rest, width) if mirror else self._rest
             rest = DriverRest.given(mesh_px) if self._rest_given else DriverRest.of_frame(mesh_px)
             self._retargeters[mirror] = self._reenactor.retargeter(rest, learn=True)
         if new or self._tracker.cut:
             for mirror_of, retarget in self._retargeters.items():
-                retarget.moderation.count_from(mirrored(self._head_from, width) if mirror_of else self._head_from)
-        seen = (mirrored(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
+                retarget.moderation.count_from(mirrored_mesh(self._head_from, width) if mirror_of else self._head_from)
+        seen = (mirrored_mesh(mesh, width), picture[:, ::-1]) if mirror else (mesh, picture)
         return self._retargeters[mirror](*seen)
 
     def close(self) -> None:
@@ -142,10 +142,3 @@ class LiveDriver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def mirrored(mesh_px: Float[np.ndarray, "478 3"], width: int) -> Float[np.ndarray, "478 3"]:
-    """The landmarks as they would be in the mirrored picture."""
-    mesh = mesh_px[mean_face().mirror].copy()
-    mesh[:, 0] = width - 1 - mesh[:, 0]
-    return mesh

@@ -44,12 +44,13 @@ from reenactor.engine.portrait import (
     Portrait,
     ResultFrame,
     Target,
+    UsedVideo,
     model_crop,
     other_people,
     pixels_of,
 )
 from reenactor.engine.retarget import Retarget
-from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video, used_video
+from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.perception import FaceFinder, MeshSmoother
 from reenactor.face.perception.photo_check import Finding
@@ -230,8 +231,8 @@ class Reenactor:
             raise ReenactError(f"the video {photos[0]} has no transparency to keep; leave out alpha, or give a photo")
         most = min(needs.max_targets or needs.video_frames, needs.video_frames)
         read = TargetPictures(options.max_side, face, self._cache, progress or Silent())
-        crops, cuts, meshes, seen = [], [], [], []
-        of_source: dict[int, list[TargetPicture]] = {}
+        crops, cuts, meshes, seen, sources = [], [], [], [], []
+        firsts: list[TargetPicture] = []  # of each photo or video
         for one in read(photos, most, still=still):
             crop = model_crop(self.model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
             crops.append(crop)
@@ -239,9 +240,9 @@ class Reenactor:
             meshes.append(crop.to_crop(one.found.mesh))
             if self._transformer is not None and self.needs_pictures:
                 seen.append(self._transformer.crop(one.pixels, one.found.mesh))
-            frames = of_source.setdefault(one.source, [])
-            frames.append(replace(one, pixels=one.pixels[:0]) if frames else one)
-        firsts = [frames[0] for frames in of_source.values()]
+            sources.append(one.source)
+            if one.source > len(firsts):
+                firsts.append(one)
         shown, person, moving = firsts[0].pixels, None, None
         photo = shown
         if options.alpha:
@@ -255,7 +256,11 @@ class Reenactor:
         if len(firsts) > 1:
             others = other_people([one.pixels for one in firsts], [Landmarks(one.found.mesh) for one in firsts])
             warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
-        videos = tuple(used_video(frames) for frames in of_source.values() if frames[0].frame is not None)
+        videos = tuple(
+            UsedVideo(one.source, sources.count(one.source), one.frame, one.time_s)
+            for one in firsts
+            if one.frame is not None
+        )
         self._target = Target(photo, crops[0], mesh_px, portrait, tuple(warnings), videos)
         self._target_faces = np.stack(seen) if seen else None
         self._compositor, self._opacity = Compositor(shown, crops[0]), moving

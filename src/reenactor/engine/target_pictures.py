@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from reenactor.core import MediaError, NoFaceError, ReenactError
 from reenactor.core.progress import Progress
 from reenactor.engine.cache import FaceCache
-from reenactor.engine.portrait import Photo, UsedVideo, pixels_of, shrunk
+from reenactor.engine.portrait import Photo, pixels_of, shrunk
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.geometry.looks import covering, looks
 from reenactor.face.perception import FaceFinder, FaceTracker
@@ -77,15 +77,16 @@ class TargetPictures:
             NoFaceError: one of them does not show the face, or that frame does not.
             ReenactError: there is no such frame.
         """
-        if still is not None and not is_target_video(targets[0]):
+        videos = [Path(one) if is_target_video(one) else None for one in targets]
+        if still is not None and videos[0] is None:
             raise ReenactError("still chooses a frame of a video, and the first target is a photo; leave it out")
-        videos = sum(map(is_target_video, targets))
-        share = max(1, (most - len(targets) + videos) // max(1, videos))
+        photos = videos.count(None)
+        share = max(1, (most - photos) // max(1, len(videos) - photos))
         with ExitStack() as opened:
             finder: FaceFinder | None = None
-            for source, target in enumerate(targets, start=1):
-                if is_target_video(target):
-                    yield from self._frames(Path(target), source, share, still if source == 1 else None)
+            for source, (target, video) in enumerate(zip(targets, videos, strict=True), start=1):
+                if video is not None:
+                    yield from self._frames(video, source, share, still if source == 1 else None)
                     continue
                 name = str(target) if isinstance(target, (str, os.PathLike)) else f"photo {source}"
                 picture = shrunk(pixels_of(target, name), self._max_side)
@@ -165,13 +166,6 @@ class TargetPictures:
                 if not waiting:
                     return
         raise MediaError(f"{video} was changed while it was read; try again")
-
-
-def used_video(frames: Sequence[TargetPicture]) -> UsedVideo:
-    """What was taken of one video."""
-    first = frames[0]
-    assert first.frame is not None
-    return UsedVideo(first.source, len(frames), first.frame, first.time_s)
 
 
 def is_target_video(target: object) -> TypeGuard[str | os.PathLike[str]]:

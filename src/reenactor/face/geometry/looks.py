@@ -34,7 +34,7 @@ def looks(mesh_px: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 5"]:
 
 
 def covering(
-    seen: Float[np.ndarray, "n 5"],
+    seen: Float[np.ndarray, "n d"],
     most: int,
     first: int,
     *,
@@ -44,19 +44,20 @@ def covering(
     """Numbers of looks that differ: the first as given, each further one the farthest from all before it.
 
     Args:
-        seen: looks.
+        seen: looks, or whatever else tells pictures apart.
         most: how many at most.
         first: the number that comes first.
         worth: 0 to 1, by which each one's distance counts less; 0 leaves it out.
         least: distance below which none is added.
     """
     picked = [first]
-    far = np.linalg.norm(seen - seen[first], axis=1)
-    while len(picked) < most:
+    far = np.full(len(seen), np.inf)
+    while len(picked) < min(most, len(seen)):
+        far = np.minimum(far, np.linalg.norm(seen - seen[picked[-1]], axis=1))
+        far[picked[-1]] = -1
         counts = far if worth is None else far * worth
         best = int(counts.argmax())
         if counts[best] < least:
             break
         picked.append(best)
-        far = np.minimum(far, np.linalg.norm(seen - seen[best], axis=1))
     return picked

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import MESH_POINTS, DriverFrame, TargetSet
-from reenactor.face.geometry.looks import looks
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow
 from reenactor.models.contract import check_targets, mesh_tensor
 from reenactor.models.graphs import (
@@ -31,6 +30,7 @@ from reenactor.models.hybrid.model import (
     HybridGenerator,
     colour_of,
     enlarged_drawing,
+    looks_of,
     with_mirrored,
 )
 from reenactor.models.hybrid.mouth import mouth_of
@@ -201,7 +201,7 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             unlike_beyond=none,
             origins=origins,
             mouths=mouths,
-            looks=torch.from_numpy(looks(mesh_px.double().numpy())),
+            looks=looks_of(mesh_px),
             same_scene=self._geometry.same_scene(small, mesh_px, images.shape[-1], origins),
         )
         return ExportedCode({"style": style, "colour": colour}, geometry, images.shape[-1])

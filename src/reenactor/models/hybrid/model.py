@@ -169,7 +169,7 @@ class HybridGenerator(nn.Module):
             unlike_beyond=none,
             origins=origins,
             mouths=mouths,
-            looks=torch.from_numpy(looks(mesh_px.cpu().double().numpy())).to(mesh_px.device),
+            looks=looks_of(mesh_px),
             same_scene=self.same_scene(small, mesh_px, targets.shape[-1], origins),
         )
 
@@ -182,9 +182,9 @@ class HybridGenerator(nn.Module):
     ) -> Float[Tensor, "b k"]:
         """`HybridCode.same_scene`: photos of other days have other hair, clothes and light."""
         k, size = max(origins) + 1, self.config.feature_size
-        first, others = resized(small[:, 0], size), resized(small[:, 1:k].flatten(0, 1), size)
         if k == 1:
             return small.new_ones(small.shape[:2])
+        first, others = resized(small[:, 0], size), resized(small[:, 1:k].flatten(0, 1), size)
         flows = frame_flows(mesh_px[:, 1:k], mesh_px[:, 0], side, size, small.device)
         beyond = flows.flags[:, _BEYOND : _BEYOND + 1]
         apart = warp(others, flows.flow_ndc) - first.repeat_interleave(k - 1, dim=0)
@@ -227,7 +227,7 @@ class HybridGenerator(nn.Module):
         index = torch.arange(k, device=code.handicap.device)[None]
         if max(code.origins) == 0:
             return code, index
-        apart = torch.from_numpy(looks(mesh_x.detach().cpu().double().numpy())).to(code.looks)[:, None] - code.looks
+        apart = looks_of(mesh_x).to(code.looks)[:, None] - code.looks
         # Hair and background know the head's pose alone.
         unlike, turned = (config.likeness * one.norm(dim=-1).to(code.handicap) for one in (apart, apart[..., :2]))
         lacking = unlike + code.handicap
@@ -398,6 +398,11 @@ def enlarged_drawing(
     moved = warp_cubic(photos, flows.unflatten(1, (k, 2)).flatten(0, 1)).unflatten(0, (batch, k))
     photo = _weighted(moved, weights)
     return kept * (photo + holes * (fill - photo)) + painted
+
+
+def looks_of(mesh_px: Float[Tensor, "*b 478 3"]) -> Float[Tensor, "*b 5"]:
+    """`looks`, where the landmarks are."""
+    return torch.from_numpy(looks(mesh_px.detach().cpu().double().numpy())).to(mesh_px)
 
 
 def colour_of(photos: Float[Tensor, "b k 3 s s"]) -> Float[Tensor, "b 1 1 1"]:

@@ -277,14 +277,7 @@ def _counts(count: int | None, people: int) -> tuple[int, int]:
 def _different_looks(clip: Sample, most: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
     """Frames that differ as much as possible: each one is the farthest from all before it."""
     frames = np.flatnonzero(clip.seen)
-    looks = _looks(clip.landmarks[frames])
-    picked = [int(rng.integers(len(frames)))]
-    far = np.full(len(frames), np.inf)
-    while len(picked) < min(most, len(frames)):
-        far = np.minimum(far, np.linalg.norm(looks - looks[picked[-1]], axis=1))
-        far[picked[-1]] = -1
-        picked.append(int(far.argmax()))
-    return frames[picked]
+    return frames[covering(_looks(clip.landmarks[frames]), most, int(rng.integers(len(frames))), least=0)]
 
 
 def _looks(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n d"]:
