@@ -44,7 +44,13 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         description="Make the person in one to eight photos or videos move like who is in front of the camera, live.",
         epilog=f"Keys in the window: {_KEYS}. Without a window, Ctrl-C ends it.",
     )
-    p.add_argument("target", nargs="+", type=Path, metavar="PHOTO", help="one to eight photos or videos of one person")
+    p.add_argument(
+        "target",
+        nargs="+",
+        type=Path,
+        metavar="PHOTO",
+        help="one to eight photos, videos or person files of one person",
+    )
     source = p.add_mutually_exclusive_group()
     source.add_argument("--camera", type=int, default=0, metavar="N", help="number of the camera (default: 0)")
     source.add_argument("--source", metavar="FILE", help="a video, or a stream's address, in place of the camera")
@@ -83,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     credentials = signing_credentials(args)
     from reenactor.engine import LiveSession, Reenactor
     from reenactor.engine.live import feeding
-    from reenactor.media import SourceFile
+    from reenactor.engine.person import target_files
 
     pictures = _pictures(args)
     reenactor = Reenactor(
@@ -101,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     for warning in target.warnings:
         print(warning.text(names, options=True), file=sys.stderr)
     mirror = args.source is None if args.mirror is None else args.mirror
-    inputs = [SourceFile.of("target", path) for path in args.target]
+    inputs = target_files(args.target)
 
     with LiveSession(reenactor, smooth=args.smooth, mirror=mirror, face=args.driver_face) as session:
 

@@ -20,6 +20,7 @@ from reenactor.cli import (
     live,
     models,
     motion,
+    person,
     prepare,
     serve,
     study,
@@ -37,7 +38,7 @@ OUTPUT_CLOSED = 141
 """What shells report for a program whose output nobody reads any more (SIGPIPE): `reenactor ... | head -1`."""
 
 COMMANDS: dict[str, tuple[ModuleType, ...]] = {
-    "animate": (animate, live, demo, motion, verify),
+    "animate": (animate, live, person, motion, demo, verify),
     "page and service": (web, serve),
     "models": (models, export, bench),
     "research": (prepare, train, evaluate, study),

@@ -2,6 +2,7 @@
 
 from reenactor.engine.job import Report, animate
 from reenactor.engine.live import LiveSession, LiveStatistics
+from reenactor.engine.person import make_person
 from reenactor.engine.recording import Recording, other_origin
 from reenactor.engine.reenactor import MAX_TARGETS, LiveDriver, Reenactor, ResultFrame, Target
 from reenactor.engine.track import Track, TrackFolder
@@ -19,5 +20,6 @@ __all__ = [
     "Track",
     "TrackFolder",
     "animate",
+    "make_person",
     "other_origin",
 ]

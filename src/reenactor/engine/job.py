@@ -32,6 +32,7 @@ from reenactor.engine.cutout import HOLDS_ALPHA, STILL_HOLDS_ALPHA
 from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
 from reenactor.engine.notices import Notice
+from reenactor.engine.person import target_files
 from reenactor.engine.portrait import GPU_BATCH, UsedVideo, device_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of, stated_options
@@ -143,10 +144,10 @@ def animate(
     secret: bytes | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Make `targets` (photos or videos of one person) move like `driver`, in a new file.
+    """Make `targets` (photos, videos or person files of one person) move like `driver`, in a new file.
 
     Args:
-        targets: one to eight photos or videos of one person; the first is the picture that moves, or holds it.
+        targets: one to eight photos, videos or person files; the first is the picture that moves, or holds it.
         driver: a video or an animation, a photo or a motion file.
         output: .mp4, .mov, .mkv, .webm, .gif or .webp; .png, .jpg or .webp if the driver is a photo. With `alpha`
             .mov, .webm or .webp; .png or .webp if the driver is a photo.
@@ -291,7 +292,7 @@ class _Job:
         return not self.photo_drives and not is_motion(self.driver)
 
     def _inputs(self) -> list[SourceFile]:
-        return [SourceFile.of("target", path) for path in self.targets] + [SourceFile.of("driver", self.driver)]
+        return [*target_files(self.targets), SourceFile.of("driver", self.driver)]
 
     def _stamps(self) -> list[tuple[int, int, int]]:
         """Sizes and times of the inputs; no program can set the time of the last change (`ctime`) back."""

@@ -17,6 +17,8 @@ _SENTENCES = {
     "use a photo that faces the camera",
     Finding.SMALL: "the face is small and will be soft; use a photo with a larger face",
     Finding.DRAWING: "this looks like a drawing, and drawings are not what this is made for; use a photo",
+    Finding.OTHER_WEIGHTS: "it was tuned on another model or other weights, and is drawn untuned; "
+    "make it again with these",
     Finding.OTHER_PERSON: "this may be another person than in photo 1; use photos of one person",
 }
 

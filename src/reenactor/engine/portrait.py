@@ -236,6 +236,7 @@ class Target:
         portrait: the person, encoded.
         warnings: what about the photos will make the result look wrong.
         videos: what was taken of those photos that are videos.
+        neutral: the face at rest, in mean pose, if a person file says it.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
@@ -244,6 +245,7 @@ class Target:
     portrait: Portrait
     warnings: tuple[Notice, ...] = ()
     videos: tuple[UsedVideo, ...] = ()
+    neutral: Float[np.ndarray, "478 3"] | None = None
 
     @property
     def mesh_px(self) -> Float[np.ndarray, "478 3"]:

@@ -8,7 +8,6 @@ from dataclasses import fields
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,6 +15,7 @@ from jaxtyping import UInt8
 from reenactor import __version__
 from reenactor.core import MediaError, Options
 from reenactor.core.files import sha256
+from reenactor.engine.person import target_files
 from reenactor.media import VideoWriter, join_segments, read_provenance
 from reenactor.media.certificates import Credentials, own_credentials
 from reenactor.media.provenance import Claim, SourceFile, Synthesis, sign, supports
@@ -162,8 +162,8 @@ def other_origin(output: Path, targets: Sequence[Path], driver: Path, options: O
     if report.options is None:
         return "its signature names no options"
     made = []
-    sources = [_source("target", path, path.stat().st_mtime_ns) for path in targets]
-    sources.append(_source("driver", driver, driver.stat().st_mtime_ns))
+    sources = [*_target_files(*((path, path.stat().st_mtime_ns) for path in targets))]
+    sources.append(_driver_file(driver, driver.stat().st_mtime_ns))
     if [one.sha256 for one in sources] != [one.sha256 for one in report.inputs]:
         made.append("other inputs")
     now = stated_options(options)
@@ -175,6 +175,11 @@ def other_origin(output: Path, targets: Sequence[Path], driver: Path, options: O
 
 
 @lru_cache
-def _source(role: Literal["target", "driver"], path: Path, mtime_ns: int) -> SourceFile:
-    """Hashed once for a whole batch; the time is for the cache."""
-    return SourceFile.of(role, path)
+def _target_files(*targets: tuple[Path, int]) -> list[SourceFile]:
+    """Hashed once for a whole batch; the times are for the cache."""
+    return target_files([path for path, _ in targets])
+
+
+@lru_cache
+def _driver_file(driver: Path, mtime_ns: int) -> SourceFile:
+    return SourceFile.of("driver", driver)

@@ -36,7 +36,7 @@ from reenactor.engine.colours import OwnColours
 from reenactor.engine.composite import Compositor, MovingOpacity, StillBackground
 from reenactor.engine.cutout import cut_out
 from reenactor.engine.live_driver import LiveDriver
-from reenactor.engine.loading import load_model, load_transformer, system
+from reenactor.engine.loading import fits, load_model, load_transformer, system, tuned_model
 from reenactor.engine.notices import Notice, notices
 from reenactor.engine.portrait import (
     Photo,
@@ -50,6 +50,7 @@ from reenactor.engine.portrait import (
     pixels_of,
 )
 from reenactor.engine.retarget import Retarget
+from reenactor.engine.runtimes import ExportedModel
 from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.perception import FaceFinder, MeshSmoother
@@ -57,6 +58,7 @@ from reenactor.face.perception.photo_check import Finding
 from reenactor.face.retarget import EASE_S, DriverRest, Easing, Moderation, PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media.motion_file import is_motion
+from reenactor.media.person_file import Person, Tuning, is_person, read_person
 from reenactor.models import ReenactmentModel
 
 Driver = Union[str, "os.PathLike[str]", Motion, Picture, Iterable[Photo]]
@@ -67,7 +69,7 @@ MAX_TARGETS = 8
 
 
 class Reenactor:
-    """Animates the person in one to eight photos or videos, frame by frame.
+    """Animates the person in one to eight photos, videos or person files, frame by frame.
 
     reenactor = Reenactor()
     reenactor.set_target(["person.jpg"])
@@ -154,6 +156,7 @@ class Reenactor:
                 if differs:
                     raise ReenactError(f"{what} can only be chosen for a model given by name; this one has its own")
             self.model = model
+        self._untuned = self.model
         self._transformer = load_transformer(transformer) if self.transfer is Transfer.TRANSFORMER else None
         self.needs_pictures = self._transformer is not None and self._transformer.config.needs_pictures
         self._target_faces: np.ndarray | None = None
@@ -200,14 +203,15 @@ class Reenactor:
         still: int | None = None,
         progress: Progress | None = None,
     ) -> Target:
-        """Choose the person: one to eight photos or videos; the first is the one that is animated.
+        """Choose the person: one to eight photos, videos or person files; the first is the one that is animated.
 
         Of a video those frames are used that show most of the person, up to what `model.needs.video_frames` says;
-        `Target.videos` tells which one moves. Photos of which the result will look wrong are not refused;
+        `Target.videos` tells which one moves. If the first is a person file with a tuning of these weights, `model` is
+        the tuned one until another target is chosen. Photos of which the result will look wrong are not refused;
         `Target.warnings` says why.
 
         Args:
-            photos: paths (of photos, videos, animations), Pillow pictures, or (H, W, 3) uint8 RGB arrays.
+            photos: paths (of photos, videos, animations, person files), Pillow pictures, or (H, W, 3) uint8 RGB arrays.
             face: which face of each photo, counted from the left; None for the largest.
             still: number of the first video's frame that is animated, from 0; None for one that faces the camera.
             progress: receives the progress through videos.
@@ -225,16 +229,23 @@ class Reenactor:
         if not 1 <= len(photos) <= MAX_TARGETS:
             raise ReenactError(f"{len(photos)} photos were given; give one to {MAX_TARGETS}, all of one person")
         check_still(still)
-        needs, options = self.model.needs, self._options
+        needs, options = self._untuned.needs, self._options
         photos = photos[: needs.max_targets]
-        if options.alpha and is_target_video(photos[0]):
-            raise ReenactError(f"the video {photos[0]} has no transparency to keep; leave out alpha, or give a photo")
+        if options.alpha and (is_person(photos[0]) or is_target_video(photos[0])):
+            raise ReenactError(f"{photos[0]} has no transparency to keep; leave out alpha, or give a photo")
+        if face is not None and all(map(is_person, photos)):
+            raise ReenactError("a person file holds one face; leave out the face's number")
+        targets = [
+            read_person(one) if isinstance(one, (str, os.PathLike)) and is_person(one) else one for one in photos
+        ]
+        person = targets[0] if isinstance(targets[0], Person) else None
+        model = self._tuned(None if person is None else person.tuning)
         most = min(needs.max_targets or needs.video_frames, needs.video_frames)
         read = TargetPictures(options.max_side, face, self._cache, progress or Silent())
         crops, cuts, meshes, seen, sources = [], [], [], [], []
         firsts: list[TargetPicture] = []  # of each photo or video
-        for one in read(photos, most, still=still):
-            crop = model_crop(self.model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
+        for one in read(targets, most, still=still):
+            crop = model_crop(model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
             crops.append(crop)
             cuts.append(crop.cut(one.pixels))
             meshes.append(crop.to_crop(one.found.mesh))
@@ -243,16 +254,18 @@ class Reenactor:
             sources.append(one.source)
             if one.source > len(firsts):
                 firsts.append(one)
-        shown, person, moving = firsts[0].pixels, None, None
+        shown, cutout, moving = firsts[0].pixels, None, None
         photo = shown
         if options.alpha:
             shown = cut_out(photos[0], options.max_side)
             photo, opacity = np.ascontiguousarray(shown[..., :3]), crops[0].cut(shown[..., 3])
             cuts[0] = crops[0].cut(photo)
-            moving, person = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
+            moving, cutout = MovingOpacity(opacity, meshes[0]), opacity / np.float32(255)
         mesh_px = np.stack(meshes)
-        portrait = Portrait(self.model, np.stack(cuts), mesh_px)
+        portrait = Portrait(model, np.stack(cuts), mesh_px)
         warnings = [notice for one in firsts for notice in notices(one.source, one.found)]
+        if person is not None and person.tuning is not None and model is self._untuned:
+            warnings.append(Notice(Finding.OTHER_WEIGHTS, 1))
         if len(firsts) > 1:
             others = other_people([one.pixels for one in firsts], [Landmarks(one.found.mesh) for one in firsts])
             warnings += [Notice(Finding.OTHER_PERSON, number) for number in others]
@@ -261,14 +274,25 @@ class Reenactor:
             for one in firsts
             if one.frame is not None
         )
-        self._target = Target(photo, crops[0], mesh_px, portrait, tuple(warnings), videos)
+        neutral = person.neutral if person is not None and len(targets) == 1 else None
+        self.model = model
+        self._target = Target(photo, crops[0], mesh_px, portrait, tuple(warnings), videos, neutral)
         self._target_faces = np.stack(seen) if seen else None
         self._compositor, self._opacity = Compositor(shown, crops[0]), moving
         drawing = any(one.finding is Finding.DRAWING for one in warnings)
         self._colours = OwnColours(cuts[0], mesh_px[0], drawing=drawing)
         still_there = options.background is Background.STILL
-        self._still = StillBackground(cuts[0], mesh_px[0], person) if still_there else None
+        self._still = StillBackground(cuts[0], mesh_px[0], cutout) if still_there else None
         return self._target
+
+    def _tuned(self, tuning: Tuning | None) -> ReenactmentModel:
+        """The model with this tuning; as it is if that is of other weights."""
+        if tuning is None or not fits(tuning, self._untuned):
+            return self._untuned
+        if not isinstance(self._untuned, ExportedModel):
+            return tuned_model(self._untuned, tuning)
+        options = self._options
+        return load_model(options.model, options.weights, options.runtime, options.device, tuning)
 
     def retargeter(self, rest: DriverRest, *, learn: bool = False) -> Retarget:
         """Carries a driver's landmarks over to the target.
@@ -290,8 +314,9 @@ class Reenactor:
             carry = TransformerRetargeter(transformer, meshes, rest.mesh_px, self._target_faces, head)
             return Retarget(moderation, carry, transformer.crop if self.needs_pictures else None)
         if self.transfer is Transfer.PARTS:
-            keep = options.keep_expression
-            return Retarget(moderation, PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn))
+            keep, neutral = options.keep_expression, self.target.neutral
+            carry = PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn, neutral=neutral)
+            return Retarget(moderation, carry)
         return Retarget(moderation, Retargeter(meshes[0], rest.mesh_px, self.transfer, head))
 
     def check_driver(self, driver: Driver) -> None:

@@ -1,4 +1,4 @@
-"""Photos and videos of a person as pictures with a face: of a video those frames that show most, and sharp."""
+"""Photos, videos and person files as pictures with a face: of a video those frames that show most, and sharp."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ from reenactor.face.perception.landmarks import Region, cut_patch, in_patch
 from reenactor.face.perception.photo_check import CheckedFace, Finding, checked_face, photo_findings, sharpness
 from reenactor.face.retarget import neutral_frame
 from reenactor.media import is_image, is_still, is_video, open_reader
+from reenactor.media.person_file import Person
 
 LONGEST_S = 60.0
 """Of a video, no more is looked at."""
 _MOST_LOOKED_AT = 600
+_HALF = np.array([0.5, 0.5, 0], np.float32)
+"""Of a pixel: from its centre to the picture's edge."""
 _SHARP, _BLURRED = 1.0, 0.4
 """Sharpness over the video's own (its upper quartile) from which a frame counts fully, and up to which not at all."""
 
@@ -37,9 +40,9 @@ class TargetPicture:
     """A photo, or a frame of a video that is used as one.
 
     Args:
-        pixels: RGB, shrunk as wanted.
+        pixels: RGB, shrunk as wanted; of a person file's pictures after the first, what is around the face.
         found: the face in it.
-        source: number of the photo or video, from 1.
+        source: number of the photo, video or person file, from 1.
         frame: number of the video's frame, from 0; None for a photo.
         time_s: when that is shown.
     """
@@ -52,24 +55,31 @@ class TargetPicture:
 
 
 class TargetPictures:
-    """Reads photos and videos of one person.
+    """Reads photos, videos and person files of one person.
 
     Args:
         max_side: pictures with a longer side are shrunk to it.
         face: which face, counted from the left (of a video where it is seen first); None for the largest.
         cache: of faces found before.
         progress: receives the progress through videos.
+
+    Attributes:
+        looked_at: landmarks of the photos, and of all frames of videos that were looked at and are sharp.
     """
 
     def __init__(self, max_side: int, face: int | None, cache: FaceCache, progress: Progress) -> None:
         self._max_side, self._face, self._cache, self._progress = max_side, face, cache, progress
+        self.looked_at: list[Float[np.ndarray, "n 478 3"]] = []
 
-    def __call__(self, targets: Sequence[Photo], most: int, *, still: int | None = None) -> Iterator[TargetPicture]:
+    def __call__(
+        self, targets: Sequence[Photo | Person], most: int, *, still: int | None = None
+    ) -> Iterator[TargetPicture]:
         """At most so many pictures of the person, the one that moves first.
 
         Args:
-            targets: photos (see `pixels_of`) and paths of videos; of a video at most `LONGEST_S` seconds are looked at.
-            most: pictures; videos share what photos leave, and give one at least.
+            targets: photos (see `pixels_of`), paths of videos, and person files that were read; of a video at most
+                `LONGEST_S` seconds are looked at.
+            most: pictures; videos and person files share what photos leave, and give one at least.
             still: number of the first target's frame that moves, from 0; None for one that faces the camera, at rest.
 
         Raises:
@@ -79,14 +89,18 @@ class TargetPictures:
         """
         videos = [Path(one) if is_target_video(one) else None for one in targets]
         if still is not None and videos[0] is None:
-            raise ReenactError("still chooses a frame of a video, and the first target is a photo; leave it out")
-        photos = videos.count(None)
-        share = max(1, (most - photos) // max(1, len(videos) - photos))
+            what = "person file, which has one that moves" if isinstance(targets[0], Person) else "photo"
+            raise ReenactError(f"still chooses a frame of a video, and the first target is a {what}; leave it out")
+        several = sum(video is not None or isinstance(one, Person) for one, video in zip(targets, videos, strict=True))
+        share = max(1, (most - len(targets) + several) // max(1, several))
         with ExitStack() as opened:
             finder: FaceFinder | None = None
             for source, (target, video) in enumerate(zip(targets, videos, strict=True), start=1):
                 if video is not None:
                     yield from self._frames(video, source, share, still if source == 1 else None)
+                    continue
+                if isinstance(target, Person):
+                    yield from self._of_person(target, source, share)
                     continue
                 name = str(target) if isinstance(target, (str, os.PathLike)) else f"photo {source}"
                 picture = shrunk(pixels_of(target, name), self._max_side)
@@ -95,7 +109,22 @@ class TargetPictures:
                     finder = finder or opened.enter_context(FaceFinder())
                     found = checked_face(finder, picture, face=self._face, name=name)
                     self._cache.keep(picture, self._face, found)
+                self.looked_at.append(found.mesh[None])
                 yield TargetPicture(picture, found, source)
+
+    def _of_person(self, person: Person, source: int, most: int) -> Iterator[TargetPicture]:
+        meshes = np.stack([one.mesh_px for one in person.pictures])
+        first, *rest = covering(looks(meshes), most, 0, least=0.0)
+        for number in (first, *sorted(rest)):
+            one = person.pictures[number]
+            whole = one.pixels()
+            # What is around a face is cut to the size of the first one's crop anyway.
+            pixels = shrunk(whole, self._max_side) if number == 0 else whole
+            scale = np.array([*np.divide(pixels.shape[1::-1], whole.shape[1::-1]), 0], np.float32)
+            scale[2] = scale[0]
+            mesh = (one.mesh_px + _HALF) * scale - _HALF
+            findings = tuple(Finding[name] for name in one.findings if name in Finding.__members__)
+            yield TargetPicture(pixels, CheckedFace(mesh, one.faces, findings), source)
 
     def _frames(self, video: Path, source: int, most: int, still: int | None) -> Iterator[TargetPicture]:
         self._progress.start(f"reading {video.name}", 0, None)
@@ -106,8 +135,10 @@ class TargetPictures:
         sharp = np.array([one.sharpness for one in seen])
         worth = np.clip((sharp / max(np.percentile(sharp, 75), 1e-6) - _BLURRED) / (_SHARP - _BLURRED), 0, 1)
         meshes = np.stack([one.mesh_px for one in seen])
+        clear = worth >= min(0.5, worth.max())
+        self.looked_at.append(meshes[clear])
         if still is None:
-            first = neutral_frame(meshes, worth >= min(0.5, worth.max()), frontal=True)
+            first = neutral_frame(meshes, clear, frontal=True)
         else:
             first = next(i for i, one in enumerate(seen) if one.number == still)
         chosen = covering(looks(meshes), most, first, worth=worth)

@@ -15,6 +15,7 @@ from reenactor.media.images import (
 )
 from reenactor.media.joining import join_segments
 from reenactor.media.motion_file import MOTION_SUFFIX, is_motion, read_motion, write_motion
+from reenactor.media.person_file import PERSON_SUFFIX, Person, is_person, read_person, write_person
 from reenactor.media.provenance import Claim, ProvenanceReport, SourceFile, Synthesis
 from reenactor.media.provenance import read as read_provenance
 from reenactor.media.provenance import render as render_provenance
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_SIDE_PX",
     "MIN_SIDE_PX",
     "MOTION_SUFFIX",
+    "PERSON_SUFFIX",
     "VIDEO_SUFFIXES",
     "AnimationReader",
     "AnimationWriter",
@@ -35,6 +37,7 @@ __all__ = [
     "Credentials",
     "FrameReader",
     "FrameWriter",
+    "Person",
     "ProvenanceReport",
     "SourceFile",
     "Synthesis",
@@ -43,6 +46,7 @@ __all__ = [
     "VideoWriter",
     "is_image",
     "is_motion",
+    "is_person",
     "is_still",
     "is_video",
     "join_segments",
@@ -52,6 +56,7 @@ __all__ = [
     "own_credentials",
     "read_image",
     "read_motion",
+    "read_person",
     "read_provenance",
     "read_rgba",
     "render_provenance",
@@ -59,4 +64,5 @@ __all__ = [
     "supports_provenance",
     "write_image",
     "write_motion",
+    "write_person",
 ]

@@ -8,13 +8,13 @@ import torch
 from reenactor.core import ReenactError, Runtime
 from reenactor.engine.runtimes import fast, fast_model
 from reenactor.engine.runtimes.runtimes import OnnxRunner, Precision, onnx_providers
+from reenactor.models import create_model
 from small_models import people, small
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("REENACTOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fast, "create_model", lambda name, weights: small(name))
     return tmp_path / "cache" / "models"
 
 
@@ -34,7 +34,7 @@ def test_exports_once_and_mends_what_is_damaged(cache, monkeypatch):
 
     def draw():
         with torch.inference_mode():
-            ready = fast_model("oneshot", runtime="openvino", precision="fp32")
+            ready = fast_model(small("oneshot"), runtime="openvino", precision="fp32")
             return ready.synthesize(ready.encode_target(targets), driver)
 
     with torch.inference_mode():
@@ -63,28 +63,28 @@ def test_the_choice_is_remembered(cache, monkeypatch):
     monkeypatch.setattr(fast, "_ready", lambda model, runtime, *rest: ready[runtime])
     monkeypatch.setattr(fast, "_ms_per_frame", ms)
     monkeypatch.setattr(fast, "installed", lambda runtime: True)
-    assert fast_model("oneshot") is ready[Runtime.OPENVINO]
+    assert fast_model(small("oneshot")) is ready[Runtime.OPENVINO]
     times[Runtime.OPENVINO] = 4.0
-    assert fast_model("oneshot") is ready[Runtime.OPENVINO]
+    assert fast_model(small("oneshot")) is ready[Runtime.OPENVINO]
     assert probed == [Runtime.TORCH, Runtime.OPENVINO]
     # A runtime that is gone is not taken, and another number of threads is another question.
     monkeypatch.setattr(fast, "installed", lambda runtime: runtime is Runtime.TORCH)
-    assert fast_model("oneshot") is ready[Runtime.TORCH]
+    assert fast_model(small("oneshot")) is ready[Runtime.TORCH]
     monkeypatch.setattr(fast, "installed", lambda runtime: True)
     times[Runtime.TORCH] = 9.0
-    assert fast_model("oneshot", threads=7) is ready[Runtime.OPENVINO]
+    assert fast_model(small("oneshot"), threads=7) is ready[Runtime.OPENVINO]
 
 
 def test_missing_runtimes_are_skipped(cache, monkeypatch):
     without(monkeypatch, "openvino", "onnxruntime")
-    model = fast_model("oneshot")
+    model = fast_model(small("oneshot"))
     assert model.version.endswith("torch-fp32")
     (targets, driver), *_ = people(model, 3)
     plain = small("oneshot")
     ours, expected = (one.synthesize(one.encode_target(targets), driver) for one in (model, plain))
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
     with pytest.raises(ReenactError, match=r"pip install 'reenactor\[fast\]'"):
-        fast_model("oneshot", runtime="openvino")
+        fast_model(small("oneshot"), runtime="openvino")
 
 
 def test_keys_follow_the_weights():
@@ -97,14 +97,14 @@ def test_keys_follow_the_weights():
 
 def test_arguments(cache):
     with pytest.raises(ReenactError, match="the runtime must be one of auto, torch"):
-        fast_model("oneshot", runtime="tensorrt")
+        fast_model(small("oneshot"), runtime="tensorrt")
     with pytest.raises(ReenactError, match="use reenactor export"):
-        fast_model("oneshot", precision="int8")
+        fast_model(small("oneshot"), precision="int8")
 
 
 def test_models_without_a_network_come_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("REENACTOR_CACHE", str(tmp_path / "cache"))
-    assert fast_model("warp").name == "warp"
+    assert fast_model(create_model("warp")).name == "warp"
     assert not (tmp_path / "cache").exists()
 
 

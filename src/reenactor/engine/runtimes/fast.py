@@ -24,7 +24,7 @@ from reenactor.engine.runtimes.export import export_model, in_torch, load_export
 from reenactor.engine.runtimes.formats import Format
 from reenactor.engine.runtimes.runtimes import Precision, computes_bf16, installed
 from reenactor.face.geometry import mean_face
-from reenactor.models import METHODS, ReenactmentModel, create_model
+from reenactor.models import METHODS, ReenactmentModel
 
 _LEAST_PSNR = 40.0
 """dB; where bf16 is further from fp32, it is not chosen."""
@@ -32,21 +32,19 @@ _FRAMES, _WARM_UP = 5, 2
 
 
 def fast_model(
-    name: str,
-    weights: str | os.PathLike[str] | None = None,
+    model: ReenactmentModel,
     runtime: Runtime | str = Runtime.AUTO,
     precision: Precision | str | None = None,
     *,
     threads: int | None = None,
     device: torch.device | None = None,
 ) -> ReenactmentModel:
-    """A ready model that draws in a fast runtime; the first call exports it, later ones find it in the cache.
+    """The model in a fast runtime; the first call exports it, later ones find it in the cache.
 
     On a GPU PyTorch draws, compiled, in half precision. Models without a network come as they are.
 
     Args:
-        name: of the model.
-        weights: folder of a checkpoint; None for the weights that ship.
+        model: from PyTorch; it may be the result.
         runtime: "auto" takes the fastest of those that are installed; ONNX Runtime is tried only where OpenVINO is
             missing, since exporting to ONNX takes longest.
         precision: fp32, or bf16 for OpenVINO and PyTorch; None for bf16 where the processor computes in it and the
@@ -55,12 +53,10 @@ def fast_model(
         device: what PyTorch computes on; None for a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        ReenactError: there is no such model, or the runtime is not installed.
-        CheckpointError: the weights cannot be read.
+        ReenactError: the runtime is not installed.
     """
     runtime = Runtime(runtime)
-    model = create_model(name, weights)
-    if METHODS[name].graphs is None:
+    if METHODS[model.name].graphs is None:
         return model
     asked = None if precision is None else Precision(precision)
     if asked is Precision.FP16 or asked is Precision.INT8:

@@ -9,7 +9,7 @@ from reenactor.face.geometry.contours import OPENINGS
 from reenactor.face.geometry.mean_face import in_mean_pose
 from reenactor.face.geometry.similarity import angles_from_matrix
 
-_UNITS = np.array([10.0, 10.0, 0.05, 0.06, 0.02])
+UNITS = np.array([10.0, 10.0, 0.05, 0.06, 0.02])
 """Of yaw, pitch (degrees), the mouth's opening and width, the lids' opening (outer-eye distances): a look that differs
 by one in any of them shows something else of teeth, eyes or cheeks."""
 _MOUTH_CORNERS = (61, 291)
@@ -30,7 +30,7 @@ def looks(mesh_px: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 5"]:
     width = np.linalg.norm(right - left, axis=-1)
     angles = angles_from_matrix(head.R)
     found = [angles[..., 0], angles[..., 1], gaps[0], width, (gaps[1] + gaps[2]) / 2]
-    return np.stack(found, axis=-1) / _UNITS
+    return np.stack(found, axis=-1) / UNITS
 
 
 def covering(

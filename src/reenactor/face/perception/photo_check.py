@@ -47,6 +47,7 @@ class Finding(Enum):
     DRAWING = 7
     SEVERAL_FACES = 8
     OTHER_PERSON = 9
+    OTHER_WEIGHTS = 10
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class PartsRetargeter:
         head: how the head turns.
         keep_expression: the first photo's expression stays beneath the movement; lips and lids still meet.
         learn: the driver is seen live, frame after frame: what it is like at rest is learned while it moves.
+        neutral: the target's face at rest, in mean pose; None to estimate it from these landmarks.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class PartsRetargeter:
         head: Head = Head.RELATIVE,
         keep_expression: bool = False,
         learn: bool = False,
+        neutral: Float[np.ndarray, "478 3"] | None = None,
     ) -> None:
         shapes = in_mean_pose(target_meshes)[1]
-        self._target = neutral_face(shapes)
+        self._target = neutral_face(shapes) if neutral is None else neutral.astype(np.float64)
         if keep_expression:
             self._target = _with_eyes_of(with_lips_together(shapes[0]), self._target)
         self._rest, self._learner = rest, RestLearner(rest) if learn else None
