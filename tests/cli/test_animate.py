@@ -445,7 +445,9 @@ def test_batch_goes_on_after_a_failure(reenactor, tmp_path, photo, clip, motion)
     assert sum("b.jpg is not an image" in line for line in lines) == 3 - 1
     assert sum("zero.mp4" in line for line in lines) >= 1
     assert lines[-1].startswith("reenactor: 4 of 6 could not be made")
-    assert out.startswith(f"{people}: skipped 1 file that is no photo: notes.txt\n{results / 'a--one.mp4'}")
+    assert out.startswith(
+        f"{people}: skipped 1 file that is no photo or .person file: notes.txt\n{results / 'a--one.mp4'}"
+    )
     before = (results / "a--one.mp4").stat().st_mtime_ns
     code, out, err = reenactor(*command)
     assert code == 2
@@ -468,7 +470,7 @@ def test_batch_names_what_it_skips(reenactor, tmp_path, photo, motion):
         (films / name).touch()
     out = made(reenactor, "--target", people, "--driver", films, "-o", tmp_path / "out", *SMALL)
     assert out.splitlines()[:4] == [
-        f"{people}: skipped 7 files that are no photo: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more",
+        f"{people}: skipped 7 files that are no photo or .person file: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more",
         f"{people}: skipped 1 folder: old",
         f"{films}: skipped 2 files that are no video, photo or .motion file: x.pdf, y.zip",
         f"{films}: skipped 2 folders: a, b",

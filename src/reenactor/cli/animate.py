@@ -25,7 +25,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "animate",
         help="make photos move like a driver",
-        description="Make the person in one to eight photos or videos move like a driver.",
+        description="Make the person in one to eight photos, videos or person files move like a driver.",
         epilog=(
             "A folder or a quoted pattern ('people/*.jpg') for --target or --driver makes a batch: every photo with "
             "every driver, into the folder given with -o; results that are there already are kept, and a line says "
@@ -37,8 +37,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         nargs="+",
         required=True,
         metavar="PHOTO",
-        help="one to eight photos or videos of one person; the first is the picture that moves, or holds it: videos "
-        "show teeth, closed eyes and both cheeks",
+        help="one to eight photos, videos or person files (see 'reenactor person') of one person; the first is the "
+        "picture that moves, or holds it: videos show teeth, closed eyes and both cheeks",
     )
     p.add_argument(
         "--driver",
@@ -245,13 +245,15 @@ def _head(given: str | None) -> tuple[Head | None, float]:
 def _jobs(args: argparse.Namespace) -> tuple[list[tuple[list[Path], Path, Path]], bool]:
     """(photos, driver, output) of every job, and whether this is a batch."""
     from reenactor.engine.shipped import shipped_motions
-    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_still, is_video
+    from reenactor.media import IMAGE_SUFFIXES, is_image, is_motion, is_person, is_still, is_video
 
     shipped = shipped_motions()
     if args.driver in shipped and not Path(args.driver).exists():
         args.driver = str(shipped[args.driver])
     photos = f"photo ({', '.join(IMAGE_SUFFIXES)})"
-    people = _many(args.target[0], is_image, photos) if len(args.target) == 1 else None
+    people = None
+    if len(args.target) == 1:
+        people = _many(args.target[0], lambda path: is_image(path) or is_person(path), f"{photos} or .person file")
     drivers = _many(
         args.driver,
         lambda path: is_video(path) or is_motion(path) or is_image(path),

@@ -41,7 +41,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p = verbs.add_parser(
         "live",
         help="make photos move like a camera's picture",
-        description="Make the person in one to eight photos or videos move like who is in front of the camera, live.",
+        description="Make the person in one to eight photos, videos or person files move like who is in front of the "
+        "camera, live.",
         epilog=f"Keys in the window: {_KEYS}. Without a window, Ctrl-C ends it.",
     )
     p.add_argument(

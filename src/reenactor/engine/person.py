@@ -66,7 +66,7 @@ def make_person(
     files = tuple(SourceFile.of("target", path) for path in paths)
     read = TargetPictures(PERSON_SIDE_PX, face, FaceCache(faces_folder()), progress or Silent())
     pictures = tuple(_kept(one, whole=i == 0) for i, one in enumerate(read(paths, MAX_PICTURES, still=still)))
-    seen = np.concatenate(read.looked_at)
+    seen = read.looked_at
     found = looks(seen) * UNITS
     return Person(
         pictures=pictures[:MAX_PICTURES],

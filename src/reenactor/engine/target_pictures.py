@@ -62,14 +62,17 @@ class TargetPictures:
         face: which face, counted from the left (of a video where it is seen first); None for the largest.
         cache: of faces found before.
         progress: receives the progress through videos.
-
-    Attributes:
-        looked_at: landmarks of the photos, and of all frames of videos that were looked at and are sharp.
     """
 
     def __init__(self, max_side: int, face: int | None, cache: FaceCache, progress: Progress) -> None:
         self._max_side, self._face, self._cache, self._progress = max_side, face, cache, progress
-        self.looked_at: list[Float[np.ndarray, "n 478 3"]] = []
+        self._photos: list[Float[np.ndarray, "478 3"]] = []
+        self._films: list[tuple[int, Path, list[_Seen]]] = []
+
+    @property
+    def looked_at(self) -> Float[np.ndarray, "n 478 3"]:
+        """Landmarks of the photos, and of all frames of videos that were looked at and are sharp."""
+        return np.stack([*self._photos, *(one.mesh_px for *_, seen in self._films for one in seen)])
 
     def __call__(
         self, targets: Sequence[Photo | Person], most: int, *, still: int | None = None
@@ -109,7 +112,7 @@ class TargetPictures:
                     finder = finder or opened.enter_context(FaceFinder())
                     found = checked_face(finder, picture, face=self._face, name=name)
                     self._cache.keep(picture, self._face, found)
-                self.looked_at.append(found.mesh[None])
+                self._photos.append(found.mesh)
                 yield TargetPicture(picture, found, source)
 
     def _of_person(self, person: Person, source: int, most: int) -> Iterator[TargetPicture]:
@@ -126,6 +129,15 @@ class TargetPictures:
             findings = tuple(Finding[name] for name in one.findings if name in Finding.__members__)
             yield TargetPicture(pixels, CheckedFace(mesh, one.faces, findings), source)
 
+    def films(self, most: int) -> Iterator[Iterator[TargetPicture]]:
+        """Of each video that was read at most so many of its sharp frames, in order and evenly spread."""
+        for source, video, seen in self._films:
+            some = seen[:: -(-len(seen) // most)]
+            yield (
+                TargetPicture(picture, CheckedFace(one.mesh_px, 1), source, one.number, time_s)
+                for one, picture, time_s in self._pictures(video, some)
+            )
+
     def _frames(self, video: Path, source: int, most: int, still: int | None) -> Iterator[TargetPicture]:
         self._progress.start(f"reading {video.name}", 0, None)
         try:
@@ -136,7 +148,7 @@ class TargetPictures:
         worth = np.clip((sharp / max(np.percentile(sharp, 75), 1e-6) - _BLURRED) / (_SHARP - _BLURRED), 0, 1)
         meshes = np.stack([one.mesh_px for one in seen])
         clear = worth >= min(0.5, worth.max())
-        self.looked_at.append(meshes[clear])
+        self._films.append((source, video, [seen[i] for i in np.flatnonzero(clear)]))
         if still is None:
             first = neutral_frame(meshes, clear, frontal=True)
         else:

@@ -130,7 +130,7 @@ def write_person(path: str | os.PathLike[str], person: Person) -> None:
         "software": person.software,
         "sources": [{"name": one.name, "sha256": one.sha256} for one in person.sources],
         "pictures": [
-            {name: value for name, value in vars(one).items() if name not in ("webp", "mesh_px")}
+            {name: getattr(one, name) for name in ("faces", "findings", "source", "frame", "time_s")}
             for one in person.pictures
         ],
         "tuning": None
@@ -235,8 +235,7 @@ _FAR = 1e5
 def _picture(webp: np.ndarray, mesh_px: np.ndarray, facts: Mapping[str, Any], sources: int) -> PersonPicture:
     if webp.dtype != np.uint8 or webp.ndim != 1:
         raise ValueError("picture")
-    one = PersonPicture(webp=webp.tobytes(), mesh_px=mesh_px, **facts)
-    with Image.open(io.BytesIO(one.webp), formats=("WEBP",)) as image:
+    with Image.open(io.BytesIO(webp.tobytes()), formats=("WEBP",)) as image:
         size, frames = image.size, getattr(image, "n_frames", 1)
     low, high = mesh_px[:, :2].min(0), mesh_px[:, :2].max(0)
     centre = (low + high) / 2
@@ -244,12 +243,16 @@ def _picture(webp: np.ndarray, mesh_px: np.ndarray, facts: Mapping[str, Any], so
         raise ValueError("size")
     if not ((high - low > 1).all() and (centre >= 0).all() and (centre < size).all()):
         raise ValueError("face")
-    whole = (one.source, one.faces, *([] if one.frame is None else [one.frame + 1]))
-    if not all(type(number) is int and 1 <= number < 2**31 for number in whole) or one.source > sources:
-        raise ValueError("numbers")
-    if not abs(float(one.time_s)) < _FAR:
-        raise ValueError("time")
-    return PersonPicture(**{**vars(one), "findings": tuple(map(_text, one.findings)), "time_s": float(one.time_s)})
+    frame = facts["frame"]
+    return PersonPicture(
+        webp=webp.tobytes(),
+        mesh_px=mesh_px,
+        faces=_whole(facts["faces"], 1, 2**31),
+        findings=tuple(map(_text, facts["findings"])),
+        source=_whole(facts["source"], 1, sources + 1),
+        frame=None if frame is None else _whole(frame, 0, 2**31),
+        time_s=_number(facts["time_s"]),
+    )
 
 
 def _tuning(about: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]) -> Tuning | None:
@@ -259,8 +262,20 @@ def _tuning(about: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]) -
     for one in difference.values():
         if one.dtype != np.float16 or not np.isfinite(one).all():
             raise ValueError("difference")
-    facts = {_text(name): float(value) for name, value in about["about"].items()}
+    facts = {_text(name): _number(value) for name, value in about["about"].items()}
     return Tuning(_text(about["model"]), _text(about["version"]), difference, facts)
+
+
+def _whole(value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value < high:
+        raise ValueError("number")
+    return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, (int, float)) or not abs(value) < _FAR:
+        raise ValueError("number")
+    return float(value)
 
 
 def _text(value: object) -> str:
