@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from reenactor.core.errors import CheckpointError, MediaError, NoFaceError, ReenactError
     from reenactor.core.landmarks import Motion
     from reenactor.core.options import Background, Head, Layout, Options, Runtime, Transfer
-    from reenactor.engine import LiveSession, Reenactor, ResultFrame, animate
+    from reenactor.engine import LiveSession, Reenactor, ResultFrame, animate, make_person
+    from reenactor.media import read_person, write_person
     from reenactor.media import read_provenance as verify
     from reenactor.models import create_model
 
@@ -45,13 +46,17 @@ __all__ = [
     "__version__",
     "animate",
     "create_model",
+    "make_person",
+    "read_person",
     "verify",
+    "write_person",
 ]
 
 _MODULES = {
     "reenactor.core": ("CheckpointError", "MediaError", "Motion", "NoFaceError", "ReenactError"),
     "reenactor.core.options": ("Background", "Head", "Layout", "Options", "Runtime", "Transfer"),
-    "reenactor.engine": ("LiveSession", "Reenactor", "ResultFrame", "animate"),
+    "reenactor.engine": ("LiveSession", "Reenactor", "ResultFrame", "animate", "make_person"),
+    "reenactor.media": ("read_person", "write_person"),
     "reenactor.models": ("create_model",),
 }
 
