@@ -39,9 +39,9 @@ def folder(tmp_path_factory):
         yield path
 
 
-def test_there_are_eleven_examples():
-    assert [int(title.split(".")[0]) for title, _ in EXAMPLES] == list(range(1, 12))
-    assert PAGE.count("```python") == 11
+def test_there_are_twelve_examples():
+    assert [int(title.split(".")[0]) for title, _ in EXAMPLES] == list(range(1, 13))
+    assert PAGE.count("```python") == 12
 
 
 @pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
