@@ -131,7 +131,7 @@ def target_set(
         mesh_px: float32, their landmarks in crop pixels.
     """
     device = device_of(model)
-    images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
     return TargetSet(images, mesh_px, _maps(model, mesh_px, crops.shape[1], device))
 
 

@@ -17,6 +17,7 @@ from reenactor.face.maps import draw_maps
 from reenactor.models.contract import to_uint8
 from reenactor.models.hybrid import Hybrid, HybridConfig, HybridGenerator, HybridObjective, HybridObjectiveConfig
 from reenactor.models.hybrid.discriminator import FeatureDiscriminator, face_crops, part_crops
+from reenactor.models.hybrid.model import in_bytes
 from reenactor.models.hybrid.objective import around, charbonnier
 from reenactor.models.registry import model_of
 from reenactor.models.sizes import model_size
@@ -285,6 +286,16 @@ class TestMorePhotosThanAFrameTakes:
         images = torch.stack([looking((network, person[1]), yaw + by).image for by in np.arange(-0.1, 0.1, 0.02)])
         changes = images.diff(dim=0).abs().mean((1, 2, 3, 4))  # single pixels change at edges of triangles
         assert changes.max() < 4 * changes.median()
+
+    def test_photos_of_eight_bits_are_kept_in_as_many(self, person):
+        network, code = person
+        whole = dataclasses.replace(code, photos=(code.photos.add(1) * 127.5).round() / 127.5 - 1)
+        kept = in_bytes(whole)
+        assert kept.photos.dtype == torch.uint8
+        raster = draw_maps((RASTER,), facing(9.0)[None], SIZE)[RASTER]
+        with torch.inference_mode():
+            ours, theirs = (network.decode(one, raster, facing(9.0)[None]).image for one in (kept, whole))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
     def test_taken_from_all(self, person):
         network, code = person

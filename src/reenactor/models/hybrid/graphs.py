@@ -30,6 +30,7 @@ from reenactor.models.hybrid.model import (
     HybridGenerator,
     colour_of,
     enlarged_drawing,
+    in_bytes,
     looks_of,
     with_mirrored,
 )
@@ -204,7 +205,7 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             looks=looks_of(mesh_px),
             same_scene=self._geometry.same_scene(small, mesh_px, images.shape[-1], origins),
         )
-        return ExportedCode({"style": style, "colour": colour}, geometry, images.shape[-1])
+        return ExportedCode({"style": style, "colour": colour}, in_bytes(geometry), images.shape[-1])
 
     @staticmethod
     def _of_photos(targets: TargetSet) -> tuple[Tensor, Tensor, Tensor]:
