@@ -10,11 +10,11 @@ from factories import head, psnr, write_clip
 from reenactor import ReenactError, Reenactor, animate
 from reenactor.core import CheckpointError, Options, Runtime
 from reenactor.engine.loading import fits, load_model, tuned_model
-from reenactor.engine.person import described, make_person, target_files
+from reenactor.engine.person import described, make_person
 from reenactor.engine.shipped import demo_photo, shipped_motions
 from reenactor.face.perception.photo_check import Finding
 from reenactor.media import read_motion, write_image
-from reenactor.media.person_file import Tuning, read_person, write_person
+from reenactor.media.person_file import Tuning, read_person, target_files, write_person
 from small_models import small
 
 TALK = read_motion(shipped_motions()["talk"])

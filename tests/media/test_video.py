@@ -76,6 +76,27 @@ def test_ntsc_stays_ntsc(tmp_path, face):
             assert not reader.has_audio
 
 
+def test_the_rate_of_a_recording_by_a_browser(tmp_path):
+    """Its header says neither rate nor number of frames, and its frames are 30 to 36 ms apart."""
+    path = tmp_path / "a.webm"
+    times = np.cumsum(np.random.default_rng(0).choice([30, 32, 33, 34, 36], 200)).tolist()
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=1000)
+        stream.width = stream.height = 64
+        for i, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), i, np.uint8), "rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    data = path.read_bytes()
+    at = data.index(b"\x23\xe3\x83\x83")  # the default duration of a frame, becomes a void of as many bytes
+    path.write_bytes(data[:at] + b"\xec\x85" + bytes(5) + data[at + 7 :])
+    with VideoReader(path) as reader:
+        assert float(reader.average_rate) == pytest.approx(30.3, rel=0.02)
+        assert reader.frame_count == pytest.approx(200, rel=0.02)
+        assert [frame.pts for frame in reader] == [time - times[0] for time in times]
+
+
 def test_matroska_rounds_to_milliseconds_without_drift(tmp_path, face):
     path = write(tmp_path / "a.mkv", [moving(face[:32, :32], i % 64) for i in range(300)], range(300), 1 / NTSC)
     stored, _ = stored_times(path)

@@ -96,7 +96,7 @@ def test_of_a_video_the_frames_that_contribute_most_are_shown(photo):
     weights = np.zeros((12, 4, 4), np.float32)
     weights[:, 0, 0] = np.array([9, 1, 20, 2, 12, 5, 7, 8, 10, 3, 4, 19]) / 100
     one = Reenactor("warp", size=64, cache=False).set_target([photo])
-    target = replace(one, videos=(UsedVideo(2, 10, 0, 0.0),), all_mesh_px=np.tile(one.all_mesh_px, (12, 1, 1)))
+    target = replace(one, videos=(UsedVideo(2, 10, 0, 0.0),), sources=(1, *[2] * 10, 3))
     target.portrait.crops = crops
     told = _heats(target, PhotoMap(PhotoUse.TAKEN, weights, 1.0))
     assert re.findall(r"<figcaption>(.*?)</figcaption>", told) == [

@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     credentials = signing_credentials(args)
     from reenactor.engine import LiveSession, Reenactor
     from reenactor.engine.live import feeding
-    from reenactor.engine.person import target_files
+    from reenactor.media.person_file import target_files
 
     pictures = _pictures(args)
     reenactor = Reenactor(

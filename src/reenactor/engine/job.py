@@ -32,7 +32,6 @@ from reenactor.engine.cutout import HOLDS_ALPHA, STILL_HOLDS_ALPHA
 from reenactor.engine.job_folder import Seals, job_folder
 from reenactor.engine.memory import frugal, peak_memory_mib
 from reenactor.engine.notices import Notice
-from reenactor.engine.person import target_files
 from reenactor.engine.portrait import GPU_BATCH, UsedVideo, device_of
 from reenactor.engine.prefetch import prefetch
 from reenactor.engine.recording import claim_of, stated_options
@@ -53,6 +52,7 @@ from reenactor.media import (
 from reenactor.media.animation import ANIMATIONS
 from reenactor.media.certificates import Credentials, own_credentials, own_secret
 from reenactor.media.motion_file import is_motion, read_motion
+from reenactor.media.person_file import target_files
 from reenactor.media.provenance import Claim, SourceFile, sign, supports
 from reenactor.media.tracks import CarriedTracks
 from reenactor.media.video_writer import CONTAINERS, check_holds_alpha

@@ -23,7 +23,6 @@ from reenactor.media.person_file import (
     Person,
     PersonPicture,
     is_person,
-    person_sources,
     webp_of,
 )
 from reenactor.media.provenance import SourceFile
@@ -122,16 +121,3 @@ def described(person: Person) -> list[str]:
     if missing:
         lines.append(f"what is not shown is invented; record this, too: {', '.join(missing)}")
     return lines
-
-
-def target_files(targets: Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
-    """The target's files for a provenance manifest: after a person file those that it was made from.
-
-    Raises:
-        MediaError: a file cannot be read.
-        CheckpointError: a person file is damaged.
-    """
-    files: list[SourceFile] = []
-    for path in targets:
-        files += [SourceFile.of("target", path), *(person_sources(path) if is_person(path) else ())]
-    return files

@@ -237,6 +237,7 @@ class Target:
         warnings: what about the photos will make the result look wrong.
         videos: what was taken of those photos that are videos.
         neutral: the face at rest, in mean pose, if a person file says it.
+        sources: numbers of the photos that the K pictures are from, from 1.
     """
 
     photo: UInt8[np.ndarray, "h w 3"]
@@ -246,6 +247,7 @@ class Target:
     warnings: tuple[Notice, ...] = ()
     videos: tuple[UsedVideo, ...] = ()
     neutral: Float[np.ndarray, "478 3"] | None = None
+    sources: tuple[int, ...] = ()
 
     @property
     def mesh_px(self) -> Float[np.ndarray, "478 3"]:

@@ -15,9 +15,9 @@ from jaxtyping import UInt8
 from reenactor import __version__
 from reenactor.core import MediaError, Options
 from reenactor.core.files import sha256
-from reenactor.engine.person import target_files
 from reenactor.media import VideoWriter, join_segments, read_provenance
 from reenactor.media.certificates import Credentials, own_credentials
+from reenactor.media.person_file import target_files
 from reenactor.media.provenance import Claim, SourceFile, Synthesis, sign, supports
 from reenactor.media.video_writer import check_suffix
 from reenactor.models import ReenactmentModel

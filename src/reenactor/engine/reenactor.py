@@ -276,7 +276,7 @@ class Reenactor:
         )
         neutral = person.neutral if person is not None and len(targets) == 1 else None
         self.model = model
-        self._target = Target(photo, crops[0], mesh_px, portrait, tuple(warnings), videos, neutral)
+        self._target = Target(photo, crops[0], mesh_px, portrait, tuple(warnings), videos, neutral, tuple(sources))
         self._target_faces = np.stack(seen) if seen else None
         self._compositor, self._opacity = Compositor(shown, crops[0]), moving
         drawing = any(one.finding is Finding.DRAWING for one in warnings)

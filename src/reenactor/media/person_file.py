@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,23 @@ def person_sources(path: str | os.PathLike[str]) -> tuple[SourceFile, ...]:
         raise CheckpointError(f"{path} is not a person file or is damaged; make it again") from error
 
 
-_DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError, AttributeError, OSError)
+def target_files(targets: Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
+    """The target's files for a provenance manifest: after a person file those that it was made from.
+
+    Raises:
+        MediaError: a file cannot be read.
+        CheckpointError: a person file is damaged.
+    """
+    files: list[SourceFile] = []
+    for path in targets:
+        files += [SourceFile.of("target", path), *(person_sources(path) if is_person(path) else ())]
+    return files
+
+
+_DAMAGE = (
+    *(SafetensorError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError, AttributeError, OSError),
+    Image.DecompressionBombError,
+)
 """What reading a file that someone changed may raise."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -48,6 +49,8 @@ _NOT_VIDEO = ("tty", "image2")
 """FFmpeg also "plays" text files and single images."""
 _CONVERT = "convert it to an MP4 file (H.264) first"
 _EXACT_RATES = [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)] + [Fraction(n) for n in range(1, 241)]
+_MEASURED = 100
+"""Packets whose times tell the rate of a file that does not."""
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 _ALPHA_FORMATS = ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16", "pal8")
 
@@ -161,12 +164,12 @@ class VideoReader(FrameReader[av.VideoFrame]):
             first = first_frame(container, self.path)
             stream = container.streams.video[0]
             self.time_base = time_base(stream)
-            self.average_rate = _average_rate(stream)
+            self.average_rate = _average_rate(container, stream)
             self._start_pts = frame_pts(first) or 0
             self.start_s = self._start_pts * self.time_base
             self._header_end_s = _header_end_s(stream, self.start_s)
             self.duration_s = _duration_s(container, self._header_end_s)
-            self.frame_count = _frame_count(stream, self.duration_s)
+            self.frame_count = _frame_count(stream, self.duration_s, self.average_rate)
             self.has_audio = bool(container.streams.audio)
             self._turn = _Turn.of(first)
             self._stored_size = _square_pixel_size(stream, first)
@@ -280,11 +283,23 @@ def time_base(stream: av.VideoStream) -> Fraction:
     return stream.time_base
 
 
-def _average_rate(stream: av.VideoStream) -> Fraction:
+def _average_rate(container: InputContainer, stream: av.VideoStream) -> Fraction:
     """Mean frames per second; within 1e-4 of a common rate it is that rate (23.976 and 24 differ by 1e-3)."""
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+    if not stream.average_rate and rate * time_base(stream) >= 1:
+        # A browser's WebM says nothing; FFmpeg takes its clock, of 1000 a second, for the rate.
+        rate = _measured_rate(container, stream) or rate
     nearest = min(_EXACT_RATES, key=lambda exact: abs(exact - rate))
     return nearest if abs(nearest - rate) <= rate / 10_000 else rate
+
+
+def _measured_rate(container: InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """Frames per second of the next packets; None if that cannot be told."""
+    with suppress(FFmpegError):
+        times = [packet.pts for packet in islice(container.demux(stream), _MEASURED) if packet.pts is not None]
+        if len(set(times)) > 1:
+            return Fraction(len(times) - 1) / ((max(times) - min(times)) * time_base(stream))
+    return None
 
 
 def _header_end_s(stream: av.VideoStream, start_s: Fraction) -> Fraction | None:
@@ -306,11 +321,11 @@ def _duration_s(container: InputContainer, end_s: Fraction | None) -> float | No
     return container.duration / av.time_base if container.duration else None
 
 
-def _frame_count(stream: av.VideoStream, seconds: float | None) -> int | None:
+def _frame_count(stream: av.VideoStream, seconds: float | None, rate: Fraction) -> int | None:
     """Expected number of frames."""
     if stream.frames:
         return stream.frames
-    return max(1, round(seconds * float(_average_rate(stream)))) if seconds else None
+    return max(1, round(seconds * float(rate))) if seconds else None
 
 
 def _square_pixel_size(stream: av.VideoStream, frame: av.VideoFrame) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from reenactor.core.progress import Progress
-from reenactor.engine import MAX_TARGETS, Reenactor, Track
+from reenactor.engine import Reenactor, Track
 from reenactor.engine.composite import heat_over
 from reenactor.engine.portrait import Target, driver_frame
 from reenactor.engine.track import track_of_file, track_rest
@@ -103,12 +103,14 @@ def _heats(target: Target, one: PhotoMap) -> str:
 
 
 def _names(target: Target) -> list[str]:
-    """Names of the pictures that the model was given: "photo 1", or "video 1" for each frame of it."""
-    frames = {one.photo: one.frames for one in target.videos}
-    names: list[str] = []
-    for number in range(1, MAX_TARGETS + 1):
-        names += [f"video {number}"] * frames[number] if number in frames else [f"photo {number}"]
-    return names[: len(target.all_mesh_px)]
+    """Names of the pictures that the model was given: "photo 1", or "video 1" for each frame of it, or "person 1"."""
+    videos = {one.photo for one in target.videos}
+    # A photo gives one picture, and a person file mostly several.
+    several = {number for number in target.sources if target.sources.count(number) > 1} - videos
+    return [
+        f"{'video' if number in videos else 'person' if number in several else 'photo'} {number}"
+        for number in target.sources
+    ]
 
 
 def _heading(one: PhotoMap) -> str:
