@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from factories import head, write_raw
+from reenactor.engine.person import make_person
 from reenactor.engine.shipped import shipped_motions
-from reenactor.media import read_motion, write_image, write_motion
+from reenactor.media import read_motion, write_image, write_motion, write_person
 from reenactor.server import Client, Keys, Settings, add_key, load_keys
 from reenactor.server.app import create_app
 
@@ -37,6 +38,14 @@ def photo(tmp_path_factory, face):
 def film(tmp_path_factory, face):
     """8 frames of that face, 25 a second, each 6 pixels further to the right."""
     return write_raw(tmp_path_factory.mktemp("film") / "me.mp4", [np.roll(face, 6 * i, 1) for i in range(8)])
+
+
+@pytest.fixture(scope="session")
+def person(tmp_path_factory, film):
+    """A person file made of that film."""
+    path = tmp_path_factory.mktemp("person") / "me.person"
+    write_person(path, make_person([film]))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,51 @@ def test_options_of_a_video(here, film):
     assert options_of(stored, app.settings).still == 3
 
 
+def test_options_of_a_person_file(here, person, photo):
+    app = here()
+    target = add_target(app.first, person, photo).json()["id"]
+    assert_problem(add_job(app.first, target, alpha="true", format="webp"), 422, "person file has no transparency")
+    assert_problem(add_job(app.first, target, still="3"), 422, "still chooses a frame of a video", "leave it out")
+    assert add_job(app.first, target).status_code == 202
+    assert_problem(app.first.post(f"/v1/targets/{target}/person"), 422, "photo 1 is a person file already")
+    # Behind a photo it takes nothing from what that can do.
+    target = add_target(app.first, photo, person).json()["id"]
+    assert add_job(app.first, target, alpha="true", format="webp").status_code == 202
+
+
+def test_a_job_that_makes_a_person_file(here, film, photo):
+    app = here(queue=2)
+    target = add_target(app.first, film).json()["id"]
+    path = f"/v1/targets/{target}/person"
+    for fields, word in (({"face": "0"}, "face"), ({"still": "-1"}, "still")):
+        assert_problem(app.first.post(path, data=fields), 422, word)
+    assert_problem(app.second.post(path), 404, "no target")
+    assert_problem(app.nobody.post(path), 401)
+    made = app.first.post(path, data={"still": "3"})
+    assert made.status_code == 202
+    job = made.json()
+    assert made.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert (job["state"], job["target"]) == ("queued", target)
+    assert_problem(app.first.post(path), 429, "queue is full")
+    assert_problem(app.first.delete(f"/v1/targets/{target}"), 409)
+    # What a killed server was at is done by the next one.
+    store = app.state.store
+    assert store.begin_next().id == job["id"]
+    assert store.queue_unfinished() == 1
+    again = store.begin_next()
+    assert (again.options, again.attempts) == ({"format": "person", "face": None, "still": 3}, 1)
+    store.job_folder(again.id).joinpath(again.result_name).write_bytes(b"person")
+    about = {"frames": 1, "frames_drawn": 1, "seconds": 0.0, "sound": False, "signed": False, "notes": []}
+    store.end(again, State.DONE, facts=about)
+    result = app.first.get(f"/v1/jobs/{job['id']}/result")
+    assert (result.content, result.headers["Content-Type"]) == (b"person", "application/octet-stream")
+    assert f'filename="reenactor-{job["id"][:8]}.person"' in result.headers["Content-Disposition"]
+    assert store.expire(-1) == 2
+    assert_problem(app.first.get(f"/v1/jobs/{job['id']}"), 404)
+    of_photo = add_target(app.first, photo).json()["id"]
+    assert_problem(app.first.post(f"/v1/targets/{of_photo}/person", data={"still": "0"}), 422, "still chooses a frame")
+
+
 def test_driver_or_motion(shared, photo, motion):
     target = add_target(shared.first, photo).json()["id"]
     assert_problem(shared.first.post("/v1/jobs", data={"target": target}), 422, "either")

@@ -18,15 +18,25 @@ from PIL import Image
 
 from factories import write_raw
 from reenactor.core import Motion, ReenactError
+from reenactor.core.files import sha256
+from reenactor.engine.person import described
 from reenactor.engine.shipped import shipped_motions
-from reenactor.media import VideoWriter, read_image, read_motion, read_provenance, write_image, write_motion
+from reenactor.media import (
+    VideoWriter,
+    read_image,
+    read_motion,
+    read_person,
+    read_provenance,
+    write_image,
+    write_motion,
+)
 from reenactor.server import Client, Settings, serve
 from reenactor.server.client import ServerError
 from reenactor.server.jobs import Running
 from reenactor.server.page import html
 from reenactor.server.page.edits import Edits, still_motion
 from reenactor.server.records import JobRecord
-from reenactor.server.store import Job
+from reenactor.server.store import PERSON, Job
 
 SMALL = {"size": 64, "max_side": 128}
 
@@ -194,6 +204,62 @@ def test_reading_a_video_of_the_person_counts_as_work(serving, long_film, tmp_pa
         assert (ended.state, "longer than the 0.05 minutes" in ended.error) == ("failed", True)
 
 
+def test_make_a_person_and_animate_it(served, film, jpeg, motion, tmp_path):
+    seen = []
+    with served.client(served.key) as client:
+        made = client.make_person([film], tmp_path / "me.person", on_progress=seen.append, still=2)
+        person = read_person(made)
+        assert person.pictures[0].frame == 2
+        assert [one.name for one in person.sources] == ["photo1.mp4"]
+        result = seen[-1].record["result"]
+        assert result["notes"] == described(person)
+        assert (result["frames"], result["signed"], result["bytes"]) == (
+            len(person.pictures),
+            False,
+            made.stat().st_size,
+        )
+        out = client.animate([made], motion, tmp_path / "o.mp4", on_progress=seen.append, max_side=256)
+        # The driver begins at rest.
+        first = frames_of(out)[0].astype(int)
+        assert int(np.argmin([np.abs(first - one).mean() for one in frames_of(film)])) == 2
+        signed = [(one.role, one.name, one.sha256) for one in read_provenance(out).inputs]
+        assert signed == [
+            ("target", "photo1.person", sha256(made)),
+            ("target", "photo1.mp4", sha256(film)),
+            ("driver", "driver.motion", sha256(motion)),
+        ]
+        with pytest.raises(ServerError, match="a person file holds one face"):
+            client.animate([made], motion, tmp_path / "no.mp4", face=1)
+        with client.live(client.add_target([made]), size=64, max_side=128) as live:
+            assert live.step(jpeg).startswith(b"\xff\xd8")
+
+
+def test_no_person_without_a_face(served, grey_film, tmp_path):
+    with (
+        served.client(served.key) as client,
+        pytest.raises(ServerError, match="no face found in any frame of photo 1;"),
+    ):
+        client.make_person([grey_film], tmp_path / "me.person")
+    assert not (tmp_path / "me.person").exists()
+
+
+def test_a_killed_server_makes_the_person_after_its_restart(serving, film, face, tmp_path, wait_until):
+    long = write_raw(tmp_path / "long.mp4", [np.roll(face, i % 7, 1) for i in range(400)])
+    first = serving()
+    with first.client() as client:
+        target = client.add_target([long])
+        job = client.add_person(target).id
+        stopped = client.add_person(target).id
+        wait_until(lambda: (client.job(job).record["frames_done"] or 0) > 3, 120)
+        assert client.job(job).record["stage"] == "reading photo1.mp4"
+    first.kill()
+    with serving().client() as client:
+        wait_until(lambda: client.job(job).state == "running", 120)
+        assert client.cancel(stopped).state == "cancelled"
+        assert client.wait(job).state == "done"
+        assert read_person(client.download(job, tmp_path / "me.person")).pictures
+
+
 def test_progress_through_videos():
     """Each stage goes on where the one before ended, and what an earlier run had drawn does not speed up the rest."""
     now = Running(Job("0", "me", "0", "driver.mp4", {}), time.monotonic() - 10)
@@ -210,6 +276,9 @@ def test_progress_through_videos():
     assert now.eta_s() == pytest.approx(10 * (1 - drawn) / seen[-1], rel=0.01)
     now.report("animating", 500, 500)
     assert now.fraction == pytest.approx(1)
+    now = Running(Job("0", "me", "0", PERSON, {}), time.monotonic() - 10)
+    now.report("reading photo1.mp4", 20, 40)
+    assert now.fraction == pytest.approx(0.45)
 
 
 def test_no_face_is_told_in_our_callers_words(served, tmp_path):

@@ -12,10 +12,11 @@ import numpy as np
 import pillow_heif
 import psutil
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from reenactor.engine.shipped import shipped_motions
-from reenactor.media import VideoWriter, read_motion, write_motion
+from reenactor.media import VideoWriter, read_motion, read_person, write_motion, write_person
 from reenactor.server import Limits, uploads
 from reenactor.server.processes import ChildProcess, ProcessDiedError
 from reenactor.server.uploads import PHOTO_SUFFIXES, UploadChecker, UploadError, examine, photo_suffix, video_suffix
@@ -138,6 +139,57 @@ def test_animations_and_motions_are_known_by_content(checker, face, tmp_path):
         for driver in (False, True):
             found = checker.check(path, what="it", driver=driver)
             assert (found.suffix, found.frames, found.seconds, found.is_photo) == (suffix, 5, 0.16, False)
+
+
+def with_picture(person, webp, tmp_path):
+    """The same person file with another first picture."""
+    known = read_person(person)
+    path = tmp_path / "changed"
+    write_person(path, replace(known, pictures=(replace(known.pictures[0], webp=webp), *known.pictures[1:])))
+    return path.read_bytes()
+
+
+def test_person_files_are_known_by_content(checker, person, face, motion, tmp_path):
+    path = tmp_path / "anything.exe"
+    path.write_bytes(person.read_bytes())
+    found = checker.check(path, what="it", driver=False)
+    count = len(read_person(person).pictures)
+    assert (found.suffix, found.width, found.height, found.frames) == (".person", 256, 256, count)
+    assert not found.is_photo
+    assert "no driver" in refused(checker, tmp_path, person.read_bytes(), driver=True)
+    whole = person.read_bytes()
+    webp = read_person(person).pictures[0].webp
+    for data in (whole[:-9], *(with_picture(person, webp[:n], tmp_path) for n in (4, len(webp) // 2))):
+        assert "damaged" in refused(checker, tmp_path, data, driver=False)
+    foreign = safetensors.numpy.save({"w": np.zeros(9, np.float32)}, {"format": "pt"})
+    for data in (foreign, motion.read_bytes(), safetensors.numpy.save({"w": np.zeros(9, np.float32)})):
+        assert "not a photo or a video; send a PNG" in refused(checker, tmp_path, data, driver=False)
+
+
+def test_huge_pictures_in_person_files(checker, person, face, tmp_path):
+    """Told from their headers: of 1921 pixels, of the most that WebP holds, and more than this server takes."""
+    wide = np.zeros((64, 1921, 3), np.uint8)
+    most = bytearray(image_bytes("WEBP", face))
+    at = most.index(b"\x9d\x01\x2a") + 3
+    most[at : at + 4] = struct.pack("<HH", 16383, 16383)
+    for webp in (image_bytes("WEBP", wide), bytes(most)):
+        assert "damaged" in refused(checker, tmp_path, with_picture(person, webp, tmp_path), driver=False)
+    path = tmp_path / "x"
+    path.write_bytes(person.read_bytes())
+    with pytest.raises(UploadError, match=r"has 256 x 256 pixels, more than the 0\.01 megapixels"):
+        examine(path, replace(LIMITS, photo_megapixels=0.01), driver=False)
+
+
+def test_person_files_as_targets(here, person, face):
+    app = here(limits=replace(LIMITS, photo_mib=1, driver_mib=2))
+    made = app.first.post("/v1/targets", files={"photos": ("me.png", person.read_bytes())})
+    assert made.json()["photos"] == [{"width": 256, "height": 256, "seconds": 0}]
+    assert f"targets/{made.json()['id']}/photo1.person" in app.files()
+    files = app.files()
+    large = with_picture(person, image_bytes("WEBP", face, exif=bytes(3 * 2**20)), tmp_path=app.settings.data.parent)
+    refusal = app.first.post("/v1/targets", files={"photos": ("me.person", large)})
+    assert (refusal.status_code, "photo 1 is larger than the 2 MiB" in refusal.text) == (413, True)
+    assert app.files() == files
 
 
 def test_playlists_are_not_followed(face, video, tmp_path):
@@ -313,7 +365,7 @@ def mutated(rng, sources):
     return str(rng.choice(names)), bytes(data)
 
 
-def sources_of(face, video, motion):
+def sources_of(face, video, motion, person):
     small = np.ascontiguousarray(face[::4, ::4])
     frames = [Image.fromarray(np.roll(small, i, 0)) for i in range(3)]
     gif = io.BytesIO()
@@ -327,6 +379,7 @@ def sources_of(face, video, motion):
         encoded("mpegts", "mpeg2video", face),
         encoded("mp4", "mpeg4", face),
         motion.read_bytes(),
+        person.read_bytes(),
         png_bomb(30_000, 30_000, 3),
         png_bomb(7_000, 5_000, 5_000),
         zipped(bytes(2**20)),
@@ -334,11 +387,11 @@ def sources_of(face, video, motion):
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)], ids=["some", "a thousand"])
-def test_mutated_uploads(count, here, photo, face, video, motion, tmp_path):
+def test_mutated_uploads(count, here, photo, face, video, motion, person, tmp_path):
     """As photos and as drivers, through the whole API: an answer to each, the same server at the end, no file left."""
     app = here(rate_per_minute=10**6, queue=10**6, limits=LIMITS)
     rng = np.random.default_rng(count)
-    sources = sources_of(face, video, motion)
+    sources = sources_of(face, video, motion, person)
     target = app.first.post("/v1/targets", files={"photos": ("a", photo.read_bytes())}).json()["id"]
     before = app.files()
     around = set(tmp_path.parent.iterdir())

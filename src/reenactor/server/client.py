@@ -94,7 +94,7 @@ class Client:
         """Animate photos like a driver and save the result; nothing stays on the server.
 
         Args:
-            photos: one to eight photos or videos of one person.
+            photos: one to eight photos, videos or person files of one person.
             driver: a file, or the name of a motion that ships.
             out: file of the result; its suffix is the format, unless `format` is given.
             on_progress: called with the job now and then.
@@ -105,9 +105,41 @@ class Client:
         """
         out = Path(out)
         options.setdefault("format", out.suffix.lstrip(".").lower().replace("jpeg", "jpg"))
+        return self._made(photos, lambda target: self.add_job(target, driver, **options), out, on_progress)
+
+    def make_person(
+        self,
+        photos: Sequence[str | Path],
+        out: str | Path,
+        *,
+        on_progress: Callable[[Job], None] = lambda job: None,
+        **options: Any,
+    ) -> Path:
+        """Make a person file of photos and videos and save it; nothing stays on the server.
+
+        Make it only of yourself, or of a person who has agreed to it.
+
+        Args:
+            photos: one to eight photos or videos of one person.
+            out: the file, NAME.person; then a target like a photo.
+            on_progress: called with the job now and then; the last one's notes say what the file shows and lacks.
+            options: fields of `POST /v1/targets/TARGET/person`: face, still.
+
+        Raises:
+            ServerError: the server refuses, or the job failed.
+        """
+        return self._made(photos, lambda target: self.add_person(target, **options), Path(out), on_progress)
+
+    def _made(
+        self,
+        photos: Sequence[str | Path],
+        queue: Callable[[str], Job],
+        out: Path,
+        on_progress: Callable[[Job], None],
+    ) -> Path:
         target = self.add_target(photos)
         try:
-            job = self.add_job(target, driver, **options)
+            job = queue(target)
             try:
                 job = self.wait(job.id, on_progress)
                 if job.state != "done":
@@ -123,7 +155,7 @@ class Client:
         return self._ask("GET", "/v1/motions").json()["motions"]
 
     def add_target(self, photos: Sequence[str | Path]) -> str:
-        """Send photos or videos of a person; returns the target's id."""
+        """Send photos, videos or person files of a person; returns the target's id."""
         files = [("photos", Path(photo)) for photo in photos]
         return self._send("/v1/targets", files, {}).json()["id"]
 
@@ -133,10 +165,14 @@ class Client:
 
     def add_job(self, target: str, driver: str | Path, **options: Any) -> Job:
         """Queue an animation; `driver` is a file, or the name of a motion that ships."""
-        fields = {"target": target, **{name: _text(value) for name, value in options.items() if value is not None}}
+        fields = {"target": target, **_fields(options)}
         if isinstance(driver, str) and not Path(driver).exists():
             return Job.of(self._send("/v1/jobs", [], {**fields, "motion": driver}).json())
         return Job.of(self._send("/v1/jobs", [("driver", Path(driver))], fields).json())
+
+    def add_person(self, target: str, **options: Any) -> Job:
+        """Queue the making of a person file of a target's photos and videos."""
+        return Job.of(self._send(f"/v1/targets/{target}/person", [], _fields(options)).json())
 
     def job(self, job: str) -> Job:
         """A job and its progress."""
@@ -179,7 +215,7 @@ class Client:
         from websockets.sync.client import connect
 
         url = httpx.URL(f"ws{self._url.removeprefix('http')}/v1/live/{target}")
-        url = url.copy_merge_params({name: _text(value) for name, value in options.items() if value is not None})
+        url = url.copy_merge_params(_fields(options))
 
         def connected() -> ClientConnection:
             try:
@@ -317,8 +353,10 @@ class Live:
         return message
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _fields(options: dict[str, Any]) -> dict[str, str]:
+    """As the server reads them, without those that are None."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
 
 
 def _error(status: int, body: bytes, retry_after: str | None) -> ServerError:

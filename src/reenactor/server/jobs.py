@@ -17,7 +17,7 @@ from reenactor.server.processes import ChildProcess, ProcessDiedError
 from reenactor.server.records import motion_path
 from reenactor.server.settings import Settings
 from reenactor.server.signing import Signer
-from reenactor.server.store import Job, State, Store
+from reenactor.server.store import PERSON, Job, State, Store
 from reenactor.server.worker import run_jobs
 
 _POLL_S = 0.1
@@ -32,6 +32,8 @@ _MAX_ATTEMPTS = 3
 _READING, _READING_DRIVER = "reading ", "reading the driver"
 _DRIVER_FRACTION, _TARGET_FRACTION = 0.4, 0.1
 """Of the work that is left: to read a video driver, and to read a video of the person. Drawing is the rest."""
+_PERSON_FRACTION = 0.9
+"""The same, to read a video for a person file. Writing its pictures is the rest."""
 _FIRST_GUESS_S = 10.0
 """Assumed time of a job before one was done."""
 
@@ -71,6 +73,8 @@ class Running:
         if begins:
             self.before += self.share
             of_rest = _DRIVER_FRACTION if stage == _READING_DRIVER else _TARGET_FRACTION
+            if self.job.driver == PERSON:
+                of_rest = _PERSON_FRACTION
             self.share = (1 - self.before) * (of_rest if stage.startswith(_READING) else 1)
         self.stage, self.done, self.total = stage, done, total
         if begins:
@@ -181,6 +185,8 @@ class Workers:
         folder = self._store.job_folder(job.id)
         motion = job.driver.removeprefix("motion:")
         driver = folder / job.driver if motion == job.driver else motion_path(motion)
+        if job.driver == PERSON:
+            driver = None
         running = Running(job, time.monotonic())
         self._running[job.id] = running
         try:
@@ -200,13 +206,14 @@ class Workers:
         finally:
             del self._running[job.id]
 
-    def _follow(self, process: ChildProcess, running: Running, driver: Path, output: Path) -> None:
+    def _follow(self, process: ChildProcess, running: Running, driver: Path | None, output: Path) -> None:
         """Send a job to a worker process and follow it to its end."""
         job = running.job
         target = self._store.target(job.owner, job.target)
         assert target is not None  # not deleted while a job needs it
         photos = [str(photo) for photo in self._store.photos(target)]
-        process.send({"photos": photos, "driver": str(driver), "output": str(output), "options": job.options})
+        of_driver = None if driver is None else str(driver)
+        process.send({"photos": photos, "driver": of_driver, "output": str(output), "options": job.options})
         deadline = running.began + 60 * self._settings.job_minutes
         first = True
         while True:
@@ -220,7 +227,7 @@ class Workers:
                 process.kill()
                 if running.stop_sent:
                     raise ProcessDiedError
-                error = f"this took longer than the {self._settings.job_minutes:g} minutes allowed; cut the driver"
+                error = f"this took longer than the {self._settings.job_minutes:g} minutes allowed; cut the video"
                 self._end(job, State.FAILED, error=error)
                 return
             try:

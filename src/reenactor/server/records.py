@@ -63,6 +63,14 @@ class JobOptions:
 
 
 @dataclass
+class PersonOptions:
+    """The form fields of a job that makes a person file."""
+
+    face: Annotated[_Face, Form()] = None
+    still: Annotated[_Still, Form()] = None
+
+
+@dataclass
 class LiveOptions:
     """The query parameters of a live session."""
 
@@ -92,11 +100,11 @@ class Problem(BaseModel):
 
 
 class Photo(BaseModel):
-    """Size of a target's photo or video."""
+    """Size of a target's photo or video, or of the picture of a person file that moves."""
 
     width: int
     height: int
-    seconds: float = Field(description="Of a video or an animation; 0 for a photo.")
+    seconds: float = Field(description="Of a video or an animation; 0 for others.")
 
 
 class TargetRecord(BaseModel):
@@ -119,14 +127,14 @@ class Result(BaseModel):
 
     url: str
     bytes: int
-    frames: int
+    frames: int = Field(description="Of a person file its pictures.")
     frames_drawn: int = Field(description="Fewer than `frames` if the server was restarted in between.")
     seconds: float
     sound: bool
     signed: bool = Field(description="It carries a signature that says it is synthetic.")
     notes: list[str] = Field(
         description="What was taken of videos of the person, and what to look at: flaws of the photos, several faces, "
-        "stretches without a face."
+        "stretches without a face. Of a person file what it shows, and what it lacks."
     )
 
 

@@ -20,11 +20,13 @@ from reenactor.server.records import (
     LiveOptions,
     Motions,
     Offers,
+    PersonOptions,
     Problem,
     TargetRecord,
     motion_names,
 )
 from reenactor.server.state import AppState
+from reenactor.server.store import PERSON, Job
 
 
 def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -49,6 +51,11 @@ def _owner(request: Request) -> str:
 
 Owner = Annotated[str, Depends(_owner)]
 _KEY = [Depends(HTTPBearer(auto_error=False, description="An API key"))]
+
+
+async def _queued(state: AppState, response: Response, job: Job) -> JobRecord:
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return await asyncio.to_thread(state.record, job)
 
 
 def server_routes(state: AppState) -> APIRouter:
@@ -88,10 +95,12 @@ def target_routes(state: AppState) -> APIRouter:
         owner: Owner,
         photos: Annotated[
             list[UploadFile],
-            File(description="One to eight photos or videos of one person; the first moves, or holds what moves."),
+            File(
+                description="One to eight photos, videos or person files of one person; the first moves, or holds it."
+            ),
         ],
     ) -> TargetRecord:
-        """Store photos or videos of a person, to be animated any number of times."""
+        """Store photos, videos or person files of a person, to be animated any number of times."""
         named: list[tuple[BinaryIO, str]] = [(photo.file, f"photo {i}") for i, photo in enumerate(photos, start=1)]
         return TargetRecord.of(await state.add_target(owner, named), keep_s)
 
@@ -99,6 +108,13 @@ def target_routes(state: AppState) -> APIRouter:
     def get_target(owner: Owner, identity: str) -> TargetRecord:
         """A target."""
         return TargetRecord.of(state.target(owner, identity), keep_s)
+
+    @router.post("/{identity}/person", status_code=202, responses=_answers(400, 404, 413, 422))
+    async def make_person(
+        owner: Owner, response: Response, identity: str, options: Annotated[PersonOptions, Depends()]
+    ) -> JobRecord:
+        """Queue the making of a person file of a target's photos and videos; it is the result of the job."""
+        return await _queued(state, response, await state.add_person(owner, identity, options))
 
     @router.delete("/{identity}", status_code=204, responses=_answers(404, 409))
     def delete_target(owner: Owner, identity: str) -> None:
@@ -125,9 +141,7 @@ def job_routes(state: AppState) -> APIRouter:
         """Queue an animation."""
         state.target(owner, target)
         checked = await state.driver(owner, motion, None if driver is None else driver.file)
-        job = await state.add_job(owner, target, options, checked)
-        response.headers["Location"] = f"/v1/jobs/{job.id}"
-        return await asyncio.to_thread(state.record, job)
+        return await _queued(state, response, await state.add_job(owner, target, options, checked))
 
     @router.get("/{identity}", responses=_answers(404))
     def get_job(owner: Owner, identity: str) -> JobRecord:
@@ -139,7 +153,8 @@ def job_routes(state: AppState) -> APIRouter:
         """The file that a job made."""
         job = state.job(owner, identity)
         path = state.result(job)
-        return FileResponse(path, filename=f"reenactor-{job.id[:8]}{path.suffix}")
+        kind = "application/octet-stream" if job.driver == PERSON else None  # else by its name
+        return FileResponse(path, media_type=kind, filename=f"reenactor-{job.id[:8]}{path.suffix}")
 
     @router.post("/{identity}/cancel", responses=_answers(404))
     def cancel_job(owner: Owner, identity: str) -> JobRecord:

@@ -1,4 +1,4 @@
-"""Signing of results, by a process that has the key and decodes nothing of a stranger's; those that do have no key."""
+"""Signing of results, by a process that has the key and decodes no stranger's pictures; those that do have no key."""
 
 from __future__ import annotations
 
@@ -40,9 +40,15 @@ class Signer:
         Raises:
             ProcessDiedError: signing broke off.
         """
-        inputs = [("target", str(photo)) for photo in photos] + ([("driver", str(driver))] if driver else [])
         with self._lock:
-            self._process.send({**model, "result": str(result), "inputs": inputs})
+            self._process.send(
+                {
+                    **model,
+                    "result": str(result),
+                    "photos": [str(photo) for photo in photos],
+                    "drivers": [str(driver)] if driver else [],
+                }
+            )
             try:
                 return self._process.receive(_SIGN_S)["error"]
             except TimeoutError:
@@ -58,12 +64,13 @@ class Signer:
 def sign_results(channel: Channel, settings: Settings) -> None:
     """Process that answers each request of `Signer.sign` with `{"error": None or a sentence}`."""
     from reenactor.media.certificates import own_credentials
+    from reenactor.media.person_file import target_files
     from reenactor.media.provenance import Claim, SourceFile, Synthesis, sign
 
     credentials = None
     while True:
         request = channel.receive()
-        result, photos = Path(request["result"]), [Path(path) for role, path in request["inputs"] if role == "target"]
+        result, photos = Path(request["result"]), [Path(path) for path in request["photos"]]
         try:
             credentials = credentials or credentials_of(settings) or own_credentials()
             claim = Claim(
@@ -71,7 +78,7 @@ def sign_results(channel: Channel, settings: Settings) -> None:
                 model=request["model"],
                 model_version=request["model_version"],
                 # Hashed here, not where they are decoded.
-                inputs=tuple(SourceFile.of(role, path) for role, path in request["inputs"]),
+                inputs=(*target_files(photos), *(SourceFile.of("driver", path) for path in request["drivers"])),
                 synthesis=Synthesis.TRAINED if request["trained"] else Synthesis.UNTRAINED,
             )
             sign(result, result, claim, credentials)

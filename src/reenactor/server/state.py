@@ -26,12 +26,13 @@ from reenactor.server.records import (
     JobRecord,
     LiveOptions,
     Offers,
+    PersonOptions,
     Result,
     motion_names,
     motion_path,
 )
 from reenactor.server.settings import Settings, runtimes
-from reenactor.server.store import Job, QueueFullError, State, Store, Target, new_id
+from reenactor.server.store import PERSON, Job, QueueFullError, State, Store, Target, new_id
 from reenactor.server.uploads import Upload
 from reenactor.server.worker import describe_models
 
@@ -233,15 +234,34 @@ class AppState:
         try:
             await self.check_names(options)
             _check_fit(self.target(owner, target), driver, options)
-            job = Job(new_id(), owner, target, driver.name, asdict(options))
+            return await self._queue(Job(new_id(), owner, target, driver.name, asdict(options)), driver.path)
+        finally:
+            driver.discard()
+
+    async def add_person(self, owner: str, target: str, options: PersonOptions) -> Job:
+        """Queue the making of a person file from a target's photos and videos.
+
+        Raises:
+            RefusalError: there is no such target, no room, or the target or the options do not fit.
+        """
+        found = self.target(owner, target)
+        if found.persons:
+            raise RefusalError(
+                422,
+                f"photo {found.persons[0]} is a person file already; send the photos and videos that it was made from, "
+                "and new ones",
+            )
+        _check_still(found, options.still)
+        return await self._queue(Job(new_id(), owner, target, PERSON, {"format": PERSON, **asdict(options)}), None)
+
+    async def _queue(self, job: Job, driver: Path | None) -> Job:
+        try:
             most = self.settings.queue, self.settings.queue_of_key
-            await asyncio.to_thread(self.store.add_job, job, driver.path, *most)
+            await asyncio.to_thread(self.store.add_job, job, driver, *most)
         except QueueFullError:
             raise queue_full(self.workers.wait_s(1)) from None
         except KeyError:
             raise RefusalError(404, NO_TARGET) from None
-        finally:
-            driver.discard()
         self.workers.wake()
         return job
 
@@ -386,9 +406,14 @@ def _check_fit(target: Target, driver: Driver, options: JobOptions) -> None:
         check_alpha(options.layout, alpha=options.alpha)
     except ReenactError as error:
         raise RefusalError(422, str(error)) from error
-    if options.still is not None and not target.begins_with_video:
-        raise RefusalError(422, "still chooses a frame of a video, and the first photo is none; leave it out")
-    if options.alpha and target.begins_with_video:
-        raise RefusalError(422, "a video of the person has no transparency to keep; leave out alpha, or send a photo")
+    _check_still(target, options.still)
+    if options.alpha and (target.begins_with_video or 1 in target.persons):
+        what = "person file" if 1 in target.persons else "video of the person"
+        raise RefusalError(422, f"a {what} has no transparency to keep; leave out alpha, or send a photo")
     if options.driver_face is not None and (driver.path is None or driver.name.endswith(".motion")):
         raise RefusalError(422, "a motion holds one face, so that there is none to choose; leave out driver_face")
+
+
+def _check_still(target: Target, still: int | None) -> None:
+    if still is not None and not target.begins_with_video:
+        raise RefusalError(422, "still chooses a frame of a video, and the first photo is none; leave it out")

@@ -24,6 +24,8 @@ from reenactor.server.uploads import PHOTO_SUFFIXES, Upload
 _VERSION = 1
 INCOMING = "incoming"
 _DATABASE = "reenactor.sqlite"
+PERSON = "person"
+"""The driver and the format of a job that makes a person file."""
 _BUSY_S = 1.0
 """Another program that locks the database, or a thread that waits for it, is waited for so long."""
 _TABLES = """
@@ -56,7 +58,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """Photos and videos of one person.
+    """Photos, videos and person files of one person.
 
     Args:
         id: 32 hexadecimal digits.
@@ -76,16 +78,21 @@ class Target:
     def begins_with_video(self) -> bool:
         """Whether the picture that moves is a frame of a video or an animation."""
         first = self.photos[0]
-        return not first["name"].endswith(PHOTO_SUFFIXES) or first.get("seconds", 0) > 0
+        return not first["name"].endswith((*PHOTO_SUFFIXES, ".person")) or first.get("seconds", 0) > 0
+
+    @property
+    def persons(self) -> list[int]:
+        """Numbers of those that are person files, from 1."""
+        return [i for i, one in enumerate(self.photos, start=1) if one["name"].endswith(".person")]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One animation, or a finished recording of a live session.
+    """One animation, one person file, or a finished recording of a live session.
 
     Args:
-        driver: name of a file in the job's folder, "motion:NAME" for a motion that ships, or "live".
-        options: as `records.JobOptions` has them.
+        driver: name of a file in the job's folder, "motion:NAME" for a motion that ships, "live", or `PERSON`.
+        options: as `records.JobOptions` has them, or `records.PersonOptions` with the format `PERSON`.
         attempts: how often work on it was started and not stopped in order.
         created, started, finished: Unix times.
         facts: about the result, see `records.Result`.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reenactor.core.errors import ReenactError
-from reenactor.core.files import config_folder
+from reenactor.core.files import config_folder, is_format
 from reenactor.server.confinement import Confinement
 from reenactor.server.confinement import limits as resource_limits
 from reenactor.server.processes import Channel, ChildProcess, ProcessDiedError
 from reenactor.server.settings import Limits
 
 _PHOTOS = "a PNG, JPEG, WebP, HEIC, AVIF, JPEG 2000, BMP or TIFF file"
+_PERSON = "or a person file (.person)"
 _VIDEOS = "an MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV or GIF video, an animation"
 PHOTO_SUFFIXES = (".png", ".jpg", ".webp", ".bmp", ".tif", ".heic", ".avif", ".jp2", ".j2k")
 """The values of `photo_suffix`."""
@@ -23,6 +26,8 @@ _START_S = 60
 """To start the process."""
 _INSPECT_S = 20
 """Processor time to read what a file says about its origin."""
+_HEADER_BYTES = 2**20
+"""Most of a safetensors file's header that is looked at to tell what it is."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class Upload:
 
     Args:
         suffix: for its name.
-        width, height: of its pictures.
-        frames: 1 for a photo.
-        seconds: 0 for a photo.
+        width, height: of its pictures; of a person file the first one.
+        frames: 1 for a photo; of a person file its pictures.
+        seconds: 0 for a photo and a person file.
     """
 
     suffix: str
@@ -71,7 +76,7 @@ class UploadChecker:
         Args:
             path: of the file.
             what: its name in messages: "photo 1".
-            driver: it may be a motion file, too, besides what a target may be: a photo, a video or an animation.
+            driver: it may be a motion file, too, and no person file; besides a photo, a video or an animation.
 
         Raises:
             UploadError: it is of another kind, damaged, or exceeds a limit.
@@ -180,9 +185,12 @@ def examine(path: Path, limits: Limits, *, driver: bool) -> Upload:
         return _picture(path, suffix, limits)
     if suffix := video_suffix(start):
         return _video(path, suffix, limits)
+    is_safetensors = start[8:9] == b"{"
     if not driver:
-        raise UploadError(f"{path} is not a photo or a video; send {_PHOTOS}, {_VIDEOS}")
-    if start[8:9] == b"{":
+        if is_safetensors and _says_person(path):
+            return _person(path, limits)
+        raise UploadError(f"{path} is not a photo or a video; send {_PHOTOS}, {_VIDEOS}, {_PERSON}")
+    if is_safetensors and not _says_person(path):
         return _motion(path, limits)
     raise UploadError(f"{path} is no driver that can be read; send {_VIDEOS}, a photo, or a .motion file")
 
@@ -315,6 +323,27 @@ def _motion(path: Path, limits: Limits) -> Upload:
         raise UploadError(f"{path} begins before its first frame; extract it again")
     width, height = motion.picture_size
     return Upload(".motion", width, height, len(motion), seconds)
+
+
+def _says_person(path: Path) -> bool:
+    """Whether the header of a safetensors file has the format of a person file."""
+    with path.open("rb") as file, suppress(ValueError, LookupError, TypeError, RecursionError):
+        length = min(int.from_bytes(file.read(8), "little"), _HEADER_BYTES)
+        return is_format(json.loads(file.read(length))["__metadata__"]["format"], "person")
+    return False
+
+
+def _person(path: Path, limits: Limits) -> Upload:
+    from reenactor.media import read_person
+
+    pictures = read_person(path).pictures
+    sizes = []
+    for one in pictures:  # none has more than PERSON_SIDE_PX a side
+        height, width = one.pixels().shape[:2]
+        _check_pixels(path, (width, height), limits.photo_megapixels)
+        sizes.append((width, height))
+    width, height = sizes[0]
+    return Upload(".person", width, height, len(sizes))
 
 
 def _check_pixels(path: Path, size: tuple[int, int], most_megapixels: float) -> None:

@@ -16,6 +16,7 @@ from reenactor.server.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
+    from reenactor.core.progress import Progress
     from reenactor.engine import Recording, Report
     from reenactor.media import Claim, Credentials
 
@@ -60,7 +61,8 @@ def run_jobs(channel: Channel, settings: Settings) -> None:
     """Process for jobs.
 
     Answers `{"photos", "driver", "output", "options"}` with reports of progress and at last with `{"facts", "model"}`,
-    `{"error"}` or `{"stopped"}`; any message in between stops the job.
+    `{"error"}` or `{"stopped"}`; any message in between stops the job. Without a driver it makes a person file, and
+    answers with `{"facts"}`.
     """
     set_threads(settings)
     from reenactor.engine import animate
@@ -71,9 +73,13 @@ def run_jobs(channel: Channel, settings: Settings) -> None:
         if "photos" not in request:
             continue  # the stop of a job that ended by itself in the same moment
         photos = [Path(photo) for photo in request["photos"]]
-        driver, output = Path(request["driver"]), Path(request["output"])
-        names = {driver: "the driver", output: "the result"}
+        driver, output = Path(request["driver"] or "driver"), Path(request["output"])
+        names = {driver: "the driver", output: "the result"} if request["driver"] else {}
+        progress = ReportedProgress(channel)
         try:
+            if not request["driver"]:
+                channel.send({"facts": _person(photos, output, request["options"], progress)})
+                continue
             report = animate(
                 photos,
                 driver,
@@ -81,7 +87,7 @@ def run_jobs(channel: Channel, settings: Settings) -> None:
                 options_of(request["options"], settings),
                 # The user's own is hidden here.
                 secret=own_secret(settings.data),
-                progress=ReportedProgress(channel),
+                progress=progress,
             )
             assert report.claim is not None
             facts = _facts(report) | {"signed": settings.provenance}
@@ -145,6 +151,18 @@ def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
     fields["transformer"] = settings.transformers.get(given.get("transformer") or "")
     # Signed by another process, which has the key.
     return Options(**fields, provenance=False, device=settings.device)
+
+
+def _person(photos: list[Path], output: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Make a person file; facts about it."""
+    from reenactor.engine.person import described, make_person
+    from reenactor.media import write_person
+
+    person = make_person(photos, face=options["face"], still=options["still"], progress=progress)
+    write_person(output, person)
+    count = len(person.pictures)
+    about = {"frames": count, "frames_drawn": count, "seconds": 0.0, "sound": False, "signed": False}
+    return {**about, "notes": described(person)}
 
 
 def _facts(report: Report) -> dict[str, Any]:
