@@ -13,8 +13,9 @@ from PIL import Image
 from factories import write_raw
 from reenactor.core import ReenactError
 from reenactor.core.options import Layout
+from reenactor.engine.person import described
 from reenactor.engine.shipped import demo_photo, shipped_motions
-from reenactor.media import read_motion, write_image
+from reenactor.media import read_motion, read_person, write_image
 from reenactor.server import Limits, Settings
 from reenactor.server.guard import RefusalError
 from reenactor.server.page.edits import clipped
@@ -122,6 +123,28 @@ def test_a_video_is_edited_and_compared(previews, film, tmp_path):
     asyncio.run(previews.origins({**request, "variants": variants, "folder": str(tmp_path / "t")}, reported))
     assert "video 1" in asyncio.run(previews.origins_at("film", 0))
     assert "reading me.mp4" in stages
+
+
+def test_a_person_file_is_shown_edited_and_compared(previews, person, film, tmp_path):
+    (found,) = asyncio.run(previews.faces([person], ["me.person"]))
+    known = read_person(person)
+    assert found.about == described(known)
+    assert np.array_equal(decoded(found.picture).shape, known.pictures[0].pixels().shape)
+    assert len(found.boxes) == len(found.crops) == found.largest == 1
+    options = JobOptions(model="warp", layout=Layout.CROP, max_side=256)
+    assert decoded(asyncio.run(previews.edited([person], options, [0.0] * 10))).shape == (256, 256, 3)
+    stages = set()
+    request = {"token": "person", "photos": [str(person)], "face": None, "driver": str(shipped_motions()["blink"])}
+    variants = {"mine": {"model": "hybrid", "transfer": "relative", "size": 64}}
+
+    def reported(stage, *_):
+        stages.add(stage)
+        return True
+
+    asyncio.run(previews.origins({**request, "variants": variants, "folder": str(tmp_path / "p")}, reported))
+    assert "person 1" in asyncio.run(previews.origins_at("person", 0))
+    # No video was read again.
+    assert not [stage for stage in stages if stage.startswith("reading")]
 
 
 def test_edits_are_drawn_and_saved(previews, photo, tmp_path):

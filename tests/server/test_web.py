@@ -14,7 +14,7 @@ import pytest
 from factories import head
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import demo_photo, shipped_motions
-from reenactor.media import VideoReader, read_motion, read_provenance, read_rgba, write_image
+from reenactor.media import VideoReader, read_motion, read_person, read_provenance, read_rgba, write_image
 from reenactor.server.page.edits import edits_of
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -176,6 +176,45 @@ def test_a_video_of_the_person(page, film):
     assert re.search(r"Photo 1: \d frames? (is|are) used; frame \d \(0\.\d\d s\) is the one that moves", said)
     open_tab(page, "Edit")
     page.wait_for_selector("#edit-picture img")
+
+
+def test_record_yourself_and_use_the_person(page, tmp_path):
+    page.click("#record")
+    page.wait_for_selector("#re-record p:has-text('Get ready')")
+    page.wait_for_selector("#re-record p:has-text('open your mouth wide (')")
+    assert page.evaluate("document.querySelector('#re-record video').videoWidth") == 640
+    page.wait_for_selector("#faces svg")
+    assert not page.locator("#re-record").is_visible()
+    assert page.locator("#crops figcaption").inner_text() == "photo 1"
+    assert "somebody who has agreed to it" in page.locator("#person-about").inner_text()
+    page.click("#make-person")
+    page.wait_for_selector("#crops figcaption:text-is('person 1')")
+    person = read_person(saved(page, "#person-said a", tmp_path))
+    assert len(person.pictures) > 8
+    assert person.pictures[0].frame is not None
+    said = page.locator("#photos-said").inner_text()
+    assert re.search(r"photo1\.\w+: \d+ pictures; frame \d+ is the one that moves", said)
+    assert re.search(r"What is not shown is invented; record this, too: the head turned", said)
+    assert not page.locator("#make-person").is_visible()
+
+    page.get_by_label("blink").first.check()
+    page.click("#animate")
+    page.wait_for_function("document.querySelector('#result video')?.videoWidth > 0")
+    names = [one.name for one in read_provenance(saved(page, "#result a", tmp_path)).inputs]
+    assert names == ["photo1.person", person.sources[0].name, "blink.motion"]
+    open_tab(page, "Edit")
+    page.wait_for_selector("#edit-picture img")
+    open_tab(page, "Live")
+    page.click("#live-start")
+    page.wait_for_function("+document.getElementById('re-live').dataset.frames > 5")
+
+
+def test_a_recording_can_be_stopped(page):
+    page.click("#record")
+    page.wait_for_selector("#re-record p:has-text('Get ready')")
+    page.click("#re-record [data-stop]")
+    page.wait_for_selector("#re-record[data-state=off]", state="attached")
+    assert not page.locator("#faces svg").is_visible()
 
 
 def test_a_cut_out_photo_stays_cut_out(page, tmp_path):

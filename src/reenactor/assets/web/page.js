@@ -1,5 +1,5 @@
-// The page's own scripts: faces that can be clicked, downloads, and the Live tab, a client of the API's live protocol
-// (docs/api.md): camera pictures out, pictures of the driven photo back.
+// The page's own scripts: faces that can be clicked, downloads, a recording of the visitor, and the Live tab, a client
+// of the API's live protocol (docs/api.md): camera pictures out, pictures of the driven photo back.
 (() => {
   "use strict";
   const SIDE = 480;        // longer side of what is sent; faces are found in less
@@ -32,19 +32,19 @@
     say(text, bad);
   }
 
-  async function camera() {
+  async function camera(width, height) {
     if (!navigator.mediaDevices) {
       throw new Error("The browser gives the camera only to pages of this computer (http://127.0.0.1) or over HTTPS; open the page that way.");
     }
     try {
-      return await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480, frameRate: 30, facingMode: "user" } });
+      return await navigator.mediaDevices.getUserMedia({ video: { width, height, frameRate: 30, facingMode: "user" } });
     } catch (error) {
       const reasons = {
-        NotAllowedError: "The browser may not use the camera; allow it in the address bar and press Start again.",
-        NotFoundError: "There is no camera; connect one and press Start again.",
-        NotReadableError: "Another program uses the camera; close it and press Start again.",
+        NotAllowedError: "The browser may not use the camera; allow it in the address bar and try again.",
+        NotFoundError: "There is no camera; connect one and try again.",
+        NotReadableError: "Another program uses the camera; close it and try again.",
       };
-      throw new Error(reasons[error.name] || "The camera does not start; check it and press Start again.");
+      throw new Error(reasons[error.name] || "The camera does not start; check it and try again.");
     }
   }
 
@@ -55,7 +55,7 @@
     part("re-live-recording").hidden = true;
     const view = part("re-live-camera");
     try {
-      stream = await camera();
+      stream = await camera(640, 480);
       view.srcObject = stream;
       await view.play();
     } catch (error) {
@@ -151,6 +151,73 @@
     say(`${speed.toFixed(1)} pictures a second · ${(1000 * middle).toFixed(0)} ms behind${face}${tape}`);
   }
 
+  // What to do, and for how many seconds; with closed eyes nobody reads what comes next.
+  const GUIDE = [
+    ["Look straight ahead, with your lips closed", 2], ["Look left: turn your head slowly", 2],
+    ["Look right: turn your head slowly", 2], ["Look ahead and open your mouth wide", 2], ["Close your eyes until it ends", 2],
+  ];
+  const KINDS = ["video/mp4;codecs=avc1.42E01F", "video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm", "video/mp4"];
+  let recording = null;   // ends it
+
+  // Shows the text with the seconds that are left of all; false if the visitor stopped.
+  async function count(words, text, seconds, after) {
+    for (let left = seconds; left > 0; left -= 1) {
+      words.textContent = `${text} (${left + after} s)`;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (!recording) return false;
+    }
+    return true;
+  }
+
+  async function record() {
+    const box = part("re-record"), words = box.querySelector("p"), view = box.querySelector("video");
+    if (recording) return;
+    recording = true;
+    words.className = "";
+    words.textContent = "Waiting for the camera…";
+    box.dataset.state = "on";
+    let film = null;
+    try {
+      const kind = window.MediaRecorder && KINDS.find((one) => MediaRecorder.isTypeSupported(one));
+      if (!kind) throw new Error("This browser cannot record; record a video with another program and drop it above.");
+      film = await camera(1280, 720);
+      view.srcObject = film;
+      await view.play();
+      if (!await count(words, "Get ready to look left and right, to open your mouth and to close your eyes", 4, 0)) return;
+      const recorder = new MediaRecorder(film, { mimeType: kind, videoBitsPerSecond: 8e6 }), pieces = [];
+      recorder.ondataavailable = (event) => pieces.push(event.data);
+      const ended = new Promise((resolve) => { recorder.onstop = resolve; });
+      recorder.start();
+      let left = GUIDE.reduce((sum, one) => sum + one[1], 0);
+      for (const [text, seconds] of GUIDE) {
+        left -= seconds;
+        if (!await count(words, text, seconds, left)) return;
+      }
+      recorder.stop();
+      await ended;
+      const name = `recording.${kind.startsWith("video/mp4") ? "mp4" : "webm"}`;
+      const files = new DataTransfer(), input = document.querySelector("[data-testid='recording-upload-button']");
+      files.items.add(new File(pieces, name, { type: kind }));
+      input.files = files.files;
+      input.dispatchEvent(new Event("change", { bubbles: true }));
+      words.textContent = "";
+      box.dataset.state = "off";
+    } catch (error) {
+      words.textContent = error.message;
+      words.className = "re-problem";
+      box.dataset.state = "failed";
+    } finally {
+      recording = null;
+      if (film) film.getTracks().forEach((track) => track.stop());
+      view.srcObject = null;
+      if (box.dataset.state === "on") box.dataset.state = "off";   // stopped
+    }
+  }
+  window.reenactorRecord = record;
+
+  document.addEventListener("click", (event) => {
+    if (event.target.closest && event.target.closest("#re-record [data-stop]")) recording = null;
+  });
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("#re-live [data-do]");
     if (!button) return;

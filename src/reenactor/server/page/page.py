@@ -93,7 +93,7 @@ def _add_login(app: FastAPI, state: AppState) -> None:
 def _build(sessions: Sessions) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False, title="reenactor") as page:
         gr.HTML(_TITLE)
-        face = tabs.target_panel(sessions)
+        face = tabs.target_panel(sessions, asset("record.html"))
         # All are visible on a phone, too: no menu hides the last.
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Animate", id="animate"):

@@ -52,7 +52,7 @@ _POLL_S = 0.25
 
 @dataclass(frozen=True)
 class PhotoFaces:
-    """The faces in one photo, or in a frame of one video.
+    """The faces in one photo, or in a frame of one video, or the face in the first picture of a person file.
 
     Args:
         width, height: of the shown picture, in pixels.
@@ -60,6 +60,7 @@ class PhotoFaces:
         boxes: (left, top, right, bottom) of each face from left to right, in the shown picture's pixels.
         crops: JPEG in base64 of each face.
         largest: number of the largest face, from 1.
+        about: lines about what a person file shows; empty for others.
     """
 
     width: int
@@ -68,6 +69,7 @@ class PhotoFaces:
     boxes: list[list[int]]
     crops: list[str]
     largest: int
+    about: list[str]
 
 
 class Previews:
@@ -98,7 +100,7 @@ class Previews:
             thread.shutdown(cancel_futures=True)
 
     async def faces(self, photos: list[Path], names: list[str]) -> list[PhotoFaces]:
-        """Find the faces in each photo, and in one frame of each video.
+        """Find the faces in each photo, in one frame of each video, and in each person file.
 
         Args:
             photos: files of the server.
@@ -247,7 +249,15 @@ class _Previews:
         import cv2
         import numpy as np
 
-        picture, meshes = self._found(photo, name)
+        from reenactor.engine.person import described
+        from reenactor.media import is_person, read_person
+
+        person = read_person(photo) if is_person(photo) else None
+        if person is None:
+            (picture, meshes), about = self._found(photo, name), []
+        else:
+            first = person.pictures[0]
+            picture, meshes, about = first.pixels(), [first.mesh_px], described(person)
         crops = [base64.b64encode(encode_jpeg(_face_crop(picture, mesh, _CROP_PX))).decode() for mesh in meshes]
         shrink = min(1.0, _SHOWN_PX / max(picture.shape[:2]))
         size = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
@@ -261,6 +271,7 @@ class _Previews:
             "boxes": [tuple(round(float(value)) for value in one) for one in corners],
             "crops": crops,
             "largest": int(np.argmax(sides)) + 1,
+            "about": about,
         }
 
     def _found(self, photo: Path, name: str) -> tuple[UInt8[np.ndarray, "h w 3"], list[Float[np.ndarray, "478 3"]]]:

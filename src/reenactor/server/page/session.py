@@ -16,7 +16,7 @@ import gradio as gr
 
 from reenactor.core.errors import ReenactError
 from reenactor.server.page.previews import PhotoFaces, Previews
-from reenactor.server.records import JobOptions, JobRecord
+from reenactor.server.records import JobOptions, JobRecord, PersonOptions
 from reenactor.server.state import AppState, Driver
 from reenactor.server.store import Job, State, Target, new_id
 
@@ -235,6 +235,19 @@ class Sessions:
         job = await self.state.add_job(session.owner, self.target(session).id, JobOptions(**options), driver)
         session.jobs.setdefault(tab, []).append(job.id)
         return job
+
+    async def make_person(self, session: Session, face: int | None) -> Job:
+        """Queue the making of a person file from the visitor's target; errors as from `AppState.add_person`."""
+        job = await self.state.add_person(session.owner, self.target(session).id, PersonOptions(face=face))
+        session.jobs.setdefault("person", []).append(job.id)
+        return job
+
+    async def person_file(self, session: Session, job: Job) -> Path:
+        """The person file that a job made, as an upload of the visitor."""
+        made = self.state.result(self.state.job(session.owner, job.id))
+        path = session.visitor.new_path("me.person")
+        await asyncio.to_thread(shutil.copyfile, made, path)
+        return path
 
     async def follow(self, session: Session, job: Job) -> AsyncIterator[JobRecord]:
         """The job's records, several a second until it is done.

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from reenactor.core.options import Layout, Transfer
-from reenactor.media import IMAGE_SUFFIXES, MOTION_SUFFIX, VIDEO_SUFFIXES
+from reenactor.media import IMAGE_SUFFIXES, MOTION_SUFFIX, PERSON_SUFFIX, VIDEO_SUFFIXES
 from reenactor.server.page import html
 from reenactor.server.page.previews import PhotoFaces
 from reenactor.server.page.session import OWN_DRIVER, Sessions
@@ -21,9 +21,14 @@ QUICK: dict[str, Any] = {"queue": False}
 """For all but long work. Gradio sends the answers of queued events over one stream, and ends it with the last of them;
 an event that comes in just then is never answered, so that a click right after another seemed to do nothing."""
 LIVE_SIDE_PX = 720
-_ASK = "One to eight photos or videos of one person; the first is the picture that moves, or holds it."
+_ASK = "One to eight photos, videos or person files of one person; the first is the picture that moves, or holds it."
 _ONE_OF_SEVERAL = "Several faces: click the one that should move, or choose its number."
 _ONE = "This face will move."
+_PERSON = (
+    "A person file keeps the pictures that show most of the person, and is read in a moment instead of the video. "
+    "Make one only of yourself, or of somebody who has agreed to it."
+)
+_MADE = "The person file is made, and takes the place of what it was made from. Download it to use it again."
 _TRANSFERS = [
     ("move like the driver", Transfer.PARTS.value),
     ("keep the photo's expression beneath it", "keep"),
@@ -51,40 +56,52 @@ class TargetPanel:
     chosen: gr.State
 
 
-def target_panel(sessions: Sessions) -> TargetPanel:
-    """Photos and videos, the faces in them, and which of these moves."""
+def target_panel(sessions: Sessions, recorder: str) -> TargetPanel:
+    """Photos, videos and person files, the faces in them, and which of these moves; `recorder` is for page.js."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280):
             photos = gr.File(
-                label="Photos or videos of one person",
+                label="Photos, videos or person files of one person",
                 file_count="multiple",
-                file_types=[*IMAGE_SUFFIXES, *VIDEO_SUFFIXES],
+                file_types=[*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, PERSON_SUFFIX],
                 height=150,
                 elem_id="photos",
             )
-            example = gr.Button("Use the example photo", size="sm", elem_id="example-photo")
+            with gr.Row():
+                example = gr.Button("Use the example photo", size="sm", elem_id="example-photo")
+                record = gr.Button("Record 10 seconds of yourself", size="sm", elem_id="record")
+            gr.HTML(recorder, js_on_load=None)
+            recorded = gr.UploadButton("recording", elem_classes="re-hidden")  # page.js puts the recording into it
             status = gr.HTML(html.note(_ASK), elem_id="photos-said")
             face = gr.Radio([("the largest", 0)], value=0, label="Which face moves", visible=False, elem_id="face")
             crops = gr.HTML(elem_id="crops")
         with gr.Column(scale=3, min_width=280):
             marked = gr.HTML(elem_id="faces")
+            with gr.Column(visible=False) as making:
+                gr.Markdown(_PERSON, elem_id="person-about")
+                with gr.Row():
+                    make = gr.Button("Make a person of it", size="sm", elem_id="make-person")
+                    stop = gr.Button("Cancel", size="sm", elem_id="person-cancel", interactive=False)
+            said = gr.HTML(elem_id="person-said")
     chosen = gr.State(0)
 
     async def choose(paths: list[str] | None, count: int, request: gr.Request) -> tuple[Any, ...]:
-        radio = gr.update(visible=False, value=0, choices=[("the largest", 0)])
+        radio, hidden = gr.update(visible=False, value=0, choices=[("the largest", 0)]), gr.update(visible=False)
         session = sessions.of(request)
         if not paths:
             session.faces = []
-            return "", "", radio, html.note(_ASK), count + 1
+            return "", "", radio, html.note(_ASK), count + 1, hidden, ""
         try:
             found = await sessions.choose(session, paths)
         except Exception as error:
-            return "", "", radio, html.problem(html.sentence_of(error)), count + 1
+            return "", "", radio, html.problem(html.sentence_of(error)), count + 1, hidden, ""
         most = max(len(one.boxes) for one in found)
         choices = [("the largest", 0), *((f"{n}, from the left", n) for n in range(1, most + 1))]
-        text = html.note(_ONE_OF_SEVERAL if most > 1 else _ONE)
+        about = [line for one in found for line in ("A person file.", *one.about) if one.about]
+        text = html.note("\n".join([_ONE_OF_SEVERAL if most > 1 else _ONE, *map(html.capital, about)]))
         radio = gr.update(visible=most > 1, value=0, choices=choices)
-        return _marked(found, 0), _crops(found, 0), radio, text, count + 1
+        more = gr.update(visible=not about), gr.skip() if about else ""
+        return _marked(found, 0), _crops(found, 0), radio, text, count + 1, *more
 
     async def use_example(request: gr.Request) -> list[str]:
         return [str(await sessions.example(sessions.of(request)))]
@@ -93,7 +110,29 @@ def target_panel(sessions: Sessions) -> TargetPanel:
         found = sessions.of(request).faces
         return (_marked(found, face), _crops(found, face)) if found else ("", "")
 
-    photos.change(choose, [photos, chosen], [marked, crops, face, status, chosen], show_progress="minimal", **QUICK)
+    async def make_person(face: int, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
+        session = sessions.of(request)
+        yield {make: gr.update(interactive=False), stop: gr.update(interactive=True)}
+        try:
+            await sessions.clear(session, "person")
+            job = await sessions.make_person(session, face or None)
+            async for record in sessions.follow(session, job):
+                yield {said: html.job_progress(record)}
+            path = await sessions.person_file(session, job)
+            yield {photos: [str(path)], said: html.note(_MADE) + html.download(job.id, "Download the person file")}
+        except Exception as error:
+            yield {said: html.problem(html.sentence_of(error))}
+        yield {make: gr.update(interactive=True), stop: gr.update(interactive=False)}
+
+    async def cancel(request: gr.Request) -> None:
+        await sessions.cancel(sessions.of(request), "person")
+
+    shown = [marked, crops, face, status, chosen, making, said]
+    photos.change(choose, [photos, chosen], shown, show_progress="minimal", **QUICK)
+    record.click(None, js="() => { window.reenactorRecord(); }")
+    recorded.upload(lambda path: [path], recorded, photos, show_progress="hidden", **QUICK)
+    make.click(make_person, face, [make, stop, said, photos], show_progress="hidden", concurrency_limit=None)
+    stop.click(cancel, None, None, show_progress="hidden", **QUICK)
     example.click(use_example, None, photos, show_progress="hidden", **QUICK)
     face.change(show, face, [marked, crops], show_progress="hidden", **QUICK)
     return TargetPanel(face, chosen)
@@ -118,7 +157,7 @@ def _crops(found: list[PhotoFaces], face: int) -> str:
     shown = []
     for i, one in enumerate(found, start=1):
         number = min(face or one.largest, len(one.crops))
-        shown.append(html.picture(one.crops[number - 1], f"photo {i}"))
+        shown.append(html.picture(one.crops[number - 1], f"{'person' if one.about else 'photo'} {i}"))
     return f'<div class="re-crops">{"".join(shown)}</div>'
 
 
