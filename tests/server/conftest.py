@@ -41,10 +41,10 @@ def film(tmp_path_factory, face):
 
 
 @pytest.fixture(scope="session")
-def person(tmp_path_factory, film):
-    """A person file made of that film."""
+def person(tmp_path_factory, film, photo):
+    """A person file of two pictures, made of that film and that photo."""
     path = tmp_path_factory.mktemp("person") / "me.person"
-    write_person(path, make_person([film]))
+    write_person(path, make_person([film, photo]))
     return path
 
 
