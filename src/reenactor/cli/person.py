@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reenactor.cli.animate import add_still
+from reenactor.cli.animate import add_device, add_still, add_weights, weights_folder
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
+from reenactor.core.options import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from reenactor.media.person_file import Person
@@ -35,11 +38,24 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     p.add_argument("-o", "--output", type=Path, metavar="NAME.person", help="the file to make")
     p.add_argument("--face", type=int, metavar="N", help="which face from the left (default: largest)")
     add_still(p)
-    p.set_defaults(run=run)
+    p.add_argument(
+        "--tune",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="let the model learn the person from the videos for so long (5 are enough; needs the extra 'person'); "
+        "if it comes no nearer to frames that it did not learn, it stays as it was",
+    )
+    p.add_argument("--model", default=DEFAULT_MODEL, help="which model is tuned (default: %(default)s)")
+    add_weights(p)
+    add_device(p)
+    p.set_defaults(run=run, stopped="stopped; the same command continues a tuning where it stopped")
 
 
 def run(args: argparse.Namespace) -> int:
     """Make and save, or describe."""
+    from reenactor.engine.job_folder import job_folder
+    from reenactor.engine.loading import load_model
     from reenactor.engine.person import make_person
     from reenactor.media.person_file import is_person, read_person, write_person
 
@@ -49,8 +65,17 @@ def run(args: argparse.Namespace) -> int:
         print(_text(args.source[0], read_person(args.source[0])))
         return 0
     _check_output(args.output, args.source)
-    person = make_person(args.source, face=args.face, still=args.still, progress=Bar())
-    write_person(args.output, person)
+    folder = args.output.with_name(f"{args.output.name}.reenactor-job")
+    with job_folder(folder, args.output) if args.tune else nullcontext():
+        try:
+            model = load_model(args.model, weights_folder(args), device=args.device) if args.tune else None
+            how = {"face": args.face, "still": args.still, "minutes": args.tune, "progress": Bar()}
+            person = make_person(args.source, model=model, folder=folder, **how)
+            write_person(args.output, person)
+        except ReenactError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    shutil.rmtree(folder, ignore_errors=True)
     print(_text(args.output, person))
     print(f"  animate it: reenactor animate --target {args.output} --driver talk -o talk.mp4")
     return 0

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from reenactor import __version__
-from reenactor.core import ReenactError
+from reenactor.core import DEFAULT_MODEL, ReenactError
 from reenactor.core.options import check_face_number, check_still
 from reenactor.core.progress import Progress, Silent
 from reenactor.engine.cache import FaceCache, faces_folder
-from reenactor.engine.target_pictures import TargetPicture, TargetPictures
-from reenactor.face.geometry import FACE_CROP_SCALE, face_crop, in_mean_pose
+from reenactor.engine.loading import load_model
+from reenactor.engine.portrait import STANDARD_SIZE, model_crop
+from reenactor.engine.target_pictures import LONGEST_S, TargetPicture, TargetPictures
+from reenactor.engine.tuning import PersonFrames, check_tunable, tune
+from reenactor.face.geometry import FACE_CROP_SCALE, Crop, face_crop, in_mean_pose
 from reenactor.face.geometry.looks import UNITS, looks
 from reenactor.face.retarget.neutral import neutral_face
 from reenactor.media.person_file import (
@@ -22,11 +31,19 @@ from reenactor.media.person_file import (
     PERSON_SIDE_PX,
     Person,
     PersonPicture,
+    Tuning,
     is_person,
     webp_of,
 )
 from reenactor.media.provenance import SourceFile
+from reenactor.models import ReenactmentModel
 
+MOST_MINUTES = 60
+"""Of tuning."""
+_LEARNED_FRAMES = 300
+"""Of each video."""
+_FILMS_APART_S = 2 * LONGEST_S
+"""Between the beginnings of two videos."""
 _AROUND = 1.25
 """Side of what is kept of a picture over that of a face crop: other models may see a little more."""
 _TURNED_DEG = 15.0
@@ -41,6 +58,9 @@ def make_person(
     *,
     face: int | None = None,
     still: int | None = None,
+    minutes: float = 0.0,
+    model: ReenactmentModel | None = None,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Person:
     """Choose the pictures of photos and videos that show most of one person; `write_person` keeps them.
@@ -48,13 +68,19 @@ def make_person(
     Args:
         sources: 1 to 32 photos and videos; the first is the picture that moves, or holds it.
         face, still: as for `Reenactor.set_target`.
-        progress: receives the progress through videos.
+        minutes: for which a copy of the model learns the person from the videos' frames; 0 for none.
+        model: that is tuned, from PyTorch, on its device; None for the default one, on the CPU or a CUDA GPU.
+        folder: exists; a stopped tuning of the same sources continues from what it left there. None for a new one.
+        progress: receives the progress.
 
     Raises:
         MediaError: one of them cannot be read.
         NoFaceError: one of them does not show the face.
-        ReenactError: too many of them, or person files.
+        ReenactError: too many of them, or person files; or the model cannot be tuned.
+        CheckpointError: the weights that tuning needs are missing (extra `person`).
     """
+    if not 0 <= minutes <= MOST_MINUTES:
+        raise ReenactError(f"a person is tuned for 0 to {MOST_MINUTES} minutes, not {minutes:g}")
     check_face_number(face)
     check_still(still)
     paths = [Path(one) for one in sources]
@@ -63,16 +89,27 @@ def make_person(
     if again := next(filter(is_person, paths), None):
         raise ReenactError(f"{again} is a person already; give the photos and videos it was made from, and new ones")
     files = tuple(SourceFile.of("target", path) for path in paths)
+    lesson = _Lesson(model or load_model(DEFAULT_MODEL)) if minutes else None
     read = TargetPictures(PERSON_SIDE_PX, face, FaceCache(faces_folder()), progress or Silent())
-    pictures = tuple(_kept(one, whole=i == 0) for i, one in enumerate(read(paths, MAX_PICTURES, still=still)))
+    pictures: list[PersonPicture] = []
+    for one in islice(read(paths, MAX_PICTURES, still=still), MAX_PICTURES):
+        pictures.append(_kept(one, whole=not pictures))
+        if lesson is not None:
+            lesson.add_photo(one)
     seen = read.looked_at
     found = looks(seen) * UNITS
+    tuning = None
+    if lesson is not None:
+        for film in read.films(_LEARNED_FRAMES):
+            lesson.add_film(film)
+        tuning = lesson.learn(minutes, folder, progress or Silent())
     return Person(
-        pictures=pictures[:MAX_PICTURES],
+        pictures=tuple(pictures),
         neutral=neutral_face(in_mean_pose(seen)[1]).astype(np.float32),
         ranges=np.stack([found.min(0), found.max(0)]).astype(np.float32),
         sources=files,
         software=f"reenactor {__version__}",
+        tuning=tuning,
     )
 
 
@@ -93,6 +130,64 @@ def _kept(one: TargetPicture, *, whole: bool) -> PersonPicture:
         frame=one.frame,
         time_s=one.time_s,
     )
+
+
+class _Lesson:
+    """What a model learns of a person: the pictures as it draws from them, and the frames of the videos.
+
+    Raises:
+        ReenactError: this model cannot be tuned.
+    """
+
+    def __init__(self, model: ReenactmentModel) -> None:
+        check_tunable(model)
+        self._model, self._size = model, model.resolution or STANDARD_SIZE
+        self._crops: dict[int, Crop] = {}
+        self._photos: list[_Cut] = []
+        self._frames: list[_Cut] = []
+
+    def add_photo(self, one: TargetPicture) -> None:
+        """A picture that the person is drawn from."""
+        crop = self._own_crop(one)
+        self._crops.setdefault(one.source, crop)
+        self._photos.append(_cut(one, crop))
+
+    def add_film(self, film: Iterator[TargetPicture]) -> None:
+        """Frames to learn from, in the crop of the video's first picture as far as the face stays in it."""
+        for one in film:
+            steady = _cut(one, self._crops[one.source])
+            inside = steady.mesh_px[:, :2].min() >= 0 and steady.mesh_px[:, :2].max() < self._size
+            self._frames.append(steady if inside else _cut(one, self._own_crop(one)))
+
+    def learn(self, minutes: float, folder: Path | None, progress: Progress) -> Tuning:
+        """See `tuning.tune`."""
+        photos, frames = ([np.stack(part) for part in zip(*cuts, strict=True)] for cuts in (self._photos, self._frames))
+        with ExitStack() as opened:
+            folder = folder or Path(opened.enter_context(TemporaryDirectory(prefix="reenactor-")))
+            learned = tune(
+                self._model, PersonFrames(*photos, *frames), minutes=minutes, folder=folder, progress=progress
+            )
+        return Tuning(
+            model=self._model.name,
+            version=self._model.version,
+            difference={name: one.numpy() for name, one in learned.difference.items()},
+            about={name: float(getattr(learned, name)) for name in ("steps", "seconds", "before", "after")},
+        )
+
+    def _own_crop(self, one: TargetPicture) -> Crop:
+        return model_crop(self._model, one.found.mesh, one.pixels, self._size)
+
+
+class _Cut(NamedTuple):
+    pixels: UInt8[np.ndarray, "s s 3"]
+    mesh_px: Float[np.ndarray, "478 3"]
+    time_s: float
+
+
+def _cut(one: TargetPicture, crop: Crop) -> _Cut:
+    """A picture as the model sees it; photos are no frames of any time."""
+    time_s = inf if one.frame is None else one.source * _FILMS_APART_S + one.time_s
+    return _Cut(crop.cut(one.pixels), crop.to_crop(one.found.mesh), time_s)
 
 
 def described(person: Person) -> list[str]:
@@ -120,4 +215,12 @@ def described(person: Person) -> list[str]:
     ]
     if missing:
         lines.append(f"what is not shown is invented; record this, too: {', '.join(missing)}")
+    if (tuning := person.tuning) is not None:
+        took = f"{tuning.about['steps']:.0f} steps in {tuning.about['seconds'] / 60:.1f} min"
+        nearer = 100 * (1 - tuning.about["after"] / tuning.about["before"])
+        lines.append(
+            f"'{tuning.model}' is tuned to them ({took}): frames that it did not learn are {nearer:.1f} % nearer"
+            if tuning.difference
+            else f"'{tuning.model}' stays as it was: {took} brought it no nearer to frames that it did not learn"
+        )
     return lines

@@ -264,7 +264,7 @@ class Reenactor:
         mesh_px = np.stack(meshes)
         portrait = Portrait(model, np.stack(cuts), mesh_px)
         warnings = [notice for one in firsts for notice in notices(one.source, one.found)]
-        if person is not None and person.tuning is not None and model is self._untuned:
+        if person is not None and person.tuning and person.tuning.difference and model is self._untuned:
             warnings.append(Notice(Finding.OTHER_WEIGHTS, 1))
         if len(firsts) > 1:
             others = other_people([one.pixels for one in firsts], [Landmarks(one.found.mesh) for one in firsts])
@@ -287,7 +287,7 @@ class Reenactor:
 
     def _tuned(self, tuning: Tuning | None) -> ReenactmentModel:
         """The model with this tuning; as it is if that is of other weights."""
-        if tuning is None or not fits(tuning, self._untuned):
+        if tuning is None or not tuning.difference or not fits(tuning, self._untuned):
             return self._untuned
         if not isinstance(self._untuned, ExportedModel):
             return tuned_model(self._untuned, tuning)

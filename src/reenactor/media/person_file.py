@@ -75,7 +75,7 @@ class Tuning:
     Args:
         model: name of the model.
         version: of that model and its weights, before.
-        difference: weights after less weights before, float16, by name.
+        difference: weights after less weights before, float16, by name; empty if the model stays as it was.
         about: steps, seconds and measures, as numbers by name.
     """
 
