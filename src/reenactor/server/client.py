@@ -123,7 +123,7 @@ class Client:
             photos: one to eight photos or videos of one person.
             out: the file, NAME.person; then a target like a photo.
             on_progress: called with the job now and then; the last one's notes say what the file shows and lacks.
-            options: fields of `POST /v1/targets/TARGET/person`: face, still.
+            options: fields of `POST /v1/targets/TARGET/person`: face, still, tune.
 
         Raises:
             ServerError: the server refuses, or the job failed.

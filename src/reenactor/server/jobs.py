@@ -33,7 +33,7 @@ _READING, _READING_DRIVER = "reading ", "reading the driver"
 _DRIVER_FRACTION, _TARGET_FRACTION = 0.4, 0.1
 """Of the work that is left: to read a video driver, and to read a video of the person. Drawing is the rest."""
 _PERSON_FRACTION = 0.9
-"""The same, to read a video for a person file. Writing its pictures is the rest."""
+"""The same, to read a video for a person file that is not tuned. Writing its pictures is the rest."""
 _FIRST_GUESS_S = 10.0
 """Assumed time of a job before one was done."""
 
@@ -74,7 +74,7 @@ class Running:
             self.before += self.share
             of_rest = _DRIVER_FRACTION if stage == _READING_DRIVER else _TARGET_FRACTION
             if self.job.driver == PERSON:
-                of_rest = _PERSON_FRACTION
+                of_rest = _TARGET_FRACTION if self.job.options.get("tune") else _PERSON_FRACTION
             self.share = (1 - self.before) * (of_rest if stage.startswith(_READING) else 1)
         self.stage, self.done, self.total = stage, done, total
         if begins:

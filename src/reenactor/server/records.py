@@ -68,6 +68,7 @@ class PersonOptions:
 
     face: Annotated[_Face, Form()] = None
     still: Annotated[_Still, Form()] = None
+    tune: Annotated[float, Form(ge=0, le=10, description="Minutes for which the model learns the person.")] = 0.0
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ def run_jobs(channel: Channel, settings: Settings) -> None:
         progress = ReportedProgress(channel)
         try:
             if not request["driver"]:
-                channel.send({"facts": _person(photos, output, request["options"], progress)})
+                channel.send({"facts": _person(photos, output, request["options"], settings, progress)})
                 continue
             report = animate(
                 photos,
@@ -153,13 +154,24 @@ def options_of(given: Mapping[str, Any], settings: Settings) -> Options:
     return Options(**fields, provenance=False, device=settings.device)
 
 
-def _person(photos: list[Path], output: Path, options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _person(
+    photos: list[Path], output: Path, options: Mapping[str, Any], settings: Settings, progress: Progress
+) -> dict[str, Any]:
     """Make a person file; facts about it."""
+    from reenactor.engine.loading import load_model, system
     from reenactor.engine.person import described, make_person
     from reenactor.media import write_person
 
-    person = make_person(photos, face=options["face"], still=options["still"], progress=progress)
+    minutes, model = options.get("tune", 0.0), None
+    if minutes:
+        name = system(settings.model).model
+        model = load_model(name, settings.weights.get(settings.model), device=settings.device)
+    folder = output.with_name("tuning")
+    folder.mkdir(exist_ok=True)
+    face, still = options["face"], options["still"]
+    person = make_person(photos, face=face, still=still, minutes=minutes, model=model, folder=folder, progress=progress)
     write_person(output, person)
+    shutil.rmtree(folder, ignore_errors=True)
     count = len(person.pictures)
     about = {"frames": count, "frames_drawn": count, "seconds": 0.0, "sound": False, "signed": False}
     return {**about, "notes": described(person)}

@@ -236,9 +236,11 @@ class Sessions:
         session.jobs.setdefault(tab, []).append(job.id)
         return job
 
-    async def make_person(self, session: Session, face: int | None) -> Job:
+    async def make_person(self, session: Session, face: int | None, minutes: float) -> Job:
         """Queue the making of a person file from the visitor's target; errors as from `AppState.add_person`."""
-        job = await self.state.add_person(session.owner, self.target(session).id, PersonOptions(face=face))
+        job = await self.state.add_person(
+            session.owner, self.target(session).id, PersonOptions(face=face, tune=minutes)
+        )
         session.jobs.setdefault("person", []).append(job.id)
         return job
 

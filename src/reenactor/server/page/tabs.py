@@ -28,6 +28,8 @@ _PERSON = (
     "A person file keeps the pictures that show most of the person, and is read in a moment instead of the video. "
     "Make one only of yourself, or of somebody who has agreed to it."
 )
+_TUNE_MINUTES = 5.0
+_TUNE = "The model learns the person for 5 minutes"
 _MADE = "The person file is made, and takes the place of what it was made from. Download it to use it again."
 _TRANSFERS = [
     ("move like the driver", Transfer.PARTS.value),
@@ -79,6 +81,7 @@ def target_panel(sessions: Sessions, recorder: str) -> TargetPanel:
             marked = gr.HTML(elem_id="faces")
             with gr.Column(visible=False) as making:
                 gr.Markdown(_PERSON, elem_id="person-about")
+                tune = gr.Checkbox(label=_TUNE, elem_id="person-tune")
                 with gr.Row():
                     make = gr.Button("Make a person of it", size="sm", elem_id="make-person")
                     stop = gr.Button("Cancel", size="sm", elem_id="person-cancel", interactive=False)
@@ -110,12 +113,12 @@ def target_panel(sessions: Sessions, recorder: str) -> TargetPanel:
         found = sessions.of(request).faces
         return (_marked(found, face), _crops(found, face)) if found else ("", "")
 
-    async def make_person(face: int, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
+    async def make_person(face: int, tuned: bool, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         session = sessions.of(request)
         yield {make: gr.update(interactive=False), stop: gr.update(interactive=True)}
         try:
             await sessions.clear(session, "person")
-            job = await sessions.make_person(session, face or None)
+            job = await sessions.make_person(session, face or None, _TUNE_MINUTES if tuned else 0.0)
             async for record in sessions.follow(session, job):
                 yield {said: html.job_progress(record)}
             path = await sessions.person_file(session, job)
@@ -131,7 +134,7 @@ def target_panel(sessions: Sessions, recorder: str) -> TargetPanel:
     photos.change(choose, [photos, chosen], shown, show_progress="minimal", **QUICK)
     record.click(None, js="() => { window.reenactorRecord(); }")
     recorded.upload(lambda path: [path], recorded, photos, show_progress="hidden", **QUICK)
-    make.click(make_person, face, [make, stop, said, photos], show_progress="hidden", concurrency_limit=None)
+    make.click(make_person, [face, tune], [make, stop, said, photos], show_progress="hidden", concurrency_limit=None)
     stop.click(cancel, None, None, show_progress="hidden", **QUICK)
     example.click(use_example, None, photos, show_progress="hidden", **QUICK)
     face.change(show, face, [marked, crops], show_progress="hidden", **QUICK)
