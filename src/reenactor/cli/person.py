@@ -72,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
             how = {"face": args.face, "still": args.still, "minutes": args.tune, "progress": Bar()}
             person = make_person(args.source, model=model, folder=folder, **how)
             write_person(args.output, person)
-        except ReenactError:
-            shutil.rmtree(folder, ignore_errors=True)
+        except ReenactError as error:
+            # What was learned stays where trying again can help: a full disk.
+            if not isinstance(error.__cause__, OSError):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
     shutil.rmtree(folder, ignore_errors=True)
     print(_text(args.output, person))

@@ -41,7 +41,7 @@ from reenactor.models import ReenactmentModel
 MOST_MINUTES = 60
 """Of tuning."""
 _LEARNED_FRAMES = 300
-"""Of each video."""
+"""Of all videos together."""
 _FILMS_APART_S = 2 * LONGEST_S
 """Between the beginnings of two videos."""
 _AROUND = 1.25
@@ -161,6 +161,8 @@ class _Lesson:
 
     def learn(self, minutes: float, folder: Path | None, progress: Progress) -> Tuning:
         """See `tuning.tune`."""
+        if not self._frames:
+            raise ReenactError("the model learns a person from a video, and there are only photos; add a video")
         photos, frames = ([np.stack(part) for part in zip(*cuts, strict=True)] for cuts in (self._photos, self._frames))
         with ExitStack() as opened:
             folder = folder or Path(opened.enter_context(TemporaryDirectory(prefix="reenactor-")))

@@ -130,9 +130,9 @@ class TargetPictures:
             yield TargetPicture(pixels, CheckedFace(mesh, one.faces, findings), source)
 
     def films(self, most: int) -> Iterator[Iterator[TargetPicture]]:
-        """Of each video that was read at most so many of its sharp frames, in order and evenly spread."""
+        """Of each video that was read some of its sharp frames, in order and evenly spread; of all at most so many."""
         for source, video, seen in self._films:
-            some = seen[:: -(-len(seen) // most)]
+            some = seen[:: -(-len(seen) * len(self._films) // most)]
             yield (
                 TargetPicture(picture, CheckedFace(one.mesh_px, 1), source, one.number, time_s)
                 for one, picture, time_s in self._pictures(video, some)
