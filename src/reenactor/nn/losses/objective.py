@@ -105,6 +105,10 @@ class Objective(nn.Module, ABC, Generic[B]):
         """Named quality measures (a PSNR, say); arguments as for `pictures`."""
         return {}
 
+    def distances(self, generator: nn.Module, batch: B) -> Float[Tensor, " b"]:
+        """How far each picture is from the true one; tuning to a person keeps the weights with the least."""
+        raise NotImplementedError("an objective that tunes a model to a person must measure a distance")
+
     @abstractmethod
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
         """What inference loads, from the generator's moving average."""

@@ -1,0 +1,224 @@
+"""Tuning to a person: a made-up person whose frames are all browner than the photos, which is quickly learned."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from factories import head, posed
+from reenactor.core import CheckpointError, ReenactError
+from reenactor.engine import tuning
+from reenactor.engine.tuning import (
+    STATE,
+    PersonFrames,
+    TuningSettings,
+    apply_difference,
+    can_tune,
+    tune,
+)
+from reenactor.face.geometry import mean_face
+from reenactor.models import create_model
+from small_models import small
+
+SIZE = 64
+QUICK = TuningSettings(learning_rate=2e-3, batch_size=2, photos=2, checks=2, checked=4, average_pairs=8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small("hybrid")
+
+
+@pytest.fixture(scope="module")
+def person():
+    """Two photos and 30 frames of 3 seconds; the face nods a little."""
+    picture = cv2.resize(head(), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    brown = (picture * [0.8, 0.6, 0.4]).astype(np.uint8)
+    points = mean_face().points
+    meshes = np.stack([posed(points, (0, 6 * np.sin(i), 0), scale=22, at=(32, 32)) for i in range(30)])
+    return PersonFrames(
+        photos=np.stack([picture, picture]),
+        photo_mesh_px=meshes[[0, 15]],
+        photo_times_s=np.array([0.0, 1.5]),
+        frames=np.stack([brown] * 30),
+        mesh_px=meshes,
+        times_s=np.arange(30) / 10,
+    )
+
+
+def tuned(model, person, folder, steps=12, settings=QUICK, **more):
+    return tune(model, person, minutes=10, folder=folder, steps=steps, settings=settings, **more)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def learned(model, person, tmp_path_factory):
+    return tuned(model, person, tmp_path_factory.mktemp("tuned"))
+
+
+def test_what_it_learned_brings_frames_that_it_never_saw_nearer_to_the_truth(model, person, learned):
+    assert learned.kept
+    assert learned.after < 0.95 * learned.before
+    assert (learned.steps, learned.pairs) == (12, 24)
+    assert {one.dtype for one in learned.difference.values()} == {torch.float16}
+    assert sum(one.nbytes for one in learned.difference.values()) <= 2 * sum(p.numel() for p in model.parameters())
+    # The distance is that of the weights as they are stored.
+    changed = small("hybrid")
+    apply_difference(changed, learned.difference)
+    held_out = tuning._Run(changed, person, 1, tuning.Path("."), 1, QUICK)
+    assert held_out._distance(held_out.objective.generator) == pytest.approx(learned.after, rel=1e-4)
+
+
+def test_the_model_itself_stays_as_it_was(model, learned):
+    assert same(model.state_dict(), small("hybrid").state_dict())
+
+
+def test_weights_that_came_no_nearer_are_not_kept(model, person, tmp_path):
+    found = tuned(model, person, tmp_path, steps=8, settings=replace(QUICK, learning_rate=0.5))
+    assert not found.kept
+    assert found.difference == {}
+    assert not found.after < found.before
+
+
+def test_a_loss_that_is_not_finite_ends_it_with_what_was_best(model, person, tmp_path, monkeypatch):
+    made = tuning._Pairs.batch
+
+    def broken(self, rng):
+        batch = made(self, rng)
+        broken.count += 1
+        return replace(batch, truth=batch.truth * torch.nan) if broken.count > 7 else batch
+
+    broken.count = 0
+    monkeypatch.setattr(tuning._Pairs, "batch", broken)
+    found = tuned(model, person, tmp_path)
+    assert found.kept
+    assert found.steps == 8
+    assert all(one.isfinite().all() for one in found.difference.values())
+
+
+class StoppedError(Exception):
+    pass
+
+
+class Stopping:
+    """Stops after some steps, as Ctrl-C would."""
+
+    def __init__(self, after):
+        self.after, self.seen = after, []
+
+    def start(self, what, done, total):
+        self.seen.append(done)
+
+    def step(self, done, total):
+        self.seen.append(done)
+        if done == self.after:
+            raise StoppedError
+
+    def end(self):
+        pass
+
+
+def test_a_stopped_tuning_ends_as_one_that_was_not(model, person, learned, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "_SAVE_EVERY_S", 0.0)
+    with pytest.raises(StoppedError):
+        tuned(model, person, tmp_path, progress=Stopping(6))
+    progress = Stopping(None)
+    found = tuned(model, person, tmp_path, progress=progress)
+    assert progress.seen[:2] == [6, 7]
+    assert same(found.difference, learned.difference)
+    assert (found.steps, found.before, found.after) == (learned.steps, learned.before, learned.after)
+    again = tuned(model, person, tmp_path, progress=progress)
+    assert same(again.difference, learned.difference)
+    assert again.seconds == pytest.approx(found.seconds)
+
+
+def test_only_the_clock_ends_it_if_steps_are_not_limited(model, person, tmp_path):
+    found = tune(model, person, minutes=1 / 60, folder=tmp_path, settings=QUICK)
+    assert found.steps > 0
+    assert 1 <= found.seconds < 20
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another person", "no numbers"])
+def test_a_state_that_does_not_fit_begins_anew(model, person, tmp_path, damage):
+    tuned(model, person, tmp_path, steps=1)
+    state = tmp_path / STATE
+    if damage == "cut short":
+        state.write_bytes(state.read_bytes()[:-100])
+    elif damage == "another person":
+        tuned(model, replace(person, times_s=person.times_s * 1.01), tmp_path, steps=1)
+    else:
+        tuning.write_atomically(state, tuning.save(load_file(state)))
+    progress = Stopping(None)
+    found = tuned(model, person, tmp_path, steps=2, progress=progress)
+    assert (progress.seen[0], found.steps) == (0, 2)
+
+
+def test_frames_are_drawn_from_photos_of_other_times(model, person):
+    objective = tuning.METHODS["hybrid"].tuned(model)
+    times_s = np.array([0.0, 1.0, 1.2, 2.9])
+    photos = person.photos[[0, 0, 0, 0]], person.mesh_px[[0, 10, 12, 29]], times_s
+    given = PersonFrames(*photos, person.frames, person.mesh_px, person.times_s)
+    pairs = tuning._Pairs(given, objective, TuningSettings(), torch.device("cpu"))
+    for time_s, sources in zip(given.times_s, pairs._sources, strict=True):
+        assert (np.abs(times_s[sources] - time_s) >= 2.9 / 6 - 1e-9).all()
+    # The first photo comes first wherever it may be used, and then the likest.
+    assert (pairs._sources[6:, 0] == 0).all()
+    assert pairs._sources[20, 1] in (1, 2)
+    held = set(pairs._held.tolist())
+    assert held == {26, 27, 28, 29}
+    assert not held & set(pairs.learned.tolist())
+    assert max(pairs.learned) < 25
+
+
+def test_mirrored_pairs_are_mirrored_whole(model, person):
+    pairs = tuning._Pairs(person, tuning.METHODS["hybrid"].tuned(model), QUICK, torch.device("cpu"))
+    numbers = np.array([3, 20])
+    plain, turned = (pairs._made(numbers, np.full(2, on)) for on in (False, True))
+    assert torch.equal(plain.truth.flip(-1), turned.truth)
+    assert torch.equal(plain.targets.flip(-1), turned.targets)
+    # The outer corners of the eyes change sides.
+    for before, after in ((plain.driver_mesh, turned.driver_mesh), (plain.target_mesh, turned.target_mesh)):
+        torch.testing.assert_close(after[..., 33, 0], SIZE - 1 - before[..., 263, 0])
+
+
+def test_what_is_of_another_model_is_refused(model, learned):
+    other, weights = small("hybrid"), small("hybrid").state_dict()
+    name = next(iter(learned.difference))
+    for wrong, message in (
+        ({"generator.nothing": torch.zeros(3)}, "generator.nothing.*does not fit.*tune again"),
+        ({name: torch.zeros(3, 3, 3, 3, 3)}, "does not fit"),
+        ({name: torch.full_like(learned.difference[name], torch.inf)}, "damaged; tune again"),
+        ({name: learned.difference[name].int()}, "damaged; tune again"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            apply_difference(other, dict(learned.difference) | wrong)
+        assert same(other.state_dict(), weights)
+
+
+def test_too_few_frames_and_models_without_losses_are_refused(model, person, tmp_path):
+    few = replace(person, frames=person.frames[:20], mesh_px=person.mesh_px[:20], times_s=person.times_s[:20])
+    with pytest.raises(ReenactError, match=r"needs 24 frames.*there are 20; use a longer video"):
+        tuned(model, few, tmp_path)
+    warp = create_model("warp")
+    assert can_tune(model)
+    assert not can_tune(warp)
+    with pytest.raises(ReenactError, match="'warp' cannot be tuned"):
+        tuned(warp, person, tmp_path)
+
+
+def test_photos_of_another_size_are_brought_to_the_networks(model, person):
+    large = replace(
+        person,
+        photos=np.stack([cv2.resize(one, (128, 128)) for one in person.photos]),
+        photo_mesh_px=(person.photo_mesh_px + np.float32([0.5, 0.5, 0])) * 2 - np.float32([0.5, 0.5, 0]),
+    )
+    small_again = large.at(SIZE)
+    np.testing.assert_allclose(small_again.photo_mesh_px, person.photo_mesh_px, atol=1e-4)
+    assert np.abs(small_again.photos.astype(int) - person.photos).mean() < 4
+    assert np.array_equal(small_again.frames, person.frames)
