@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 272
-MAX_LINES = 44_900
+MAX_FILES = 273
+MAX_LINES = 45_500
 
 
 def python(code):

@@ -13,6 +13,7 @@ from reenactor.core import CheckpointError, ReenactError
 from reenactor.engine import tuning
 from reenactor.engine.tuning import (
     STATE,
+    HeldOut,
     PersonFrames,
     TuningSettings,
     apply_difference,
@@ -64,7 +65,8 @@ def learned(model, person, tmp_path_factory):
 
 def test_what_it_learned_brings_frames_that_it_never_saw_nearer_to_the_truth(model, person, learned):
     assert learned.kept
-    assert learned.after < 0.95 * learned.before
+    assert learned.after.distance < 0.95 * learned.before.distance
+    assert learned.after.over(learned.before) < 0.97
     assert (learned.steps, learned.pairs) == (12, 24)
     assert {one.dtype for one in learned.difference.values()} == {torch.float16}
     assert sum(one.nbytes for one in learned.difference.values()) <= 2 * sum(p.numel() for p in model.parameters())
@@ -72,7 +74,15 @@ def test_what_it_learned_brings_frames_that_it_never_saw_nearer_to_the_truth(mod
     changed = small("hybrid")
     apply_difference(changed, learned.difference)
     held_out = tuning._Run(changed, person, 1, tuning.Path("."), 1, QUICK)
-    assert held_out._distance(held_out.objective.generator) == pytest.approx(learned.after, rel=1e-4)
+    found = held_out._held_out(held_out.objective.generator)
+    assert (found.distance, found.bias) == pytest.approx((learned.after.distance, learned.after.bias), rel=1e-4)
+
+
+def test_blur_is_no_gain_if_it_only_lowers_the_distance():
+    untuned = HeldOut(0.36, 0.05)
+    assert HeldOut(0.35, 0.05).over(untuned) < 1
+    assert HeldOut(0.35, 0.07).over(untuned) > 1
+    assert HeldOut(0.36, 0.04).over(untuned) < 1
 
 
 def test_the_model_itself_stays_as_it_was(model, learned):
@@ -83,7 +93,7 @@ def test_weights_that_came_no_nearer_are_not_kept(model, person, tmp_path):
     found = tuned(model, person, tmp_path, steps=8, settings=replace(QUICK, learning_rate=0.5))
     assert not found.kept
     assert found.difference == {}
-    assert not found.after < found.before
+    assert not found.after.over(found.before) < 1
 
 
 def test_a_loss_that_is_not_finite_ends_it_with_what_was_best(model, person, tmp_path, monkeypatch):
@@ -160,7 +170,7 @@ def test_a_state_that_does_not_fit_begins_anew(model, person, tmp_path, damage):
 
 
 def test_frames_are_drawn_from_photos_of_other_times(model, person):
-    objective = tuning.METHODS["hybrid"].tuned(model)
+    objective = tuning.METHODS["hybrid"].tuned(model, {})
     times_s = np.array([0.0, 1.0, 1.2, 2.9])
     photos = person.photos[[0, 0, 0, 0]], person.mesh_px[[0, 10, 12, 29]], times_s
     given = PersonFrames(*photos, person.frames, person.mesh_px, person.times_s)
@@ -177,7 +187,7 @@ def test_frames_are_drawn_from_photos_of_other_times(model, person):
 
 
 def test_mirrored_pairs_are_mirrored_whole(model, person):
-    pairs = tuning._Pairs(person, tuning.METHODS["hybrid"].tuned(model), QUICK, torch.device("cpu"))
+    pairs = tuning._Pairs(person, tuning.METHODS["hybrid"].tuned(model, {}), QUICK, torch.device("cpu"))
     numbers = np.array([3, 20])
     plain, turned = (pairs._made(numbers, np.full(2, on)) for on in (False, True))
     assert torch.equal(plain.truth.flip(-1), turned.truth)

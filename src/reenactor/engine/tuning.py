@@ -119,6 +119,25 @@ class PersonFrames:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """How the held-out frames are drawn; lower is better.
+
+    Args:
+        distance: mean of the pictures' distances from the truth. Blur lowers it.
+        bias: by how much drawn frames differ from true ones in what all have in common, as blur does: the mean over
+            values of the difference of their means, in units of the true ones' root mean square.
+    """
+
+    distance: float
+    bias: float
+
+    def over(self, other: HeldOut) -> float:
+        """Below 1 if it is better: the distance's ratio counts four times as much as the bias's."""
+        ratios = self.distance / max(other.distance, 1e-9), self.bias / max(other.bias, 1e-9)
+        return 0.8 * ratios[0] + 0.2 * ratios[1]
+
+
+@dataclass(frozen=True)
 class Tuning:
     """What was learned.
 
@@ -127,16 +146,16 @@ class Tuning:
         steps: made, of all calls.
         pairs: drawn in them.
         seconds: that they took.
-        before, after: distance of the held-out frames from the truth, untuned and at its least; lower is better.
-        kept: whether the tuned weights came nearer.
+        before, after: of the held-out frames, untuned and with the best weights.
+        kept: whether these are better.
     """
 
     difference: Mapping[str, Tensor]
     steps: int
     pairs: int
     seconds: float
-    before: float
-    after: float
+    before: HeldOut
+    after: HeldOut
     kept: bool
 
 
@@ -215,7 +234,7 @@ class _Run:
         self.settings, self.seconds, self.steps, self.path = settings, 60 * minutes, steps, folder / STATE
         self.device = device_of(model)
         torch.manual_seed(settings.seed)
-        self.objective: Objective[PairBatch] = make(model, **settings.losses).to(self.device)
+        self.objective: Objective[PairBatch] = make(model, settings.losses).to(self.device)
         self.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.pairs = _Pairs(person.at(model.resolution or STANDARD_SIZE), self.objective, settings, self.device)
         generator, discriminator = self.objective.generator, self.objective.discriminator
@@ -232,7 +251,8 @@ class _Run:
             digest.update(name.encode() + weights.cpu().numpy().tobytes())
         self.digest = digest.hexdigest()
         self.step, self.learned, self.elapsed_s, self.checks = 0, 0, 0.0, 0
-        self.untuned, self.least = math.nan, math.inf
+        self.untuned: HeldOut | None = None
+        self.after = HeldOut(math.inf, math.inf)
         self.best: dict[str, Tensor] = {}
 
     def go(self, progress: Progress) -> Tuning:
@@ -242,8 +262,8 @@ class _Run:
         saved = time.monotonic()
         progress.start("tuning", *self._done())
         try:
-            if math.isnan(self.untuned):
-                self.untuned = self._distance(self.objective.generator)
+            if self.untuned is None:
+                self.untuned = self._held_out(self.objective.generator)
             finite = True
             while finite and self._fraction() < 1:
                 finite = self._learn()
@@ -259,14 +279,14 @@ class _Run:
             self._save()
         finally:
             progress.end()
-        kept = self.least < self.untuned
+        kept = self.after.over(self.untuned) < 1
         return Tuning(
             difference={name: one.cpu() for name, one in self.best.items()} if kept else {},
             steps=self.step,
             pairs=self.step * self.settings.batch_size,
             seconds=self.elapsed_s,
             before=self.untuned,
-            after=self.least,
+            after=self.after,
             kept=kept,
         )
 
@@ -330,15 +350,17 @@ class _Run:
         with torch.no_grad():
             for name, weights in self._named(stored).items():
                 weights.copy_(self.before[name] + difference[name].float() if name in difference else weights)
-        distance = self._distance(stored)
-        if distance < self.least:
-            self.least, self.best = distance, difference
+        found = self._held_out(stored)
+        assert self.untuned is not None
+        if found.over(self.untuned) < self.after.over(self.untuned):
+            self.after, self.best = found, difference
 
-    def _distance(self, generator: nn.Module) -> float:
-        """Of the held-out frames."""
+    def _held_out(self, generator: nn.Module) -> HeldOut:
         generator.eval()
-        distances = [self.objective.distances(generator, batch) for batch in self.pairs.held_out()]
-        return float(torch.cat(distances).mean())
+        found = [self.objective.compared(generator, batch) for batch in self.pairs.held_out()]
+        drawn, true = torch.cat([one.drawn for one in found]), torch.cat([one.true for one in found])
+        bias = (drawn.mean(0) - true.mean(0)).abs() / (true.square().mean(0).sqrt() + 1e-3)
+        return HeldOut(float(torch.cat([one.distances for one in found]).mean()), float(bias.mean()))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=fast_bf16(self.device))
@@ -355,7 +377,9 @@ class _Run:
             for number, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{player}.{number}.{name}": one for name, one in values.items()}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
+        assert self.untuned is not None
         about = {"version": _VERSION, "digest": self.digest, **numbers}
+        about |= {"untuned": asdict(self.untuned), "after": asdict(self.after)}
         own = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
         write_atomically(self.path, save(own, {"tuning": json.dumps(about)}))
 
@@ -368,6 +392,7 @@ class _Run:
                     return
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
                 numbers = {name: type(getattr(self, name))(about[name]) for name in _NUMBERS}
+                untuned, after = (HeldOut(**about[name]) for name in ("untuned", "after"))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return
         self.objective.load_state_dict(_under("objective.", tensors))
@@ -379,11 +404,12 @@ class _Run:
                 number, _, what = name.partition(".")
                 values.setdefault(int(number), {})[what] = one
             optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.untuned, self.after = untuned, after
         for name, value in numbers.items():
             setattr(self, name, value)
 
 
-_NUMBERS = ("step", "learned", "elapsed_s", "checks", "untuned", "least")
+_NUMBERS = ("step", "learned", "elapsed_s", "checks")
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

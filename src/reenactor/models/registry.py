@@ -25,8 +25,8 @@ from reenactor.nn.losses import Objective
 
 MakeObjective = Callable[[Any, int], Objective[Any]]
 """Settings, number of people in the training set -> the objective."""
-TuneObjective = Callable[[Any], Objective[Any]]
-"""A model -> the objective that tunes a copy of it to a person."""
+TuneObjective = Callable[[Any, Mapping[str, float]], Objective[Any]]
+"""A model, weights of losses other than the usual -> the objective that tunes a copy of it to a person."""
 
 
 @dataclass(frozen=True)

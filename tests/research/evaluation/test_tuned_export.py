@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reenactor.core import ReenactError
-from reenactor.engine.tuning import STATE, Tuning
+from reenactor.engine.tuning import STATE, HeldOut, Tuning
 from reenactor.models import create_model
 from reenactor.research.evaluation import Entry, Protocol, export, protocols
 from reenactor.research.evaluation.predictions import read_prediction
@@ -30,7 +30,7 @@ def calls(monkeypatch):
         seen.append((person, minutes))
         (folder / STATE).touch()
         bright = {name: torch.full_like(model.state_dict()[name], 0.3).half()}
-        return Tuning(bright, steps=1, pairs=4, seconds=1.0, before=0.3, after=0.2, kept=True)
+        return Tuning(bright, steps=1, pairs=4, seconds=1.0, before=HeldOut(3, 2), after=HeldOut(2, 2), kept=True)
 
     monkeypatch.setattr(sys.modules["reenactor.research.evaluation.export"], "tune", learn)
     return seen

@@ -21,6 +21,7 @@ from reenactor.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerat
 from reenactor.nn import resized
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.losses import (
+    Compared,
     MapsNeeded,
     Objective,
     Step,
@@ -148,15 +149,20 @@ class HybridObjective(Objective[PairBatch]):
         return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
 
     @torch.no_grad()
-    def distances(self, generator: nn.Module, batch: PairBatch) -> Float[Tensor, " b"]:
-        """Of EfficientNet-Lite0's features: the mean of the face's and of that of mouth and eyes."""
+    def compared(self, generator: nn.Module, batch: PairBatch) -> Compared:
+        """By EfficientNet-Lite0: distances of the face and of mouth and eyes; means and deviations of the latter."""
         (network,), view = self._features, len(_STAGES)
         image = drawn_pair(generator, batch).image.float().clamp(-1, 1)
         network.to(image.device)
         true, ours = (_seen(network, one, batch.driver_mesh) for one in (batch.truth, image))
         face = feature_distance(ours[view : 2 * view], true[view : 2 * view])
         parts = feature_distance(ours[2 * view :], true[2 * view :]).unflatten(0, (-1, len(PARTS))).mean(1)
-        return (face + parts) / 2
+        drawn_looks, true_looks = (
+            torch.cat([part for one in maps[2 * view :] for part in (one.mean((2, 3)), one.std((2, 3)))], 1)
+            for maps in (ours, true)
+        )
+        of_parts = (one.unflatten(0, (-1, len(PARTS))).flatten(1) for one in (drawn_looks, true_looks))
+        return Compared((face + parts) / 2, *of_parts)
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
@@ -184,15 +190,15 @@ class HybridObjective(Objective[PairBatch]):
         return Checkpoint(Hybrid.name, self.config.model.model_dump(mode="json"), tensors)
 
 
-def tuning_objective(model: Hybrid, **weights: float) -> HybridObjective:
+def tuning_objective(model: Hybrid, weights: Mapping[str, float]) -> HybridObjective:
     """The losses that tune a copy of the model to one person.
 
     Args:
         model: in float32.
         weights: of `HybridObjectiveConfig`, other than the usual.
     """
-    config = HybridObjectiveConfig(model=model.config, fewer_photos=False, **weights)
-    objective = HybridObjective(config)
+    config = {"model": model.config, "fewer_photos": False, **weights}
+    objective = HybridObjective(HybridObjectiveConfig.model_validate(config))
     objective.G.load_state_dict(model.generator.state_dict())
     return objective
 

@@ -65,6 +65,20 @@ class MapsNeeded:
     driver: tuple[MapKind, ...] = ()
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Drawn pictures beside true ones.
+
+    Args:
+        distances: of each picture from the true one.
+        drawn, true: what the pictures are like (how sharp, say), wherever things lie in them.
+    """
+
+    distances: Float[Tensor, " b"]
+    drawn: Float[Tensor, "b d"]
+    true: Float[Tensor, "b d"]
+
+
 class Objective(nn.Module, ABC, Generic[B]):
     """Abstract; every trainable model has a final subclass in its `objective.py`.
 
@@ -105,9 +119,9 @@ class Objective(nn.Module, ABC, Generic[B]):
         """Named quality measures (a PSNR, say); arguments as for `pictures`."""
         return {}
 
-    def distances(self, generator: nn.Module, batch: B) -> Float[Tensor, " b"]:
-        """How far each picture is from the true one; tuning to a person keeps the weights with the least."""
-        raise NotImplementedError("an objective that tunes a model to a person must measure a distance")
+    def compared(self, generator: nn.Module, batch: B) -> Compared:
+        """How far drawn pictures are from the true ones; by it tuning to a person chooses weights."""
+        raise NotImplementedError("an objective that tunes a model to a person must compare pictures")
 
     @abstractmethod
     def checkpoint(self, generator: nn.Module) -> Checkpoint:
