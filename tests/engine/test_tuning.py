@@ -69,6 +69,7 @@ def test_what_it_learned_brings_frames_that_it_never_saw_nearer_to_the_truth(mod
     assert learned.after.over(learned.before) < 0.97
     assert (learned.steps, learned.pairs) == (12, 24)
     assert {one.dtype for one in learned.difference.values()} == {torch.float16}
+    assert all(one.is_contiguous() for one in learned.difference.values()), "safetensors saves no other"
     assert sum(one.nbytes for one in learned.difference.values()) <= 2 * sum(p.numel() for p in model.parameters())
     # The distance is that of the weights as they are stored.
     changed = small("hybrid")

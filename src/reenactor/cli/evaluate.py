@@ -146,7 +146,7 @@ def _add_transfer(p: argparse.ArgumentParser, transfer: str) -> None:
     background = "as the model draws it (default), or put back as 'animate' does"
     choices = [one.value for one in Background]
     p.add_argument("--background", choices=choices, default=Background.MOVING.value, help=background)
-    tune = "with --protocol person: tune the model to each clip's first half for so long first (one thread each)"
+    tune = "with --protocol person: first tune the model to each clip's first half, for so long"
     p.add_argument("--tune", type=float, default=0.0, metavar="MINUTES", help=tune)
 
 

@@ -42,6 +42,8 @@ LEAST_FRAMES = 24
 _VERSION = 1
 _SAVE_EVERY_S = 20.0
 _CHECK_BATCH = 8
+_LEAST_GAIN = 0.005
+"""Of `HeldOut.over`: a smaller one is not worth the space in a person's file."""
 
 
 @dataclass(frozen=True)
@@ -279,9 +281,9 @@ class _Run:
             self._save()
         finally:
             progress.end()
-        kept = self.after.over(self.untuned) < 1
+        kept = self.after.over(self.untuned) < 1 - _LEAST_GAIN
         return Tuning(
-            difference={name: one.cpu() for name, one in self.best.items()} if kept else {},
+            difference={name: one.cpu().contiguous() for name, one in self.best.items()} if kept else {},
             steps=self.step,
             pairs=self.step * self.settings.batch_size,
             seconds=self.elapsed_s,
