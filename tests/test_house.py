@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
 MAX_FILES = 273
-MAX_LINES = 45_500
+MAX_LINES = 45_600
 
 
 def python(code):

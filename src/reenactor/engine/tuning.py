@@ -108,7 +108,12 @@ class PersonFrames:
         parts = []
         for pictures, mesh_px in ((self.photos, self.photo_mesh_px), (self.frames, self.mesh_px)):
             scale, half = np.float32(size / pictures.shape[1]), np.array([0.5, 0.5, 0], np.float32)
-            parts.append((np.stack([resize(one, size) for one in pictures]), (mesh_px + half) * scale - half))
+            parts.append(
+                (
+                    np.stack([resize(one, size) for one in pictures]),
+                    ((mesh_px + half) * scale - half).astype(np.float32),
+                )
+            )
         (photos, photo_mesh), (frames, mesh) = parts
         return PersonFrames(photos, photo_mesh, self.photo_times_s, frames, mesh, self.times_s)
 
@@ -148,22 +153,31 @@ class Tuning:
         steps: made, of all calls.
         pairs: drawn in them.
         seconds: that they took.
-        before, after: of the held-out frames, untuned and with the best weights.
-        kept: whether these are better.
+        before, after: `HeldOut.distance` untuned and with the best weights.
+        bias_before, bias_after: `HeldOut.bias` of the same.
+        kept: whether the best weights are better.
     """
 
     difference: Mapping[str, Tensor]
     steps: int
     pairs: int
     seconds: float
-    before: HeldOut
-    after: HeldOut
+    before: float
+    after: float
+    bias_before: float
+    bias_after: float
     kept: bool
 
 
-def can_tune(model: ReenactmentModel) -> bool:
-    """Whether `tune` knows how to tune this model."""
-    return model.name in METHODS and METHODS[model.name].tuned is not None
+def check_tunable(model: ReenactmentModel) -> None:
+    """Check that `tune` knows how to tune this model.
+
+    Raises:
+        ReenactError: it does not.
+    """
+    if model.name not in METHODS or METHODS[model.name].tuned is None:
+        able = ", ".join(name for name, method in METHODS.items() if method.tuned is not None)
+        raise ReenactError(f"the model '{model.name}' cannot be tuned to a person; choose one of: {able}")
 
 
 def tune(
@@ -191,8 +205,7 @@ def tune(
         ReenactError: the model cannot be tuned, or there are too few frames.
         CheckpointError: a network that the losses need is missing.
     """
-    if not can_tune(model):
-        raise ReenactError(f"the model '{model.name}' cannot be tuned to a person; choose the hybrid")
+    check_tunable(model)
     return _Run(model, person, minutes, folder, steps, settings or TuningSettings()).go(progress or Silent())
 
 
@@ -287,8 +300,10 @@ class _Run:
             steps=self.step,
             pairs=self.step * self.settings.batch_size,
             seconds=self.elapsed_s,
-            before=self.untuned,
-            after=self.after,
+            before=self.untuned.distance,
+            after=self.after.distance,
+            bias_before=self.untuned.bias,
+            bias_after=self.after.bias,
             kept=kept,
         )
 

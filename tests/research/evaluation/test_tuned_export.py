@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reenactor.core import ReenactError
-from reenactor.engine.tuning import STATE, HeldOut, Tuning
+from reenactor.engine.tuning import STATE, Tuning
 from reenactor.models import create_model
 from reenactor.research.evaluation import Entry, Protocol, export, protocols
 from reenactor.research.evaluation.predictions import read_prediction
@@ -30,7 +30,9 @@ def calls(monkeypatch):
         seen.append((person, minutes))
         (folder / STATE).touch()
         bright = {name: torch.full_like(model.state_dict()[name], 0.3).half()}
-        return Tuning(bright, steps=1, pairs=4, seconds=1.0, before=HeldOut(3, 2), after=HeldOut(2, 2), kept=True)
+        return Tuning(
+            bright, steps=1, pairs=4, seconds=1.0, before=0.3, after=0.2, bias_before=0.2, bias_after=0.1, kept=True
+        )
 
     monkeypatch.setattr(sys.modules["reenactor.research.evaluation.export"], "tune", learn)
     return seen
@@ -70,5 +72,5 @@ def test_each_clip_is_tuned_once_on_its_first_half(packs, cases, calls, tmp_path
 def test_other_protocols_and_models_are_refused(packs, cases, cases_of, tmp_path):
     with pytest.raises(ReenactError, match=r"the protocol self keeps no half .* --protocol person"):
         export(packs, cases_of(Protocol.SELF), Entry("hybrid", tune=1), tmp_path / "self")
-    with pytest.raises(ReenactError, match="'warp' cannot be tuned to a person; leave out --tune"):
+    with pytest.raises(ReenactError, match="'warp' cannot be tuned to a person; choose one of: hybrid"):
         export(packs, cases, Entry("warp", tune=1), tmp_path / "warp")

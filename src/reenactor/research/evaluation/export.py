@@ -18,7 +18,7 @@ from reenactor.core.files import sha256, write_atomically
 from reenactor.engine.composite import StillBackground
 from reenactor.engine.loading import load_transformer, transformer_folder
 from reenactor.engine.portrait import Portrait, placed, torch_device
-from reenactor.engine.tuning import STATE, PersonFrames, TuningSettings, apply_difference, can_tune, tune
+from reenactor.engine.tuning import STATE, PersonFrames, TuningSettings, apply_difference, check_tunable, tune
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
 from reenactor.face.retarget import PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
@@ -104,8 +104,8 @@ class Entry:
                 f"the protocol {protocol.value} keeps no half of a clip apart for tuning; choose --protocol person, or "
                 "leave out --tune"
             )
-        if self.tune and not can_tune(model):
-            raise ReenactError(f"the model '{self.model}' cannot be tuned to a person; leave out --tune")
+        if self.tune:
+            check_tunable(model)
         weights = self.weights or (shipped_checkpoint(self.model) if model.trained else None)
         changes = {"background": "still"} if self.background == Background.STILL else {}
         changes |= {"head": "absolute"} if self.turns_to_driver(protocol) else {}
@@ -309,7 +309,7 @@ def _tuned(model: ReenactmentModel, case: Case, packs: Packs, size: int, minutes
             times_s=times_s[numbers],
         )
         found = tune(model, person, minutes=minutes, folder=folder)
-        about = {name: str(getattr(found, name)) for name in ("kept", "steps", "pairs", "seconds", "before", "after")}
+        about = {name: str(value) for name, value in vars(found).items() if name != "difference"}
         write_atomically(learned, save(dict(found.difference), about))
         (folder / STATE).unlink()
     tuned = copy.deepcopy(model)
