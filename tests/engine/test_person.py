@@ -9,6 +9,7 @@ import pytest
 from factories import head, psnr, write_clip
 from reenactor import ReenactError, Reenactor, animate
 from reenactor.core import CheckpointError, Options, Runtime
+from reenactor.engine import person as person_module
 from reenactor.engine.loading import fits, load_model, tuned_model
 from reenactor.engine.person import described, make_person
 from reenactor.engine.shipped import demo_photo, shipped_motions
@@ -114,6 +115,46 @@ class TestMade:
 
 
 class TestTuned:
+    def test_it_learns_from_all_frames_of_the_video(self, folder, monkeypatch, tmp_path):
+        seen = []
+
+        def learn(model, given, *, minutes, folder, progress):
+            seen.append((model, given, minutes, folder))
+            return Tuning(model.name, model.version, {}, {"steps": 3, "seconds": 61})
+
+        monkeypatch.setattr(person_module, "tune", learn)
+        model = small("hybrid")
+        write_image(tmp_path / "a.png", demo_photo())
+        made = make_person([tmp_path / "a.png", folder / "me.mp4"], minutes=2, model=model, folder=tmp_path)
+        ((tuned, given, minutes, where),) = seen
+        assert (tuned, minutes, where) == (model, 2, tmp_path)
+        assert len(given.frames) == 15
+        assert given.frames.shape[1:] == given.photos.shape[1:] == (64, 64, 3)
+        assert np.isinf(given.photo_times_s[0])
+        assert (np.diff(given.times_s) > 0).all()
+        assert set(given.photo_times_s[1:]) <= set(given.times_s)
+        # The video's first picture, in whose crop all its frames are.
+        (same,) = np.flatnonzero(given.times_s == given.photo_times_s[1])
+        assert np.array_equal(given.frames[same], given.photos[1])
+        assert np.array_equal(given.mesh_px[same], given.photo_mesh_px[1])
+        assert described(made)[-1].startswith("'hybrid' stays untuned: 3 steps in 1.0 min brought it no nearer")
+        r = Reenactor(model, size=64)
+        write_person(tmp_path / "me.person", made)
+        target = r.set_target([tmp_path / "me.person"])
+        assert r.model is model
+        assert not any(one.finding is Finding.OTHER_WEIGHTS for one in target.warnings)
+
+    def test_what_cannot_be_tuned(self, folder, tmp_path):
+        with pytest.raises(ReenactError, match="'oneshot' cannot be tuned"):
+            make_person([folder / "me.mp4"], minutes=1, model=small("oneshot"))
+        with pytest.raises(ReenactError, match="for 0 to 60 minutes, not nan"):
+            make_person([folder / "me.mp4"], minutes=float("nan"))
+        write_image(tmp_path / "a.png", demo_photo())
+        with pytest.raises(ReenactError, match="there are only photos; add a video"):
+            make_person([tmp_path / "a.png"], minutes=1, model=small("hybrid"))
+        with pytest.raises(ReenactError, match="use a longer video"):
+            make_person([folder / "me.mp4"], minutes=1, model=small("hybrid"))
+
     @pytest.fixture
     def plain(self):
         return small("hybrid")
@@ -121,7 +162,9 @@ class TestTuned:
     @pytest.fixture
     def tuning(self, plain):
         name, weight = next((name, one) for name, one in plain.state_dict().items() if name.endswith("conv2.bias"))
-        return Tuning("hybrid", plain.version, {name: np.full(weight.shape, 0.25, np.float16)}, {"steps": 1})
+        return Tuning(
+            "hybrid", plain.version, {name: np.full(weight.shape, 0.25, np.float16)}, {"steps": 1, "seconds": 60}
+        )
 
     def test_its_weights_draw_and_the_model_comes_back(self, folder, person, plain, tuning, tmp_path):
         write_person(tmp_path / "tuned.person", replace(person, tuning=tuning))

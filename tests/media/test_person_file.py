@@ -16,6 +16,8 @@ from reenactor.core import CheckpointError, MediaError
 from reenactor.media import Person, SourceFile, is_person, read_person, write_motion, write_person
 from reenactor.media.person_file import PersonPicture, Tuning, person_sources, webp_of
 
+ABOUT = {"steps": 7.0, "seconds": 60.0}
+
 
 @pytest.fixture
 def person():
@@ -32,7 +34,7 @@ def person():
         ranges=np.arange(10, dtype=np.float32).reshape(2, 5),
         sources=(SourceFile("target", "mé.mp4", "a" * 64), SourceFile("target", "b.jpg", "b" * 64)),
         software="reenactor 9",
-        tuning=Tuning("hybrid", "3-abc", {"a.weight": rng.normal(size=(2, 3)).astype(np.float16)}, {"steps": 7.0}),
+        tuning=Tuning("hybrid", "3-abc", {"a.weight": rng.normal(size=(2, 3)).astype(np.float16)}, ABOUT),
     )
 
 
@@ -60,7 +62,7 @@ def test_comes_back(person, path):
     assert (back.ranges == person.ranges).all()
     assert (back.sources, back.software) == (person.sources, person.software)
     assert person_sources(path) == person.sources
-    assert (back.tuning.model, back.tuning.version, back.tuning.about) == ("hybrid", "3-abc", {"steps": 7.0})
+    assert (back.tuning.model, back.tuning.version, back.tuning.about) == ("hybrid", "3-abc", ABOUT)
     (name, ours), (_, theirs) = *back.tuning.difference.items(), *person.tuning.difference.items()
     assert name == "a.weight"
     assert (ours == theirs).all()
@@ -148,6 +150,7 @@ def changed(about, keys, value):
         (["software"], None),
         (["tuning", "model"], 3),
         (["tuning", "about"], [1]),
+        (["tuning", "about"], {"steps": 1}),
         (["tuning"], "yes"),
     ],
 )

@@ -146,6 +146,8 @@ def _add_transfer(p: argparse.ArgumentParser, transfer: str) -> None:
     background = "as the model draws it (default), or put back as 'animate' does"
     choices = [one.value for one in Background]
     p.add_argument("--background", choices=choices, default=Background.MOVING.value, help=background)
+    tune = "with --protocol person: first tune the model to each clip's first half, for so long"
+    p.add_argument("--tune", type=float, default=0.0, metavar="MINUTES", help=tune)
 
 
 def _add_work(p: argparse.ArgumentParser) -> None:
@@ -283,6 +285,8 @@ def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str
     from reenactor.engine.loading import system
     from reenactor.research.evaluation import Entry
 
+    if not 0 <= args.tune < float("inf"):
+        raise ReenactError(f"--tune must be minutes, 0 or more, not {args.tune}")
     chosen = system(model)
     name = name or (model if chosen.model != model and transfer is None else None)
     return Entry(
@@ -293,6 +297,7 @@ def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str
         Background(args.background),
         name,
         Head(args.head) if args.head else None,
+        args.tune,
     )
 
 

@@ -166,15 +166,8 @@ class _Lesson:
         photos, frames = ([np.stack(part) for part in zip(*cuts, strict=True)] for cuts in (self._photos, self._frames))
         with ExitStack() as opened:
             folder = folder or Path(opened.enter_context(TemporaryDirectory(prefix="reenactor-")))
-            learned = tune(
-                self._model, PersonFrames(*photos, *frames), minutes=minutes, folder=folder, progress=progress
-            )
-        return Tuning(
-            model=self._model.name,
-            version=self._model.version,
-            difference={name: one.numpy() for name, one in learned.difference.items()},
-            about={name: float(getattr(learned, name)) for name in ("steps", "seconds", "before", "after")},
-        )
+            person = PersonFrames(*photos, *frames)
+            return tune(self._model, person, minutes=minutes, folder=folder, progress=progress)
 
     def _own_crop(self, one: TargetPicture) -> Crop:
         return model_crop(self._model, one.found.mesh, one.pixels, self._size)
@@ -219,10 +212,9 @@ def described(person: Person) -> list[str]:
         lines.append(f"what is not shown is invented; record this, too: {', '.join(missing)}")
     if (tuning := person.tuning) is not None:
         took = f"{tuning.about['steps']:.0f} steps in {tuning.about['seconds'] / 60:.1f} min"
-        nearer = 100 * (1 - tuning.about["after"] / tuning.about["before"])
         lines.append(
-            f"'{tuning.model}' is tuned to them ({took}): frames that it did not learn are {nearer:.1f} % nearer"
+            f"'{tuning.model}' is tuned to them ({took})"
             if tuning.difference
-            else f"'{tuning.model}' stays as it was: {took} brought it no nearer to frames that it did not learn"
+            else f"'{tuning.model}' stays untuned: {took} brought it no nearer to frames that it did not learn"
         )
     return lines

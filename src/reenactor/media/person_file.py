@@ -76,7 +76,7 @@ class Tuning:
         model: name of the model.
         version: of that model and its weights, before.
         difference: weights after less weights before, float16, by name; empty if the model stays as it was.
-        about: steps, seconds and measures, as numbers by name.
+        about: `steps`, `seconds` and measures.
     """
 
     model: str
@@ -279,6 +279,8 @@ def _tuning(about: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]) -
         if one.dtype != np.float16 or not np.isfinite(one).all():
             raise ValueError("difference")
     facts = {_text(name): _number(value) for name, value in about["about"].items()}
+    if not {"steps", "seconds"} <= facts.keys():
+        raise ValueError("facts")
     return Tuning(_text(about["model"]), _text(about["version"]), difference, facts)
 
 

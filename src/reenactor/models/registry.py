@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from reenactor.core import CheckpointError, ReenactError
 from reenactor.models.contract import ReenactmentModel, shapes_only
 from reenactor.models.graphs import GraphAdapter
-from reenactor.models.hybrid import Hybrid, HybridObjective
+from reenactor.models.hybrid import Hybrid, HybridObjective, tuning_objective
 from reenactor.models.hybrid.graphs import HybridGraphs
 from reenactor.models.marionette import MarioNETte, MarioNETteObjective
 from reenactor.models.marionette.graphs import MarioNETteGraphs
@@ -25,6 +25,8 @@ from reenactor.nn.losses import Objective
 
 MakeObjective = Callable[[Any, int], Objective[Any]]
 """Settings, number of people in the training set -> the objective."""
+TuneObjective = Callable[[Any, Mapping[str, float]], Objective[Any]]
+"""A model, weights of losses other than the usual -> the objective that tunes a copy of it to a person."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,18 @@ class Method:
         model: its class; `model.photo_maps` tells where a picture comes from.
         graphs: what fast runtimes export; None for a model without a network.
         objectives: how it is trained, by `kind` of the objective's settings; empty for an untrained model.
+        tuned: how it is tuned to a person; None if it cannot be.
     """
 
     model: type[ReenactmentModel]
     graphs: Callable[[Any], GraphAdapter] | None = None
     objectives: Mapping[str, MakeObjective] = field(default_factory=dict)
+    tuned: TuneObjective | None = None
 
 
 METHODS: dict[str, Method] = {
     "warp": Method(Warp),
-    "hybrid": Method(Hybrid, HybridGraphs, {"hybrid": lambda config, _: HybridObjective(config)}),
+    "hybrid": Method(Hybrid, HybridGraphs, {"hybrid": lambda config, _: HybridObjective(config)}, tuning_objective),
     "marionette": Method(
         MarioNETte,
         MarioNETteGraphs,

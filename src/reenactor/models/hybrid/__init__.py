@@ -2,6 +2,14 @@
 
 from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.model import Hybrid, HybridCode, HybridGenerator
-from reenactor.models.hybrid.objective import HybridObjective, HybridObjectiveConfig
+from reenactor.models.hybrid.objective import HybridObjective, HybridObjectiveConfig, tuning_objective
 
-__all__ = ["Hybrid", "HybridCode", "HybridConfig", "HybridGenerator", "HybridObjective", "HybridObjectiveConfig"]
+__all__ = [
+    "Hybrid",
+    "HybridCode",
+    "HybridConfig",
+    "HybridGenerator",
+    "HybridObjective",
+    "HybridObjectiveConfig",
+    "tuning_objective",
+]

@@ -16,11 +16,12 @@ from reenactor.core import CheckpointError, MapKind, PairBatch
 from reenactor.face.geometry.contours import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from reenactor.models.contract import ModelConfig
 from reenactor.models.hybrid.config import HybridConfig
-from reenactor.models.hybrid.discriminator import FeatureDiscriminator, face_crops, part_crops
+from reenactor.models.hybrid.discriminator import PARTS, FeatureDiscriminator, face_crops, part_crops
 from reenactor.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
 from reenactor.nn import resized
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
 from reenactor.nn.losses import (
+    Compared,
     MapsNeeded,
     Objective,
     Step,
@@ -56,9 +57,13 @@ class HybridObjectiveConfig(ModelConfig):
     """Distance of EfficientNet-Lite0's features in the picture at half its size, and in the square around the face."""
     gan: float = Field(default=0.03, ge=0)
     """Hinge loss of picture, face, mouth and eyes, by the same features. With this at 0 there is no discriminator."""
+    parts: float = Field(default=0, ge=0)
+    """Distance of the same features in the crops of mouth and eyes that the discriminator sees."""
     smooth: float = Field(default=0.1, ge=0)
     """Differences of the learned flow between neighbours, in patches."""
     parts_weight: float = Field(default=4, ge=1)
+    fewer_photos: bool = True
+    """Draw each batch from the first one, two, ... or all of the K photos; else always from all."""
 
 
 @final
@@ -82,7 +87,7 @@ class HybridObjective(Objective[PairBatch]):
             self.G.load_state_dict(_trained(config.init, config.model))
         # In a plain tuple: what is frozen is no part of a training checkpoint.
         self._features: tuple[EfficientNetLite, ...] = ()
-        if config.perceptual or config.gan:
+        if config.perceptual or config.gan or config.parts:
             network = efficientnet_lite("lite0", _STAGES)
             # That layout makes a step 7 % quicker on a CPU.
             self._features = (network.to(memory_format=torch.channels_last),)  # pyright: ignore[reportCallIssue]
@@ -100,8 +105,8 @@ class HybridObjective(Objective[PairBatch]):
     def generator_step(self, batch: PairBatch) -> Step:
         """The weighted sum of the config's terms. The discriminator is left as it was."""
         most = batch.targets.shape[1]
-        # The first one, two, ... or all of the K photos, so that it learns to do with fewer.
-        drawing = drawn_pair(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if most > 1 else 1)
+        fewer = self.config.fewer_photos and most > 1
+        drawing = drawn_pair(self.G, batch, photos=1 + int(most * torch.rand(()).square()) if fewer else None)
         image = truth_outside(drawing.image, batch.truth, batch.mask)
         parts_weights = 1 + (self.config.parts_weight - 1) * _parts(batch).amax(1, keepdim=True)
         parts = {
@@ -115,11 +120,14 @@ class HybridObjective(Objective[PairBatch]):
                 true = _seen(network, batch.truth, batch.driver_mesh)
             ours = _seen(network, image, batch.driver_mesh)
             features = (true, tuple(one.detach() for one in ours))
+            view = len(_STAGES)
             if self.config.perceptual:
-                view, weights = len(_STAGES), face_crops(parts_weights, batch.driver_mesh)
+                weights = face_crops(parts_weights, batch.driver_mesh)
                 whole = feature_distance(ours[:view], true[:view])
                 face = feature_distance(ours[view : 2 * view], true[view : 2 * view], weights)
                 parts["perceptual"] = (whole + face).mean()
+            if self.config.parts:
+                parts["parts"] = feature_distance(ours[2 * view :], true[2 * view :]).mean()
             if self.D is not None:
                 with frozen(self.D):
                     parts["gan"] = hinge_generator(self.D(ours, true))
@@ -139,6 +147,22 @@ class HybridObjective(Objective[PairBatch]):
         warps = (resized(one, batch.truth.shape[-1]) for one in (drawing.mesh_warped, drawing.warped))
         row = [*batch.targets.unbind(dim=1), *warps, drawing.image, batch.truth]
         return torch.cat([picture.to(batch.truth.dtype).clamp(-1, 1) for picture in row], dim=3)
+
+    @torch.no_grad()
+    def compared(self, generator: nn.Module, batch: PairBatch) -> Compared:
+        """By EfficientNet-Lite0: distances of the face and of mouth and eyes; means and deviations of the latter."""
+        (network,), view = self._features, len(_STAGES)
+        image = drawn_pair(generator, batch).image.float().clamp(-1, 1)
+        network.to(image.device)
+        true, ours = (_seen(network, one, batch.driver_mesh) for one in (batch.truth, image))
+        face = feature_distance(ours[view : 2 * view], true[view : 2 * view])
+        parts = feature_distance(ours[2 * view :], true[2 * view :]).unflatten(0, (-1, len(PARTS))).mean(1)
+        drawn_looks, true_looks = (
+            torch.cat([part for one in maps[2 * view :] for part in (one.mean((2, 3)), one.std((2, 3)))], 1)
+            for maps in (ours, true)
+        )
+        of_parts = (one.unflatten(0, (-1, len(PARTS))).flatten(1) for one in (drawn_looks, true_looks))
+        return Compared((face + parts) / 2, *of_parts)
 
     @torch.no_grad()
     def measure(self, generator: nn.Module, batch: PairBatch) -> Mapping[str, Float[Tensor, ""]]:
@@ -164,6 +188,19 @@ class HybridObjective(Objective[PairBatch]):
         """The checkpoint that `Hybrid` loads."""
         tensors = {f"{_PREFIX}{name}": tensor for name, tensor in generator.state_dict().items()}
         return Checkpoint(Hybrid.name, self.config.model.model_dump(mode="json"), tensors)
+
+
+def tuning_objective(model: Hybrid, weights: Mapping[str, float]) -> HybridObjective:
+    """The losses that tune a copy of the model to one person.
+
+    Args:
+        model: in float32.
+        weights: of `HybridObjectiveConfig`, other than the usual.
+    """
+    config = {"model": model.config, "fewer_photos": False, **weights}
+    objective = HybridObjective(HybridObjectiveConfig.model_validate(config))
+    objective.G.load_state_dict(model.generator.state_dict())
+    return objective
 
 
 def _seen(

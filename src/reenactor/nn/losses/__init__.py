@@ -25,11 +25,12 @@ from reenactor.nn.losses.gan import (
     least_squares_discriminator,
     least_squares_generator,
 )
-from reenactor.nn.losses.objective import MapsNeeded, Objective, Step, frozen
+from reenactor.nn.losses.objective import Compared, MapsNeeded, Objective, Step, frozen
 
 __all__ = [
     "VGG16_IMAGENET",
     "VGG19_IMAGENET",
+    "Compared",
     "FeatureNetwork",
     "FeatureNetworkConfig",
     "FeatureReader",

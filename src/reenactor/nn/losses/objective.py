@@ -65,6 +65,20 @@ class MapsNeeded:
     driver: tuple[MapKind, ...] = ()
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Drawn pictures beside true ones.
+
+    Args:
+        distances: of each picture from the true one.
+        drawn, true: what the pictures are like (how sharp, say), wherever things lie in them.
+    """
+
+    distances: Float[Tensor, " b"]
+    drawn: Float[Tensor, "b d"]
+    true: Float[Tensor, "b d"]
+
+
 class Objective(nn.Module, ABC, Generic[B]):
     """Abstract; every trainable model has a final subclass in its `objective.py`.
 
@@ -104,6 +118,10 @@ class Objective(nn.Module, ABC, Generic[B]):
     def measure(self, generator: nn.Module, batch: B) -> Mapping[str, Float[Tensor, ""]]:
         """Named quality measures (a PSNR, say); arguments as for `pictures`."""
         return {}
+
+    def compared(self, generator: nn.Module, batch: B) -> Compared:
+        """How far drawn pictures are from the true ones; by it tuning to a person chooses weights."""
+        raise NotImplementedError("an objective that tunes a model to a person must compare pictures")
 
     @abstractmethod
     def checkpoint(self, generator: nn.Module) -> Checkpoint:

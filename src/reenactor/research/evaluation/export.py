@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from safetensors.numpy import load_file, save
 
 from reenactor.core import Background, Head, ReenactError, Transfer, head_with
 from reenactor.core.files import sha256, write_atomically
 from reenactor.engine.composite import StillBackground
-from reenactor.engine.loading import load_transformer, transformer_folder
+from reenactor.engine.loading import load_transformer, transformer_folder, tuned_model
 from reenactor.engine.portrait import Portrait, placed, torch_device
+from reenactor.engine.tuning import STATE, PersonFrames, TuningSettings, check_tunable, tune
 from reenactor.face.geometry import FACE_CROP_SCALE, resize
 from reenactor.face.retarget import PartsRetargeter, Retargeter
 from reenactor.face.retarget.transformer import TransformerRetargeter
 from reenactor.media import write_image
+from reenactor.media.person_file import Tuning
 from reenactor.models import ReenactmentModel, create_model
 from reenactor.nn.checkpoint import CONFIG, shipped_checkpoint
 from reenactor.research.evaluation.cases import CASES, Case, CaseList, Protocol
 from reenactor.research.evaluation.packs import Frame, Pack, Packs
 from reenactor.research.evaluation.predictions import Method, Predictions, begin, write_prediction
+from reenactor.research.evaluation.protocols import makes_person
 from reenactor.research.evaluation.workers import WorkerPool, batches
 
 TRUTH = "truth"
 """Transfer in a manifest if the driver's landmarks are used as they are: target and driver are one person in one steady
 crop."""
+TUNED = "tuned"
+"""Folder beside the pictures for what a tuned model learned of each clip."""
 _AT_ONCE = 16
 """Frames of one target drawn together."""
 
@@ -46,6 +52,7 @@ class Entry:
         background: by default as the model draws it; STILL puts it back as animation does.
         name: in tables; None for the model's, with the transfer if it is not the usual one.
         head: whether the head turns by as much as the driver's, or to its angles; None for the transfer's usual.
+        tune: minutes for which the model is tuned to each clip's first half, in the protocol `person`; 0 for none.
 
     Raises:
         ReenactError: the head does not go with the transfer.
@@ -58,6 +65,7 @@ class Entry:
     background: Background = Background.MOVING
     name: str | None = None
     head: Head | None = None
+    tune: float = 0.0
 
     def __post_init__(self) -> None:
         head_with(self.transfer, self.head)  # raises where they do not go together
@@ -80,6 +88,7 @@ class Entry:
         unusual = [self.transfer.value] if self.name is None and transfer not in (None, Transfer.PARTS) else []
         unusual += ["absolute head"] if self.turns_to_driver(protocol) else []
         unusual += ["still background"] if self.background == Background.STILL else []
+        unusual += [f"tuned {self.tune:g} min"] if self.tune else []
         name = self.name or self.model
         return f"{name} ({', '.join(unusual)})" if unusual else name
 
@@ -87,12 +96,20 @@ class Entry:
         """Its description in a manifest.
 
         Raises:
-            ReenactError: there is no such model, or there are no weights.
+            ReenactError: there is no such model, or there are no weights; or it cannot be tuned.
         """
         model, transfer = create_model(self.model, self.weights), self.transfer_in(protocol)
+        if self.tune and protocol is not Protocol.PERSON:
+            raise ReenactError(
+                f"the protocol {protocol.value} keeps no half of a clip apart for tuning; choose --protocol person, or "
+                "leave out --tune"
+            )
+        if self.tune:
+            check_tunable(model)
         weights = self.weights or (shipped_checkpoint(self.model) if model.trained else None)
         changes = {"background": "still"} if self.background == Background.STILL else {}
         changes |= {"head": "absolute"} if self.turns_to_driver(protocol) else {}
+        changes |= {"tuned_minutes": self.tune, "tuning": asdict(TuningSettings())} if self.tune else {}
         transformer = transformer_folder(self.transformer) if transfer is Transfer.TRANSFORMER else None
         return Method(
             name=self.title(protocol),
@@ -190,7 +207,10 @@ def export(
     missing = _ordered(predictions.missing())
     work = _Export(packs.folders, entry, cases.protocol, cases.size, out, device)
     what, done = f"draw {predictions.method.name}", len(cases) - len(missing)
-    for _ in (pool or WorkerPool()).spread(work, batches(missing), what=what, done=done, alone=device != "cpu"):
+    # A person is tuned by one process.
+    people = [list(of_one) for _, of_one in groupby(missing, key=lambda case: case.targets)]
+    parts = people if entry.tune else batches(missing)
+    for _ in (pool or WorkerPool()).spread(work, parts, what=what, done=done, alone=device != "cpu"):
         pass
     return predictions
 
@@ -263,9 +283,35 @@ class _Export:
 
     def __call__(self, cases: Sequence[Case]) -> None:
         packs, model, landmarks = _tools(self.folders, self.entry, self.protocol, self.size, self.device)
+        if self.entry.tune:
+            model = _tuned(model, cases[0], packs, drawn_at(model, self.size), self.entry.tune, self.out)
         drawn = draw(model, cases, packs, landmarks, self.size, self.entry.background)
         for name, picture in drawn.items():
             write_prediction(self.out / f"{name}.webp", picture)
+
+
+def _tuned(model: ReenactmentModel, case: Case, packs: Packs, size: int, minutes: float, out: Path) -> ReenactmentModel:
+    """A copy of the model, tuned to the clip of a case; what it learned is kept in the folder of the pictures."""
+    folder = out / TUNED / case.clip
+    learned = folder / "difference.safetensors"
+    if not learned.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        clip = packs.target.sample(case.clip)
+        numbers = np.flatnonzero(makes_person(clip))
+        photos = [frame.number for frame in case.targets][: model.needs.max_targets]
+        meshes, times_s = packs.target.meshes(case.clip, size).astype(np.float32), clip.times_s.astype(np.float64)
+        person = PersonFrames(
+            photos=clip.frames(photos, size=size),
+            photo_mesh_px=meshes[photos],
+            photo_times_s=times_s[photos],
+            frames=clip.frames(numbers.tolist(), size=size),
+            mesh_px=meshes[numbers],
+            times_s=times_s[numbers],
+        )
+        found = tune(model, person, minutes=minutes, folder=folder)
+        write_atomically(learned, save(dict(found.difference), {name: str(one) for name, one in found.about.items()}))
+        (folder / STATE).unlink()
+    return tuned_model(model, Tuning(model.name, model.version, load_file(learned), {}))
 
 
 @lru_cache(maxsize=1)

@@ -115,7 +115,7 @@ def _person(packs: Packs, k: int, count: int | None, seed: int, split: Split) ->
     clips = []
     for row in _rows(packs.drivers, split, Kind.CLIP):
         clip = packs.drivers[row]
-        first = clip.seen & (clip.times_s < clip.times_s[-1] / 2)
+        first = makes_person(clip)
         if clip.times_s[-1] >= LEAST_PERSON_S and first.any() and (clip.seen & ~first).any():
             clips.append((clip, np.flatnonzero(first), np.flatnonzero(clip.seen & ~first)))
     if not clips:
@@ -135,6 +135,11 @@ def _person(packs: Packs, k: int, count: int | None, seed: int, split: Split) ->
         of_clip = targets[i % len(clips)]
         cases.append(Case(f"person-{i:06d}", clip.identity, of_clip, Frame(clip.key, driver), clip.key))
     return cases
+
+
+def makes_person(clip: Sample) -> Bool[np.ndarray, " t"]:
+    """Which frames of a clip make the person: those of its first half that show the face."""
+    return clip.seen & (clip.times_s < clip.times_s[-1] / 2)
 
 
 def _different(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> list[Case]:
