@@ -14,7 +14,7 @@ weights=$(dirname "$0")/../src/reenactor/weights/hybrid
 init=()
 if [ ! -d "$run/checkpoints" ]; then
     # Another seed: other pairs than on other machines.
-    init=(--set "objective.init=$weights" --set "seed=$(date +%s)")
+    init=(--set "objective.init=$weights" --set "objective.init_discriminator=$weights-discriminator" --set "seed=$(date +%s)")
 fi
 # Memory is kept instead of given back after each step: on virtual machines that doubles the speed.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000

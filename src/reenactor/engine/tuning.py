@@ -59,7 +59,6 @@ class TuningSettings:
         held_out: fraction of the video at its end.
         checks: how often the held-out frames are measured.
         checked: held-out frames that are.
-        discriminator_first: fraction of the time in which the discriminator, which begins anew, learns alone.
         average_pairs: half-life of the moving average of the weights.
         mirror: probability of mirrored pairs.
         unlike: fraction of frames drawn the more often, the less the photos look like them; others are as frequent as
@@ -68,7 +67,7 @@ class TuningSettings:
         seed: of everything random.
     """
 
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     discriminator_rate: float = 1e-3
     batch_size: int = 4
     photos: int = 4
@@ -76,7 +75,6 @@ class TuningSettings:
     held_out: float = 0.15
     checks: int = 4
     checked: int = 24
-    discriminator_first: float = 0.15
     average_pairs: float = 120.0
     mirror: float = 0.3
     unlike: float = 0.5
@@ -223,7 +221,7 @@ class _Run:
         for name, weights in sorted(self.before.items()):
             digest.update(name.encode() + weights.cpu().numpy().tobytes())
         self.digest = digest.hexdigest()
-        self.step, self.learned, self.elapsed_s, self.checks = 0, 0, 0.0, 0
+        self.step, self.elapsed_s, self.checks = 0, 0.0, 0
         self.untuned: HeldOut | None = None
         self.after = HeldOut(math.inf, math.inf)
         self.best: dict[str, Tensor] = {}
@@ -281,37 +279,32 @@ class _Run:
         settings, objective = self.settings, self.objective
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, self.step]).generate_state(1)[0]))
         batch = self.pairs.batch(np.random.default_rng([settings.seed, self.step]))
-        alone = objective.discriminator is not None and self._fraction() < settings.discriminator_first
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        learning = [self.optimizers["discriminator"]] if alone else list(self.optimizers.values())
-        with frozen(objective.discriminator), torch.set_grad_enabled(not alone), self._autocast():
+        with frozen(objective.discriminator), self._autocast():
             half = objective.generator_step(batch)
+        half.loss.backward()
         losses = [half.loss]
-        if not alone:
-            half.loss.backward()
         if objective.discriminator is not None:
             with self._autocast():
                 half = objective.discriminator_step(batch, half.drawn)
-            losses.append(half.loss)
             half.loss.backward()
+            losses.append(half.loss)
         if not bool(torch.isfinite(torch.stack([loss.detach().float() for loss in losses])).all()):
             return False
         falling = min(1.0, 2 - 2 * self._fraction())
-        rate = settings.learning_rate * max(0.05, falling) * min(1.0, (self.learned + 1) / 10)
+        rate = settings.learning_rate * max(0.05, falling) * min(1.0, (self.step + 1) / 10)
         self.optimizers["generator"].param_groups[0]["lr"] = rate
-        for optimizer in learning:
+        for optimizer in self.optimizers.values():
             nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
             optimizer.step()
-        if not alone:
-            self._average()
-            self.learned += 1
+        self._average()
         return True
 
     @torch.no_grad()
     def _average(self) -> None:
         half_life = self.settings.average_pairs / self.settings.batch_size
-        keep = min(0.5 ** (1 / half_life), (self.learned + 1) / (self.learned + 10))
+        keep = min(0.5 ** (1 / half_life), (self.step + 1) / (self.step + 10))
         for mine, their in zip(self.average.parameters(), self.objective.generator.parameters(), strict=True):
             mine.lerp_(their, 1 - keep)
 
@@ -386,7 +379,7 @@ class _Run:
             setattr(self, name, value)
 
 
-_NUMBERS = ("step", "learned", "elapsed_s", "checks")
+_NUMBERS = ("step", "elapsed_s", "checks")
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

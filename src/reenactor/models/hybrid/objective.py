@@ -19,7 +19,7 @@ from reenactor.models.hybrid.config import HybridConfig
 from reenactor.models.hybrid.discriminator import PARTS, FeatureDiscriminator, face_crops, part_crops
 from reenactor.models.hybrid.model import RASTER, Drawing, Hybrid, HybridGenerator
 from reenactor.nn import resized
-from reenactor.nn.checkpoint import Checkpoint, read_checkpoint
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, shipped_checkpoint
 from reenactor.nn.losses import (
     Compared,
     MapsNeeded,
@@ -40,6 +40,8 @@ _STAGES, _CHANNELS = (0, 1, 2, 4), (16, 24, 40, 112)
 _PART_PX = 64
 """Side of the crops of mouth and eyes that are judged."""
 _Features: TypeAlias = tuple[Float[Tensor, "_ _ _ _"], ...]
+DISCRIMINATOR = "hybrid-discriminator"
+"""Kind of its checkpoints, and name of the one that ships: for tuning, and for runs that go on elsewhere."""
 _PREFIX = "generator."
 """Prefix of the generator's tensors in the model's checkpoint."""
 
@@ -50,7 +52,9 @@ class HybridObjectiveConfig(ModelConfig):
     kind: Literal["hybrid"] = "hybrid"
     model: HybridConfig = HybridConfig()
     init: Path | None = None
-    """A checkpoint to begin with; the discriminator begins anew."""
+    """A checkpoint to begin with."""
+    init_discriminator: Path | None = None
+    """A checkpoint of the discriminator to begin with; None for a new one, which sees little for a thousand steps."""
     pixel: float = Field(default=6, ge=0)
     """Charbonnier distance; mouth and eyes count `parts_weight`, the rest of the picture 1."""
     perceptual: float = Field(default=1, ge=0)
@@ -85,6 +89,8 @@ class HybridObjective(Objective[PairBatch]):
         self.D = FeatureDiscriminator(3 * _CHANNELS) if config.gan else None
         if config.init is not None:
             self.G.load_state_dict(_trained(config.init, config.model))
+        if self.D is not None and config.init_discriminator is not None:
+            self.D.load_state_dict(_of_kind(config.init_discriminator, DISCRIMINATOR).tensors)
         # In a plain tuple: what is frozen is no part of a training checkpoint.
         self._features: tuple[EfficientNetLite, ...] = ()
         if config.perceptual or config.gan or config.parts:
@@ -197,7 +203,8 @@ def tuning_objective(model: Hybrid, weights: Mapping[str, float]) -> HybridObjec
         model: in float32.
         weights: of `HybridObjectiveConfig`, other than the usual.
     """
-    config = {"model": model.config, "fewer_photos": False, **weights}
+    shipped = shipped_checkpoint(DISCRIMINATOR)
+    config = {"model": model.config, "fewer_photos": False, "init_discriminator": shipped, **weights}
     objective = HybridObjective(HybridObjectiveConfig.model_validate(config))
     objective.G.load_state_dict(model.generator.state_dict())
     return objective
@@ -256,13 +263,25 @@ def _roughness(flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
     return (flow[..., 1:] - flow[..., :-1]).abs().mean() + (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
 
 
+def _of_kind(folder: Path, kind: str) -> Checkpoint:
+    """A checkpoint.
+
+    Raises:
+        CheckpointError: of another kind.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.kind != kind:
+        raise CheckpointError(f"{folder} holds another network, '{checkpoint.kind}' instead of '{kind}'; give another")
+    return checkpoint
+
+
 def _trained(folder: Path, config: HybridConfig) -> dict[str, Tensor]:
     """The weights of a trained generator of these settings.
 
     Raises:
         CheckpointError: the folder holds another network.
     """
-    checkpoint = read_checkpoint(folder)
-    if checkpoint.kind != Hybrid.name or HybridConfig.model_validate(checkpoint.config) != config:
+    checkpoint = _of_kind(folder, Hybrid.name)
+    if HybridConfig.model_validate(checkpoint.config) != config:
         raise CheckpointError(f"{folder} holds another network than objective.model; give another, or its settings")
     return {name.removeprefix(_PREFIX): tensor for name, tensor in checkpoint.tensors.items()}
