@@ -78,7 +78,7 @@ class TuningSettings:
     average_pairs: float = 120.0
     mirror: float = 0.3
     unlike: float = 0.5
-    losses: Mapping[str, float] = field(default_factory=lambda: {"parts": 2.0})
+    losses: Mapping[str, float] = field(default_factory=lambda: {"parts": 2.0, "gan": 0.05})
     seed: int = 0
 
 
