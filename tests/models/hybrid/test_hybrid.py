@@ -19,10 +19,10 @@ from reenactor.models.hybrid import Hybrid, HybridConfig, HybridGenerator, Hybri
 from reenactor.models.hybrid.discriminator import FeatureDiscriminator, face_crops, part_crops
 from reenactor.models.hybrid.model import in_bytes
 from reenactor.models.hybrid.objective import around, charbonnier
-from reenactor.models.registry import model_of
+from reenactor.models.registry import METHODS, create_model, model_of
 from reenactor.models.sizes import model_size
 from reenactor.nn import resized
-from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, shipped_checkpoint, write_checkpoint
 from reenactor.nn.losses.efficientnet import efficientnet_lite, feature_distance
 
 SIZE = 128
@@ -508,6 +508,17 @@ def test_a_checkpoint_is_a_model_and_a_beginning(tmp_path):
         objective(perceptual=0, gan=0, init=tmp_path / "other")
     with pytest.raises(CheckpointError, match="holds another network"):
         HybridObjective(HybridObjectiveConfig(model=HybridConfig(), perceptual=0, gan=0, init=tmp_path / "model"))
+
+
+def test_tuning_begins_with_the_model_and_the_discriminator_that_ships(tmp_path):
+    model = create_model("hybrid")
+    net = METHODS["hybrid"].tuned(model, {"parts": 2.0})
+    torch.testing.assert_close(net.G.state_dict(), model.generator.state_dict())
+    folder = shipped_checkpoint("hybrid-discriminator")
+    torch.testing.assert_close(net.D.state_dict(), dict(read_checkpoint(folder).tensors))
+    assert (net.config.parts, net.config.fewer_photos) == (2, False)
+    with pytest.raises(CheckpointError, match="holds another network, 'hybrid-discriminator' instead of 'hybrid'"):
+        HybridObjective(HybridObjectiveConfig(model=model.config, init=folder))
 
 
 @pytest.mark.slow
