@@ -158,11 +158,11 @@ def test_a_job_that_makes_a_person_file(here, film, photo):
     app = here(queue=2)
     target = add_target(app.first, film).json()["id"]
     path = f"/v1/targets/{target}/person"
-    for fields, word in (({"face": "0"}, "face"), ({"still": "-1"}, "still")):
+    for fields, word in (({"face": "0"}, "face"), ({"still": "-1"}, "still"), ({"tune": "11"}, "tune")):
         assert_problem(app.first.post(path, data=fields), 422, word)
     assert_problem(app.second.post(path), 404, "no target")
     assert_problem(app.nobody.post(path), 401)
-    made = app.first.post(path, data={"still": "3"})
+    made = app.first.post(path, data={"still": "3", "tune": "0.5"})
     assert made.status_code == 202
     job = made.json()
     assert made.headers["Location"] == f"/v1/jobs/{job['id']}"
@@ -174,7 +174,7 @@ def test_a_job_that_makes_a_person_file(here, film, photo):
     assert store.begin_next().id == job["id"]
     assert store.queue_unfinished() == 1
     again = store.begin_next()
-    assert (again.options, again.attempts) == ({"format": "person", "face": None, "still": 3}, 1)
+    assert (again.options, again.attempts) == ({"format": "person", "face": None, "still": 3, "tune": 0.5}, 1)
     store.job_folder(again.id).joinpath(again.result_name).write_bytes(b"person")
     about = {"frames": 1, "frames_drawn": 1, "seconds": 0.0, "sound": False, "signed": False, "notes": []}
     store.end(again, State.DONE, facts=about)
@@ -534,6 +534,7 @@ def test_document_names_every_call(shared):
         ("POST", "/v1/targets"),
         ("GET", "/v1/targets/{identity}"),
         ("DELETE", "/v1/targets/{identity}"),
+        ("POST", "/v1/targets/{identity}/person"),
         ("POST", "/v1/jobs"),
         ("GET", "/v1/jobs/{identity}"),
         ("GET", "/v1/jobs/{identity}/result"),

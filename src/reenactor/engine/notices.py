@@ -18,7 +18,7 @@ _SENTENCES = {
     Finding.SMALL: "the face is small and will be soft; use a photo with a larger face",
     Finding.DRAWING: "this looks like a drawing, and drawings are not what this is made for; use a photo",
     Finding.OTHER_WEIGHTS: "it was tuned on another model or other weights, and is drawn untuned; "
-    "make it again with these",
+    "use a file that was tuned on these",
     Finding.OTHER_PERSON: "this may be another person than in photo 1; use photos of one person",
 }
 

@@ -29,7 +29,7 @@ _PERSON = (
     "Make one only of yourself, or of somebody who has agreed to it."
 )
 _TUNE_MINUTES = 5.0
-_TUNE = "The model learns the person for 5 minutes"
+_TUNE = "The model learns the person for 5 minutes (on a CPU that rarely helps)"
 _MADE = "The person file is made, and takes the place of what it was made from. Download it to use it again."
 _TRANSFERS = [
     ("move like the driver", Transfer.PARTS.value),
