@@ -57,6 +57,10 @@ class Crowd:
         self.rng = random.Random(seed)
         self.http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=120, trust_env=False)
         self.http.get("/", headers={"Accept": "text/html"})
+        config = self.http.get("/config")
+        # Not every server has a page.
+        dependencies = config.json()["dependencies"] if config.status_code == 200 else []
+        self.functions = {one["api_name"]: one["id"] for one in dependencies}
         out = io.BytesIO()
         Image.open(photo).convert("RGB").save(out, "JPEG", progressive=True)
         self.files = [
@@ -100,10 +104,8 @@ class Crowd:
             if sent.status_code != 200:
                 return sent
             file = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
-            choose, inspect = 0, 21
-            number = rng.choice([choose, inspect])
-            data = [[file], 0] if number == choose else [file]
-            body = {"fn_index": number, "data": data, "session_hash": "hostile"}
+            name, data = rng.choice([("choose", [[file], 0]), ("inspect", [file])])
+            body = {"fn_index": self.functions[name], "data": data, "session_hash": "hostile"}
             return ask("POST", "/gradio_api/run/predict", json=body)
         if kind == 6:
             odd = rng.choice([None, {}, [], "x", 1e308, -1, {"path": "/etc/passwd"}, "\x1b[2J"])
