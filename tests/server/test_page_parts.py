@@ -106,21 +106,27 @@ def test_a_long_video_is_looked_at_here_and_there(face, tmp_path):
     assert [bool(one.mean() > 50) for one in pictures] == [False] * 12 + [True] * 12
 
 
-def test_a_video_is_edited_and_compared(previews, film, tmp_path):
-    options = JobOptions(model="warp", layout=Layout.CROP, max_side=256)
-    assert decoded(asyncio.run(previews.edited([film], options, [0.0] * 10))).shape == (256, 256, 3)
-    with pytest.raises(ReenactError, match="no face number 2 from the left found in any frame of photo 1;") as refused:
-        asyncio.run(previews.edited([film], replace(options, face=2), [0.0] * 10))
-    assert "/" not in str(refused.value)
+def origins_of(previews, target, token, folder):
+    """The stages that finding a target's origins reports."""
     stages = set()
-    request = {"token": "film", "photos": [str(film)], "face": None, "driver": str(shipped_motions()["blink"])}
+    request = {"token": token, "photos": [str(target)], "face": None, "driver": str(shipped_motions()["blink"])}
     variants = {"mine": {"model": "hybrid", "transfer": "relative", "size": 64}}
 
     def reported(stage, *_):
         stages.add(stage)
         return True
 
-    asyncio.run(previews.origins({**request, "variants": variants, "folder": str(tmp_path / "t")}, reported))
+    asyncio.run(previews.origins({**request, "variants": variants, "folder": str(folder)}, reported))
+    return stages
+
+
+def test_a_video_is_edited_and_compared(previews, film, tmp_path):
+    options = JobOptions(model="warp", layout=Layout.CROP, max_side=256)
+    assert decoded(asyncio.run(previews.edited([film], options, [0.0] * 10))).shape == (256, 256, 3)
+    with pytest.raises(ReenactError, match="no face number 2 from the left found in any frame of photo 1;") as refused:
+        asyncio.run(previews.edited([film], replace(options, face=2), [0.0] * 10))
+    assert "/" not in str(refused.value)
+    stages = origins_of(previews, film, "film", tmp_path / "t")
     assert "video 1" in asyncio.run(previews.origins_at("film", 0))
     assert "reading me.mp4" in stages
 
@@ -133,15 +139,7 @@ def test_a_person_file_is_shown_edited_and_compared(previews, person, film, tmp_
     assert len(found.boxes) == len(found.crops) == found.largest == 1
     options = JobOptions(model="warp", layout=Layout.CROP, max_side=256)
     assert decoded(asyncio.run(previews.edited([person], options, [0.0] * 10))).shape == (256, 256, 3)
-    stages = set()
-    request = {"token": "person", "photos": [str(person)], "face": None, "driver": str(shipped_motions()["blink"])}
-    variants = {"mine": {"model": "hybrid", "transfer": "relative", "size": 64}}
-
-    def reported(stage, *_):
-        stages.add(stage)
-        return True
-
-    asyncio.run(previews.origins({**request, "variants": variants, "folder": str(tmp_path / "p")}, reported))
+    stages = origins_of(previews, person, "person", tmp_path / "p")
     assert "person 1" in asyncio.run(previews.origins_at("person", 0))
     # No video was read again.
     assert not [stage for stage in stages if stage.startswith("reading")]

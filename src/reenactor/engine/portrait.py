@@ -131,8 +131,7 @@ def target_set(
         mesh_px: float32, their landmarks in crop pixels.
     """
     device = device_of(model)
-    images = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-    return TargetSet(images, mesh_px, _maps(model, mesh_px, crops.shape[1], device))
+    return TargetSet(images_of(crops, device), mesh_px, _maps(model, mesh_px, crops.shape[1], device))
 
 
 def driver_frame(model: ReenactmentModel, mesh_px: Float[np.ndarray, "b 478 3"], size: int) -> DriverFrame:
@@ -144,6 +143,11 @@ def driver_frame(model: ReenactmentModel, mesh_px: Float[np.ndarray, "b 478 3"],
         size: side of the crop, pixels.
     """
     return DriverFrame(mesh_px, _maps(model, mesh_px, size, device_of(model)))
+
+
+def images_of(rgb: UInt8[np.ndarray, "*b h w 3"], device: torch.device) -> Float[Tensor, "*b 3 h w"]:
+    """8-bit RGB as images in [-1, 1]."""
+    return torch.from_numpy(rgb).to(device).movedim(-1, -3).float().div_(127.5).sub_(1)
 
 
 def pixels(images_m1p1: Float[Tensor, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:

@@ -28,8 +28,8 @@ from torch.optim import Adam
 from reenactor.core import PairBatch, ReenactError
 from reenactor.core.files import write_atomically
 from reenactor.core.progress import Progress, Silent
-from reenactor.engine.portrait import STANDARD_SIZE, device_of
-from reenactor.face.geometry import mirrored_mesh, resize
+from reenactor.engine.portrait import STANDARD_SIZE, device_of, images_of
+from reenactor.face.geometry import Crop, mirrored_mesh
 from reenactor.face.geometry.looks import looks
 from reenactor.face.maps import draw_maps
 from reenactor.media.person_file import Tuning
@@ -106,13 +106,8 @@ class PersonFrames:
         """The same in crops of another size."""
         parts = []
         for pictures, mesh_px in ((self.photos, self.photo_mesh_px), (self.frames, self.mesh_px)):
-            scale, half = np.float32(size / pictures.shape[1]), np.array([0.5, 0.5, 0], np.float32)
-            parts.append(
-                (
-                    np.stack([resize(one, size) for one in pictures]),
-                    ((mesh_px + half) * scale - half).astype(np.float32),
-                )
-            )
+            whole = Crop(0, 0, pictures.shape[1], size)
+            parts.append((np.stack([whole.cut(one) for one in pictures]), whole.to_crop(mesh_px)))
         (photos, photo_mesh), (frames, mesh) = parts
         return PersonFrames(photos, photo_mesh, self.photo_times_s, frames, mesh, self.times_s)
 
@@ -209,13 +204,12 @@ class _Run:
         self.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.pairs = _Pairs(person.at(model.resolution or STANDARD_SIZE), self.objective, settings, self.device)
         generator, discriminator = self.objective.generator, self.objective.discriminator
-        generator.requires_grad_(True)
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
         self.before = {name: weights.clone() for name, weights in self._named(generator).items()}
-        self.optimizers = {"generator": Adam(_learning(generator), settings.learning_rate, betas=(0.5, 0.99))}
+        self.optimizers = {"generator": Adam(generator.parameters(), settings.learning_rate, betas=(0.5, 0.99))}
         if discriminator is not None:
             rate = settings.discriminator_rate
-            self.optimizers["discriminator"] = Adam(_learning(discriminator), rate, betas=(0.5, 0.99))
+            self.optimizers["discriminator"] = Adam(discriminator.parameters(), rate, betas=(0.5, 0.99))
         digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
         digest.update(person.digest().encode())
         for name, weights in sorted(self.before.items()):
@@ -386,10 +380,6 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
 
 
-def _learning(network: nn.Module) -> list[nn.Parameter]:
-    return [weights for weights in network.parameters() if weights.requires_grad]
-
-
 class _Pairs:
     """Frames with the photos that each one is drawn from.
 
@@ -457,15 +447,12 @@ class _Pairs:
         target_mesh, driver_mesh = (torch.from_numpy(one).to(self._device) for one in (photo_mesh, mesh))
         size, batch = truth.shape[1], len(numbers)
         return PairBatch(
-            targets=self._pictures(photos),
+            targets=images_of(photos, self._device),
             target_mesh=target_mesh,
             target_maps=draw_maps(self._maps.targets, target_mesh, size),
-            truth=self._pictures(truth).contiguous(memory_format=torch.channels_last),
+            truth=images_of(truth, self._device).contiguous(memory_format=torch.channels_last),
             driver_mesh=driver_mesh,
             driver_maps=draw_maps(self._maps.driver, driver_mesh, size),
             mask=torch.ones(batch, 1, size, size, device=self._device),
             identity=torch.zeros(batch, dtype=torch.long, device=self._device),
         )
-
-    def _pictures(self, rgb: UInt8[np.ndarray, "*b s s 3"]) -> Float[Tensor, "*b 3 s s"]:
-        return torch.from_numpy(rgb).to(self._device).movedim(-1, -3).float() / 127.5 - 1

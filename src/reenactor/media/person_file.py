@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,28 +161,17 @@ def read_person(path: str | os.PathLike[str]) -> Person:
         MediaError: the file is missing or cannot be read.
         CheckpointError: not a person file, damaged, or of a version that this release does not read.
     """
-    path = Path(path)
-    check_readable(path, "a person file")
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            about = _about(path, file.metadata())
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError("size")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    with _opened(Path(path)) as (file, about):
+        if Path(path).stat().st_size > _MOST_BYTES:
+            raise ValueError("size")
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         return _person(about, arrays)
-    except _DAMAGE as error:
-        raise CheckpointError(f"{path} is not a person file or is damaged; make it again") from error
 
 
 def person_sources(path: str | os.PathLike[str]) -> tuple[SourceFile, ...]:
     """The files that a person file was made from; errors as from `read_person`."""
-    path = Path(path)
-    check_readable(path, "a person file")
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            return _sources(_about(path, file.metadata()))
-    except _DAMAGE as error:
-        raise CheckpointError(f"{path} is not a person file or is damaged; make it again") from error
+    with _opened(Path(path)) as (_, about):
+        return _sources(about)
 
 
 def target_files(targets: Sequence[str | os.PathLike[str]]) -> list[SourceFile]:
@@ -202,6 +192,17 @@ _DAMAGE = (
     Image.DecompressionBombError,
 )
 """What reading a file that someone changed may raise."""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """A person file and what its header says; errors of the block count as damage of the file."""
+    check_readable(path, "a person file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            yield file, _about(path, file.metadata())
+    except _DAMAGE as error:
+        raise CheckpointError(f"{path} is not a person file or is damaged; make it again") from error
 
 
 def _name(number: int) -> str:
