@@ -13,6 +13,7 @@ from reenactor.core import MediaError, NoFaceError
 from reenactor.engine.cache import FaceCache
 from reenactor.engine.shipped import shipped_motions
 from reenactor.engine.target_pictures import TargetPictures
+from reenactor.face.geometry import Crop, face_crop
 from reenactor.face.geometry.looks import looks
 from reenactor.media import VideoWriter, read_motion, write_image
 
@@ -125,6 +126,46 @@ def test_photos_and_videos_share(video, tmp_path):
     assert "moves" not in target.videos[0].text(["a.png", "me.mp4"])
     assert len(target.all_mesh_px) == r.model.needs.video_frames == 8
     assert not target.other_people
+
+
+class TestSameCrop:
+    """Frames of a video are cut where its first one is, so that what is behind the face stays there."""
+
+    @pytest.fixture
+    def crop(self, video):
+        first = read(video)[0]
+        return first, face_crop(first.found.mesh, size=64)
+
+    def test_is_the_first_ones(self, video, crop):
+        first, square = crop
+        assert all(one.same_crop(first, square) == square for one in read(video))
+
+    def test_of_a_part_of_a_frame_and_of_a_shrunk_first(self, crop):
+        first, square = crop
+        part = replace(first, pixels=first.pixels[10:, 20:], corner_px=(20, 10))
+        moved = part.same_crop(first, square)
+        assert (moved.left, moved.top, moved.side) == (square.left - 20, square.top - 10, square.side)
+        half = replace(first, zoom=0.5)
+        small = Crop(square.left // 2, square.top // 2, square.side // 2, 64)
+        again = first.same_crop(half, small)
+        assert (
+            np.abs(np.subtract((again.left, again.top, again.side), (square.left, square.top, square.side))).max() <= 1
+        )
+
+    def test_not_of_a_face_beside_it_nor_of_another_video_or_a_photo(self, crop):
+        first, square = crop
+        assert first.same_crop(first, replace(square, left=square.left + square.side // 2)) is None
+        assert replace(first, source=2).same_crop(first, square) is None
+        assert replace(first, corner_px=None).same_crop(first, square) is None
+
+    def test_targets_are_cut_so(self, tmp_path, frames):
+        talking = frames[len(EMPTY) : BLURRED]
+        path = written(tmp_path / "aside.mp4", [np.roll(one, 2 * i, axis=1) for i, one in enumerate(talking)])
+        target = Reenactor("warp", size=128).set_target([path])
+        beside = target.all_mesh_px[..., 0].mean(1)
+        assert len(beside) > 2
+        assert np.ptp(beside) > 8
+        assert target.crop.size == 128
 
 
 def test_shrunk_as_photos_are(video):

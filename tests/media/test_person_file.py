@@ -27,7 +27,7 @@ def person():
     meshes = rng.uniform(5, 40, (2, 478, 3)).astype(np.float32)
     return Person(
         pictures=(
-            PersonPicture(webp_of(pixels), meshes[0], 2, ("GLASSES", "SEVERAL_FACES"), 1, 40, 1.6),
+            PersonPicture(webp_of(pixels), meshes[0], 2, ("GLASSES", "SEVERAL_FACES"), 1, 40, 1.6, (0, 7)),
             PersonPicture(webp_of(pixels[:50]), meshes[1], source=2),
         ),
         neutral=meshes[0] - 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -92,8 +93,9 @@ def make_person(
     lesson = _Lesson(model or load_model(DEFAULT_MODEL)) if minutes else None
     read = TargetPictures(PERSON_SIDE_PX, face, FaceCache(faces_folder()), progress or Silent())
     pictures: list[PersonPicture] = []
+    firsts: dict[int, TargetPicture] = {}
     for one in islice(read(paths, MAX_PICTURES, still=still), MAX_PICTURES):
-        pictures.append(_kept(one, whole=not pictures))
+        pictures.append(_kept(one, firsts.setdefault(one.source, one), whole=not pictures))
         if lesson is not None:
             lesson.add_photo(one)
     seen = read.looked_at
@@ -113,14 +115,20 @@ def make_person(
     )
 
 
-def _kept(one: TargetPicture, *, whole: bool) -> PersonPicture:
-    """A picture as a person file keeps it."""
-    pixels, mesh_px = one.pixels, one.found.mesh
+def _kept(one: TargetPicture, first: TargetPicture, *, whole: bool) -> PersonPicture:
+    """A picture as a person file keeps it: of a video's frames also what lies where its first one has the face."""
+    pixels, mesh_px, corner = one.pixels, one.found.mesh, one.corner_px
     if not whole:
         size = (pixels.shape[1], pixels.shape[0])
-        rows, columns = face_crop(mesh_px, scale=_AROUND * FACE_CROP_SCALE, picture_px=size).inside(*size)
-        pixels = pixels[rows, columns]
-        mesh_px = mesh_px - np.array([columns.start, rows.start, 0], np.float32)
+        around = partial(face_crop, scale=_AROUND * FACE_CROP_SCALE, picture_px=size)
+        wanted = [around(mesh_px).inside(*size)]
+        if one.same_crop(first, steady := around(first.found.mesh)) is not None:
+            wanted.append(steady.inside(*size))
+        top, left = (min(axis.start for axis in axes) for axes in zip(*wanted, strict=True))
+        bottom, right = (max(axis.stop for axis in axes) for axes in zip(*wanted, strict=True))
+        pixels = pixels[top:bottom, left:right]
+        mesh_px = mesh_px - np.array([left, top, 0], np.float32)
+        corner = corner and (left, top)
     return PersonPicture(
         webp=webp_of(pixels),
         mesh_px=mesh_px.astype(np.float32),
@@ -129,6 +137,7 @@ def _kept(one: TargetPicture, *, whole: bool) -> PersonPicture:
         source=one.source,
         frame=one.frame,
         time_s=one.time_s,
+        corner_px=corner,
     )
 
 
@@ -142,22 +151,20 @@ class _Lesson:
     def __init__(self, model: ReenactmentModel) -> None:
         check_tunable(model)
         self._model, self._size = model, model.resolution or STANDARD_SIZE
-        self._crops: dict[int, Crop] = {}
+        self._firsts: dict[int, tuple[TargetPicture, Crop]] = {}
         self._photos: list[_Cut] = []
         self._frames: list[_Cut] = []
 
     def add_photo(self, one: TargetPicture) -> None:
         """A picture that the person is drawn from."""
-        crop = self._own_crop(one)
-        self._crops.setdefault(one.source, crop)
-        self._photos.append(_cut(one, crop))
+        first = self._firsts.setdefault(one.source, (one, self._own_crop(one)))
+        self._photos.append(_cut(one, one.same_crop(*first) or self._own_crop(one)))
 
     def add_film(self, film: Iterator[TargetPicture]) -> None:
         """Frames to learn from, in the crop of the video's first picture as far as the face stays in it."""
         for one in film:
-            steady = _cut(one, self._crops[one.source])
-            inside = steady.mesh_px[:, :2].min() >= 0 and steady.mesh_px[:, :2].max() < self._size
-            self._frames.append(steady if inside else _cut(one, self._own_crop(one)))
+            crop = one.same_crop(*self._firsts[one.source])
+            self._frames.append(_cut(one, crop or self._own_crop(one)))
 
     def learn(self, minutes: float, folder: Path | None, progress: Progress) -> Tuning:
         """See `tuning.tune`."""

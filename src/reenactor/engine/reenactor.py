@@ -243,17 +243,20 @@ class Reenactor:
         most = min(needs.max_targets or needs.video_frames, needs.video_frames)
         read = TargetPictures(options.max_side, face, self._cache, progress or Silent())
         crops, cuts, meshes, seen, sources = [], [], [], [], []
-        firsts: list[TargetPicture] = []  # of each photo or video
+        firsts: list[TargetPicture] = []  # of each photo or video, as are the crops
         for one in read(targets, most, still=still):
-            crop = model_crop(model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
-            crops.append(crop)
+            if one.source > len(firsts):
+                firsts.append(one)
+                crop = model_crop(model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
+                crops.append(crop)
+            else:
+                crop = one.same_crop(firsts[-1], crops[-1])
+                crop = crop or model_crop(model, one.found.mesh, one.pixels, crops[0].size)
             cuts.append(crop.cut(one.pixels))
             meshes.append(crop.to_crop(one.found.mesh))
             if self._transformer is not None and self.needs_pictures:
                 seen.append(self._transformer.crop(one.pixels, one.found.mesh))
             sources.append(one.source)
-            if one.source > len(firsts):
-                firsts.append(one)
         shown, cutout, moving = firsts[0].pixels, None, None
         photo = shown
         if options.alpha:

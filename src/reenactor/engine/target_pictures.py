@@ -18,6 +18,7 @@ from reenactor.core.progress import Progress
 from reenactor.engine.cache import FaceCache
 from reenactor.engine.portrait import Photo, pixels_of, shrunk
 from reenactor.engine.prefetch import prefetch
+from reenactor.face.geometry import Crop
 from reenactor.face.geometry.looks import covering, looks
 from reenactor.face.perception import FaceFinder, FaceTracker
 from reenactor.face.perception.landmarks import Region, cut_patch, in_patch
@@ -45,6 +46,8 @@ class TargetPicture:
         source: number of the photo, video or person file, from 1.
         frame: number of the video's frame, from 0; None for a photo.
         time_s: when that is shown.
+        corner_px: where its pixels begin in the whole frame; None for a photo.
+        zoom: its pixels for each of the whole frame.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -52,6 +55,26 @@ class TargetPicture:
     source: int
     frame: int | None = None
     time_s: float = 0.0
+    corner_px: tuple[int, int] | None = None
+    zoom: float = 1.0
+
+    def same_crop(self, first: TargetPicture, crop: Crop) -> Crop | None:
+        """What a crop of the first frame of a video shows of this one, so that its background stays where it is.
+
+        Args:
+            first: the frame that was cropped.
+            crop: in its pixels.
+
+        Returns:
+            In this frame's pixels; None if they are not of one video, or the face is not whole there.
+        """
+        if self.source != first.source or self.corner_px is None or first.corner_px is None:
+            return None
+        begin = first.corner_px + np.array([crop.left, crop.top]) / first.zoom
+        left, top = np.round((begin - self.corner_px) * self.zoom).astype(int).tolist()
+        here = Crop(left, top, round(crop.side / first.zoom * self.zoom), crop.size)
+        mesh = here.to_crop(self.found.mesh)[:, :2]
+        return here if mesh.min() >= 0 and mesh.max() < here.size else None
 
 
 class TargetPictures:
@@ -127,14 +150,16 @@ class TargetPictures:
             scale[2] = scale[0]
             mesh = (one.mesh_px + _HALF) * scale - _HALF
             findings = tuple(Finding[name] for name in one.findings if name in Finding.__members__)
-            yield TargetPicture(pixels, CheckedFace(mesh, one.faces, findings), source)
+            found = CheckedFace(mesh, one.faces, findings)
+            corner = one.corner_px if one.source == person.pictures[0].source else None
+            yield TargetPicture(pixels, found, source, corner_px=corner, zoom=float(scale[0]))
 
     def films(self, most: int) -> Iterator[Iterator[TargetPicture]]:
         """Of each video that was read some of its sharp frames, in order and evenly spread; of all at most so many."""
         for source, video, seen in self._films:
             some = seen[:: -(-len(seen) * len(self._films) // most)]
             yield (
-                TargetPicture(picture, CheckedFace(one.mesh_px, 1), source, one.number, time_s)
+                TargetPicture(picture, CheckedFace(one.mesh_px, 1), source, one.number, time_s, (0, 0))
                 for one, picture, time_s in self._pictures(video, some)
             )
 
@@ -161,7 +186,8 @@ class TargetPictures:
                 if one is seen[first]:
                     findings = photo_findings(picture, one.mesh_px)
                     findings += (Finding.SEVERAL_FACES,) if several > 1 else ()
-                yield TargetPicture(picture, CheckedFace(one.mesh_px, several, findings), source, one.number, time_s)
+                found = CheckedFace(one.mesh_px, several, findings)
+                yield TargetPicture(picture, found, source, one.number, time_s, (0, 0))
 
     def _look(self, video: Path, still: int | None) -> tuple[list[_Seen], int]:
         """The frames that show the person; and how many people there were to choose from, if none was chosen."""

@@ -49,6 +49,8 @@ class PersonPicture:
         source: number of the file that it is from, from 1.
         frame: number of that video's frame, from 0; None of a photo.
         time_s: when that is shown.
+        corner_px: where it begins in the video's frame; None of a photo, and where an older file does
+            not say.
     """
 
     webp: bytes
@@ -58,6 +60,7 @@ class PersonPicture:
     source: int = 1
     frame: int | None = None
     time_s: float = 0.0
+    corner_px: tuple[int, int] | None = None
 
     def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
         """RGB.
@@ -131,7 +134,7 @@ def write_person(path: str | os.PathLike[str], person: Person) -> None:
         "software": person.software,
         "sources": [{"name": one.name, "sha256": one.sha256} for one in person.sources],
         "pictures": [
-            {name: getattr(one, name) for name in ("faces", "findings", "source", "frame", "time_s")}
+            {name: getattr(one, name) for name in ("faces", "findings", "source", "frame", "time_s", "corner_px")}
             for one in person.pictures
         ],
         "tuning": None
@@ -260,7 +263,10 @@ def _picture(webp: np.ndarray, mesh_px: np.ndarray, facts: Mapping[str, Any], so
         raise ValueError("size")
     if not ((high - low > 1).all() and (centre >= 0).all() and (centre < size).all()):
         raise ValueError("face")
-    frame = facts["frame"]
+    frame, corner = facts["frame"], facts.get("corner_px")
+    if corner is not None:
+        left, top = (_whole(one, 0, PERSON_SIDE_PX) for one in corner)
+        corner = left, top
     return PersonPicture(
         webp=webp.tobytes(),
         mesh_px=mesh_px,
@@ -269,6 +275,7 @@ def _picture(webp: np.ndarray, mesh_px: np.ndarray, facts: Mapping[str, Any], so
         source=_whole(facts["source"], 1, sources + 1),
         frame=None if frame is None else _whole(frame, 0, 2**31),
         time_s=_number(facts["time_s"]),
+        corner_px=corner,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from factories import posed
 from reenactor.face.geometry import mean_face
 from reenactor.face.geometry.contours import OPENINGS
-from reenactor.face.geometry.looks import covering, looks
+from reenactor.face.geometry.looks import HEAD, covering, crop_looks, looks
 
 
 def opened(number, by):
@@ -34,6 +34,31 @@ def test_mouths_and_lids_count_for_themselves():
     assert (wide - at_rest)[2] == pytest.approx(2, abs=0.3)
     assert abs(wide - at_rest)[[0, 1, 4]].max() < 0.2
     assert (winking - at_rest)[4] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("angles", "scale", "at", "which"),
+    [
+        ((10, 0, 0), 40, (64, 64), 0),
+        ((0, 10, 0), 40, (64, 64), 1),
+        ((0, 0, 10), 40, (64, 64), 2),
+        ((0, 0, 0), 40, (67.2, 64), 3),
+        ((0, 0, 0), 40, (64, 60.8), 4),
+        ((0, 0, 0), 40 * np.exp(0.1), (64, 64), 5),
+    ],
+)
+def test_units_of_a_head_in_a_crop(angles, scale, at, which):
+    centred = mean_face().points - mean_face().points.mean(0)
+    before = crop_looks(posed(centred, scale=40, at=(64, 64)), 128)
+    after = crop_looks(posed(centred, angles, scale=scale, at=at), 128)
+    np.testing.assert_allclose(np.abs(after - before), np.eye(9)[which], atol=1e-5)
+
+
+def test_expressions_count_half_beside_the_head():
+    at_rest, wide = (posed(one, scale=40, at=(64, 64)) for one in (mean_face().points, opened(0, 0.1)))
+    change = crop_looks(wide, 128) - crop_looks(at_rest, 128)
+    np.testing.assert_allclose(change[HEAD:], (looks(wide) - looks(at_rest))[2:] / 2, atol=1e-6)
+    assert np.abs(change[:HEAD]).max() < 0.3
 
 
 class TestCovering:

@@ -12,6 +12,12 @@ from reenactor.face.geometry.similarity import angles_from_matrix
 UNITS = np.array([10.0, 10.0, 0.05, 0.06, 0.02])
 """Of yaw, pitch (degrees), the mouth's opening and width, the lids' opening (outer-eye distances): a look that differs
 by one in any of them shows something else of teeth, eyes or cheeks."""
+_PLACE, _SIZE = 0.025, 0.1
+"""Units of the head's place (sides of the crop) and of its size (natural logarithm)."""
+_EXPRESSION = 0.5
+"""What a unit of expression counts in `crop_looks`."""
+HEAD = 6
+"""So many of `crop_looks` are of the head alone."""
 _MOUTH_CORNERS = (61, 291)
 
 
@@ -22,15 +28,37 @@ def looks(mesh_px: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 5"]:
         mesh_px: (..., 478, 3) landmarks, pixels.
     """
     head, shape = in_mean_pose(mesh_px)
+    return np.concatenate([angles_from_matrix(head.R)[..., :2], _expression(shape)], axis=-1) / UNITS
+
+
+def crop_looks(mesh_px: Float[np.ndarray, "*b 478 3"], side: int) -> Float[np.ndarray, "*b 9"]:
+    """How pictures of one scene look alike, in units of a difference that shows: the head first, then the expression.
+
+    Pose, place and size of the head say what is around the face; within it the same person looks most alike where all
+    of that agrees, and the expression.
+
+    Args:
+        mesh_px: (..., 478, 3) landmarks, pixels of the crop.
+        side: of the crop, pixels.
+
+    Returns:
+        (..., 9) yaw, pitch, roll, x, y, size; the mouth's opening and width and the lids' opening count by half.
+    """
+    head, shape = in_mean_pose(mesh_px)
+    place = np.asarray(mesh_px, np.float64)[..., :2].mean(-2) / (side * _PLACE)
+    size = np.log(head.scale)[..., None] / _SIZE
+    pose = angles_from_matrix(head.R) / [*UNITS[:2], UNITS[0]]
+    return np.concatenate([pose, place, size, _EXPRESSION * _expression(shape) / UNITS[2:]], axis=-1)
+
+
+def _expression(shape: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 3"]:
+    """The mouth's opening and width and the lids' opening, of faces in mean pose."""
     gaps = []
     for fixed, moving in OPENINGS:
         apart = shape[..., list(fixed[1:-1]), :] - shape[..., list(moving[1:-1]), :]
         gaps.append(np.linalg.norm(apart, axis=-1).mean(-1))
     left, right = (shape[..., corner, :] for corner in _MOUTH_CORNERS)
-    width = np.linalg.norm(right - left, axis=-1)
-    angles = angles_from_matrix(head.R)
-    found = [angles[..., 0], angles[..., 1], gaps[0], width, (gaps[1] + gaps[2]) / 2]
-    return np.stack(found, axis=-1) / UNITS
+    return np.stack([gaps[0], np.linalg.norm(right - left, axis=-1), (gaps[1] + gaps[2]) / 2], axis=-1)
 
 
 def covering(

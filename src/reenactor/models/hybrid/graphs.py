@@ -91,7 +91,7 @@ class _Synthesize(nn.Module):
             unlike_beyond=unlike_beyond,
             origins=(),
             mouths=(),
-            looks=small.new_zeros(1, k, 5),
+            looks=small.new_zeros(1, k, 9),
             same_scene=unlike,
         )
         drawn = self.generator.draw_small(code, raster, MeshFlow(flow, flags, detail), fill)
@@ -202,7 +202,7 @@ class HybridGraphs(GraphAdapter[Hybrid]):
             unlike_beyond=none,
             origins=origins,
             mouths=mouths,
-            looks=looks_of(mesh_px),
+            looks=looks_of(mesh_px, images.shape[-1]),
             same_scene=self._geometry.same_scene(small, mesh_px, images.shape[-1], origins),
         )
         return ExportedCode({"style": style, "colour": colour}, in_bytes(geometry), images.shape[-1])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
 from reenactor.face.geometry import head_angles, mirrored_mesh
-from reenactor.face.geometry.looks import looks
+from reenactor.face.geometry.looks import HEAD, crop_looks
 from reenactor.face.geometry.mesh_flow import FLAGS, MeshFlow, frame_flows, photo_weights
 from reenactor.models.contract import (
     Needs,
@@ -61,7 +61,7 @@ class HybridCode(TargetCode):
         unlike, unlike_beyond: ... that it lacks besides, within the face and around it, as it is not like the frame.
         origins: number of the photo that each one is, or was mirrored from.
         mouths: of each person.
-        looks: of the photos.
+        looks: of the photos, `crop_looks`.
         same_scene: 1 for photos that show around the face what the first one shows, 0 for others.
     """
 
@@ -76,7 +76,7 @@ class HybridCode(TargetCode):
     unlike_beyond: Float[Tensor, "#b k"]
     origins: tuple[int, ...]
     mouths: tuple[Mouth, ...]
-    looks: Float[Tensor, "#b k 5"]
+    looks: Float[Tensor, "#b k 9"]
     same_scene: Float[Tensor, "#b k"]
 
 
@@ -169,7 +169,7 @@ class HybridGenerator(nn.Module):
             unlike_beyond=none,
             origins=origins,
             mouths=mouths,
-            looks=looks_of(mesh_px),
+            looks=looks_of(mesh_px, targets.shape[-1]),
             same_scene=self.same_scene(small, mesh_px, targets.shape[-1], origins),
         )
 
@@ -227,9 +227,9 @@ class HybridGenerator(nn.Module):
         index = torch.arange(k, device=code.handicap.device)[None]
         if max(code.origins) == 0:
             return code, index
-        apart = looks_of(mesh_x).to(code.looks)[:, None] - code.looks
-        # Hair and background know the head's pose alone.
-        unlike, turned = (config.likeness * one.norm(dim=-1).to(code.handicap) for one in (apart, apart[..., :2]))
+        apart = (looks_of(mesh_x, code.photos.shape[-1]).to(code.looks)[:, None] - code.looks).to(code.handicap)
+        # Hair, neck and background know the head's pose and place alone.
+        unlike, moved = config.likeness * apart.norm(dim=-1), config.likeness_beyond * apart[..., :HEAD].norm(dim=-1)
         lacking = unlike + code.handicap
         ordered, others = lacking[:, 1:].sort(dim=1)
         behind = ordered - ordered[:, :1]
@@ -240,7 +240,7 @@ class HybridGenerator(nn.Module):
         # What no frame of these needs is not drawn.
         fading = fading[:, : int((fading > 0).sum(1).max())].clamp_min(_FADED)
         index = F.pad(others[:, : fading.shape[1]] + 1, (1, 0))
-        unlike, turned = unlike.gather(1, index), turned.gather(1, index)
+        unlike, moved = unlike.gather(1, index), moved.gather(1, index)
         same = code.same_scene.expand(len(index), -1).gather(1, index)
         handicap = code.handicap.expand(len(index), -1).gather(1, index) - F.pad(fading.log(), (1, 0))
         person = torch.arange(len(code.photos), device=index.device)[:, None]
@@ -252,7 +252,7 @@ class HybridGenerator(nn.Module):
             **pictures,
             handicap=handicap,
             unlike=unlike,
-            unlike_beyond=turned * same,
+            unlike_beyond=moved[:, :1] + same * (moved - moved[:, :1]),
             looks=code.looks[person, index],
             same_scene=same,
         ), index
@@ -410,9 +410,9 @@ def enlarged_drawing(
     return kept * (photo + holes * (fill - photo)) + painted
 
 
-def looks_of(mesh_px: Float[Tensor, "*b 478 3"]) -> Float[Tensor, "*b 5"]:
-    """`looks`, where the landmarks are."""
-    return torch.from_numpy(looks(mesh_px.detach().cpu().double().numpy())).to(mesh_px)
+def looks_of(mesh_px: Float[Tensor, "*b 478 3"], side: int) -> Float[Tensor, "*b 9"]:
+    """`crop_looks`, where the landmarks are."""
+    return torch.from_numpy(crop_looks(mesh_px.detach().cpu().double().numpy(), side)).to(mesh_px)
 
 
 def colour_of(photos: Float[Tensor, "b k 3 s s"]) -> Float[Tensor, "b 1 1 1"]:
