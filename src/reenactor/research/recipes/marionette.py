@@ -57,6 +57,7 @@ def lite(name: str, *, blender: Blender = "attention", alignment: bool = True) -
             model=MarioNETteConfig.lite(blender=blender, alignment=alignment),
             vgg19=RandomVgg(width=0.125),
             perceptual_vgg_face=0,
+            hull_divided_by="weights",
             pixel_l1=10,
             gan=0,
             feature_matching=0,

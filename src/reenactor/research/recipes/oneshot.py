@@ -27,7 +27,7 @@ from reenactor.models.oneshot import (
     VerificationConfig,
     VerificationObjectiveConfig,
 )
-from reenactor.nn.losses import VGG16_IMAGENET, RandomVgg, TrainedFeatures
+from reenactor.nn.losses import PIX2PIXHD_LAYERS, VGG16_IMAGENET, VGG19_IMAGENET, RandomVgg, TrainedFeatures
 from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.training import FrameData, Optimizers, PairData, RunConfig, updated
 
@@ -76,12 +76,22 @@ def decoder(name: str, size: Size, *, concatenate: bool = True, reconstruction: 
             model=OneShotConfig.lite(concatenate=concatenate, fusion="none"),
             reconstruction=reconstruction,
             features=RandomVgg(width=0.25),
+            layer_weights="mean",
             identity=0,
         ),
         data=PairData(size=128, targets=1, mix={PairKind.CONTOUR: 0.4, PairKind.WARP_BACK: 0.3, PairKind.CLIP: 0.3}),
         optimizers=Optimizers(generator_lr=2e-4, discriminator_lr=1e-4),
         steps=50_000,
     )
+
+
+def as_cited(name: str) -> RunConfig:
+    """`oneshot` with the perceptual loss of the work that the paper cites for it (pix2pixHD), not of its authors' code.
+
+    reenactor train oneshot-vgg19 --data celeba-hq/ --out runs/oneshot-vgg19
+    """
+    changes = {"objective.features": VGG19_IMAGENET, "objective.layer_weights": PIX2PIXHD_LAYERS}
+    return updated(decoder(name, "paper"), changes)
 
 
 def fusion(name: str, size: Size) -> RunConfig:
@@ -188,6 +198,7 @@ def _rows(size: Size) -> dict[str, tuple[str, partial[RunConfig]]]:
 
 ROWS = {
     **_rows("paper"),
+    "oneshot-vgg19": ("The same with weighted VGG19, as the paper's citation suggests", as_cited),
     **_rows("lite"),
     "shape-encoder": ("Shape encoder E at 256 px", partial(shape_encoder, size="paper")),
     "shape-encoder-lite": ("Shape encoder E at 128 px, 0.6 M parameters", partial(shape_encoder, size="lite")),
