@@ -7,7 +7,7 @@ import pytest
 from reenactor.core import ReenactError
 from reenactor.models.oneshot import OneShotConfig, ShapeEncoderConfig, VerificationConfig
 from reenactor.nn.checkpoint import read_checkpoint
-from reenactor.nn.losses import VGG16_IMAGENET, RandomVgg
+from reenactor.nn.losses import VGG16_IMAGENET, VGG19_IMAGENET, RandomVgg
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.recipes import RECIPES, recipe
 from reenactor.research.training import saved_config, updated
@@ -46,6 +46,22 @@ def test_the_papers_numbers():
     assert objective.model == OneShotConfig.paper(fusion="none")
     assert objective.features == VGG16_IMAGENET
     assert (run.data.size, run.data.targets, run.data.mix) == (256, 1, {PairKind.CONTOUR: 1.0})
+
+
+def test_marionettes_numbers():
+    run = recipe("marionette")
+    objective, data = run.objective, run.data
+    assert (run.optimizers.generator_lr, run.optimizers.discriminator_lr) == (5e-5, 2e-4)
+    assert (objective.gan, objective.perceptual_vgg19, objective.perceptual_vgg_face) == (1, 10, 0.01)
+    assert (objective.feature_matching, objective.pixel_l1, objective.hull_divided_by) == (10, 0, "pixels")
+    assert (data.targets, data.mix, data.choice, data.least_gap_s) == (4, {PairKind.CLIP: 1.0}, "uniform", 0)
+
+
+def test_the_perceptual_loss_as_cited():
+    run = recipe("oneshot-vgg19")
+    changes = {"objective.features": VGG19_IMAGENET, "objective.layer_weights": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]}
+    assert run == updated(recipe("oneshot"), {"recipe": "oneshot-vgg19"} | changes)
+    assert recipe("oneshot").objective.layer_weights == "sum"
 
 
 @pytest.mark.parametrize("base", ["oneshot", "oneshot-lite"])

@@ -70,8 +70,10 @@ class VerificationNet(nn.Module):
         return F.normalize(self.standardized(faces))
 
     def standardized(self, faces: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
-        """Embeddings before they are brought to length 1, (B, 128): over the training set, each component has a mean of 0
-        and a variance of 1. Two strangers' differ by 2 / sqrt(pi) = 1.13 in L1, if components are normally distributed.
+        """Embeddings before they are brought to length 1, (B, 128).
+
+        Over the training set each component has a mean of 0 and a variance of 1, so if components are normally
+        distributed, those of two strangers differ by 2 / sqrt(pi) = 1.13 on average.
         """
         return self.norm(self.embed(self.gather(self.features(faces)[-1]).flatten(1)))
 

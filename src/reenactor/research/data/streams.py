@@ -156,8 +156,8 @@ class FrameData(BaseModel):
     size: int = Field(default=128, ge=32, multiple_of=32)
     """Side of the pictures in pixels; landmarks are scaled to it even without pictures."""
     photo_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of photos among the frames: 0 for clips only, 1 for photos only. Between the two, a kind that the pack does not
-    have is left out."""
+    """Share of photos among the frames: 0 for clips only, 1 for photos only. Between the two, a kind that the pack does
+    not have is left out."""
     pictures: bool = True
     """Decode pictures; without, a worker gives thousands of frames a second."""
 
