@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reenactor.core import ReenactError
-from reenactor.face.geometry import matrix_from_angles, mean_face
+from reenactor.face.geometry import in_mean_pose, matrix_from_angles, mean_face
 from reenactor.research.data.items import Split
 from reenactor.research.data.pair_stream import PairData, PairStream, spread_frames, two_stretches
 from reenactor.research.data.pairs import PairAugmentation, PairKind
@@ -151,6 +151,22 @@ def test_few_clips_are_shared_by_many_parts(pack):
     assert {next(iter(part))["identity"] for part in parts} == {"talk", "smile"}
 
 
+def test_photos_alone_lend_expressions(edited):
+    """All photos show one smile with teeth: some targets get closed lips, and none another nose."""
+    shapes = []
+    for pair in islice(PairStream(edited(is_photo), ONLY[PairKind.WARP_BACK], seed=3), 24):
+        target, truth = (in_mean_pose(pair[name].reshape(478, 3).numpy())[1] for name in ("target_mesh", "driver_mesh"))
+        # Upper and lower lip; eyes are 1 apart.
+        opened = [np.linalg.norm(one[13] - one[14]) for one in (target, truth)]
+        shapes.append((*opened, np.abs(target - truth)[[168, 6, 197, 195]].max()))
+    targets, truths, noses = np.transpose(shapes)
+    assert truths.min() > 0.1
+    closed, opened = targets < 0.75 * truths, targets > 1.05 * truths
+    assert min(np.count_nonzero(closed), np.count_nonzero(opened)) >= 3
+    np.testing.assert_allclose(targets[~closed & ~opened], truths[~closed & ~opened], rtol=0.02)
+    assert noses.max() < 0.03
+
+
 @pytest.mark.parametrize("rank", range(3))
 def test_an_outline_is_always_another_persons(pack, monkeypatch, rank):
     """Also in a part whose own photos all show one person (two photos a part here)."""
@@ -196,7 +212,7 @@ def test_clips_of_one_usable_frame_are_left_out(edited, columns):
 
 
 def test_clips_that_show_no_face_after_all(pack, monkeypatch):
-    """What the index does not tell: pairs from clips are refused, and warp-back pairs do without expressions."""
+    """What the index does not tell: pairs from clips are refused, and warp-back pairs do without their expressions."""
     monkeypatch.setattr(Sample, "seen", property(lambda self: np.zeros(len(self), bool)))
     with pytest.raises(ReenactError, match="two frames that show the face"):
         next(iter(PairStream(pack, ONLY[PairKind.CLIP])))

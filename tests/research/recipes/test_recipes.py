@@ -11,6 +11,7 @@ from reenactor.nn.losses import VGG16_IMAGENET, VGG19_IMAGENET, RandomVgg
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.recipes import RECIPES, recipe
 from reenactor.research.training import saved_config, updated
+from reenactor.research.training.log import read_log
 from reenactor.research.training.loop import train
 from reenactor.research.training.machines import make_fabric
 
@@ -140,6 +141,29 @@ def test_from_the_decoder_to_fusion_to_one_person(trained):
     moved = {name for name, tensor in third.tensors.items() if not (tensor == second.tensors[name]).all()}
     assert moved
     assert not any(name.startswith("generator.fusion") for name in moved)
+
+
+@pytest.mark.slow
+def test_the_papers_order_on_photos_alone(edited, tmp_path):
+    """One photo a person; each run reads what the one before it wrote. The networks are small, the losses all there."""
+    photos = edited(lambda row: row["kind"] == "photo")
+    models = {fusion: OneShotConfig(**TINY, fusion=fusion) for fusion in ("none", "learned")}
+
+    def trained(name, **changes):
+        (tmp_path / name).mkdir()
+        run = small(name, **changes)
+        return train(run, photos, tmp_path / name, make_fabric(accelerator="cpu", devices=1)).model
+
+    verifier = trained("verification", **{"objective.model": VerificationConfig(width=8)})
+    losses = {"objective.features": RandomVgg(width=1 / 16), "objective.verification.folder": verifier}
+    decoder = trained("oneshot", **losses, **{"objective.model": models["none"]})
+    fused = trained("oneshot-fusion", **{"objective.decoder": decoder})
+    changes = {"objective.model": models["learned"], "objective.init": fused, "data.people": ["person1"]}
+    assert read_checkpoint(trained("oneshot-1-shot", **losses, **changes)).config["fusion"] == "learned"
+    logged = read_log(tmp_path / "oneshot")[0]
+    assert logged["generator/identity"] > 0
+    before, after = (read_checkpoint(tmp_path / name / "model") for name in ("oneshot", "oneshot-fusion"))
+    assert all((after.tensors[name] == tensor).all() for name, tensor in before.tensors.items())
 
 
 @pytest.mark.slow

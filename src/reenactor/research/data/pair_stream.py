@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reenactor.core import ReenactError
-from reenactor.face.geometry import fit_similarity, mean_face
+from reenactor.face.geometry import fit_similarity, in_mean_pose, mean_face
+from reenactor.face.retarget.neutral import neutral_face
 from reenactor.research.data.items import Kind, Split
 from reenactor.research.data.pairs import (
     TURNS_DEG,
@@ -36,7 +37,7 @@ from reenactor.research.data.streams import PackStream, WorkerShard, by_name, in
 _STRETCH = 64
 """Frames in each of the two stretches read of a clip; decoding, not pairing, is what costs."""
 _FRAMES_PER_PAIR = 2
-_EXPRESSION_CLIPS, _EXPRESSIONS_PER_CLIP = 64, 24
+_EXPRESSION_CLIPS, _EXPRESSIONS_PER_CLIP, _EXPRESSION_PHOTOS = 64, 24, 512
 _RANDOM_STREAM = {kind: number for number, kind in enumerate(PairKind, start=1)}
 """Separates the random numbers of the kinds."""
 
@@ -224,7 +225,7 @@ class PairStream(PackStream[PairData]):
             yield [photos_pair(names[0], np.stack(photos), np.stack(meshes), targets=self._data.targets, rng=rng)]
 
     def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
-        """Meshes in mean pose of some clips; the mean face alone (no change of expression) if there are none."""
+        """Meshes in mean pose of some clips; without clips, of photos: the face at rest (estimated), and as it is."""
         mean = mean_face()
         found = []
         for row in rng.choice(self._clips, min(_EXPRESSION_CLIPS, len(self._clips)), replace=False):
@@ -235,7 +236,11 @@ class PairStream(PackStream[PairData]):
                 meshes = sample.landmarks[chosen]
                 heads = fit_similarity(mean.points, meshes, mean.weights)
                 found.append(heads.inverse().apply(meshes.astype(np.float64)))
-        return found or [mean.points[None].astype(np.float64)]
+        if found:
+            return found
+        rows = rng.choice(self._lenders, min(_EXPRESSION_PHOTOS, len(self._lenders)), replace=False)
+        shapes = [in_mean_pose(self._reader[int(row)].landmarks[0])[1] for row in rows]
+        return [np.stack([neutral_face(shape[None]), shape]) for shape in shapes]
 
 
 def spread_frames(usable: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " m"]:

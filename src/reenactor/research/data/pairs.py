@@ -246,7 +246,7 @@ def warp_back_pair(
         identity: the person.
         photo: an RGB crop.
         mesh: its landmarks, pixels of the crop.
-        expression: meshes of two frames of a clip in mean pose; each target gets a random part of their difference.
+        expression: two meshes of one person in mean pose; each target gets a random part of their difference.
         targets: K.
         face_only: supervise inside the face only, and without the mouth if a target's mouth is more closed. Elsewhere
             a model that begins with the warp would learn that hair, ears and background move as in the warp, or that

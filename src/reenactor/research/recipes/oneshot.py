@@ -4,8 +4,11 @@ The paper's runs, in this order; VGG16 is downloaded, the verification network i
 
     reenactor train verification --data celeba/ --out runs/verification
     reenactor train oneshot --data celeba-hq/ --out runs/oneshot
-    reenactor train oneshot-fusion --data voxceleb1/ --out runs/oneshot-fusion
+    reenactor train oneshot-fusion --data celeba-hq/ --out runs/oneshot-fusion
     reenactor train oneshot-3-shot --data celeba/ --out runs/someone --set data.people='["someone"]'
+
+None of them needs clips; where the pack has some, `verification` and `oneshot-fusion` use them, too. `oneshot-vgg19`
+stands for `oneshot` with another perceptual loss.
 
 Each reads what the one before it wrote into `runs/`; for another folder, change `objective.verification.folder`,
 `objective.decoder` or `objective.init` with `--set`. The lite runs need nothing but a pack: a random VGG replaces
@@ -95,11 +98,13 @@ def as_cited(name: str) -> RunConfig:
 
 
 def fusion(name: str, size: Size) -> RunConfig:
-    """FusionNet (Table 1, "Ours") for the decoder in `runs/`; needs a pack with clips.
+    """FusionNet (Table 1, "Ours") for the decoder in `runs/`.
 
         reenactor train oneshot-lite-fusion --data pack --out runs/oneshot-lite-fusion
 
-    The lite size takes 24 minutes of a core: 0.2 dB above the better of its two inputs.
+    A pack of photos alone serves, one a person: each is warped to another pose and expression, and from there back. Of
+    a pack with clips, seven pairs of ten are two frames of one. The lite size takes 24 minutes of a core: 0.2 dB above
+    the better of its two inputs.
     """
     lite = size == "lite"
     return RunConfig(
