@@ -217,9 +217,12 @@ def clip_samples(item: Item, source: str, settings: Settings) -> tuple[list[Pack
 
 def _with_given_landmarks(segments: Iterator[Segment], source: str, settings: Settings) -> Iterator[Segment]:
     """The segments with the landmarks of `settings.landmarks`, if there are any; frames without are not seen."""
-    points = None if settings.landmarks is None else read_landmarks(settings.landmarks, source)
+    if settings.landmarks is None:
+        yield from segments
+        return
+    points = read_landmarks(settings.landmarks, source)
     for segment in segments:
-        for i, mesh in enumerate(segment.meshes if points is not None else ()):
+        for i, mesh in enumerate(segment.meshes):
             given = with_landmarks(mesh, points, segment.first + i, source)
             segment.meshes[i] = mesh if given is None else given
             segment.seen[i] = segment.seen[i] and given is not None

@@ -70,9 +70,9 @@ class Settings:
         """The settings as the manifest records them; packs with different facts are different packs."""
         derived = {name: getattr(self, name) for name in ("max_fps", "crf", "jpeg_quality", "steps_per_px")}
         facts = asdict(self) | derived | {"software": _SOFTWARE}
-        # Named by its folder, wherever that lies.
-        landmarks = facts.pop("landmarks")
-        return facts if landmarks is None else facts | {"landmarks": landmarks.name}
+        del facts["landmarks"]
+        # Named by their folder, wherever that lies.
+        return facts if self.landmarks is None else facts | {"landmarks": self.landmarks.name}
 
 
 class Networks:
