@@ -32,6 +32,12 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--compact", action="store_true", help="smaller files: at most 12.5 frames a second, stronger compression"
     )
     p.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="FOLDER",
+        help="another detector's 68 landmarks in 3D instead of MediaPipe's: for each file of SOURCE, FILE.npy",
+    )
+    p.add_argument(
         "--shard-mb", type=float, default=64, metavar="MB", help="largest size of a shard (default: %(default)s)"
     )
     p.add_argument(
@@ -60,12 +66,14 @@ def run(args: argparse.Namespace) -> int:
     workers = available_cores() if args.workers is None else args.workers
     if workers < 0:
         raise ReenactError(f"--workers must be 0 or more, not {workers}")
+    if args.landmarks is not None and not args.landmarks.is_dir():
+        raise ReenactError(f"there is no folder {args.landmarks}; check --landmarks")
     tiers = [name.strip() for name in args.tiers.split(",")] if args.tiers else []
     plan = Plan(
         source=args.source,
         out=args.out,
         dataset=args.dataset,
-        settings=Settings(size=args.size, compact=args.compact),
+        settings=Settings(size=args.size, compact=args.compact, landmarks=args.landmarks),
         shard_mb=args.shard_mb,
         limit=args.limit,
         tiers=tuple(FREE_TIERS if tiers == ["free"] else tiers),

@@ -78,7 +78,7 @@ def drawing(objective, batch):
 def test_defaults_are_the_papers_weights():
     defaults = config()
     assert (defaults.gan, defaults.perceptual_vgg19, defaults.perceptual_vgg_face) == (1, 10, 0.01)
-    assert (defaults.feature_matching, defaults.pixel_l1) == (10, 0)
+    assert (defaults.feature_matching, defaults.pixel_l1, defaults.hull_divided_by) == (10, 0, "pixels")
     assert MarioNETteObjectiveConfig.model_validate_json(defaults.model_dump_json()) == defaults
 
 
@@ -118,8 +118,9 @@ def test_which_maps_it_needs(irises):
 # The generator's half.
 
 
-def test_each_term_as_the_paper_writes_it():
-    objective, batch = made(pixel_l1=3), half_masked(pairs())
+@pytest.mark.parametrize("divided_by", ["pixels", "weights"])
+def test_each_term_as_the_paper_writes_it(divided_by):
+    objective, batch = made(pixel_l1=3, hull_divided_by=divided_by), half_masked(pairs())
     judge, networks = (
         frozen_judge(objective),
         {"perceptual": build_features(VGG19), "perceptual_face": build_features(FACE)},
@@ -131,10 +132,11 @@ def test_each_term_as_the_paper_writes_it():
         for name, network in networks.items():
             layers = []
             for ours, theirs in zip(network(drawn), network(batch.truth), strict=True):
-                # Three times in the hull, nothing outside the mask; each picture's mean, then the batch's.
+                # Three times in the hull, nothing outside the mask; each picture's (weighted) mean, then the batch's.
                 weights = F.avg_pool2d((1 + 2 * hull) * batch.mask, SIZE // ours.shape[-1]).expand_as(ours)
                 off = weights * (ours - theirs).abs()
-                layers.append((off.flatten(1).sum(1) / weights.flatten(1).sum(1)).mean())
+                by_weights = (off.flatten(1).sum(1) / weights.flatten(1).sum(1)).mean()
+                layers.append(by_weights if divided_by == "weights" else off.mean())
             expected[name] = sum(layers) / 5
         fake, real = (judge(x, batch.driver_maps[RASTER], batch.identity) for x in (drawn, batch.truth))
         expected["gan"] = -fake.scores.mean()
@@ -153,14 +155,18 @@ def test_each_term_as_the_paper_writes_it():
 
 
 def test_the_hull_weighs_three_times():
-    # A hull over all of the picture changes nothing, one over where the error is larger does.
+    # Of a weighted mean: a hull over all of the picture changes nothing, one over where the error is larger does. As
+    # the paper writes it, a hull over all of the picture triples the loss.
     batch = pairs()
     hulls = {"none": 0 * batch.mask, "all": batch.mask, "here": batch.driver_maps[MapKind.HULL_MASK]}
     found = {}
     for name, hull in hulls.items():
         one = dataclasses.replace(batch, driver_maps=batch.driver_maps | {MapKind.HULL_MASK: hull})
-        found[name] = made(**NO_JUDGE).generator_step(one).parts["perceptual"]
+        found[name] = made(hull_divided_by="weights", **NO_JUDGE).generator_step(one).parts["perceptual"]
+        found[name, "literal"] = made(**NO_JUDGE).generator_step(one).parts["perceptual"]
     torch.testing.assert_close(found["all"], found["none"])
+    torch.testing.assert_close(found["none", "literal"], found["none"])
+    torch.testing.assert_close(found["all", "literal"], 3 * found["none"])
     assert (found["here"] - found["none"]).abs() > 1e-4
 
 

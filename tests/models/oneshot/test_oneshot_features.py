@@ -52,7 +52,12 @@ def test_read_from_a_checkpoint_and_frozen(trained):
         for one, other in zip(found, network.features(half), strict=True):
             torch.testing.assert_close(one, other)
     else:
-        torch.testing.assert_close(found[0][..., 0, 0], network(face_centre(image, 200 / 256)))
+        # Standardized, not of length 1; the direction is the embedding's.
+        faces = face_centre(image, 200 / 256)
+        raw, norm = network.embed(network.gather(network.features(faces)[-1]).flatten(1)), network.norm
+        expected = (raw - norm.running_mean) / (norm.running_var + 1e-5).sqrt()
+        torch.testing.assert_close(found[0][..., 0, 0], expected)
+        torch.testing.assert_close(F.normalize(expected), network(faces))
         assert len(found) == 1
     with pytest.raises(CheckpointError):
         build_features(TrainedFeatures(folder=folder), {})

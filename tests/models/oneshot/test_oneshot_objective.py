@@ -28,7 +28,7 @@ from reenactor.models.oneshot import (
 from reenactor.models.oneshot.objective import masked_psnr, parsing_picture
 from reenactor.models.registry import model_of
 from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from reenactor.nn.losses import RandomVgg, TrainedFeatures, build_features
+from reenactor.nn.losses import PIX2PIXHD_LAYERS, RandomVgg, TrainedFeatures, build_features
 
 SIZE = 64
 VGG = RandomVgg(width=1 / 16)
@@ -92,7 +92,10 @@ def test_defaults_are_the_papers():
     assert {name: getattr(defaults, name) for name in PAPER} == PAPER
     assert defaults.model == OneShotConfig.paper()
     assert defaults.augment == Augmentation(rotation_deg=10, zoom=0.1, shift=10 / 256)
+    assert defaults.layer_weights == "sum"
     assert OneShotObjectiveConfig.model_validate_json(defaults.model_dump_json()) == defaults
+    cited = config(layer_weights=PIX2PIXHD_LAYERS)
+    assert OneShotObjectiveConfig.model_validate_json(cited.model_dump_json()) == cited
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_each_term_as_the_paper_writes_it(verification):
             places = F.avg_pool2d(batch.mask, SIZE // ours.shape[-1]).expand_as(ours)
             off = (places * (ours - theirs).abs()).flatten(1).sum(1)
             layers.append((off / places.flatten(1).sum(1)).mean())
-        expected["perceptual"] = sum(layers) / len(layers)
+        expected["perceptual"] = sum(layers)
         expected["identity"] = (identity(drawn)[0] - identity(batch.truth)[0]).abs().mean()
         expected["gan"] = sum(((one.scores - 1) ** 2).mean() for one in judge(drawn))
     step = objective.generator_step(batch)
@@ -159,6 +162,17 @@ def test_each_term_as_the_paper_writes_it(verification):
 def test_each_weight_weighs_its_own_term(part):
     steps = [made(**STILL, **{part: weight}).generator_step(pairs()) for weight in (1, 4)]
     torch.testing.assert_close(steps[1].loss - steps[0].loss, 3 * steps[0].parts[part], rtol=1e-3, atol=1e-4)
+
+
+def test_layers_of_the_perceptual_loss():
+    """VGG19's layers as pix2pixHD weighs them, lowest first; the verification network's one layer is not weighed."""
+    batch, vgg = pairs(), build_features(VGG)
+    step = made(layer_weights=PIX2PIXHD_LAYERS, **STILL).generator_step(batch)
+    layers = [(a - b).abs().mean() for a, b in zip(vgg(step.drawn), vgg(batch.truth), strict=True)]
+    expected = layers[0] / 32 + layers[1] / 16 + layers[2] / 8 + layers[3] / 4 + layers[4]
+    torch.testing.assert_close(step.parts["perceptual"], expected, rtol=1e-4, atol=1e-6)
+    mean = made(layer_weights="mean", **STILL).generator_step(batch)
+    torch.testing.assert_close(mean.parts["perceptual"], sum(layers) / 5, rtol=1e-4, atol=1e-6)
 
 
 def test_target_photos_are_moved_and_the_truth_is_not():

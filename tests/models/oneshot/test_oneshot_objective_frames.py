@@ -192,7 +192,10 @@ def test_cross_entropy_by_hand():
     objective, batch = verification_objective(**STILL), frames(5)
     verifier = copy.deepcopy(objective.V)
     with torch.no_grad():
-        embeddings = verifier.network(face_centre(batch.images, 200 / 256)).double()
+        net, faces = verifier.network, face_centre(batch.images, 200 / 256)
+        raw = net.embed(net.gather(net.features(faces)[-1]).flatten(1)).double()
+        raw = (raw - raw.mean(0)) / (raw.var(0, unbiased=False) + 1e-5).sqrt()
+        embeddings = raw / raw.norm(dim=1, keepdim=True)
         cosines = embeddings @ F.normalize(verifier.head.directions.double()).T
         logits = 30 * cosines
         own = torch.arange(5), batch.identity
@@ -231,6 +234,8 @@ def test_equal_scores_count_half():
 def test_one_person_is_not_enough():
     with pytest.raises(ReenactError, match="two people"):
         verification_objective(identities=1)
+    with pytest.raises(ReenactError, match="two pictures or more at a time; choose a larger batch_size"):
+        verification_objective().generator_step(frames(1))
 
 
 # What comes out.
@@ -250,7 +255,7 @@ def test_checkpoints_are_read_as_features(make, kind, tmp_path):
         for one, other in zip(found, average.features(batch.images), strict=True):
             torch.testing.assert_close(one, other)
     else:
-        torch.testing.assert_close(found[0][..., 0, 0], average(batch.images))
+        torch.testing.assert_close(F.normalize(found[0][..., 0, 0]), average(batch.images))
 
 
 @pytest.mark.parametrize("make", [shape_objective, verification_objective])

@@ -7,7 +7,17 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
-from reenactor.models.oneshot import AngularMargin, VerificationConfig, VerificationNet, angular_margin_logits
+from reenactor.core import CheckpointError
+from reenactor.models.oneshot import (
+    VERIFICATION,
+    AngularMargin,
+    VerificationConfig,
+    VerificationNet,
+    angular_margin_logits,
+    identity_features,
+)
+from reenactor.nn.checkpoint import Checkpoint
+from reenactor.nn.losses import perceptual_loss
 
 
 def noise(*shape, seed=0):
@@ -86,6 +96,33 @@ def test_learns_two_people():
         cosines = (lambda e: e @ e.T)(network.eval()(people[who] + noise(8, 3, 112, 112, seed=99)))
     same = who[:, None] == who
     assert cosines[same].min() > cosines[~same].max() + 0.3
+
+
+def test_two_strangers_differ_by_1_1_in_the_identity_loss():
+    """Two independent normal numbers of variance 1 differ by 2 / sqrt(pi) on average; of length 1, by 0.28 and less."""
+    torch.manual_seed(0)
+    network = VerificationNet(VerificationConfig(width=8, embedding=16))
+    people = F.interpolate(noise(40, 3, 8, 8), 112)
+    with torch.no_grad():
+        for _ in range(60):  # the running mean and variance, as training gathers them
+            network(people)
+        features = identity_features(Checkpoint(VERIFICATION, network.config.model_dump(), network.state_dict()))
+        whole = F.pad(people, (16, 16, 16, 16))  # of 144 pixels it looks at the middle 112
+        mine, theirs = (features(whole.roll(shift, 0)) for shift in (0, 1))
+        loss = perceptual_loss(features, whole, whole.roll(1, 0))
+    assert loss.item() == pytest.approx(2 / math.sqrt(math.pi), abs=0.1)
+    # By hand, component by component.
+    off = [abs(a - b) for a, b in zip(mine[0].flatten().tolist(), theirs[0].flatten().tolist(), strict=True)]
+    assert loss.item() == pytest.approx(sum(off) / len(off), rel=1e-5)
+    unit = [F.normalize(one[0].flatten(1)) for one in (mine, theirs)]
+    assert (unit[0] - unit[1]).abs().mean() < 0.35
+
+
+def test_a_network_of_another_release_is_refused():
+    network = VerificationNet(VerificationConfig(width=8))
+    old = {name: tensor for name, tensor in network.state_dict().items() if "norm.running" not in name}
+    with pytest.raises(CheckpointError, match="another release; train it again"):
+        identity_features(Checkpoint(VERIFICATION, network.config.model_dump(), old))
 
 
 def test_other_sizes_are_refused():

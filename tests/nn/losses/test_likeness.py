@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reenactor.nn.losses import perceptual_loss, weighted_l1
+from reenactor.core import ReenactError
+from reenactor.nn.losses import PIX2PIXHD_LAYERS, perceptual_loss, weighted_l1
 
 
 def noise(*shape, seed=0):
@@ -47,6 +48,16 @@ def test_only_proportions_of_weights_count():
     torch.testing.assert_close(weighted_l1(ours, theirs, 7 * weights), weighted_l1(ours, theirs, weights))
     same = torch.full((2, 1, 4, 4), 3.0, dtype=torch.float64)
     torch.testing.assert_close(weighted_l1(ours, theirs, same), weighted_l1(ours, theirs))
+
+
+def test_divided_by_the_pixels_weights_add_to_the_distance():
+    # One pixel of four is off by 1 and weighs 3, one is off by 0.5 and weighs 1: (3 + 0.5) / 4.
+    ours, weights = torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)
+    ours[..., 0, 0], ours[..., 1, 1], weights[..., 0, 0] = 1, 0.5, 3
+    assert weighted_l1(ours, 0 * ours, weights, divide_by="pixels").item() == pytest.approx(3.5 / 4)
+    ours, theirs, weights = noise(2, 3, 4, 4), noise(2, 3, 4, 4, seed=1), noise(2, 1, 4, 4, seed=2).abs()
+    threefold = weighted_l1(ours, theirs, 3 * weights, divide_by="pixels")
+    torch.testing.assert_close(threefold, 3 * weighted_l1(ours, theirs, weights, divide_by="pixels"))
 
 
 def test_a_mask_leaves_places_out():
@@ -94,6 +105,18 @@ def test_layers_are_averaged():
     torch.testing.assert_close(perceptual_loss(TwoScales(), ours, theirs), (full + half) / 2)
 
 
+def test_layers_are_summed_or_weighted():
+    ours, theirs = noise(2, 3, 4, 4), noise(2, 3, 4, 4, seed=1)
+    full = 2 * (ours - theirs).abs().mean()
+    half = (F.avg_pool2d(ours, 2) - F.avg_pool2d(theirs, 2)).abs().mean()
+    summed = perceptual_loss(TwoScales(), ours, theirs, layer_weights="sum")
+    torch.testing.assert_close(summed, full + half)
+    weighted = perceptual_loss(TwoScales(), ours, theirs, layer_weights=(0.25, 4.0))
+    torch.testing.assert_close(weighted, full / 4 + 4 * half)
+    with pytest.raises(ReenactError, match="has 2 layers, not 5; give layer_weights one for each"):
+        perceptual_loss(TwoScales(), ours, theirs, layer_weights=PIX2PIXHD_LAYERS)
+
+
 def test_threefold_weight_by_hand():
     # Off by 1 in the left half of the picture, which weighs 3, and by 0.5 in the right half: (3 + 0.5) / 4.
     theirs, weights = torch.zeros(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
@@ -102,6 +125,9 @@ def test_threefold_weight_by_hand():
     ours[..., :2] = 1
     at_full_and_half_size = perceptual_loss(TwoScales(), ours, theirs, pixel_weights=weights)
     assert at_full_and_half_size.item() == pytest.approx((2 * 3.5 / 4 + 3.5 / 4) / 2)
+    # Not a mean's weights: 3 * 1 in one half and 0.5 in the other.
+    literal = perceptual_loss(TwoScales(), ours, theirs, pixel_weights=weights, divide_by="pixels")
+    assert literal.item() == pytest.approx((2 * 3.5 / 2 + 3.5 / 2) / 2)
 
 
 def test_weights_are_averaged_down_to_each_map():

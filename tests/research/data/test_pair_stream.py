@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from reenactor.core import ReenactError
-from reenactor.face.geometry import matrix_from_angles, mean_face
+from reenactor.face.geometry import in_mean_pose, matrix_from_angles, mean_face
 from reenactor.research.data.items import Split
-from reenactor.research.data.pair_stream import PairData, PairStream, two_stretches
+from reenactor.research.data.pair_stream import PairData, PairStream, spread_frames, two_stretches
 from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.data.shards import Sample
 from reenactor.research.data.streams import batch_loader, pictures_m1p1
@@ -151,6 +151,22 @@ def test_few_clips_are_shared_by_many_parts(pack):
     assert {next(iter(part))["identity"] for part in parts} == {"talk", "smile"}
 
 
+def test_photos_alone_lend_expressions(edited):
+    """All photos show one smile with teeth: some targets get closed lips, and none another nose."""
+    shapes = []
+    for pair in islice(PairStream(edited(is_photo), ONLY[PairKind.WARP_BACK], seed=3), 24):
+        target, truth = (in_mean_pose(pair[name].reshape(478, 3).numpy())[1] for name in ("target_mesh", "driver_mesh"))
+        # Upper and lower lip; eyes are 1 apart.
+        opened = [np.linalg.norm(one[13] - one[14]) for one in (target, truth)]
+        shapes.append((*opened, np.abs(target - truth)[[168, 6, 197, 195]].max()))
+    targets, truths, noses = np.transpose(shapes)
+    assert truths.min() > 0.1
+    closed, opened = targets < 0.75 * truths, targets > 1.05 * truths
+    assert min(np.count_nonzero(closed), np.count_nonzero(opened)) >= 3
+    np.testing.assert_allclose(targets[~closed & ~opened], truths[~closed & ~opened], rtol=0.02)
+    assert noses.max() < 0.03
+
+
 @pytest.mark.parametrize("rank", range(3))
 def test_an_outline_is_always_another_persons(pack, monkeypatch, rank):
     """Also in a part whose own photos all show one person (two photos a part here)."""
@@ -196,7 +212,7 @@ def test_clips_of_one_usable_frame_are_left_out(edited, columns):
 
 
 def test_clips_that_show_no_face_after_all(pack, monkeypatch):
-    """What the index does not tell: pairs from clips are refused, and warp-back pairs do without expressions."""
+    """What the index does not tell: pairs from clips are refused, and warp-back pairs do without their expressions."""
     monkeypatch.setattr(Sample, "seen", property(lambda self: np.zeros(len(self), bool)))
     with pytest.raises(ReenactError, match="two frames that show the face"):
         next(iter(PairStream(pack, ONLY[PairKind.CLIP])))
@@ -266,6 +282,38 @@ def test_pairs_come_from_two_stretches_far_apart_in_pose():
     assert turned > 42
     # Two stretches that both lie on the edge between the sides show both, wherever their middles are.
     assert asked == 50
+
+
+def test_uniform_frames_come_from_the_whole_clip():
+    usable = np.flatnonzero(np.arange(800) % 10 < 9)
+    rng = np.random.default_rng(1)
+    chosen = [spread_frames(usable, rng) for _ in range(200)]
+    assert all(len(one) == 128 and (np.diff(one) > 0).all() for one in chosen)
+    # 128 of 720, 200 times: 35.6 each, deviation 5.4.
+    counts = np.bincount(np.concatenate(chosen), minlength=800)
+    assert (counts[np.setdiff1d(np.arange(800), usable)] == 0).all()
+    assert np.abs(counts[usable] - 35.6).max() < 27
+    assert (spread_frames(usable[:5], rng) == usable[:5]).all()
+
+
+def test_uniform_pairs_read_no_poses(pack, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("compared poses")
+
+    for name in ("differences", "two_stretches"):
+        monkeypatch.setattr(f"reenactor.research.data.pair_stream.{name}", refuse)
+    monkeypatch.setattr("reenactor.research.data.pairs.differences", refuse)
+    uniform = PairData(size=SIZE, targets=2, mix={PairKind.CLIP: 1.0}, choice="uniform", least_gap_s=0)
+    assert next(iter(PairStream(pack, uniform)))["kind"] == "clip"
+    with pytest.raises(AssertionError, match="compared poses"):
+        next(iter(PairStream(pack, ONLY[PairKind.CLIP])))
+
+
+def test_as_many_clips_are_open_as_asked_for(pack):
+    """A clip of 40 frames gives 20 pairs: one after another, or both clips at a time."""
+    for count, people in ((1, 1), (2, 2)):
+        settings = PairData(size=SIZE, targets=1, mix={PairKind.CLIP: 1.0}, open_clips=count)
+        assert len({pair["identity"] for pair in islice(PairStream(pack, settings), 16)}) == people
 
 
 @pytest.mark.parametrize("count", [2, 64, 128, 129, 130, 200])

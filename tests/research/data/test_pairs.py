@@ -67,6 +67,20 @@ class TestClipPair:
         # Uniform choice gives a mean gap of a third of the clip.
         assert np.mean(gaps) > 200 / 3 * 1.15
 
+    def test_all_frames_are_equally_likely_if_asked_for(self):
+        frames, meshes = numbered_clip(40)
+        options = {"targets": 2, "least_gap_s": 0.0, "choice": "uniform", "rng": np.random.default_rng(1)}
+        pairs = [clip_pairs("a", frames, meshes, np.arange(40) / 25, **options)[0] for _ in range(2000)]
+        shown = np.array([pair.targets[:, 0, 0, 0] for pair in pairs]).astype(int)
+        drivers = np.array([pair.truth[0, 0, 0] for pair in pairs]).astype(int)
+        # Never the driver, nor one twice; 100 and 50 of each frame expected, deviations 10 and 7.
+        assert (shown != drivers[:, None]).all()
+        assert (shown[:, 0] != shown[:, 1]).all()
+        assert np.abs(np.bincount(shown.ravel(), minlength=40) - 100).max() < 40
+        assert np.abs(np.bincount(drivers, minlength=40) - 50).max() < 28
+        # Two different numbers of 0..39 are (40 + 1) / 3 apart on average.
+        assert np.abs(shown - drivers[:, None]).mean() == pytest.approx(41 / 3, abs=0.7)
+
     @pytest.mark.parametrize("frames", [1, 2])
     def test_short_clips_still_give_pairs(self, frames):
         pictures, meshes = numbered_clip(frames)

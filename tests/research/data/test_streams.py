@@ -152,9 +152,17 @@ def test_what_is_not_there_is_refused(pack, edited):
         FrameStream(pack, FrameData(), split=Split.TEST)
     with pytest.raises(ReenactError, match="no photos in its 'val' split"):
         FrameStream(pack, PHOTOS, split=Split.VAL)
-    with pytest.raises(ReenactError, match="no clips or no photos"):
-        FrameStream(without_clips, MIXED)
-    assert next(iter(FrameStream(without_clips, PHOTOS)))["identity"].startswith("person")
+    with pytest.raises(ReenactError, match="no clips and no photos in its 'val' split"):
+        FrameStream(pack, MIXED, split=Split.VAL)
+    with pytest.raises(ReenactError, match="no clips in its 'train' split"):
+        FrameStream(without_clips, CLIPS)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_that_is_not_there_is_left_out(edited, kind):
+    folder = edited(lambda row: row["kind"] == kind.value)
+    seen = {frame["identity"] for frame in islice(FrameStream(folder, MIXED), 60)}
+    assert seen == ({f"person{i}" for i in range(6)} if kind is Kind.PHOTO else {"talk", "smile"})
 
 
 def test_bad_settings_are_refused():

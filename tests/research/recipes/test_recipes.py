@@ -7,10 +7,11 @@ import pytest
 from reenactor.core import ReenactError
 from reenactor.models.oneshot import OneShotConfig, ShapeEncoderConfig, VerificationConfig
 from reenactor.nn.checkpoint import read_checkpoint
-from reenactor.nn.losses import VGG16_IMAGENET, RandomVgg
+from reenactor.nn.losses import VGG16_IMAGENET, VGG19_IMAGENET, RandomVgg
 from reenactor.research.data.pairs import PairKind
 from reenactor.research.recipes import RECIPES, recipe
 from reenactor.research.training import saved_config, updated
+from reenactor.research.training.log import read_log
 from reenactor.research.training.loop import train
 from reenactor.research.training.machines import make_fabric
 
@@ -46,6 +47,22 @@ def test_the_papers_numbers():
     assert objective.model == OneShotConfig.paper(fusion="none")
     assert objective.features == VGG16_IMAGENET
     assert (run.data.size, run.data.targets, run.data.mix) == (256, 1, {PairKind.CONTOUR: 1.0})
+
+
+def test_marionettes_numbers():
+    run = recipe("marionette")
+    objective, data = run.objective, run.data
+    assert (run.optimizers.generator_lr, run.optimizers.discriminator_lr) == (5e-5, 2e-4)
+    assert (objective.gan, objective.perceptual_vgg19, objective.perceptual_vgg_face) == (1, 10, 0.01)
+    assert (objective.feature_matching, objective.pixel_l1, objective.hull_divided_by) == (10, 0, "pixels")
+    assert (data.targets, data.mix, data.choice, data.least_gap_s) == (4, {PairKind.CLIP: 1.0}, "uniform", 0)
+
+
+def test_the_perceptual_loss_as_cited():
+    run = recipe("oneshot-vgg19")
+    changes = {"objective.features": VGG19_IMAGENET, "objective.layer_weights": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]}
+    assert run == updated(recipe("oneshot"), {"recipe": "oneshot-vgg19"} | changes)
+    assert recipe("oneshot").objective.layer_weights == "sum"
 
 
 @pytest.mark.parametrize("base", ["oneshot", "oneshot-lite"])
@@ -124,6 +141,29 @@ def test_from_the_decoder_to_fusion_to_one_person(trained):
     moved = {name for name, tensor in third.tensors.items() if not (tensor == second.tensors[name]).all()}
     assert moved
     assert not any(name.startswith("generator.fusion") for name in moved)
+
+
+@pytest.mark.slow
+def test_the_papers_order_on_photos_alone(edited, tmp_path):
+    """One photo a person; each run reads what the one before it wrote. The networks are small, the losses all there."""
+    photos = edited(lambda row: row["kind"] == "photo")
+    models = {fusion: OneShotConfig(**TINY, fusion=fusion) for fusion in ("none", "learned")}
+
+    def trained(name, **changes):
+        (tmp_path / name).mkdir()
+        run = small(name, **changes)
+        return train(run, photos, tmp_path / name, make_fabric(accelerator="cpu", devices=1)).model
+
+    verifier = trained("verification", **{"objective.model": VerificationConfig(width=8)})
+    losses = {"objective.features": RandomVgg(width=1 / 16), "objective.verification.folder": verifier}
+    decoder = trained("oneshot", **losses, **{"objective.model": models["none"]})
+    fused = trained("oneshot-fusion", **{"objective.decoder": decoder})
+    changes = {"objective.model": models["learned"], "objective.init": fused, "data.people": ["person1"]}
+    assert read_checkpoint(trained("oneshot-1-shot", **losses, **changes)).config["fusion"] == "learned"
+    logged = read_log(tmp_path / "oneshot")[0]
+    assert logged["generator/identity"] > 0
+    before, after = (read_checkpoint(tmp_path / name / "model") for name in ("oneshot", "oneshot-fusion"))
+    assert all((after.tensors[name] == tensor).all() for name, tensor in before.tensors.items())
 
 
 @pytest.mark.slow

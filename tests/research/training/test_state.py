@@ -9,7 +9,7 @@ from reenactor.core import ReenactError
 from reenactor.research.data import ShardReader
 from reenactor.research.recipes import recipe
 from reenactor.research.training import updated
-from reenactor.research.training.state import average_of, make_objective, update_average
+from reenactor.research.training.state import RunState, average_of, checkpoints, make_objective, update_average
 
 
 def test_halves_in_the_halflife():
@@ -26,6 +26,17 @@ def test_halves_in_the_halflife():
     assert not average.weight.requires_grad
     update_average(average, network, samples=4, halflife_samples=0)
     assert torch.equal(average.weight, network.weight)
+
+
+def test_some_checkpoints_are_kept(tmp_path):
+    network = nn.Linear(2, 2)
+    state = RunState(network, average_of(network), {"generator": torch.optim.Adam(network.parameters())})
+    for step in range(5, 65, 5):
+        state.save(tmp_path, step, keep_every=20)
+    assert [path.name for path in checkpoints(tmp_path)] == [f"step-{n:08d}" for n in (20, 40, 55, 60)]
+    assert state.load(tmp_path / "step-00000020") == 20
+    state.save(tmp_path, 65)
+    assert [int(path.name[5:]) for path in checkpoints(tmp_path)] == [60, 65]
 
 
 def test_the_papers_landmark_transformer_does_not_begin_with_random_weights(tmp_path):

@@ -164,8 +164,25 @@ def photo_weights(
     return torch.cat([logits[:, :1] + _FIRST + _FIRST_BEYOND * beyond, logits[:, 1:]], dim=1).softmax(dim=1)
 
 
+@torch.no_grad()
+def stretching_flow(
+    photo_mesh_px: Float[Tensor, "n 478 3"], mesh_px: Float[Tensor, "n 478 3"], side: int
+) -> Float[Tensor, "n 2 s s"]:
+    """The flows of N photos along which `draw_face_mesh` samples: eyes and mouth are stretched with the rest.
+
+    Args:
+        photo_mesh_px, mesh_px, side: as for `mesh_flow`.
+    """
+    return _mesh_flow_batched(photo_mesh_px.double(), mesh_px.double(), side, side, stretching=True).flow_ndc
+
+
 def _mesh_flow_batched(
-    photo_mesh: Float[Tensor, "n 478 3"], mesh: Float[Tensor, "n 478 3"], side: int, map_size: int
+    photo_mesh: Float[Tensor, "n 478 3"],
+    mesh: Float[Tensor, "n 478 3"],
+    side: int,
+    map_size: int,
+    *,
+    stretching: bool = False,
 ) -> MeshFlow:
     """`mesh_flow` of any number on any device."""
     photo = _surface(photo_mesh, side)
@@ -189,12 +206,13 @@ def _mesh_flow_batched(
     of_pixel = weights.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 9)).unflatten(2, (3, 3))
     corner_weights = (of_pixel[..., 0] * x[:, None] + of_pixel[..., 1] * y[:, None] + of_pixel[..., 2]).clamp(0, 1)
     corner_weights = corner_weights / corner_weights.sum(-1, keepdim=True).clamp_min(1e-6)
-    corner_weights, holes = _slide(corner_weights, [side[triangle] for side in sides], photo_mesh, mesh)
+    slid, holes = _slide(corner_weights, [side[triangle] for side in sides], photo_mesh, mesh)
+    corner_weights = corner_weights if stretching else slid
     of_pixel = source.flatten(2).gather(1, triangle[..., None].expand(-1, -1, 6)).unflatten(2, (3, 2))
     position = torch.einsum("npc,npcd->npd", corner_weights, of_pixel) + (0.5 * scale - 0.5)
     kind = kinds[triangle]
     pixel = torch.stack([x, y], -1)
-    for eye, points in zip(EYES, EYE_POINTS, strict=True):
+    for eye, points in zip(EYES, EYE_POINTS, strict=True) if not stretching else ():
         photo_eye, target_eye = (((one[:, list(points), :2] + 0.5) * scale - 0.5) for one in (photo_mesh, mesh))
         position = position + (kind == eye)[..., None] * gaze_shift_px(pixel, position, photo_eye, target_eye)
     offset = torch.where(found[..., None], position - pixel, 0.0)

@@ -19,6 +19,7 @@ from reenactor.models.marionette.model import MarioNETte, MarioNETteGenerator
 from reenactor.nn import fold_spectral_norm
 from reenactor.nn.checkpoint import Checkpoint
 from reenactor.nn.losses import (
+    Divisor,
     FeatureNetwork,
     FeatureNetworkConfig,
     FeatureReader,
@@ -52,6 +53,9 @@ class MarioNETteObjectiveConfig(ModelConfig):
     """lambda_PF; small, because VGG-Face's features are of pictures in 0..255."""
     feature_matching: float = Field(default=10, ge=0)
     """lambda_FM. Where this and `gan` are 0, there is no discriminator."""
+    hull_divided_by: Divisor = "pixels"
+    """The perceptual losses give pixels in the landmarks' hull three-fold weights. "pixels": as the paper's sentence
+    reads, so that the hull adds to the loss; "weights": a weighted mean, so that it only shifts attention."""
     pixel_l1: float = Field(default=0, ge=0)
     """Ours, not the paper's."""
     vgg19: FeatureNetworkConfig | None = None
@@ -119,7 +123,9 @@ class MarioNETteObjective(Objective[PairBatch]):
         pixel_weights = batch.mask * (1 + (HULL_WEIGHT - 1) * batch.driver_maps[MapKind.HULL_MASK])
         parts: dict[str, Tensor] = {}
         for name, network in self._features.items():
-            parts[name] = perceptual_loss(network, drawn, batch.truth, pixel_weights=pixel_weights)
+            parts[name] = perceptual_loss(
+                network, drawn, batch.truth, pixel_weights=pixel_weights, divide_by=self.config.hull_divided_by
+            )
         if self.D is not None:
             raster = batch.driver_maps[self.config.model.raster]
             with _unchanged(self.D):

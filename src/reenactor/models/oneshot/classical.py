@@ -14,8 +14,9 @@ from torch import Tensor
 from reenactor.core import MESH_POINTS
 from reenactor.face.geometry import FaceMesh, draw_face_mesh, face_mesh
 from reenactor.face.geometry.contours import LEFT_IRIS, RIGHT_IRIS
-from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow
+from reenactor.face.geometry.mesh_flow import FLAGS, mesh_flow, stretching_flow
 from reenactor.models.contract import to_uint8
+from reenactor.nn import warp, warp_cubic
 
 WARPED_WIDTH = 3 + len(FLAGS)
 """Channels that `warped_m1p1` gives."""
@@ -85,6 +86,65 @@ def warped_m1p1(
     side = len(photo.picture)
     flags = mesh_flow(seen.expand_as(target), target, side, side // 2).flags
     return torch.cat([pictures, F.interpolate(flags.to(gaze), scale_factor=2.0, mode="nearest")], dim=1)
+
+
+@torch.no_grad()
+def warped_photos_m1p1(
+    images_m1p1: Float[Tensor, "b 3 s s"],
+    photo_mesh_px: Float[Tensor, "b 478 3"],
+    photo_gaze: Float[Tensor, "b s s"],
+    mesh_px: Float[Tensor, "b 478 3"],
+    gaze: Float[Tensor, "b s s"],
+) -> Float[Tensor, "b 8 s s"]:
+    """`warped_m1p1` of B photos, each at landmarks of its own; on a GPU all at once. For training.
+
+    Args:
+        images_m1p1, photo_mesh_px, photo_gaze: as `warped_photo` takes them.
+        mesh_px, gaze: as for `warped_m1p1`.
+    """
+    inputs = images_m1p1, photo_mesh_px, photo_gaze, mesh_px, gaze
+    if images_m1p1.is_cuda:
+        return _warped_together(*inputs)
+    # On a CPU one after another is 3 to 6 times as fast; MPS lacks float64.
+    return torch.cat(
+        [
+            warped_m1p1(warped_photo(image, seen.cpu().numpy(), where), mesh[None].cpu().numpy(), target[None])
+            for image, seen, where, mesh, target in zip(*inputs, strict=True)
+        ]
+    )
+
+
+def _warped_together(
+    images_m1p1: Float[Tensor, "b 3 s s"],
+    photo_mesh_px: Float[Tensor, "b 478 3"],
+    photo_gaze: Float[Tensor, "b s s"],
+    mesh_px: Float[Tensor, "b 478 3"],
+    gaze: Float[Tensor, "b s s"],
+) -> Float[Tensor, "b 8 s s"]:
+    """`warped_photos_m1p1` with PyTorch alone; nothing is rounded to 8 bits on the way."""
+    side = images_m1p1.shape[-1]
+    pictures = warp_cubic(images_m1p1, stretching_flow(photo_mesh_px, mesh_px, side)).clamp(-1, 1)
+    shown = torch.cat([images_m1p1, photo_gaze[:, None]], dim=1)
+    pixel = torch.arange(side, device=images_m1p1.device)
+    pixel = torch.stack(torch.meshgrid(pixel, pixel, indexing="xy"))
+    for iris in (RIGHT_IRIS, LEFT_IRIS):
+        (centre, radius), (seen_centre, seen_radius) = (
+            _discs(mesh[:, list(iris), :2]) for mesh in (mesh_px, photo_mesh_px)
+        )
+        low, high = (centre - _IRIS_REACH * radius).floor(), (centre + _IRIS_REACH * radius).ceil()
+        inside = ((pixel >= low) & (pixel <= high)).all(dim=1, keepdim=True)
+        source = seen_centre + seen_radius / radius.clamp_min(1e-3) * (pixel - centre)
+        moved, seen = warp(shown, (source - pixel) * (2 / side)).split([3, 1], dim=1)
+        pictures = torch.lerp(pictures, moved, inside * seen * gaze[:, None])
+    flags = mesh_flow(photo_mesh_px, mesh_px, side, side // 2).flags
+    return torch.cat([pictures, F.interpolate(flags, scale_factor=2.0, mode="nearest")], dim=1)
+
+
+def _discs(iris_px: Float[Tensor, "b 5 2"]) -> tuple[Float[Tensor, "b 2 1 1"], Float[Tensor, "b 1 1 1"]]:
+    """`_disc` of each."""
+    centre = iris_px[:, 1:].mean(dim=1, keepdim=True)
+    radius = (iris_px[:, 1:] - centre).norm(dim=2).mean(dim=1)
+    return centre.mT[..., None], radius[:, None, None, None]
 
 
 def _numbers(values: Float[Tensor, "*s"]) -> Float[np.ndarray, "*s"]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from reenactor.core import MapKind, PairBatch
 from reenactor.models.contract import ANY, ModelConfig
 from reenactor.models.oneshot.augment import with_occluded_cheek
-from reenactor.models.oneshot.classical import warped_m1p1, warped_photo
+from reenactor.models.oneshot.classical import warped_photos_m1p1
 from reenactor.models.oneshot.fusion import FusionNet, fused
 from reenactor.models.oneshot.model import GAZE
 from reenactor.models.oneshot.objective import model_checkpoint, trained_generator
@@ -61,8 +62,9 @@ class FusionObjectiveConfig(ModelConfig):
 class FusionObjective(Objective[PairBatch]):
     """FusionNet alone, on what the frozen decoder draws and the warped photo.
 
-    It needs real pictures of other expressions: pairs of clips, and photos whose targets are warped. The truth of a
-    contour pair is itself a warp of the photo, and would teach to take the warp everywhere.
+    It needs true pictures that are no warps: pairs of clips, or photos alone, of which a warp to another pose is the
+    target and the photo itself the truth (warp-back pairs). The truth of a contour pair is itself a warp of the photo,
+    and would teach to take the warp everywhere.
 
     Args:
         config: the decoder and the weights.
@@ -146,18 +148,25 @@ class FusionObjective(Objective[PairBatch]):
         if identity_mix:
             weight = torch.rand(len(z), 1, 1, 1) * _MOST_MIXED * (torch.rand(len(z), 1, 1, 1) < identity_mix)
             z, *maps = (torch.lerp(one, one.roll(1, 0), weight.to(one)) for one in (z, *maps))
-        warped = []
-        for number, photo in enumerate(batch.targets[:, 0]):
-            mesh_px = batch.target_mesh[number, 0].cpu().numpy()
-            if occluded and float(torch.rand(())) < occluded:
-                side, *fractions = torch.rand(1 + len(_OCCLUDED_CHEEK)).tolist()
-                drawn = zip(_OCCLUDED_CHEEK.items(), fractions, strict=True)
-                how = {name: low + fraction * (high - low) for (name, (low, high)), fraction in drawn}
-                mesh_px = with_occluded_cheek(mesh_px, left=side < 0.5, **how)
-            prepared = warped_photo(photo, mesh_px, batch.target_maps[MapKind.PARSING][number, 0, GAZE])
-            driver_px = batch.driver_mesh[number : number + 1].cpu().numpy()
-            warped.append(warped_m1p1(prepared, driver_px, parsing[number : number + 1, GAZE]))
-        return decoder.decode(z, tuple(maps), parsing), torch.cat(warped)
+        photo_mesh = batch.target_mesh[:, 0]
+        if occluded:
+            photo_mesh = some_cheeks_occluded(photo_mesh, occluded)
+        photo_gaze = batch.target_maps[MapKind.PARSING][:, 0, GAZE]
+        warped = warped_photos_m1p1(batch.targets[:, 0], photo_mesh, photo_gaze, batch.driver_mesh, parsing[:, GAZE])
+        return decoder.decode(z, tuple(maps), parsing), warped
+
+
+def some_cheeks_occluded(mesh_px: Float[Tensor, "b 478 3"], chance: float) -> Float[Tensor, "b 478 3"]:
+    """`with_occluded_cheek` of each with this probability, as PyTorch's random numbers have it."""
+    changed = []
+    for mesh in mesh_px.cpu().numpy():
+        if float(torch.rand(())) < chance:
+            side, *fractions = torch.rand(1 + len(_OCCLUDED_CHEEK)).tolist()
+            drawn = zip(_OCCLUDED_CHEEK.items(), fractions, strict=True)
+            how = {name: low + fraction * (high - low) for (name, (low, high)), fraction in drawn}
+            mesh = with_occluded_cheek(mesh, left=side < 0.5, **how)  # noqa: PLW2901
+        changed.append(mesh)
+    return torch.from_numpy(np.stack(changed)).to(mesh_px)
 
 
 def supervised_loss(

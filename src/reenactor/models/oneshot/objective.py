@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from reenactor.nn.losses import (
     FeatureNetwork,
     FeatureNetworkConfig,
     FeatureReader,
+    LayerWeights,
     MapsNeeded,
     Objective,
     Step,
@@ -79,10 +80,13 @@ class OneShotObjectiveConfig(ModelConfig):
     gan: float = Field(default=1, ge=0)
     """alpha_g; where it is 0, there is no discriminator."""
     identity: float = Field(default=1, ge=0)
-    """alpha_i: L1 between their embeddings by the verification network."""
+    """alpha_i: L1 between their verification features, of unit variance: about 1.1 between two strangers."""
     parts: PartWeights = PartWeights()
     features: FeatureNetworkConfig | None = None
     """VGG16 or a substitute; None if its weight is 0."""
+    layer_weights: LayerWeights = "sum"
+    """Of the perceptual loss: the sum over layers (authors' code), `PIX2PIXHD_LAYERS` with VGG19 (the work that the
+    paper cites), or the mean."""
     verification: TrainedFeatures | None = None
     """A trained verification network; None if its weight is 0."""
     augment: Augmentation = Augmentation.placed()
@@ -158,8 +162,10 @@ class OneShotObjective(Objective[PairBatch]):
             "pixel": weighted_l1(drawn, batch.truth, batch.mask * self.config.parts.of(parsing)),
         }
         for name, network in self._features.items():
-            weights = batch.mask if name == "perceptual" else None
-            parts[name] = perceptual_loss(network, drawn, batch.truth, pixel_weights=weights)
+            how: dict[str, Any] = {}
+            if name == "perceptual":
+                how = {"pixel_weights": batch.mask, "layer_weights": self.config.layer_weights}
+            parts[name] = perceptual_loss(network, drawn, batch.truth, **how)
         if self.D is not None:
             parts["gan"] = least_squares_generator([scale.scores for scale in self.D(drawn)])
         return Step.weighted(parts, dict(self.config), drawn.detach())

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from reenactor.core import FrameBatch, ReenactError
+from reenactor.core import CheckpointError, FrameBatch, ReenactError
 from reenactor.models.contract import ModelConfig
 from reenactor.models.oneshot.augment import Augmentation, augmented
 from reenactor.nn import BasicBlock, conv_norm, resized
@@ -56,7 +56,8 @@ class VerificationNet(nn.Module):
         )
         side = FACE_SIZE // 2**4
         self.gather = nn.Conv2d(8 * w, 8 * w, side, groups=8 * w, bias=False)
-        self.embed = nn.Linear(8 * w, config.embedding)
+        self.embed = nn.Linear(8 * w, config.embedding, bias=False)
+        self.norm = nn.BatchNorm1d(config.embedding, affine=False)
 
     def forward(self, faces: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         """Input, output.
@@ -66,7 +67,15 @@ class VerificationNet(nn.Module):
         | faces | (B, 3, 112, 112) face crops in [-1, 1] |
         | result | (B, 128) of length 1; the dot product of two is their cosine |
         """
-        return F.normalize(self.embed(self.gather(self.features(faces)[-1]).flatten(1)))
+        return F.normalize(self.standardized(faces))
+
+    def standardized(self, faces: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """Embeddings before they are brought to length 1, (B, 128).
+
+        Over the training set each component has a mean of 0 and a variance of 1, so if components are normally
+        distributed, those of two strangers differ by 2 / sqrt(pi) = 1.13 on average.
+        """
+        return self.norm(self.embed(self.gather(self.features(faces)[-1]).flatten(1)))
 
     def features(self, faces: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ _ _"], ...]:
         """Maps of 56, 28, 14 and 7 pixels a side, all >= 0, for perceptual losses."""
@@ -127,15 +136,16 @@ def angular_margin_logits(
 
 
 class IdentityFeatures(nn.Module):
-    """A frozen verification network's embedding of the face in the middle of a crop."""
+    """A frozen verification network's features of the face in the middle of a crop."""
 
     def __init__(self, network: VerificationNet) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
 
     def forward(self, image_m1p1: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b _ 1 1"]]:
-        """The embeddings, (B, 128, 1, 1) of length 1, of face crops of any size in [-1, 1]."""
-        return (self.network(face_centre(image_m1p1, self.network.config.centre))[..., None, None],)
+        """(B, 128, 1, 1) of unit variance, as in the authors' code, of face crops of any size in [-1, 1]."""
+        faces = face_centre(image_m1p1, self.network.config.centre)
+        return (self.network.standardized(faces)[..., None, None],)
 
 
 def face_centre(image_m1p1: Float[Tensor, "b 3 h w"], centre: float) -> Float[Tensor, "b 3 112 112"]:
@@ -146,9 +156,16 @@ def face_centre(image_m1p1: Float[Tensor, "b 3 h w"], centre: float) -> Float[Te
 
 
 def identity_features(checkpoint: Checkpoint) -> IdentityFeatures:
-    """Reads a checkpoint of the kind `VERIFICATION`."""
+    """Reads a checkpoint of the kind `VERIFICATION`.
+
+    Raises:
+        CheckpointError: of a release without the last normalization.
+    """
     network = VerificationNet(VerificationConfig.model_validate(checkpoint.config))
-    network.load_state_dict(dict(checkpoint.tensors))
+    try:
+        network.load_state_dict(dict(checkpoint.tensors))
+    except RuntimeError as error:
+        raise CheckpointError("this verification network is of another release; train it again") from error
     return IdentityFeatures(network)
 
 
@@ -195,7 +212,13 @@ class VerificationObjective(Objective[FrameBatch]):
         return self.V
 
     def generator_step(self, batch: FrameBatch) -> Step:
-        """Cross-entropy; the log also has the accuracy of the head without its margin."""
+        """Cross-entropy; the log also has the accuracy of the head without its margin.
+
+        Raises:
+            ReenactError: the batch has one picture.
+        """
+        if len(batch.images) < 2:
+            raise ReenactError("batch normalization needs two pictures or more at a time; choose a larger batch_size")
         images, _ = augmented(batch.images, batch.mesh_px, self.config.augment)
         embeddings = self.V(images).float()
         loss = F.cross_entropy(self.V.head(embeddings, batch.identity), batch.identity)

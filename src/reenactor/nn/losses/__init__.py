@@ -1,7 +1,10 @@
 """Training objectives, and the losses that they add up."""
 
 from reenactor.nn.losses.comparison import (
+    PIX2PIXHD_LAYERS,
+    Divisor,
     FeatureNetwork,
+    LayerWeights,
     feature_matching,
     masked_psnr,
     perceptual_loss,
@@ -28,12 +31,15 @@ from reenactor.nn.losses.gan import (
 from reenactor.nn.losses.objective import Compared, MapsNeeded, Objective, Step, frozen
 
 __all__ = [
+    "PIX2PIXHD_LAYERS",
     "VGG16_IMAGENET",
     "VGG19_IMAGENET",
     "Compared",
+    "Divisor",
     "FeatureNetwork",
     "FeatureNetworkConfig",
     "FeatureReader",
+    "LayerWeights",
     "MapsNeeded",
     "Objective",
     "PretrainedVgg",

@@ -22,6 +22,7 @@ from reenactor.face.perception.tracking import CutDetector
 from reenactor.media import FrameReader, VideoFrame, open_reader
 from reenactor.research.data.frames import ClipEncoder
 from reenactor.research.data.items import FaceBoxes, Item, PackedSample
+from reenactor.research.data.landmark_files import read_landmarks, with_landmarks
 from reenactor.research.data.samples import (
     MIN_FACE_PX,
     Measurements,
@@ -196,7 +197,7 @@ def clip_samples(item: Item, source: str, settings: Settings) -> tuple[list[Pack
     with open_reader(item.path, precise=False) as scout, open_reader(item.path) as reader:
         frames = _frames_of(item, reader)
         scan = _Scan(item, scout)
-        for segment in scan.segments():
+        for segment in _with_given_landmarks(scan.segments(), source, settings):
             seconds = (segment.end_pts - segment.pts[0]) * scout.time_base
             face_px = float(np.median([face_side_px(mesh) for mesh in segment.meshes]))
             faces_px.append(face_px)
@@ -212,6 +213,21 @@ def clip_samples(item: Item, source: str, settings: Settings) -> tuple[list[Pack
             raise NoFaceError(f"{source} shows no face for {MIN_SEGMENT_S} s without a break; use steadier clips")
         whole = scan.seconds
     return _split_identities(samples), max(0.0, float(whole - shown))
+
+
+def _with_given_landmarks(segments: Iterator[Segment], source: str, settings: Settings) -> Iterator[Segment]:
+    """The segments with the landmarks of `settings.landmarks`, if there are any; frames without are not seen."""
+    if settings.landmarks is None:
+        yield from segments
+        return
+    points = read_landmarks(settings.landmarks, source)
+    for segment in segments:
+        for i, mesh in enumerate(segment.meshes):
+            given = with_landmarks(mesh, points, segment.first + i, source)
+            segment.meshes[i] = mesh if given is None else given
+            segment.seen[i] = segment.seen[i] and given is not None
+        if any(segment.seen):
+            yield segment
 
 
 class _Scan:

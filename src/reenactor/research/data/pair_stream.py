@@ -12,10 +12,12 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reenactor.core import ReenactError
-from reenactor.face.geometry import fit_similarity, mean_face
+from reenactor.face.geometry import fit_similarity, in_mean_pose, mean_face
+from reenactor.face.retarget.neutral import neutral_face
 from reenactor.research.data.items import Kind, Split
 from reenactor.research.data.pairs import (
     TURNS_DEG,
+    FrameChoice,
     Pair,
     PairAugmentation,
     PairKind,
@@ -35,9 +37,7 @@ from reenactor.research.data.streams import PackStream, WorkerShard, by_name, in
 _STRETCH = 64
 """Frames in each of the two stretches read of a clip; decoding, not pairing, is what costs."""
 _FRAMES_PER_PAIR = 2
-_OPEN_CLIPS = 16
-"""Clips that a worker draws from at a time, 25 MB each at 256 pixels: with four, 60 steps saw four people alone."""
-_EXPRESSION_CLIPS, _EXPRESSIONS_PER_CLIP = 64, 24
+_EXPRESSION_CLIPS, _EXPRESSIONS_PER_CLIP, _EXPRESSION_PHOTOS = 64, 24, 512
 _RANDOM_STREAM = {kind: number for number, kind in enumerate(PairKind, start=1)}
 """Separates the random numbers of the kinds."""
 
@@ -54,6 +54,11 @@ class PairData(BaseModel):
     """K, photos in each pair. Contour pairs have one, repeated."""
     mix: dict[PairKind, float] = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
     """Weight of each kind of pair. Contour pairs need photos of two people, photo pairs two of one."""
+    choice: FrameChoice = "different"
+    """Target frames of a clip: "different" from the driver in pose and expression, or "uniform" (paper B)."""
+    open_clips: int = Field(default=16, ge=1)
+    """Clips that a worker draws from at a time, 25 MB each at 256 pixels. A batch comes from one worker: 16 samples
+    show 10 clips on average, with 32 open clips 13."""
     least_gap_s: float = Field(default=1.0, ge=0)
     """Target frames are at least this far from the driver frame, if the clip is long enough."""
     opening: float = Field(default=0.0, ge=0, le=1)
@@ -148,13 +153,16 @@ class PairStream(PackStream[PairData]):
             _, sample = self._next_clip(shuffled, rows, at_least=2, complaint="has two frames that show the face")
             return self._pairs_of_clip(sample, rng, turning=turning)
 
-        return interleaved(clip, min(_OPEN_CLIPS, len(clips)), rng)
+        return interleaved(clip, min(self._data.open_clips, len(clips)), rng)
 
     def _pairs_of_clip(self, sample: Sample, rng: np.random.Generator, *, turning: bool) -> Iterator[list[Pair]]:
         data = self._data
         blinking = data.blinking > 0 and rng.random() < 2 * data.blinking
         usable = np.flatnonzero(sample.seen)
-        numbers = two_stretches(sample.landmarks, usable, rng, turning=turning, blinking=blinking)
+        if data.choice == "uniform":
+            numbers = spread_frames(usable, rng)
+        else:
+            numbers = two_stretches(sample.landmarks, usable, rng, turning=turning, blinking=blinking)
         frames = sample.frames(numbers.tolist(), size=data.size)
         meshes, times_s = sample.landmarks_at(data.size)[numbers], sample.times_s[numbers]
         for _ in range(max(1, len(numbers) // _FRAMES_PER_PAIR)):
@@ -165,6 +173,7 @@ class PairStream(PackStream[PairData]):
                 times_s,
                 targets=data.targets,
                 least_gap_s=data.least_gap_s,
+                choice=data.choice,
                 opening=data.opening,
                 closing=data.closing,
                 blinking=data.blinking,
@@ -216,7 +225,7 @@ class PairStream(PackStream[PairData]):
             yield [photos_pair(names[0], np.stack(photos), np.stack(meshes), targets=self._data.targets, rng=rng)]
 
     def _expressions(self, rng: np.random.Generator) -> list[Float[np.ndarray, "n 478 3"]]:
-        """Meshes in mean pose of some clips; the mean face alone (no change of expression) if there are none."""
+        """Meshes in mean pose of some clips; without clips, of photos: the face at rest (estimated), and as it is."""
         mean = mean_face()
         found = []
         for row in rng.choice(self._clips, min(_EXPRESSION_CLIPS, len(self._clips)), replace=False):
@@ -227,7 +236,16 @@ class PairStream(PackStream[PairData]):
                 meshes = sample.landmarks[chosen]
                 heads = fit_similarity(mean.points, meshes, mean.weights)
                 found.append(heads.inverse().apply(meshes.astype(np.float64)))
-        return found or [mean.points[None].astype(np.float64)]
+        if found:
+            return found
+        rows = rng.choice(self._lenders, min(_EXPRESSION_PHOTOS, len(self._lenders)), replace=False)
+        shapes = [in_mean_pose(self._reader[int(row)].landmarks[0])[1] for row in rows]
+        return [np.stack([neutral_face(shape[None]), shape]) for shape in shapes]
+
+
+def spread_frames(usable: Int[np.ndarray, " n"], rng: np.random.Generator) -> Int[np.ndarray, " m"]:
+    """Choose the frames of a clip to decode: at most 128, all with the same probability; in increasing order."""
+    return np.sort(rng.choice(usable, min(len(usable), 2 * _STRETCH), replace=False))
 
 
 def two_stretches(

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -57,6 +58,11 @@ _MOST_CONTRAST = (0.5, 2.0)
 """By which photos are brought to another's colours."""
 _OCCLUDER = (0.15, 0.4)
 """Diameters, in sides of the picture."""
+
+
+FrameChoice = Literal["different", "uniform"]
+"""Which frames of a clip become targets: rather those that differ from the driver in pose and expression (ours), or all
+with the same probability (paper B)."""
 
 
 class PairKind(StrEnum):
@@ -101,6 +107,7 @@ def clip_pairs(
     *,
     targets: int,
     least_gap_s: float,
+    choice: FrameChoice = "different",
     opening: float = 0.0,
     closing: float = 0.0,
     blinking: float = 0.0,
@@ -110,8 +117,6 @@ def clip_pairs(
 ) -> list[Pair]:
     """A pair of a driver frame and K target frames of one video.
 
-    Targets are drawn with a probability that grows with their difference in pose and expression from the driver.
-
     Args:
         identity: the person.
         frames: RGB crops.
@@ -119,6 +124,7 @@ def clip_pairs(
         times_s: their times.
         targets: K.
         least_gap_s: targets are at least this far from the driver, if the video is long enough.
+        choice: of the targets; "different": with a probability that grows with their difference from the driver.
         opening: probability of a driver whose mouth is wide open, with targets whose mouths are not, if the video has
             such frames: what lies behind closed lips is rare and the hardest to learn.
         closing: probability of the opposite: a driver whose mouth is closed, with targets whose mouths are open.
@@ -151,7 +157,7 @@ def clip_pairs(
             allowed = fitting
     if len(turns) and (away := allowed & turned_away(meshes, meshes[driver])).any():
         allowed = away
-    chance = np.where(allowed, 0.01 + differences(meshes, meshes[driver]), 0.0)
+    chance = allowed if choice == "uniform" else allowed * (0.01 + differences(meshes, meshes[driver]))
     picked = rng.choice(len(frames), targets, p=chance / chance.sum(), replace=int(allowed.sum()) < targets)
     everywhere = np.full(frames.shape[1:3], 255, np.uint8)
     photos = frames[picked], meshes[picked]
@@ -240,7 +246,7 @@ def warp_back_pair(
         identity: the person.
         photo: an RGB crop.
         mesh: its landmarks, pixels of the crop.
-        expression: meshes of two frames of a clip in mean pose; each target gets a random part of their difference.
+        expression: two meshes of one person in mean pose; each target gets a random part of their difference.
         targets: K.
         face_only: supervise inside the face only, and without the mouth if a target's mouth is more closed. Elsewhere
             a model that begins with the warp would learn that hair, ears and background move as in the warp, or that

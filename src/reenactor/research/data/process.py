@@ -21,6 +21,7 @@ from reenactor.research.data.clips import clip_samples
 from reenactor.research.data.datasets.wflw import mesh_of_wflw
 from reenactor.research.data.frames import encode_photo
 from reenactor.research.data.items import Annotation, AnnotationKind, FaceBoxes, Item, Kind, PackedSample, ProcessedItem
+from reenactor.research.data.landmark_files import read_landmarks, with_landmarks
 from reenactor.research.data.samples import (
     Measurements,
     Settings,
@@ -90,6 +91,11 @@ def photo_sample(item: Item, source: str, settings: Settings) -> PackedSample:
     """
     picture = read_image(item.path)
     landmarks, score, faces = _find_face(item, picture, source)
+    if settings.landmarks is not None:
+        given = with_landmarks(landmarks.mesh, read_landmarks(settings.landmarks, source), 0, source)
+        if given is None:
+            raise NoFaceError(f"the landmarks of {source} are of another face than the one found; check them")
+        landmarks = Landmarks(given)
     mesh = landmarks.mesh
     check_face_size(face_side_px(mesh), source)
     picture_px = (picture.shape[1], picture.shape[0])

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Settings:
     Args:
         size: side of the crops in pixels, a multiple of 32 from 64 to 1024.
         compact: smaller files: fewer frames a second and stronger compression.
+        landmarks: folder with another detector's landmarks; see `landmark_files`.
 
     Raises:
         ReenactError: a size that is not allowed.
@@ -38,6 +40,7 @@ class Settings:
 
     size: int = 256
     compact: bool = False
+    landmarks: Path | None = None
 
     def __post_init__(self) -> None:
         if not 64 <= self.size <= 1024 or self.size % 32:
@@ -66,7 +69,10 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """The settings as the manifest records them; packs with different facts are different packs."""
         derived = {name: getattr(self, name) for name in ("max_fps", "crf", "jpeg_quality", "steps_per_px")}
-        return asdict(self) | derived | {"software": _SOFTWARE}
+        facts = asdict(self) | derived | {"software": _SOFTWARE}
+        del facts["landmarks"]
+        # Named by their folder, wherever that lies.
+        return facts if self.landmarks is None else facts | {"landmarks": self.landmarks.name}
 
 
 class Networks:

@@ -156,7 +156,8 @@ class FrameData(BaseModel):
     size: int = Field(default=128, ge=32, multiple_of=32)
     """Side of the pictures in pixels; landmarks are scaled to it even without pictures."""
     photo_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of photos among the frames: 0 for clips only, 1 for photos only."""
+    """Share of photos among the frames: 0 for clips only, 1 for photos only. Between the two, a kind that the pack does
+    not have is left out."""
     pictures: bool = True
     """Decode pictures; without, a worker gives thousands of frames a second."""
 
@@ -170,19 +171,20 @@ class FrameStream(PackStream[FrameData]):
 
     def _select(self, split: Split) -> None:
         self._rows = {kind: rows_of(self._reader, kind, split) for kind in Kind}
-        share = self._data.photo_share
-        if (share < 1 and not len(self._rows[Kind.CLIP])) or (share > 0 and not len(self._rows[Kind.PHOTO])):
-            missing = {0.0: "clips", 1.0: "photos"}.get(share, "clips or no photos")
+        share, clips, photos = self._data.photo_share, len(self._rows[Kind.CLIP]), len(self._rows[Kind.PHOTO])
+        if not (clips if share == 0 else photos if share == 1 else clips or photos):
+            missing = {0.0: "clips", 1.0: "photos"}.get(share, "clips and no photos")
             raise ReenactError(
                 f"{self._reader.folder} has no {missing} in its '{split.value}' split; prepare more data, "
                 "or set photo_share to 1 (photos alone) or 0 (clips alone)"
             )
+        self._photo_share = share if clips and photos else float(photos > 0)
 
     def _samples(self, shard: WorkerShard) -> Iterator[dict[str, Any]]:
         rng = self._rng(shard)
         clips, photos = self._clip_frames(shard), self._photos(shard)
         while True:
-            yield next(photos if rng.random() < self._data.photo_share else clips)
+            yield next(photos if rng.random() < self._photo_share else clips)
 
     def _photos(self, shard: WorkerShard) -> Iterator[dict[str, Any]]:
         def photo(row: int) -> dict[str, Any]:

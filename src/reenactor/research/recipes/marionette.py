@@ -23,7 +23,10 @@ Blender = Literal["attention", "adain"]
 
 
 def paper(name: str, *, blender: Blender = "attention", alignment: bool = True) -> RunConfig:
-    """MarioNETte as in the paper: K = 4, 256 px, its losses and learning rates; 64 M parameters."""
+    """MarioNETte as in the paper: K = 4, 256 px, its losses, learning rates and choice of frames; 64 M parameters.
+
+    Betas, batch, steps and moving average are ours: the paper does not give them.
+    """
     return RunConfig(
         recipe=name,
         objective=MarioNETteObjectiveConfig(
@@ -31,13 +34,14 @@ def paper(name: str, *, blender: Blender = "attention", alignment: bool = True) 
             vgg19=VGG19_IMAGENET,
             vgg_face=PretrainedVgg(kind="vgg-face", path=Path("vgg_face.pth")),
         ),
-        data=PairData(size=256, targets=4, mix={PairKind.CLIP: 1.0}),
+        data=PairData(size=256, targets=4, mix={PairKind.CLIP: 1.0}, choice="uniform", open_clips=32, least_gap_s=0),
         steps=500_000,
         batch_size=16,
         precision="bf16",
         channels_last=True,
         workers=8,
         save_every=2000,
+        keep_every=100_000,
         sample_every=2000,
         epoch_steps=2000,
     )
@@ -57,6 +61,7 @@ def lite(name: str, *, blender: Blender = "attention", alignment: bool = True) -
             model=MarioNETteConfig.lite(blender=blender, alignment=alignment),
             vgg19=RandomVgg(width=0.125),
             perceptual_vgg_face=0,
+            hull_divided_by="weights",
             pixel_l1=10,
             gan=0,
             feature_matching=0,

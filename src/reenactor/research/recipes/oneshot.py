@@ -4,8 +4,11 @@ The paper's runs, in this order; VGG16 is downloaded, the verification network i
 
     reenactor train verification --data celeba/ --out runs/verification
     reenactor train oneshot --data celeba-hq/ --out runs/oneshot
-    reenactor train oneshot-fusion --data voxceleb1/ --out runs/oneshot-fusion
+    reenactor train oneshot-fusion --data celeba-hq/ --out runs/oneshot-fusion
     reenactor train oneshot-3-shot --data celeba/ --out runs/someone --set data.people='["someone"]'
+
+None of them needs clips; where the pack has some, `verification` and `oneshot-fusion` use them, too. `oneshot-vgg19`
+stands for `oneshot` with another perceptual loss.
 
 Each reads what the one before it wrote into `runs/`; for another folder, change `objective.verification.folder`,
 `objective.decoder` or `objective.init` with `--set`. The lite runs need nothing but a pack: a random VGG replaces
@@ -27,7 +30,7 @@ from reenactor.models.oneshot import (
     VerificationConfig,
     VerificationObjectiveConfig,
 )
-from reenactor.nn.losses import VGG16_IMAGENET, RandomVgg, TrainedFeatures
+from reenactor.nn.losses import PIX2PIXHD_LAYERS, VGG16_IMAGENET, VGG19_IMAGENET, RandomVgg, TrainedFeatures
 from reenactor.research.data.pairs import PairAugmentation, PairKind
 from reenactor.research.training import FrameData, Optimizers, PairData, RunConfig, updated
 
@@ -76,6 +79,7 @@ def decoder(name: str, size: Size, *, concatenate: bool = True, reconstruction: 
             model=OneShotConfig.lite(concatenate=concatenate, fusion="none"),
             reconstruction=reconstruction,
             features=RandomVgg(width=0.25),
+            layer_weights="mean",
             identity=0,
         ),
         data=PairData(size=128, targets=1, mix={PairKind.CONTOUR: 0.4, PairKind.WARP_BACK: 0.3, PairKind.CLIP: 0.3}),
@@ -84,12 +88,23 @@ def decoder(name: str, size: Size, *, concatenate: bool = True, reconstruction: 
     )
 
 
+def as_cited(name: str) -> RunConfig:
+    """`oneshot` with the perceptual loss of the work that the paper cites for it (pix2pixHD), not of its authors' code.
+
+    reenactor train oneshot-vgg19 --data celeba-hq/ --out runs/oneshot-vgg19
+    """
+    changes = {"objective.features": VGG19_IMAGENET, "objective.layer_weights": PIX2PIXHD_LAYERS}
+    return updated(decoder(name, "paper"), changes)
+
+
 def fusion(name: str, size: Size) -> RunConfig:
-    """FusionNet (Table 1, "Ours") for the decoder in `runs/`; needs a pack with clips.
+    """FusionNet (Table 1, "Ours") for the decoder in `runs/`.
 
         reenactor train oneshot-lite-fusion --data pack --out runs/oneshot-lite-fusion
 
-    The lite size takes 24 minutes of a core: 0.2 dB above the better of its two inputs.
+    A pack of photos alone serves, one a person: each is warped to another pose and expression, and from there back. Of
+    a pack with clips, seven pairs of ten are two frames of one. The lite size takes 24 minutes of a core: 0.2 dB above
+    the better of its two inputs.
     """
     lite = size == "lite"
     return RunConfig(
@@ -188,6 +203,7 @@ def _rows(size: Size) -> dict[str, tuple[str, partial[RunConfig]]]:
 
 ROWS = {
     **_rows("paper"),
+    "oneshot-vgg19": ("The same with weighted VGG19, as the paper's citation suggests", as_cited),
     **_rows("lite"),
     "shape-encoder": ("Shape encoder E at 256 px", partial(shape_encoder, size="paper")),
     "shape-encoder-lite": ("Shape encoder E at 128 px, 0.6 M parameters", partial(shape_encoder, size="lite")),

@@ -92,7 +92,9 @@ class RunConfig(_Settings):
     sample_every: int = Field(default=500, ge=1)
     """Steps between sample images and validation measures."""
     save_every: int = Field(default=500, ge=1)
-    """Steps between checkpoints."""
+    """Steps between checkpoints; the newest two are kept."""
+    keep_every: int | None = Field(default=None, ge=1)
+    """Checkpoints of steps that are multiples of this are kept, too; None for no more than the newest two."""
 
     def learning_rate_factor(self, step: int) -> float:
         """Factor of the learning rates at step `step` (from 0): a linear rise, then half a cosine."""

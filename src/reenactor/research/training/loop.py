@@ -227,7 +227,7 @@ class _Run:
     def _save(self, step: int) -> Path:
         folder = self.out / CHECKPOINTS
         if self.fabric.is_global_zero:
-            self.state.save(folder, step)
+            self.state.save(folder, step, keep_every=self.config.keep_every)
             trained = self.objective.checkpoint(self.state.average)
             write_checkpoint(self.out / MODEL, replace(trained, card=trained.card + _card(self.config, step)))
         self.fabric.barrier()

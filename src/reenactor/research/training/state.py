@@ -111,8 +111,13 @@ class RunState:
     average: nn.Module
     optimizers: dict[str, Optimizer]
 
-    def save(self, folder: Path, step: int) -> Path:
+    def save(self, folder: Path, step: int, *, keep_every: int | None = None) -> Path:
         """Write `folder/step-N` atomically, and remove all but the newest checkpoints.
+
+        Args:
+            folder: of the run's checkpoints.
+            step: steps made so far.
+            keep_every: checkpoints of multiples of this stay.
 
         Returns:
             the new checkpoint's folder.
@@ -130,7 +135,8 @@ class RunState:
         own = {name: value.detach().cpu().clone() for name, value in tensors.items()}
         write_checkpoint(checkpoint, Checkpoint(KIND, {"step": step, "param_groups": groups}, own))
         for old in checkpoints(folder)[:-_KEPT]:
-            shutil.rmtree(old)
+            if keep_every is None or int(old.name.removeprefix("step-")) % keep_every:
+                shutil.rmtree(old)
         return checkpoint
 
     def load(self, checkpoint: Path) -> int:
