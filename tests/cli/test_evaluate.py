@@ -113,9 +113,9 @@ def test_judges_of_the_papers(call, pack, tmp_path):
     ours = call(*score, "--out", tmp_path / "ours")
     theirs = call(*score, "--out", tmp_path / "theirs", "--judge", "arcface", network, "--masked", "black")
     assert "Judged by dlib's network" in ours
-    assert "by the pixels (mean over the face's hull): M-SSIM, M-PSNR" in ours
+    assert "Judged by the pixels (mean over the face's hull): M-SSIM; M-PSNR." in ours
     assert "Judged by ArcFace tiny " in theirs
-    assert "by the pixels (black outside the face's hull): M-SSIM, M-PSNR" in theirs
+    assert "Judged by the pixels (black outside the face's hull): M-SSIM; M-PSNR." in theirs
     assert call(*score, "--out", tmp_path / "ours", "--judge", "dlib") == ours
     with pytest.raises(ReenactError, match=r"CSIM was judged by dlib's network .* and by ArcFace tiny"):
         call("table", tmp_path / "ours", tmp_path / "theirs")
@@ -151,6 +151,7 @@ def test_retargeting(call, tmp_path):
     )
     said = call("retargeting", "--ict", tmp_path / "ict.npz", "--people", 4, "--json", tmp_path / "r.json")
     assert "| relative |" in said
+    assert "judged by ICT-FaceKit's exact truth" in said
     found = json.loads((tmp_path / "r.json").read_text())
     assert found["relative"]["shape"]["estimate"] < found["absolute"]["shape"]["estimate"]
     assert found["relative"]["all"]["identities"] == 4

@@ -262,8 +262,9 @@ def _retargeting(args: argparse.Namespace) -> int:
     from reenactor.research.evaluation.retargeting import markdown, measure_transfers
 
     if args.data is not None:
-        found = measure_contacts(args.data, args.transformer, args.blinks)
+        judge, found = "MediaPipe's face mesh", measure_contacts(args.data, args.transformer, args.blinks)
     else:
+        judge = "ICT-FaceKit's exact truth"
         found = measure_transfers(
             args.ict,
             args.transformer,
@@ -271,7 +272,7 @@ def _retargeting(args: argparse.Namespace) -> int:
             target_expression=args.photo_expression,
             seed=args.seed,
         )
-    print(markdown(found), end="")
+    print(markdown(found, judge), end="")
     if args.json:
         numbers = {name: {part: vars(interval) for part, interval in row.items()} for name, row in found.items()}
         args.json.write_text(json.dumps(numbers, indent=1) + "\n")

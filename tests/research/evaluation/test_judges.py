@@ -116,7 +116,7 @@ class TestArcFace:
         assert {one for one in of if one[2]} == {(score, name, digest) for score in ("csim", "id_percent")}
         assert all(judge for _, judge, _ in of)
         text = (tmp_path / "out" / "tables.md").read_text()
-        assert text.count(f"Judged by {name}: CSIM, Id; by ") == text.count("### ") == 2
+        assert text.count(f"Judged by {name}: CSIM; Id.") == text.count("### ") == 2
         assert "dlib" not in text
         assert name in (tmp_path / "out" / "tables.html").read_text()
         by_default = score_folders([warp_only], tmp_path / "other", figures=False)

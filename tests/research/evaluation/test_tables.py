@@ -78,13 +78,10 @@ def test_every_table_names_its_judges(results):
     dlib = "dlib's network (its mean subtracted; one person below 0.6)"
     own = "reenactor's own estimators"
     notes = [line.strip() for line in written.splitlines() if line.startswith("Judged by ")]
-    assert notes == [
-        f"Judged by {dlib}: CSIM; by {own}: AUCON.",
-        f"Judged by {dlib}: CSIM; by {own}: AUCON.",
-        f"Judged by {dlib}: Id; by MediaPipe's face mesh: gaze.",
-    ]
+    first = [f"Judged by {dlib}: CSIM.", f"Judged by {own}: AUCON."]
+    assert notes == [*first, *first, f"Judged by {dlib}: Id.", "Judged by MediaPipe's face mesh: gaze."]
     text = write_tables(ablation_tables(results[:4], "a_method & co", []), TableFormat.MARKDOWN)
-    assert notes[0] in text
+    assert all(note in text for note in first)
     assert write_tables(result_tables(results), TableFormat.LATEX).count("Judged by dlib's network") == 3
     assert write_tables(result_tables(results), TableFormat.HTML).count("<p>Judged by dlib") == 3
 

@@ -101,7 +101,7 @@ def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str])
         below = [
             *notes,
             *_basis_notes(plain),
-            _judges_note(plain),
+            *_judges_notes(plain),
             "Differences are paired; * the interval excludes 0.",
         ]
         tables.append(Table(f"{_title(Protocol(protocol), k)}: ablation", heads, sections, below))
@@ -126,7 +126,7 @@ def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
             sections.append((f"{paper.source}, by {paper.judges} ({NOT_COMPARABLE})", rows))
     notes = [
         *_basis_notes(plain),
-        _judges_note(plain),
+        *_judges_notes(plain),
         *_aucon_notes(plain),
     ]
     return Table(_title(protocol, k), ["method", *(_head(name) for name in scores), "failures"], sections, notes)
@@ -150,7 +150,7 @@ def _differences(results: Sequence[Result], protocol: Protocol, k: int) -> Table
         rows.append([f"{method} - {against}", *map(_cell, found)])
     note = "Paired over the same cases; * the interval excludes 0."
     heads = ["difference", *(_head(name) for name in scores)]
-    return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note, _judges_note(pairs)])
+    return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note, *_judges_notes(pairs)])
 
 
 def _basis_notes(plain: Sequence[Result]) -> list[str]:
@@ -178,13 +178,13 @@ def _check_judges(results: Sequence[Result]) -> None:
             )
 
 
-def _judges_note(results: Sequence[Result]) -> str:
-    """Who judged which columns."""
+def _judges_notes(results: Sequence[Result]) -> list[str]:
+    """Who judged which columns, a line for each judge."""
     by_judge: dict[str, list[str]] = {}
-    for one in sorted(results, key=lambda one: list(SCORES).index(one.score)):
-        by_judge.setdefault(one.judge, []).append(SCORES[one.score].title)
-    parts = [f"{judge}: {', '.join(dict.fromkeys(titles))}" for judge, titles in by_judge.items()]
-    return f"Judged by {'; by '.join(parts)}."
+    for name, score in SCORES.items():
+        for judge in dict.fromkeys(one.judge for one in results if one.score == name):
+            by_judge.setdefault(judge, []).append(score.title)
+    return [f"Judged by {judge}: {'; '.join(titles)}." for judge, titles in by_judge.items()]
 
 
 def _subset_notes(plain: Sequence[Result]) -> list[str]:
