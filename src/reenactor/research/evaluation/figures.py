@@ -89,7 +89,8 @@ def plot(curves: Mapping[str, Curve], *, title: str, x_title: str, y_title: str)
 
     figure = Figure(figsize=(_PLOT_PX[0] / _DPI, _PLOT_PX[1] / _DPI), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot(title=title, xlabel=x_title, ylabel=y_title)
+    axes = figure.add_subplot(xlabel=x_title, ylabel=y_title)
+    axes.set_title(title, fontsize="small")  # judges have long names
     for number, (name, curve) in enumerate(curves.items()):
         if curve.reference and _flattens(curve, curves):
             axes.plot([], [], color=f"C{number}", label=f"{name}: {np.nanmean(curve.y):.3g}")
