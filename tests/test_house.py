@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 278
-MAX_LINES = 46_900
+MAX_FILES = 284
+MAX_LINES = 47_900
 
 
 def python(code):

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
+from onnx_files import write_network
 from reenactor.cli import evaluate
 from reenactor.core import ReenactError
 from reenactor.face.geometry import mean_face
@@ -103,6 +105,38 @@ def test_another_tool(call, pack, tmp_path):
     assert not (tmp_path / "out" / "figures").exists()
 
 
+def test_judges_of_the_papers(call, pack, tmp_path):
+    data = ("--data", pack, "--split", "train", "--cases", 2, "--size", 128)
+    call("export", *data, "--model", "warp", "--out", tmp_path / "warp")
+    network = write_network(tmp_path / "tiny.onnx")
+    score = ("score", tmp_path / "warp", "--no-figures", "--workers", 0)
+    ours = call(*score, "--out", tmp_path / "ours")
+    theirs = call(*score, "--out", tmp_path / "theirs", "--judge", "arcface", network, "--masked", "black")
+    assert "Judged by dlib's network" in ours
+    assert "Judged by the pixels (mean over the face's hull): M-SSIM; M-PSNR." in ours
+    assert "Judged by ArcFace tiny " in theirs
+    assert "Judged by the pixels (black outside the face's hull): M-SSIM; M-PSNR." in theirs
+    assert call(*score, "--out", tmp_path / "ours", "--judge", "dlib") == ours
+    with pytest.raises(ReenactError, match=r"CSIM was judged by dlib's network .* and by ArcFace tiny"):
+        call("table", tmp_path / "ours", tmp_path / "theirs")
+    assert "| warp |" in call("table", tmp_path / "ours", tmp_path / "theirs", "--scores", "psnr,nme")
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        (("arcface",), "--judge must be dlib, or arcface and one ONNX file, not arcface"),
+        (("dlib", "a.onnx"), "not dlib a.onnx"),
+        (("facenet", "a.onnx"), "not facenet a.onnx"),
+        (("arcface", "gone.onnx"), "gone.onnx does not exist"),
+    ],
+)
+def test_other_judges_are_refused_before_anything_is_drawn(call, pack, tmp_path, judge, said):
+    with pytest.raises(ReenactError, match=re.escape(said)):
+        call("run", "--data", pack, "--split", "train", "--judge", *judge, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_retargeting(call, tmp_path):
     rng = np.random.default_rng(0)
     points = mean_face().points[:SURFACE]
@@ -117,6 +151,7 @@ def test_retargeting(call, tmp_path):
     )
     said = call("retargeting", "--ict", tmp_path / "ict.npz", "--people", 4, "--json", tmp_path / "r.json")
     assert "| relative |" in said
+    assert "judged by ICT-FaceKit's exact truth" in said
     found = json.loads((tmp_path / "r.json").read_text())
     assert found["relative"]["shape"]["estimate"] < found["absolute"]["shape"]["estimate"]
     assert found["relative"]["all"]["identities"] == 4

@@ -41,17 +41,20 @@ def run(args: argparse.Namespace) -> int:
     from reenactor.research.ablation import Budget, ablation_configs, draw_trained, train_within
     from reenactor.research.data import Split
     from reenactor.research.evaluation import (
+        JudgeConfig,
         Packs,
         Protocol,
         TableFormat,
         WorkerPool,
         ablation_tables,
         choose_cases,
+        face_features,
         score_folders,
         write_tables,
     )
     from reenactor.research.training.machines import make_fabric
 
+    judges = JudgeConfig(features=face_features(args.features) if args.features else None)
     budget = Budget(args.minutes, args.steps)
     configs = ablation_configs(args.recipes, args.set, budget)
     fabric = make_fabric(accelerator=args.accelerator, devices=1)
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with WorkerPool(args.workers, Bar(unit="case")) as pool:
         folders = draw_trained(packs, cases, configs, args.out, device=args.device, pool=pool)
-        results = score_folders(folders, args.out, features=args.features, pool=pool)
+        results = score_folders(folders, args.out, judges=judges, pool=pool)
     text = write_tables(ablation_tables(results, args.recipes[0], notes), TableFormat.MARKDOWN)
     (args.out / "ablation.md").write_text(text, encoding="utf-8")
     print(text, end="")

@@ -14,7 +14,7 @@ from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL, Background, Head, Transfer
 
 if TYPE_CHECKING:
-    from reenactor.research.evaluation import CaseList, Entry, Packs, WorkerPool
+    from reenactor.research.evaluation import CaseList, Entry, JudgeConfig, Packs, WorkerPool
 
 _PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different", "person")
 _STOPPED = "stopped; the same command continues where it stopped"
@@ -157,6 +157,12 @@ def _add_work(p: argparse.ArgumentParser) -> None:
 
 def _add_report(p: argparse.ArgumentParser) -> None:
     p.add_argument("--features", type=Path, metavar="DIR", help="shape encoder or verification network to compare by")
+    judge = "of CSIM and Id: dlib (default), or arcface and the ONNX file of your network"
+    p.add_argument("--judge", nargs="+", default=["dlib"], metavar=("dlib|arcface", "FILE"), help=judge)
+    pose = "of head pose and action units: reenactor (default), or openface, your OpenFace 2"
+    p.add_argument("--pose-au", default="reenactor", choices=("reenactor", "openface"), help=pose)
+    masked = "M-PSNR and M-SSIM: mean over the mask (default), or black outside it, as the papers' numbers suggest"
+    p.add_argument("--masked", default="mean", choices=("mean", "black"), help=masked)
     p.add_argument("--no-figures", action="store_true", help="tables only")
 
 
@@ -164,7 +170,7 @@ def _run(args: argparse.Namespace) -> int:
     """Export each model for each protocol and K, then score all."""
     from reenactor.research.evaluation import export
 
-    entries = _entries(args)
+    entries, judges = _entries(args), _judges(args)
     folders = []
     with _pool(args) as pool:
         for protocol in args.protocol.split(","):
@@ -177,7 +183,7 @@ def _run(args: argparse.Namespace) -> int:
                 for entry in entries:
                     folders.append(args.out / cases.name / entry.title(cases.protocol))
                     export(packs, cases, entry, folders[-1], device=args.device, pool=pool)
-        _score_and_print(args, folders, None, pool)
+        _score_and_print(args, folders, None, judges, pool)
     return 0
 
 
@@ -200,11 +206,28 @@ def _export(args: argparse.Namespace) -> int:
 
 def _score(args: argparse.Namespace) -> int:
     with _pool(args) as pool:
-        _score_and_print(args, args.folders, args.cases, pool)
+        _score_and_print(args, args.folders, args.cases, _judges(args), pool)
     return 0
 
 
-def _score_and_print(args: argparse.Namespace, folders: list[Path], cases: Path | None, pool: WorkerPool) -> None:
+def _judges(args: argparse.Namespace) -> JudgeConfig:
+    from reenactor.research.evaluation import JudgeConfig, Masked, PoseAu, face_features
+    from reenactor.research.metrics import read_arcface
+
+    name, *files = args.judge
+    if (name, len(files)) not in (("dlib", 0), ("arcface", 1)):
+        raise ReenactError(f"--judge must be dlib, or arcface and one ONNX file, not {' '.join(args.judge)}")
+    return JudgeConfig(
+        read_arcface(files[0]) if files else None,
+        PoseAu(args.pose_au),
+        Masked(args.masked),
+        face_features(args.features) if args.features else None,
+    )
+
+
+def _score_and_print(
+    args: argparse.Namespace, folders: list[Path], cases: Path | None, judges: JudgeConfig, pool: WorkerPool
+) -> None:
     from reenactor.research.evaluation import TableFormat, result_tables, score_folders, write_tables
 
     results = score_folders(
@@ -213,7 +236,7 @@ def _score_and_print(args: argparse.Namespace, folders: list[Path], cases: Path 
         data=args.data,
         targets=args.targets,
         cases=cases,
-        features=args.features,
+        judges=judges,
         figures=not args.no_figures,
         pool=pool,
     )
@@ -239,8 +262,9 @@ def _retargeting(args: argparse.Namespace) -> int:
     from reenactor.research.evaluation.retargeting import markdown, measure_transfers
 
     if args.data is not None:
-        found = measure_contacts(args.data, args.transformer, args.blinks)
+        judge, found = "MediaPipe's face mesh", measure_contacts(args.data, args.transformer, args.blinks)
     else:
+        judge = "ICT-FaceKit's exact truth"
         found = measure_transfers(
             args.ict,
             args.transformer,
@@ -248,7 +272,7 @@ def _retargeting(args: argparse.Namespace) -> int:
             target_expression=args.photo_expression,
             seed=args.seed,
         )
-    print(markdown(found), end="")
+    print(markdown(found, judge), end="")
     if args.json:
         numbers = {name: {part: vars(interval) for part, interval in row.items()} for name, row in found.items()}
         args.json.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -16,6 +16,7 @@ from reenactor.face.maps import face_mask, hull_mask
 from reenactor.face.perception.identity import identity_distance
 from reenactor.research.evaluation import Protocol
 from reenactor.research.evaluation.cache import MeasurementCache, _Key
+from reenactor.research.evaluation.judges import Judges
 from reenactor.research.evaluation.measurements import (
     BAND_PX,
     BEST_PSNR_DB,
@@ -23,7 +24,6 @@ from reenactor.research.evaluation.measurements import (
     IDEAL_COMPARISON,
     MEASUREMENTS,
     Batch,
-    Judges,
     compare,
     mouth_mask,
     silhouette_band,

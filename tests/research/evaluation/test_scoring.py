@@ -37,7 +37,8 @@ from reenactor.research.evaluation import (
     write_results,
 )
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
-from reenactor.research.evaluation.measurements import COMPARISON, Judges, face_features
+from reenactor.research.evaluation.judges import JudgeConfig, Judges, face_features
+from reenactor.research.evaluation.measurements import COMPARISON
 from reenactor.research.evaluation.scores import Ideal
 from reenactor.research.evaluation.scoring import FEATURE_DISTANCE
 
@@ -421,21 +422,23 @@ def network(tmp_path_factory):
 class TestFeatures:
     def test_distances_are_named_and_kept(self, network, few, packs, tmp_path, monkeypatch):
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
-        results = score_folders([made.folder], tmp_path / "out", features=network, figures=False)
+        judges = JudgeConfig(features=face_features(network))
+        results = score_folders([made.folder], tmp_path / "out", judges=judges, figures=False)
         found = {(one.method, one.against): one for one in results if one.score == FEATURE_DISTANCE}
         assert found[DRIVER_COPY, None].value == 0
         assert 0 < found["warp", None].value < found[TARGET_COPY, None].value
         assert found["warp", TARGET_COPY].value < 0
         digest = hashlib.sha256((network / "config.json").read_bytes()).hexdigest()
-        assert {one.features for one in found.values()} == {f"oneshot-shape-encoder {digest[:12]}"}
-        assert f"face features of oneshot-shape-encoder {digest[:12]}" in (tmp_path / "out" / "tables.md").read_text()
+        assert {one.judge for one in found.values()} == {f"oneshot-shape-encoder {digest[:12]}"}
+        assert {one.judge_sha256 for one in found.values()} == {digest}
+        assert f"by oneshot-shape-encoder {digest[:12]}: face features" in (tmp_path / "out" / "tables.md").read_text()
         monkeypatch.setattr("reenactor.research.evaluation.measurements.lpips", no_measuring)
-        assert score_folders([made.folder], tmp_path / "out", features=network, figures=False) == results
+        assert score_folders([made.folder], tmp_path / "out", judges=judges, figures=False) == results
 
     def test_the_distance_is_of_unit_features(self, network, few, packs, tmp_path):
         """By hand: of each place the squared distance of the two directions, averaged, summed over layers."""
         made = export(packs, few, Entry("warp"), tmp_path / "warp")
-        scored = measure_all([made], packs, tmp_path / "cache", features=face_features(network))
+        scored = measure_all([made], packs, tmp_path / "cache", judges=JudgeConfig(features=face_features(network)))
         one = few.cases[1]
         truth = packs.driver.pictures([one.driver], 128)[one.driver]
         layers = build_features(TrainedFeatures(folder=network), FEATURE_READERS)
@@ -450,10 +453,9 @@ class TestFeatures:
             total += (2 - 2 * cosine).mean()
         assert scored.values(FEATURE_DISTANCE)["warp"].values[1] == pytest.approx(total, rel=1e-3)
 
-    def test_other_checkpoints_are_refused(self, few, packs, tmp_path):
-        made = export(packs, few, Entry("warp"), tmp_path / "warp")
+    def test_other_checkpoints_are_refused(self, tmp_path):
         with pytest.raises(ReenactError, match="holds no weights"):
-            score_folders([made.folder], tmp_path / "out", features=tmp_path)
+            face_features(tmp_path)
 
 
 def test_targets_of_another_pack_are_read_from_there(pack, tmp_path):

@@ -2,7 +2,16 @@
 
 import pytest
 
-from reenactor.research.evaluation import SCORES, Protocol, Result, TableFormat, result_tables, write_tables
+from reenactor.core import ReenactError
+from reenactor.research.evaluation import (
+    SCORES,
+    Protocol,
+    Result,
+    TableFormat,
+    ablation_tables,
+    result_tables,
+    write_tables,
+)
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
 from reenactor.research.evaluation.tables import PAPERS
 
@@ -23,6 +32,7 @@ def result(score, method, value, low, high, against=None, protocol="self", k=1, 
         "data_sha256": "d" * 64,
         "targets_sha256": "d" * 64,
         "cases_sha256": "s" * 64,
+        "judge": SCORES[score].judge.value,
     }
     name = f"{score}_k{k}_{protocol}"
     return Result(name, score, protocol, k, method, against, value, low, high, **{**about, **more})
@@ -55,12 +65,36 @@ def test_markdown(results):
         if line.startswith(f"| {name}")
     ]
     assert order[:2] == sorted(order[:2])
-    assert "| *paper B, table 1: VoxCeleb1 (other data, not comparable)* |  |  |  |" in lines
+    assert "| *paper B, table 1: VoxCeleb1, by ArcFace and OpenFace (other data, not comparable)* |  |  |  |" in lines
     assert "| MarioNETte (1) | 0.755 | 0.825 |  |" in lines
     assert not any("(8)" in line for line in lines), "rows of another K"
     assert rf"| a_method & co - {TARGET_COPY} | 0.3 [0.1, 0.4] \* | 0.05 [-0.1, 0.2] |" in lines
     assert any("by chance" in line and "0.69" in line and "0.91" in line for line in lines)
     assert "| ours (3) |  | 99.3 |  |" in lines or "| ours (3) | 99.3 |  |  |" in lines
+
+
+def test_every_table_names_its_judges(results):
+    written = write_tables(result_tables(results), TableFormat.MARKDOWN)
+    dlib = "dlib's network (its mean subtracted; one person below 0.6)"
+    own = "reenactor's own estimators"
+    notes = [line.strip() for line in written.splitlines() if line.startswith("Judged by ")]
+    first = [f"Judged by {dlib}: CSIM.", f"Judged by {own}: AUCON."]
+    assert notes == [*first, *first, f"Judged by {dlib}: Id.", "Judged by MediaPipe's face mesh: gaze."]
+    text = write_tables(ablation_tables(results[:4], "a_method & co", []), TableFormat.MARKDOWN)
+    assert all(note in text for note in first)
+    assert write_tables(result_tables(results), TableFormat.LATEX).count("Judged by dlib's network") == 3
+    assert write_tables(result_tables(results), TableFormat.HTML).count("<p>Judged by dlib") == 3
+
+
+@pytest.mark.parametrize("other", [{"judge": "ArcFace x"}, {"judge_sha256": "f" * 64}])
+def test_numbers_of_different_judges_are_not_compared(results, other):
+    theirs = result("csim", "another", 0.7, 0.6, 0.8, **other)
+    with pytest.raises(
+        ReenactError, match=r"CSIM was judged by dlib's network .* and by .* cannot be compared; score all"
+    ):
+        result_tables([*results, theirs])
+    kept = result("csim", "another", 0.7, 0.6, 0.8, protocol="different", **other)
+    assert len(result_tables([*results, kept])) == 4, "another protocol has its own table"
 
 
 def test_latex_escapes(results):

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.data import astronaut, chelsea
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from reenactor.research.metrics import psnr, sharpness, ssim, ssim_map
+from reenactor.research.metrics import black_outside, psnr, sharpness, ssim, ssim_map
 
 SKIMAGE = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2, "data_range": 255}
 
@@ -46,6 +46,19 @@ def box(rows, columns):
 def test_psnr_is_scikit_images(pair, form):
     drawn, truth = pair
     assert psnr(form(drawn), form(truth)) == pytest.approx(peak_signal_noise_ratio(truth, drawn), abs=1e-5)
+
+
+def test_masked_psnr_by_hand_in_both_readings():
+    """4 x 4 pixels that are all off by 51 levels, 0.2 of white; the mask holds four of the sixteen."""
+    truth, mask = np.full((4, 4, 3), 100, np.uint8), np.zeros((4, 4), np.float32)
+    drawn = truth + np.uint8(51)
+    mask[1:3, 1:3] = 1
+    assert psnr(drawn, truth, mask) == pytest.approx(-10 * np.log10(0.2**2), abs=1e-4)
+    black = [black_outside(one, mask) for one in (drawn, truth)]
+    assert [one.sum() for one in black] == [4 * 3 * 151, 4 * 3 * 100]
+    assert psnr(*black) == pytest.approx(-10 * np.log10(0.2**2 * 4 / 16), abs=1e-4), "6.02 dB more"
+    mask[0] = 0.5
+    assert black_outside(drawn, mask)[0].tolist() == [[76] * 3] * 4, "a soft edge is half as bright"
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -2,6 +2,7 @@
 
 from reenactor.research.evaluation.cases import Case, CaseList, Protocol, read_cases
 from reenactor.research.evaluation.export import Entry, export, export_inputs
+from reenactor.research.evaluation.judges import JudgeConfig, Masked, PoseAu, face_features
 from reenactor.research.evaluation.packs import Frame, Packs
 from reenactor.research.evaluation.predictions import Method, Predictions, open_predictions, packs_of
 from reenactor.research.evaluation.protocols import choose_cases
@@ -19,8 +20,11 @@ __all__ = [
     "CaseList",
     "Entry",
     "Frame",
+    "JudgeConfig",
+    "Masked",
     "Method",
     "Packs",
+    "PoseAu",
     "Predictions",
     "Protocol",
     "Result",
@@ -32,6 +36,7 @@ __all__ = [
     "choose_cases",
     "export",
     "export_inputs",
+    "face_features",
     "measure_all",
     "open_predictions",
     "packs_of",

@@ -18,7 +18,8 @@ import numpy as np
 
 from reenactor.core.files import sha256, write_atomically
 from reenactor.research.evaluation.cases import Case, CaseList
-from reenactor.research.evaluation.measurements import MEASUREMENTS, Batch, FaceFeatures, Judges, Picture
+from reenactor.research.evaluation.judges import JudgeConfig, Judges, Masked, Picture
+from reenactor.research.evaluation.measurements import MEASUREMENTS, Batch
 from reenactor.research.evaluation.packs import Frame, Packs
 from reenactor.research.evaluation.predictions import Predictions, read_prediction
 from reenactor.research.evaluation.workers import WorkerPool, batches
@@ -34,7 +35,8 @@ _Value = np.ndarray | np.generic
 
 
 class _Key(NamedTuple):
-    """What a value belongs to: what drew the picture and for which cases, or a real picture's pack; case or frame."""
+    """What a value belongs to: what drew the picture and for which cases, or a real picture's pack; case or frame; the
+    measurement, with the SHA-256 of the file that judged."""
 
     method: str
     case: str
@@ -97,6 +99,7 @@ class _Entry(NamedTuple):
     method: str
     case: Case
     picture: Path | Frame
+    measurement: str
     key: _Key
     stamp: str
 
@@ -107,7 +110,7 @@ def measure(
     predictions: Mapping[str, Predictions],
     folder: Path,
     *,
-    features: FaceFeatures | None = None,
+    judges: JudgeConfig,
     pool: WorkerPool,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Measure all pictures of all methods; what is in the caches is not measured again.
@@ -117,14 +120,14 @@ def measure(
         cases: what was drawn.
         predictions: the drawn pictures by method; each folder has its own cache.
         folder: for the cache of real pictures.
-        features: the network for `feature_distance`; None to leave that out.
+        judges: who measures.
         pool: does the work.
 
     Returns:
         Of each method, the two copies first, each measurement with a row for each case. `mesh_again` of the driver has
         rows for the first `MEASURED_AGAIN` cases.
     """
-    plan = _Plan(cases, predictions, features)
+    plan = _Plan(cases, predictions, judges)
     shared = MeasurementCache(folder / CACHE)
     caches = {method: MeasurementCache(one.folder / CACHE) for method, one in predictions.items()}
     caches |= {DRIVER_COPY: shared, TARGET_COPY: shared}
@@ -135,7 +138,7 @@ def measure(
             if entry.key not in planned and caches[entry.method].get(entry.key, entry.stamp) is None:
                 planned.add(entry.key)
                 missing.setdefault(row, []).append(entry)
-    work = _Measure(packs.folders, cases.size, None if features is None else features.folder)
+    work = _Measure(packs.folders, cases.size, judges)
     try:
         for part, values in pool.spread(work, _parts(cases, missing), what=f"measure {cases.name}"):
             for entry, value in zip(chain(*part), values, strict=True):
@@ -147,7 +150,7 @@ def measure(
     for entry in chain(*plan.entries):
         value = caches[entry.method].get(entry.key, entry.stamp)
         assert value is not None
-        found[entry.method][entry.key.measurement].append(value)
+        found[entry.method][entry.measurement].append(value)
     return {method: {name: np.stack(rows) for name, rows in of.items()} for method, of in found.items()}
 
 
@@ -160,8 +163,8 @@ class _Plan:
         order: numbers of the cases; neighbours share a driver's clip, and sequences stay in order.
     """
 
-    def __init__(self, cases: CaseList, predictions: Mapping[str, Predictions], features: FaceFeatures | None) -> None:
-        self._cases, self._features = cases, features
+    def __init__(self, cases: CaseList, predictions: Mapping[str, Predictions], judges: JudgeConfig) -> None:
+        self._cases, self._judges = cases, judges
         self.methods = [TARGET_COPY, DRIVER_COPY, *predictions]
         paths = {method: [one.path(case) for case in cases] for method, one in predictions.items()}
         digests = {m: [sha256(path) if path is not None else "" for path in some] for m, some in paths.items()}
@@ -173,7 +176,9 @@ class _Plan:
         truth = cases.protocol.has_truth
         face = ("mesh", "embedding", "sharpness", "lids")
         parts = ("parts",) if truth else ()
-        compared = ("comparison", *parts, *(["feature_distance"] if features else [])) if truth else ()
+        black = ("masked_black",) if judges.masked is Masked.BLACK else ()
+        features = ("feature_distance",) if judges.features else ()
+        compared = ("comparison", *black, *parts, *features) if truth else ()
         flicker = ("flicker",) if truth and cases.protocol.consecutive else ()
         self.entries: list[list[_Entry]] = []
         for i, case in enumerate(cases):
@@ -198,12 +203,13 @@ class _Plan:
 
     def _entry(self, method: str, case: Case, picture: Path | Frame, name: str, digest: str) -> _Entry:
         cases, measurement = self._cases, MEASUREMENTS[name]
-        key = _Key(f"{method}, cases {cases.digest[:16]}", case.id, name)
+        judge = self._judges.digest(measurement.judge)
+        judged = f"{name} {judge}" if judge else name
+        key = _Key(f"{method}, cases {cases.digest[:16]}", case.id, judged)
         if isinstance(picture, Frame) and not measurement.needs_truth:
             data = cases.data_sha256 if method == DRIVER_COPY else cases.targets_sha256
-            key = _Key(f"data {data[:16]}, {cases.size} px", str(picture), name)
-        network = self._features.digest if name == "feature_distance" and self._features else ""
-        return _Entry(method, case, picture, key, f"{measurement.version} {digest} {network}")
+            key = _Key(f"data {data[:16]}, {cases.size} px", str(picture), judged)
+        return _Entry(method, case, picture, name, key, f"{measurement.version} {digest} {judge}")
 
 
 def _parts(cases: CaseList, missing: Mapping[int, list[_Entry]]) -> Sequence[Sequence[list[_Entry]]]:
@@ -222,15 +228,15 @@ class _Measure:
 
     folders: tuple[Path, Path | None]
     size: int
-    features: Path | None
+    judges: JudgeConfig
 
     def __call__(self, part: Sequence[Sequence[_Entry]]) -> list[_Value]:
-        packs, judges = _tools(self.folders, self.features)
+        packs, judges = _tools(self.folders, self.judges)
         entries = list(chain(*part))
         pictures, truth = self._decoded(packs, entries)
         grouped: dict[tuple[str, str], list[int]] = defaultdict(list)
         for i, entry in enumerate(entries):
-            grouped[entry.method, entry.key.measurement].append(i)
+            grouped[entry.method, entry.measurement].append(i)
         values: list[_Value] = [np.zeros(0)] * len(entries)
         made: dict[tuple[str, tuple[str, ...]], Batch] = {}
         for (method, name), rows in grouped.items():
@@ -252,7 +258,7 @@ class _Measure:
         needed = {(entry.method, entry.picture) for entry in entries}
         drivers = {one for method, one in needed if method == DRIVER_COPY and isinstance(one, Frame)}
         targets = {one for method, one in needed if method == TARGET_COPY and isinstance(one, Frame)}
-        true = {entry.case.driver for entry in entries if MEASUREMENTS[entry.key.measurement].needs_truth}
+        true = {entry.case.driver for entry in entries if MEASUREMENTS[entry.measurement].needs_truth}
         of_driver = packs.driver.pictures(drivers | true, self.size)
         of_target = packs.target.pictures(targets, self.size)
         pictures = {
@@ -265,5 +271,5 @@ class _Measure:
 
 
 @lru_cache(maxsize=1)
-def _tools(folders: tuple[Path, Path | None], features: Path | None) -> tuple[Packs, Judges]:
-    return Packs(*folders), Judges(features)
+def _tools(folders: tuple[Path, Path | None], judges: JudgeConfig) -> tuple[Packs, Judges]:
+    return Packs(*folders), Judges(judges)

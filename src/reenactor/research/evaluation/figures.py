@@ -89,7 +89,8 @@ def plot(curves: Mapping[str, Curve], *, title: str, x_title: str, y_title: str)
 
     figure = Figure(figsize=(_PLOT_PX[0] / _DPI, _PLOT_PX[1] / _DPI), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_subplot(title=title, xlabel=x_title, ylabel=y_title)
+    axes = figure.add_subplot(xlabel=x_title, ylabel=y_title)
+    axes.set_title(title, fontsize="small")  # judges have long names
     for number, (name, curve) in enumerate(curves.items()):
         if curve.reference and _flattens(curve, curves):
             axes.plot([], [], color=f"C{number}", label=f"{name}: {np.nanmean(curve.y):.3g}")
@@ -149,8 +150,9 @@ def failure_gallery(scored: Scored, method: str, score: str, count: int = 12) ->
     """`comparison_grid` of `worst_cases`, with the method's score below each."""
     worst = worst_cases(scored, method, score, count)
     values, failed = scored.values(score)[method].values, scored.scenes[method].failed
+    title, judge = SCORES[score].title, scored.judges.name(SCORES[score].judge)
     labels = [
-        f"{scored.cases[i].id}: {'no face' if failed[i] else f'{SCORES[score].title} {values[i]:.3g}'}" for i in worst
+        f"{scored.cases[i].id}: {'no face' if failed[i] else f'{title} {values[i]:.3g}'}, by {judge}" for i in worst
     ]
     return comparison_grid(scored, [scored.cases[i] for i in worst], labels=labels)
 
@@ -213,7 +215,8 @@ def pose_curve(scored: Scored, score: str) -> Picture:
     about = SCORES[score]
     y_title = f"{about.title}{f', {about.unit}' if about.unit else ''}"
     x_title = "difference of the head poses of target and driver, degrees"
-    return plot(curves, title=scored.cases.name.replace("_", " "), x_title=x_title, y_title=y_title)
+    title = f"{scored.cases.name.replace('_', ' ')}\nby {scored.judges.name(about.judge)}"
+    return plot(curves, title=title, x_title=x_title, y_title=y_title)
 
 
 def pose_distance(packs: Packs, cases: Sequence[Case]) -> Float[np.ndarray, " n"]:

@@ -9,7 +9,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,18 +22,10 @@ from reenactor.face.geometry import mean_face, resize
 from reenactor.face.geometry.contours import INNER_LIPS
 from reenactor.face.geometry.face_mesh import face_mesh_triangles
 from reenactor.face.maps import hull_mask
-from reenactor.face.perception import FaceFinder
-from reenactor.face.perception.identity import EMBEDDING_SIZE, IdentityEmbedder
 from reenactor.face.perception.lids import eye_openness
-from reenactor.face.perception.observe import face_side_px
-from reenactor.models.oneshot import FEATURE_READERS
-from reenactor.nn.checkpoint import read_checkpoint
-from reenactor.nn.losses import FeatureNetwork, TrainedFeatures, build_features
-from reenactor.research.metrics import lpips, psnr, sharpness, ssim_map, ssim_mean
+from reenactor.research.evaluation.judges import Judge, Judges, Mesh, Picture
+from reenactor.research.metrics import black_outside, lpips, psnr, sharpness, ssim, ssim_map, ssim_mean
 from reenactor.research.metrics.realism import part_features
-
-Picture = UInt8[np.ndarray, "s s 3"]
-Mesh = Float[np.ndarray, "478 3"]
 
 COMPARISON = ("ssim", "m_ssim", "psnr", "m_psnr", "mouth_psnr", "silhouette_error", "inside_contrast", "inside_bright")
 BEST_PSNR_DB = 100.0
@@ -57,71 +48,6 @@ _LEAST_INSIDE_PX = 40
 _LIDS_PX = 256
 """Side of the face crops that lids are read from."""
 _SUBPIXEL_BITS = 4
-
-
-class Judges:
-    """The networks that look at pictures, loaded when first needed.
-
-    Args:
-        features: checkpoint folder of the network for `feature_distance`; None if that is not measured.
-    """
-
-    def __init__(self, features: Path | None = None) -> None:
-        self._features = features
-
-    @cached_property
-    def finder(self) -> FaceFinder:
-        """Finds faces and their landmarks."""
-        return FaceFinder()
-
-    @cached_property
-    def embedder(self) -> IdentityEmbedder:
-        """Embeds faces for identity."""
-        return IdentityEmbedder()
-
-    @cached_property
-    def features(self) -> FeatureNetwork:
-        """Features that faces are compared by."""
-        assert self._features is not None
-        return build_features(TrainedFeatures(folder=self._features), FEATURE_READERS)
-
-    def mesh(self, picture: Picture) -> Mesh:
-        """Landmarks of the largest face, pixels; NaN without one. Face crops need no search for small faces."""
-        found = self.finder.observe_all(picture, thorough=False)
-        if not found:
-            return np.full((MESH_POINTS, 3), np.nan, np.float32)
-        return max(found, key=lambda face: face_side_px(face.landmarks.mesh)).landmarks.mesh.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class FaceFeatures:
-    """A network of this project that compares faces.
-
-    Args:
-        folder: its checkpoint: a shape encoder or a verification network.
-        kind: of the checkpoint.
-        digest: SHA-256 of the checkpoint.
-    """
-
-    folder: Path
-    kind: str
-    digest: str
-
-    @property
-    def name(self) -> str:
-        """Its name in tables."""
-        return f"{self.kind} {self.digest[:12]}"
-
-
-def face_features(folder: Path) -> FaceFeatures:
-    """Read a checkpoint that gives features.
-
-    Raises:
-        ReenactError: it is missing, damaged, or of another kind.
-    """
-    build_features(TrainedFeatures(folder=folder), FEATURE_READERS)
-    checkpoint = read_checkpoint(folder)
-    return FaceFeatures(folder, checkpoint.kind, checkpoint.digest)
 
 
 class Batch:
@@ -171,9 +97,9 @@ def mesh_again(batch: Batch) -> Float[np.ndarray, "n 478 3"]:
     return np.stack(found)
 
 
-def embedding(batch: Batch) -> Float[np.ndarray, "n 128"]:
-    """Identity embedding of each face; NaN without one."""
-    embeddings = np.full((len(batch.pictures), EMBEDDING_SIZE), np.nan, np.float32)
+def embedding(batch: Batch) -> Float[np.ndarray, "n d"]:
+    """Identity embedding of each face by `Judges.embedder`; NaN without a face."""
+    embeddings = np.full((len(batch.pictures), batch.judges.config.embedding_size), np.nan, np.float32)
     if len(batch.seen):
         faces = [Landmarks(batch.meshes[i]) for i in batch.seen]
         embeddings[batch.seen] = batch.judges.embedder.embed_batch([batch.pictures[i] for i in batch.seen], faces)
@@ -193,6 +119,16 @@ def comparison(batch: Batch) -> Float[np.ndarray, "n 8"]:
     """`compare` of each picture with the true one."""
     pairs = zip(batch.pictures, batch.truth, batch.truth_meshes, strict=True)
     return np.stack([compare(*pair) for pair in pairs])
+
+
+def masked_black(batch: Batch) -> Float[np.ndarray, "n 2"]:
+    """M-SSIM and M-PSNR, dB, of both pictures black outside the hull of the truth's 68 landmarks."""
+    found = np.empty((len(batch.pictures), 2))
+    hulls = hull_mask(torch.from_numpy(np.stack(batch.truth_meshes)), len(batch.pictures[0])).numpy()
+    for row, drawn, truth, hull in zip(found, batch.pictures, batch.truth, hulls, strict=True):
+        pair = black_outside(drawn, hull[0]), black_outside(truth, hull[0])
+        row[:] = ssim(*pair), min(psnr(*pair), BEST_PSNR_DB)
+    return found
 
 
 def feature_distance(batch: Batch) -> Float[np.ndarray, " n"]:
@@ -234,21 +170,24 @@ class Measurement:
         measure: the function.
         needs_truth: whether it compares with the true picture.
         of_sequence: whether the batch must be a whole sequence, in order.
+        judge: whose file the numbers depend on, if it has one.
     """
 
     version: int
     measure: Callable[[Batch], np.ndarray]
     needs_truth: bool = False
     of_sequence: bool = False
+    judge: Judge = Judge.PIXELS
 
 
 MEASUREMENTS: Mapping[str, Measurement] = {
     "mesh": Measurement(1, mesh),
     "mesh_again": Measurement(1, mesh_again),
-    "embedding": Measurement(1, embedding),
+    "embedding": Measurement(1, embedding, judge=Judge.IDENTITY),
     "sharpness": Measurement(1, face_sharpness),
     "comparison": Measurement(2, comparison, needs_truth=True),
-    "feature_distance": Measurement(1, feature_distance, needs_truth=True),
+    "masked_black": Measurement(1, masked_black, needs_truth=True),
+    "feature_distance": Measurement(1, feature_distance, needs_truth=True, judge=Judge.FEATURES),
     "parts": Measurement(1, parts, needs_truth=True),
     "lids": Measurement(1, lids),
     "flicker": Measurement(1, background_flicker, needs_truth=True, of_sequence=True),

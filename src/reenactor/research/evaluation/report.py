@@ -9,7 +9,7 @@ import numpy as np
 
 from reenactor.media import write_image
 from reenactor.research.evaluation.figures import comparison_grid, failure_gallery, pose_curve, sequence_sheet
-from reenactor.research.evaluation.measurements import face_features
+from reenactor.research.evaluation.judges import JudgeConfig
 from reenactor.research.evaluation.predictions import Predictions, open_predictions, packs_of
 from reenactor.research.evaluation.scoring import Result, Scored, measure_all, write_results
 from reenactor.research.evaluation.tables import TableFormat, result_tables, write_tables
@@ -29,7 +29,7 @@ def score_folders(
     data: Path | None = None,
     targets: Path | None = None,
     cases: Path | None = None,
-    features: Path | None = None,
+    judges: JudgeConfig | None = None,
     figures: bool = True,
     pool: WorkerPool | None = None,
 ) -> list[Result]:
@@ -43,7 +43,7 @@ def score_folders(
         out: folder for the results.
         data, targets: the packs; None for those that the pictures were drawn from.
         cases: the list that another tool's pictures were drawn for.
-        features: checkpoint of a shape encoder or verification network, for `feature_distance`.
+        judges: who measures; None for the default.
         figures: whether to draw figures.
         pool: does the work; None for this process.
 
@@ -51,11 +51,10 @@ def score_folders(
         ReenactError: a folder cannot be scored; says what to do.
     """
     opened = [open_predictions(folder, cases) for folder in folders]
-    network = None if features is None else face_features(features)
     results: list[Result] = []
     for some in _by_cases(opened):
         packs = packs_of(some, data, targets)
-        scored = measure_all(some, packs, out / "cache", features=network, pool=pool)
+        scored = measure_all(some, packs, out / "cache", judges=judges, pool=pool)
         results += scored.results()
         if figures:
             write_figures(scored, out / "figures")

@@ -84,10 +84,10 @@ def measure_transfers(
     return measure(trials, transfers(load_transformer(transformer)))
 
 
-def markdown(found: Mapping[str, Mapping[str, Interval]]) -> str:
-    """Errors of transfers as a table."""
+def markdown(found: Mapping[str, Mapping[str, Interval]], judge: str) -> str:
+    """Errors of transfers as a table; `judge` names what they were measured by."""
     parts = list(next(iter(found.values())))
-    lines = ["error, % [95% interval over people]", ""]
+    lines = [f"error, % [95% interval over people], judged by {judge}", ""]
     lines += [f"| transfer | {' | '.join(parts)} |", f"|---|{'---:|' * len(parts)}"]
     for name, row in found.items():
         cells = [f"{one.estimate:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in row.values()]

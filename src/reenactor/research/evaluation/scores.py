@@ -20,10 +20,11 @@ from reenactor.face.geometry.contours import INNER_LIPS_LOWER, INNER_LIPS_UPPER
 from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.geometry.openings import opening
 from reenactor.face.perception.action_units import AU_NUMBERS, action_units
-from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, identity_mean
 from reenactor.research.evaluation.cases import CaseList, Protocol
+from reenactor.research.evaluation.judges import Judge, JudgeConfig
 from reenactor.research.evaluation.measurements import BAND_PX, COMPARISON
 from reenactor.research.metrics import (
+    OpenFaceReading,
     angle_errors,
     au_consistency,
     aucon,
@@ -75,13 +76,15 @@ class Faces:
 
     Args:
         mesh_px: (n, 478, 3) landmarks.
-        embedding: (n, 128) identity embeddings.
+        embedding: (n, d) identity embeddings.
         sharpness: (n,) `metrics.sharpness` within the face.
+        openface: what OpenFace tells of them, if it measures pose and action units.
     """
 
     mesh_px: Float[np.ndarray, "n 478 3"]
-    embedding: Float[np.ndarray, "n 128"]
+    embedding: Float[np.ndarray, "n d"]
     sharpness: Float[np.ndarray, " n"]
+    openface: OpenFaceReading | None = None
 
     @cached_property
     def seen(self) -> Bool[np.ndarray, " n"]:
@@ -90,10 +93,15 @@ class Faces:
 
     @cached_property
     def angles_deg(self) -> Float[np.ndarray, "n 3"]:
-        """Yaw, pitch, roll of the head."""
+        """Yaw, pitch, roll of the head, by the landmarks."""
         angles = np.full((len(self.mesh_px), 3), np.nan)
         angles[self.seen] = head_angles(self.mesh_px[self.seen])
         return angles
+
+    @property
+    def judged_angles_deg(self) -> Float[np.ndarray, "n 3"]:
+        """The angles by whoever measures pose."""
+        return self.angles_deg if self.openface is None else self.openface.poses_deg
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ class Scene:
         flicker: (c, 2) of the still background in the results and in the true pictures; NaN if there are none.
         feature_distance: (n,) distance to the true pictures in a network's features; NaN without a network.
         lids, driver_lids, target_lids: (n, 2) how far the eyes are open.
+        judges: who measured.
         parts, true_parts: (n, 3, d) `realism.part_features`; None where there is no truth, or nothing is drawn.
     """
 
@@ -126,6 +135,7 @@ class Scene:
     lids: Float[np.ndarray, "n 2"]
     driver_lids: Float[np.ndarray, "n 2"]
     target_lids: Float[np.ndarray, "n 2"]
+    judges: JudgeConfig
     parts: Float[np.ndarray, "n 3 d"] | None = None
     true_parts: Float[np.ndarray, "n 3 d"] | None = None
 
@@ -186,6 +196,11 @@ class Scene:
         )
         return drawn, driver
 
+    @property
+    def units_seen(self) -> Bool[np.ndarray, " n"]:
+        """Cases of which action units are known on both sides."""
+        return self.known & ~self.failed & self.units[0].seen & self.units[1].seen
+
 
 @dataclass(frozen=True)
 class Values:
@@ -214,6 +229,7 @@ class Score:
         ideal: which copy is perfect between two people.
         needs_truth: measured only if target and driver are one person.
         needs_sequence: measured only on consecutive frames.
+        judge: who measures it.
         only: condition for the cases it is measured on; empty for all.
     """
 
@@ -224,6 +240,7 @@ class Score:
     ideal: Ideal = Ideal.DRIVER
     needs_truth: bool = False
     needs_sequence: bool = False
+    judge: Judge = Judge.PIXELS
     only: str = ""
 
     def applies(self, protocol: Protocol) -> bool:
@@ -252,7 +269,7 @@ def ratio_of_means(values: np.ndarray) -> float:
 def aucon_chance_of(scene: Scene) -> float:
     """AUCON with frames shuffled within each sequence of enough frames; NaN without such sequences."""
     drawn, driver = scene.units
-    both = scene.known & scene.drawn.seen
+    both = scene.units_seen
     sequences = [rows[both[rows]] for rows in scene.sequences if both[rows].sum() >= LEAST_FRAMES]
     if not sequences:
         return float("nan")
@@ -261,6 +278,8 @@ def aucon_chance_of(scene: Scene) -> float:
 
 
 def _units(faces: Faces, sequences: Sequence[Int[np.ndarray, " _"]], rests: Float[np.ndarray, "c 10"]) -> ActionUnits:
+    if faces.openface is not None:
+        return faces.openface.action_units
     shape = (len(faces.seen), len(AU_NUMBERS))
     intensity, presence = np.zeros(shape, np.float32), np.zeros(shape, bool)
     for rows, rest in zip(sequences, rests, strict=True):
@@ -277,12 +296,13 @@ def _per_case(scene: Scene, values: np.ndarray, statistic: Statistic = mean, *, 
 
 
 def _csim(scene: Scene) -> Values:
-    values = csim(scene.drawn.embedding, scene.expected.embedding, identity_mean())
+    values = csim(scene.drawn.embedding, scene.expected.embedding, scene.judges.embedding_mean)
     return _per_case(scene, values, failure=0.0)
 
 
 def _id_percent(scene: Scene) -> Values:
-    rate = verification_rate(scene.drawn.embedding, scene.expected.embedding, threshold=SAME_PERSON_DISTANCE)
+    threshold = scene.judges.same_person_distance
+    rate = verification_rate(scene.drawn.embedding, scene.expected.embedding, threshold=threshold)
     return _per_case(scene, rate, failure=0.0)
 
 
@@ -352,22 +372,25 @@ def _mouth_opening(mesh_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "
 
 
 def _prmse(scene: Scene) -> Values:
-    return _per_case(scene, angle_errors(scene.drawn.angles_deg, scene.driver.angles_deg), root_mean_square)
+    return _per_case(
+        scene, angle_errors(scene.drawn.judged_angles_deg, scene.driver.judged_angles_deg), root_mean_square
+    )
 
 
 def _pose(scene: Scene) -> Values:
-    return _per_case(scene, pose_mae(scene.drawn.angles_deg, scene.driver.angles_deg))
+    return _per_case(scene, pose_mae(scene.drawn.judged_angles_deg, scene.driver.judged_angles_deg))
 
 
 def _aucon(scene: Scene) -> Values:
     drawn, driver = scene.units
     pairs = zip(drawn.presence, driver.presence, strict=True)
-    return _per_case(scene, np.array([aucon(a[None], b[None]) for a, b in pairs]))
+    same = np.array([aucon(a[None], b[None]) for a, b in pairs])
+    return _per_case(scene, np.where(scene.units_seen, same, np.nan))
 
 
 def _au_consistency(scene: Scene) -> Values:
     drawn, driver = scene.units
-    both = scene.known & scene.drawn.seen
+    both = scene.units_seen
 
     def consistency(rows: np.ndarray) -> float:
         rows = rows[both[rows]]
@@ -414,11 +437,11 @@ def _sharpness(scene: Scene) -> Values:
 
 
 SCORES: Mapping[str, Score] = {
-    "csim": Score("CSIM", "", Better.HIGHER, _csim, Ideal.TARGET),
+    "csim": Score("CSIM", "", Better.HIGHER, _csim, Ideal.TARGET, judge=Judge.IDENTITY),
     "ssim": Score("SSIM", "", Better.HIGHER, _compared("ssim"), needs_truth=True),
-    "m_ssim": Score("M-SSIM", "", Better.HIGHER, _compared("m_ssim"), needs_truth=True),
+    "m_ssim": Score("M-SSIM", "", Better.HIGHER, _compared("m_ssim"), needs_truth=True, judge=Judge.MASKED),
     "psnr": Score("PSNR", "dB", Better.HIGHER, _compared("psnr"), needs_truth=True),
-    "m_psnr": Score("M-PSNR", "dB", Better.HIGHER, _compared("m_psnr"), needs_truth=True),
+    "m_psnr": Score("M-PSNR", "dB", Better.HIGHER, _compared("m_psnr"), needs_truth=True, judge=Judge.MASKED),
     "mouth_psnr": Score("mouth PSNR", "dB", Better.HIGHER, _compared("mouth_psnr"), needs_truth=True),
     "mouth_psnr_opening": Score(
         "mouth PSNR, opening",
@@ -457,18 +480,24 @@ SCORES: Mapping[str, Score] = {
         "%",
         Better.NEAR_ZERO,
         _lids_left,
+        judge=Judge.LIDS,
         only="the driver's eyes are closed and the target's open",
     ),
-    "kid_mouth": Score("KID mouth", "", Better.LOWER, _realism([0], lambda scene: scene.known), needs_truth=True),
+    "kid_mouth": Score(
+        "KID mouth", "", Better.LOWER, _realism([0], lambda scene: scene.known), needs_truth=True, judge=Judge.REALISM
+    ),
     "kid_mouth_opening": Score(
         "KID mouth, opening",
         "",
         Better.LOWER,
         _realism([0], lambda scene: scene.opening),
         needs_truth=True,
+        judge=Judge.REALISM,
         only="mouths that open",
     ),
-    "kid_eyes": Score("KID eyes", "", Better.LOWER, _realism([1, 2], lambda scene: scene.known), needs_truth=True),
+    "kid_eyes": Score(
+        "KID eyes", "", Better.LOWER, _realism([1, 2], lambda scene: scene.known), needs_truth=True, judge=Judge.REALISM
+    ),
     "silhouette_error_turned": Score(
         "silhouette error, turned",
         "grey levels",
@@ -477,16 +506,18 @@ SCORES: Mapping[str, Score] = {
         needs_truth=True,
         only=f"yaws differ by more than {TURN_DEG:g} degrees (measured in {BAND_PX} px of 256 around the true mesh)",
     ),
-    "feature_distance": Score("face features", "", Better.LOWER, _feature_distance, needs_truth=True),
-    "prmse": Score("PRMSE", "degrees", Better.LOWER, _prmse),
-    "pose_mae": Score("pose", "degrees", Better.LOWER, _pose),
-    "aucon": Score("AUCON", "", Better.HIGHER, _aucon),
-    "au_percent": Score("AU", "%", Better.HIGHER, _au_consistency),
-    "id_percent": Score("Id", "%", Better.HIGHER, _id_percent, Ideal.TARGET),
-    "nme": Score("NME", "% of the eye distance", Better.LOWER, _nme, needs_truth=True),
-    "gaze_error": Score("gaze", "degrees", Better.LOWER, _gaze),
+    "feature_distance": Score(
+        "face features", "", Better.LOWER, _feature_distance, needs_truth=True, judge=Judge.FEATURES
+    ),
+    "prmse": Score("PRMSE", "degrees", Better.LOWER, _prmse, judge=Judge.POSE_AU),
+    "pose_mae": Score("pose", "degrees", Better.LOWER, _pose, judge=Judge.POSE_AU),
+    "aucon": Score("AUCON", "", Better.HIGHER, _aucon, judge=Judge.POSE_AU),
+    "au_percent": Score("AU", "%", Better.HIGHER, _au_consistency, judge=Judge.POSE_AU),
+    "id_percent": Score("Id", "%", Better.HIGHER, _id_percent, Ideal.TARGET, judge=Judge.IDENTITY),
+    "nme": Score("NME", "% of the eye distance", Better.LOWER, _nme, needs_truth=True, judge=Judge.MESH),
+    "gaze_error": Score("gaze", "degrees", Better.LOWER, _gaze, judge=Judge.MESH),
     "sharpness_ratio": Score("sharpness", "", Better.NEAR_ONE, _sharpness, Ideal.TARGET),
-    "jitter_ratio": Score("jitter", "", Better.NEAR_ONE, _jitter, needs_sequence=True),
+    "jitter_ratio": Score("jitter", "", Better.NEAR_ONE, _jitter, needs_sequence=True, judge=Judge.MESH),
     "flicker_ratio": Score(
         "background flicker", "", Better.AT_MOST_ONE, _flicker, needs_truth=True, needs_sequence=True
     ),

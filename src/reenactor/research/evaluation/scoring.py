@@ -21,12 +21,14 @@ from reenactor.face.perception.action_units import AU_NUMBERS, action_units, res
 from reenactor.research.data import Kind
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY, measure
 from reenactor.research.evaluation.cases import CaseList
-from reenactor.research.evaluation.measurements import COMPARISON, IDEAL_COMPARISON, FaceFeatures
+from reenactor.research.evaluation.judges import JudgeConfig, PoseAu
+from reenactor.research.evaluation.measurements import COMPARISON, IDEAL_COMPARISON
+from reenactor.research.evaluation.openface_readings import openface_readings
 from reenactor.research.evaluation.packs import Packs
 from reenactor.research.evaluation.predictions import Method, Predictions, check_comparable
 from reenactor.research.evaluation.scores import SCORES, Faces, Scene, Values, aucon_chance_of
 from reenactor.research.evaluation.workers import WorkerPool
-from reenactor.research.metrics import Interval, aucon, bootstrap_interval, paired_difference
+from reenactor.research.metrics import Interval, OpenFaceReading, aucon, bootstrap_interval, paired_difference
 
 FEATURE_DISTANCE = "feature_distance"
 RESAMPLES = 2000
@@ -53,9 +55,10 @@ class Result:
         chance, ceiling: of AUCON: with frames shuffled within clips; of a second measurement of the driver itself.
         version, weights_sha256, transfer, config: of the method.
         data_sha256, targets_sha256, cases_sha256: of the data.
+        judge: name of the network or rule that measured it.
         software: release of reenactor.
         counted: number of cases, or of sequences, that have a value.
-        features: network of `feature_distance`: its kind and the beginning of its digest.
+        judge_sha256: of the file that holds the judge, if it is not part of reenactor.
     """
 
     metric: str
@@ -81,9 +84,10 @@ class Result:
     data_sha256: str
     targets_sha256: str
     cases_sha256: str
+    judge: str
     software: str = __version__
     counted: int = 0
-    features: str | None = None
+    judge_sha256: str | None = None
 
     @property
     def shown(self) -> bool:
@@ -104,7 +108,7 @@ class Scored:
         scenes: measurements by method, the two copies first.
         predictions: drawn pictures by method.
         ceiling: AUCON of second measurements of the drivers' frames.
-        features: network of `feature_distance`; None if that is not measured.
+        judges: who measured.
     """
 
     packs: Packs
@@ -112,7 +116,7 @@ class Scored:
     scenes: Mapping[str, Scene]
     predictions: Mapping[str, Predictions]
     ceiling: float
-    features: FaceFeatures | None = None
+    judges: JudgeConfig
 
     def values(self, score: str) -> dict[str, Values]:
         """Values of a score for each method, before averaging."""
@@ -121,7 +125,7 @@ class Scored:
     def results(self) -> Iterator[Result]:
         """Every score of every method, then the differences between methods and to the target's copy."""
         for name, score in SCORES.items():
-            if not score.applies(self.cases.protocol) or (name == FEATURE_DISTANCE and self.features is None):
+            if not score.applies(self.cases.protocol) or (name == FEATURE_DISTANCE and self.judges.features is None):
                 continue
             values = self.values(name)
             for method in values:
@@ -165,7 +169,8 @@ class Scored:
             failures=int(scene.failed.sum()),
             better=SCORES[score].better.value,
             unit=SCORES[score].unit,
-            features=self.features.name if score == FEATURE_DISTANCE and self.features else None,
+            judge=self.judges.name(SCORES[score].judge),
+            judge_sha256=self.judges.digest(SCORES[score].judge) or None,
             chance=_number(aucon_chance_of(scene)) if plain_aucon else None,
             ceiling=_number(self.ceiling) if plain_aucon else None,
             version=about.version,
@@ -183,7 +188,7 @@ def measure_all(
     packs: Packs,
     cache: Path,
     *,
-    features: FaceFeatures | None = None,
+    judges: JudgeConfig | None = None,
     pool: WorkerPool | None = None,
 ) -> Scored:
     """Measure everything that methods of one protocol are judged by; nothing is measured twice (`cache`).
@@ -192,12 +197,12 @@ def measure_all(
         predictions: of the same cases.
         packs: the data that the cases were chosen from.
         cache: folder for measurements of real pictures; those of drawn pictures are kept beside them.
-        features: network of `feature_distance`; None to leave that out.
+        judges: who measures; None for the default.
         pool: does the work; None for this process.
 
     Raises:
         ReenactError: pictures are missing, or were drawn from other data or for other cases, or two methods have one
-            name.
+            name, or OpenFace is to measure and cannot.
     """
     cases = predictions[0].cases
     by_name: dict[str, Predictions] = {}
@@ -207,8 +212,14 @@ def measure_all(
         if name in (*by_name, TARGET_COPY, DRIVER_COPY):
             raise ReenactError(f"two methods are called '{name}'; export {one.folder} under another --name")
         by_name[name] = one
-    features = features if cases.protocol.has_truth else None
-    measured = measure(packs, cases, by_name, cache, features=features, pool=pool or WorkerPool())
+    judges, pool = judges or JudgeConfig(), pool or WorkerPool()
+    readings: dict[str, OpenFaceReading] = {}
+    if judges.pose_au is PoseAu.OPENFACE:
+        readings = openface_readings(packs, cases, by_name, cache / "openface", pool)
+    measured = measure(packs, cases, by_name, cache, judges=judges, pool=pool)
+    for values in measured.values():
+        if "masked_black" in values:
+            values["comparison"][:, [COMPARISON.index(name) for name in ("m_ssim", "m_psnr")]] = values["masked_black"]
     if cases.protocol.has_truth:
         measured[DRIVER_COPY]["comparison"] = np.tile(IDEAL_COMPARISON, (len(cases), 1))
         measured[DRIVER_COPY][FEATURE_DISTANCE] = np.zeros(len(cases))
@@ -218,10 +229,11 @@ def measure_all(
     true_flicker = flickers.get(DRIVER_COPY, unknown)
     flickers[TARGET_COPY] = 0 * true_flicker
     rests = _Rests(packs, cases)
-    driver, target = _faces(measured[DRIVER_COPY]), _faces(measured[TARGET_COPY])
+    faces = {name: _faces(values, readings.get(name)) for name, values in measured.items()}
+    driver, target = faces[DRIVER_COPY], faces[TARGET_COPY]
     scenes = {}
     for name, values in measured.items():
-        drawn = _faces(values)
+        drawn = faces[name]
         scenes[name] = Scene(
             cases,
             drawn,
@@ -235,11 +247,13 @@ def measure_all(
             values["lids"],
             measured[DRIVER_COPY]["lids"],
             measured[TARGET_COPY]["lids"],
+            judges,
             values.get("parts"),
             measured[DRIVER_COPY].get("parts"),
         )
-    ceiling = _ceiling(scenes[DRIVER_COPY], measured[DRIVER_COPY]["mesh_again"])
-    return Scored(packs, cases, scenes, by_name, ceiling, features)
+    # OpenFace measures nothing a second time.
+    ceiling = math.nan if readings else _ceiling(scenes[DRIVER_COPY], measured[DRIVER_COPY]["mesh_again"])
+    return Scored(packs, cases, scenes, by_name, ceiling, judges)
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
@@ -249,17 +263,23 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read what `write_results` wrote.
+    """Read what `write_results` wrote. Results of before judges could be chosen are by those of `Judge`.
 
     Raises:
         ReenactError: the file is missing, or holds something else.
     """
     try:
-        return [Result(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [_result(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         raise ReenactError(f"{path} is missing; 'reenactor evaluate score' writes it") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ReenactError(f"{path} holds no results ({error}); score the pictures again") from error
+
+
+def _result(found: dict[str, Any]) -> Result:
+    judge = found.pop("features", None) or SCORES[found["score"]].judge.value
+    found.setdefault("judge", judge)
+    return Result(**found)
 
 
 class _Rests:
@@ -300,8 +320,8 @@ def _ceiling(scene: Scene, meshes: Float[np.ndarray, "n 478 3"]) -> float:
     return float(np.average(values, weights=weights)) if values else math.nan
 
 
-def _faces(values: Mapping[str, np.ndarray]) -> Faces:
-    return Faces(values["mesh"], values["embedding"], values["sharpness"])
+def _faces(values: Mapping[str, np.ndarray], openface: OpenFaceReading | None) -> Faces:
+    return Faces(values["mesh"], values["embedding"], values["sharpness"], openface)
 
 
 def _known(values: Values) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Results as tables beside the papers' numbers: Markdown, LaTeX, HTML.
 
-The papers measure on other data and with other judges (ArcFace, OpenFace), so their numbers are not comparable with
-ours. Paper B: tables 1, 2, 4 and 5. Paper A: table 1 (and 3 for few-shot).
+The papers measure on other data, and with other judges unless theirs are chosen (`judges`), so their numbers are not
+comparable with ours. Every table names the judges of its numbers. Paper B: tables 1, 2, 4 and 5. Paper A: table 1 (and
+3 for few-shot).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reenactor.core import ReenactError
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
 from reenactor.research.evaluation.cases import Protocol
 from reenactor.research.evaluation.scores import SCORES, Better
@@ -62,7 +64,12 @@ def write_tables(tables: Iterable[Table], form: TableFormat) -> str:
 
 
 def result_tables(results: Sequence[Result]) -> list[Table]:
-    """For each protocol and K: every method with the papers' rows, and the differences between methods."""
+    """For each protocol and K: every method with the papers' rows, and the differences between methods.
+
+    Raises:
+        ReenactError: different judges measured one score.
+    """
+    _check_judges(results)
     tables = []
     for protocol, k in dict.fromkeys((one.protocol, one.k) for one in results):
         some = [one for one in results if (one.protocol, one.k) == (protocol, k)]
@@ -90,8 +97,13 @@ def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str])
         rows = [[m, *(_cell(cells.get((m, None, name))) for name in scores)] for m in methods]
         others = [[m, *(_cell(cells.get((m, first, name))) for name in scores)] for m in methods if m != first]
         sections = [("", rows), (f"minus {first}", others)]
-        heads = ["recipe", *(_head(name, plain) for name in scores)]
-        below = [*notes, *_basis_notes(plain), "Differences are paired; * the interval excludes 0."]
+        heads = ["recipe", *(_head(name) for name in scores)]
+        below = [
+            *notes,
+            *_basis_notes(plain),
+            *_judges_notes(plain),
+            "Differences are paired; * the interval excludes 0.",
+        ]
         tables.append(Table(f"{_title(Protocol(protocol), k)}: ablation", heads, sections, below))
     return tables
 
@@ -111,13 +123,13 @@ def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
     sections = [("measured here", [row(m) for m in ordered if m in methods])]
     for paper in PAPERS.get(protocol, ()):
         if rows := _paper_rows(paper, scores, k):
-            sections.append((f"{paper.source} ({NOT_COMPARABLE})", rows))
+            sections.append((f"{paper.source}, by {paper.judges} ({NOT_COMPARABLE})", rows))
     notes = [
         *_basis_notes(plain),
-        "CSIM and Id are judged by dlib's network, its mean subtracted; pose and AUs by reenactor's own estimators.",
+        *_judges_notes(plain),
         *_aucon_notes(plain),
     ]
-    return Table(_title(protocol, k), ["method", *(_head(name, plain) for name in scores), "failures"], sections, notes)
+    return Table(_title(protocol, k), ["method", *(_head(name) for name in scores), "failures"], sections, notes)
 
 
 def _paper_rows(paper: PaperTable, scores: Sequence[str], k: int) -> list[list[str]]:
@@ -137,8 +149,8 @@ def _differences(results: Sequence[Result], protocol: Protocol, k: int) -> Table
         found = [cells.get((method, against, name)) for name in scores]
         rows.append([f"{method} - {against}", *map(_cell, found)])
     note = "Paired over the same cases; * the interval excludes 0."
-    heads = ["difference", *(_head(name, pairs) for name in scores)]
-    return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note])
+    heads = ["difference", *(_head(name) for name in scores)]
+    return Table(f"{_title(protocol, k)}: differences", heads, [("", rows)], [note, *_judges_notes(pairs)])
 
 
 def _basis_notes(plain: Sequence[Result]) -> list[str]:
@@ -151,6 +163,28 @@ def _basis_notes(plain: Sequence[Result]) -> list[str]:
         f"Data {one.data_sha256[:12]}, cases {one.cases_sha256[:12]}, reenactor {one.software}.",
         *_subset_notes(plain),
     ]
+
+
+def _check_judges(results: Sequence[Result]) -> None:
+    """Refuse numbers of one score by several judges in one table."""
+    first: dict[tuple[str, int, str], Result] = {}
+    for one in results:
+        other = first.setdefault((one.protocol, one.k, one.score), one)
+        if (one.judge, one.judge_sha256) != (other.judge, other.judge_sha256):
+            raise ReenactError(
+                f"{SCORES[one.score].title} was judged by {other.judge} in some of these results and by {one.judge} in "
+                "others, which cannot be compared; score all with the same --judge, --pose-au and --masked, or print "
+                "the tables one by one"
+            )
+
+
+def _judges_notes(results: Sequence[Result]) -> list[str]:
+    """Who judged which columns, a line for each judge."""
+    by_judge: dict[str, list[str]] = {}
+    for name, score in SCORES.items():
+        for judge in dict.fromkeys(one.judge for one in results if one.score == name):
+            by_judge.setdefault(judge, []).append(score.title)
+    return [f"Judged by {judge}: {'; '.join(titles)}." for judge, titles in by_judge.items()]
 
 
 def _subset_notes(plain: Sequence[Result]) -> list[str]:
@@ -172,11 +206,10 @@ def _title(protocol: Protocol, k: int) -> str:
     return f"{protocol.value}, {k} target picture{'s' if k > 1 else ''}"
 
 
-def _head(name: str, results: Sequence[Result]) -> str:
-    """Title, network if there is one, unit, and direction."""
+def _head(name: str) -> str:
+    """Title, unit, and direction."""
     score = SCORES[name]
-    features = next((f" of {one.features}" for one in results if one.score == name and one.features), "")
-    return f"{score.title}{features}{f' [{score.unit}]' if score.unit else ''} {_ARROWS[score.better]}"
+    return f"{score.title}{f' [{score.unit}]' if score.unit else ''} {_ARROWS[score.better]}"
 
 
 def _cell(one: Result | None) -> str:
@@ -259,10 +292,12 @@ class PaperTable:
 
     Args:
         source: paper, number of the table, data set.
+        judges: who measured, as far as the paper says.
         rows: of the table.
     """
 
     source: str
+    judges: str
     rows: tuple[PaperRow, ...]
 
 
@@ -371,18 +406,20 @@ _FEW_SHOT = _rows(
     """,
 )
 
-_FILMS = PaperTable("paper A, table 3: 32 people of several films", _FEW_SHOT)
+_A = "a fixed recognition model; it does not name its estimators of pose and AUs"
+_B = "ArcFace and OpenFace"
+_FILMS = PaperTable("paper A, table 3: 32 people of several films", _A, _FEW_SHOT)
 PAPERS: Mapping[Protocol, tuple[PaperTable, ...]] = {
     Protocol.SELF: (
-        PaperTable("paper B, table 1: VoxCeleb1", _SELF),
-        PaperTable("paper B, table 5 (ablation): VoxCeleb1", _SELF_ABLATION),
+        PaperTable("paper B, table 1: VoxCeleb1", _B, _SELF),
+        PaperTable("paper B, table 5 (ablation): VoxCeleb1", _B, _SELF_ABLATION),
     ),
     Protocol.DIFFERENT: (
-        PaperTable("paper B, table 2: CelebV", _DIFFERENT),
-        PaperTable("paper B, table 4 (ablation): CelebV", _DIFFERENT_ABLATION),
+        PaperTable("paper B, table 2: CelebV", _B, _DIFFERENT),
+        PaperTable("paper B, table 4 (ablation): CelebV", _B, _DIFFERENT_ABLATION),
     ),
-    Protocol.SAME_SOURCE: (PaperTable("paper A, table 1: CelebA-HQ", _SAME_SOURCE), _FILMS),
-    Protocol.CROSS_SOURCE: (PaperTable("paper A, table 1: FFHQ", _CROSS_SOURCE), _FILMS),
-    Protocol.WILD: (PaperTable("paper A, table 1: RAF-DB", _WILD), _FILMS),
+    Protocol.SAME_SOURCE: (PaperTable("paper A, table 1: CelebA-HQ", _A, _SAME_SOURCE), _FILMS),
+    Protocol.CROSS_SOURCE: (PaperTable("paper A, table 1: FFHQ", _A, _CROSS_SOURCE), _FILMS),
+    Protocol.WILD: (PaperTable("paper A, table 1: RAF-DB", _A, _WILD), _FILMS),
 }
 """Both papers' tables by protocol."""

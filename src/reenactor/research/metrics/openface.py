@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from jaxtyping import Float
 from reenactor.core import ActionUnits, ReenactError
 
 EXECUTABLE = "FeatureExtraction"
+OPTIONS = ("-aus", "-pose", "-au_static", "-wild")
+"""AUs are read from each picture alone: those of a protocol are no video, and have no median to be relative to."""
 
 
 @dataclass(frozen=True)
@@ -30,75 +31,86 @@ class OpenFaceReading:
     Args:
         action_units: 17 with intensity and presence; AU 28 with presence only (intensity NaN).
         poses_deg: (N, 3) yaw, pitch, roll with our signs (docs/conventions.md); NaN where no face was found.
-        confidence: (N,) 0 to 1, of the landmarks.
     """
 
     action_units: ActionUnits
     poses_deg: Float[np.ndarray, "n 3"]
-    confidence: Float[np.ndarray, " n"]
+
+    @staticmethod
+    def joined(readings: Sequence[OpenFaceReading]) -> OpenFaceReading:
+        """One after the other; all must have the same action units."""
+        units = [one.action_units for one in readings]
+        intensity, presence, seen = (
+            np.concatenate([getattr(one, name) for one in units]) for name in ("intensity", "presence", "seen")
+        )
+        poses_deg = np.concatenate([one.poses_deg for one in readings])
+        return OpenFaceReading(ActionUnits(units[0].numbers, intensity, presence, seen), poses_deg)
+
+    def rows(self, rows: Sequence[int]) -> OpenFaceReading:
+        """Some of the frames."""
+        units, some = self.action_units, list(rows)
+        chosen = ActionUnits(units.numbers, units.intensity[some], units.presence[some], units.seen[some])
+        return OpenFaceReading(chosen, self.poses_deg[some])
 
 
-def read_openface(path: str | os.PathLike[str]) -> OpenFaceReading:
+def read_openface(path: str | os.PathLike[str], frames: int) -> OpenFaceReading:
     """Read the CSV file that `FeatureExtraction` wrote, with `-aus -pose` at least.
 
     OpenFace has our axes and order of rotations, but its yaw is right-handed (positive to the image's left), and
     angles are in radians.
 
+    Args:
+        path: the file.
+        frames: how many it must list, each once.
+
     Raises:
-        ReenactError: there is no such file, or it lacks columns.
+        ReenactError: there is no such file, or it lacks columns or frames.
     """
+    again = f"write it again by {EXECUTABLE} with -aus -pose"
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             rows = [{(name or "").strip(): value for name, value in row.items()} for row in csv.DictReader(stream)]
+        listed = [int(row["frame"]) for row in rows]
+        if listed != list(range(1, frames + 1)):
+            raise ReenactError(f"{path} does not list each of {frames} frames once, in order; {again}")
         return _reading(rows)
     except FileNotFoundError:
-        raise ReenactError(f"{path} is missing; let OpenFace's {EXECUTABLE} write it with -aus -pose") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ReenactError(
-            f"{path} cannot be read as OpenFace's table ({error}); write it anew by {EXECUTABLE} with -aus -pose"
-        ) from error
+        raise ReenactError(f"{path} is missing; {again}") from None
+    except KeyError as error:
+        raise ReenactError(f"{path} cannot be read as OpenFace's table (no column {error}); {again}") from error
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise ReenactError(f"{path} cannot be read as OpenFace's table ({error}); {again}") from error
 
 
-def run_openface(
-    source: str | os.PathLike[str],
-    *,
-    executable: str | os.PathLike[str] = EXECUTABLE,
-    unrelated: bool = False,
-) -> OpenFaceReading:
-    """Run `FeatureExtraction` on a video (`-f`) or a folder of pictures in order of name (`-fdir`).
+def find_openface() -> str | None:
+    """Path of `FeatureExtraction`; None if it is not on the PATH."""
+    return shutil.which(EXECUTABLE)
+
+
+def run_openface(executable: str, folders: Sequence[Path], out: Path) -> None:
+    """Run `FeatureExtraction` on folders of pictures (PNG, JPEG or BMP, in order of name), each a sequence.
 
     Args:
-        source: the video file or the folder.
-        executable: name on the PATH, or a file.
-        unrelated: the pictures of the folder are not a video: AUs are then read from each alone (`-au_static -wild`),
-            otherwise relative to the person's median.
+        executable: what `find_openface` found.
+        folders: with names that differ and have no dot.
+        out: gets `<name of the folder>.csv` for each.
 
     Raises:
-        ReenactError: OpenFace is not installed, or failed.
+        ReenactError: OpenFace failed, or wrote no table.
     """
-    source = Path(source)
-    found = shutil.which(executable)
-    if found is None:
+    inputs = [part for folder in folders for part in ("-fdir", os.fspath(folder.resolve()))]
+    command = [executable, *inputs, *OPTIONS, "-out_dir", os.fspath(out.resolve())]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+    missing = [folder for folder in folders if not (out / f"{folder.name}.csv").exists()]
+    if ended.returncode != 0 or missing:
+        last = (ended.stderr.strip() or ended.stdout.strip() or "no message").splitlines()[-1]
+        failed = (missing or folders)[0]
         raise ReenactError(
-            f"OpenFace's {executable} was not found; install OpenFace 2 (github.com/TadasBaltrusaitis/OpenFace) and "
-            f"name its {EXECUTABLE}, or measure with reenactor's own estimator"
+            f"OpenFace failed on {failed} (exit code {ended.returncode}): {last}; try '{EXECUTABLE} -fdir {failed}'"
         )
-    if not source.exists():
-        raise ReenactError(f"{source} does not exist; give a video or a folder of pictures")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [found, "-fdir" if source.is_dir() else "-f", os.fspath(source.resolve()), "-aus", "-pose"]
-        command += [*(["-au_static", "-wild"] if unrelated else []), "-out_dir", folder]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
-        tables = sorted(Path(folder).glob("*.csv"))
-        if ended.returncode != 0 or not tables:
-            last = (ended.stderr.strip() or ended.stdout.strip() or "no message").splitlines()[-1]
-            raise ReenactError(f"OpenFace failed on {source} (exit code {ended.returncode}): {last}")
-        return read_openface(tables[0])
 
 
 def _reading(rows: Sequence[Mapping[str, str]]) -> OpenFaceReading:
-    if not rows:
-        raise ValueError("no frames")
     numbers = tuple(sorted(int(name[2:4]) for name in rows[0] if name.startswith("AU") and name.endswith("_c")))
     if not numbers:
         raise ValueError("no column AU.._c")
@@ -114,5 +126,4 @@ def _reading(rows: Sequence[Mapping[str, str]]) -> OpenFaceReading:
     return OpenFaceReading(
         ActionUnits(numbers, np.column_stack(intensity), np.column_stack(presence), seen),
         np.where(seen[:, None], poses_deg, math.nan),
-        column("confidence"),
     )

@@ -50,6 +50,20 @@ def psnr(drawn: Picture, truth: Picture, mask: Mask | None = None) -> float:
     return float(-10 * torch.log10(mean))
 
 
+def black_outside(picture: UInt8[np.ndarray, "h w 3"], mask: Mask) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture, black outside the mask.
+
+    `psnr` and `ssim` of two such pictures, without a mask, are the other reading of M-PSNR and M-SSIM: what lies
+    outside counts as equal. If the mask covers the fraction f of the picture, that PSNR is `-10 log10 f` dB above the
+    one of the mask's pixels alone: 8 dB for f = 0.16. Paper B's M-PSNR lies 7 to 9 dB above its PSNR (table 1).
+
+    Args:
+        picture: (H, W, 3).
+        mask: (H, W) weights.
+    """
+    return np.round(picture * mask[..., None]).astype(np.uint8)
+
+
 def ssim(drawn: Picture, truth: Picture, mask: Mask | None = None) -> float:
     """Mean structural similarity (Wang et al. 2004; paper B, table 1): `ssim_mean` of `ssim_map`.
 
