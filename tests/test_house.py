@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
 MAX_FILES = 278
-MAX_LINES = 46_800
+MAX_LINES = 46_900
 
 
 def python(code):
