@@ -58,7 +58,7 @@ class Compositor:
         self._crop = crop
         h, w = photo.shape[:2]
         self._rows, self._columns = crop.inside(w, h)
-        self._mask = crop.put_back(_seam_mask(crop.side), w, h)[..., None]
+        self._mask = crop.put_back(_seam_mask(crop.side), w, h, border=cv2.BORDER_CONSTANT)[..., None]
         # Blending is only needed along the seam; the rest of an upright crop is copied.
         inner = (self._mask[..., 0] == 1) & (crop.angle_deg == 0)
         solid = np.flatnonzero(inner.any(1)), np.flatnonzero(inner.any(0))

@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
-from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.face.geometry.crop import FACE_CROP_SCALE, Alignment, Crop, aligned_crop, face_crop
+from reenactor.core import Alignment, DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.face.geometry.crop import FACE_CROP_SCALE, Crop, aligned_crop, face_crop
 
 ANY = object()
 """In `ModelConfig.removed`: the field had no effect, so any value is read."""

@@ -3,7 +3,6 @@
 from reenactor.face.geometry.crop import (
     FACE_CROP_SCALE,
     FACE_MARGIN,
-    Alignment,
     Crop,
     aligned_crop,
     face_crop,
@@ -17,7 +16,6 @@ from reenactor.face.geometry.similarity import Similarity, angles_from_matrix, f
 __all__ = [
     "FACE_CROP_SCALE",
     "FACE_MARGIN",
-    "Alignment",
     "Crop",
     "FaceMesh",
     "MeanFace",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import ceil, cos, floor, radians, sin
 
 import cv2
@@ -28,15 +27,6 @@ ALIGNED_EYES = 119 / 256
 256 pixels in its authors' sample landmarks)."""
 _ALIGNED_EYE_LEVEL = 81 / 256
 """Height of the eyes in it, from its top (79 to 84 of 256 in the same samples)."""
-
-
-class Alignment(StrEnum):
-    """How a face crop lies on the face."""
-
-    BOX = "box"
-    """Upright in the picture, around the box of the landmarks (`face_crop`)."""
-    MEAN_SHAPE = "mean_shape"
-    """Turned, scaled and placed by a similarity that takes the landmarks to the mean shape (`aligned_crop`)."""
 
 
 @dataclass(frozen=True)
@@ -131,28 +121,28 @@ class Crop:
         )
 
     def put_back(
-        self, piece: Shaped[np.ndarray, "s s *c"], width: int, height: int
+        self, piece: Shaped[np.ndarray, "s s *c"], width: int, height: int, *, border: int = cv2.BORDER_REPLICATE
     ) -> Shaped[np.ndarray, "_h _w *c"]:
         """The inverse of `cut`: a piece, of any size, as it lies in a picture of this width and height.
 
         Args:
             piece: (s, s) or (s, s, c), what the square shows.
             width, height: of the picture.
+            border: what a turned square shows beyond its edge, as OpenCV says.
 
         Returns:
-            the rows and columns that `inside` returns; 0 where a turned square does not reach.
+            the rows and columns that `inside` returns.
         """
         rows, columns = self.inside(width, height)
         if not self.angle_deg:
             rows, columns = (
-                slice(part.start - edge, part.stop - edge)
-                for part, edge in ((rows, self.top), (columns, self.left))
+                slice(part.start - edge, part.stop - edge) for part, edge in ((rows, self.top), (columns, self.left))
             )
             return resize(piece, self.side)[rows, columns]
         piece = resize(piece, min(len(piece), self.side))
         origin, shown = np.array([columns.start, rows.start]), replace(self, size=len(piece))
         size = columns.stop - columns.start, rows.stop - rows.start
-        return _warped(piece, lambda points: shown.to_crop(points + origin), size, cv2.BORDER_CONSTANT)
+        return _warped(piece, lambda points: shown.to_crop(points + origin), size, border)
 
 
 def _warped(

@@ -6,8 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from reenactor.core import MapKind
-from reenactor.face.geometry import Alignment
+from reenactor.core import Alignment, MapKind
 from reenactor.models.contract import ModelConfig, Needs
 
 Fusion = Literal["learned", "handmade", "none"]
@@ -17,15 +16,15 @@ CONCATENATED = 4
 
 
 class OneShotConfig(ModelConfig):
-    """`paper` and `lite` are the two sizes. The defaults are the paper's, but for the alignment: checkpoints that do not
-    name it are older, and were trained on upright crops. Any number of target photos works with any config."""
+    """The defaults are the paper's, but for the alignment: checkpoints that do not name it are older, and were trained
+    on upright crops. `lite` is a small one. Any number of target photos works with any config."""
 
     removed: ClassVar[dict[str, Any]] = {"noise": False}
 
     resolution: Literal[64, 128, 256, 512] = 256
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
     alignment: Alignment = Alignment.BOX
-    """How face crops lie on the face: aligned to the mean shape in the paper."""
+    """How face crops lie on the face; in the paper (and in `paper` and `lite`) aligned to the mean shape."""
     base_width: int = Field(default=64, ge=2, le=1024, multiple_of=2)
     """Channels of the appearance encoder's first map; doubled with each halving ..."""
     max_width: int = Field(default=1024, ge=4, le=4096, multiple_of=2)

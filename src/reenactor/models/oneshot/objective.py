@@ -115,6 +115,7 @@ class OneShotObjective(Objective[PairBatch]):
     def __init__(self, config: OneShotObjectiveConfig, readers: Mapping[str, FeatureReader] = FEATURE_READERS) -> None:
         super().__init__()
         self.config = config
+        self.alignment = config.model.alignment
         self.G = OneShotGenerator(config.model)
         if config.init is not None:
             trained = trained_generator(config.init)
