@@ -67,7 +67,7 @@ class OneShotObjectiveConfig(ModelConfig):
     """The defaults are the paper's weights; its feature networks must be named."""
 
     kind: Literal["oneshot"] = "oneshot"
-    model: OneShotConfig = OneShotConfig()
+    model: OneShotConfig = OneShotConfig.paper()
     init: Path | None = None
     """Folder of a trained model of the same settings to start from (fine-tuning); None for fresh weights."""
     reconstruction: float = Field(default=25, ge=0)
