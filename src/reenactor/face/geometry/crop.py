@@ -62,7 +62,7 @@ class Crop:
     def to_crop(self, points_px: Float[np.ndarray, "*n d"]) -> Float[np.ndarray, "*n d"]:
         """Picture coordinates (..., 2 or 3) to crop coordinates; a third coordinate (depth) is only scaled.
 
-        A quarter turn takes the point that was left of the middle above it.
+        In a crop turned by a quarter, what is left of the middle in the picture lies below it.
 
         >>> Crop(left=10, top=0, side=20, size=40).to_crop(np.array([9.5, -0.5, 3.0]))
         array([-0.5, -0.5,  6. ])
