@@ -67,7 +67,7 @@ class Crop:
         >>> Crop(left=10, top=0, side=20, size=40).to_crop(np.array([9.5, -0.5, 3.0]))
         array([-0.5, -0.5,  6. ])
         >>> Crop(left=0, top=0, side=20, size=20, angle_deg=90.0).to_crop(np.array([4.5, 9.5])).round(6)
-        array([9.5, 14.5])
+        array([ 9.5, 14.5])
         """
         corner, half = self._corner_and_half_px(points_px)
         upright = self._turned(points_px, -self.angle_deg)
