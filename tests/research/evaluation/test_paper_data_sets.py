@@ -9,6 +9,7 @@ import pytest
 
 from factories import head
 from reenactor.cli.main import main
+from reenactor.core import Alignment
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import shipped_motions
 from reenactor.face.perception import FaceFinder
@@ -91,7 +92,10 @@ ALBUM = [(p, i) for p in range(6) for i in range(5)]
 
 def album_lists(folder, partition):
     text(folder / celeba.IDENTITIES, [f"{n:06d}.jpg {p + 100}" for n, (p, _) in enumerate(ALBUM, start=1)])
-    text(partition / celeba.PARTITION, [f"{n:06d}.jpg {(0, 0, 1, 1, 1, 2)[p]}" for n, (p, _) in enumerate(ALBUM, start=1)])
+    text(
+        partition / celeba.PARTITION,
+        [f"{n:06d}.jpg {(0, 0, 1, 1, 1, 2)[p]}" for n, (p, _) in enumerate(ALBUM, start=1)],
+    )
 
 
 def make_celeba(root, moving):
@@ -244,6 +248,7 @@ TINY = {
     "verification": {"objective.model": VerificationConfig(width=8)},
     "oneshot": {
         "objective.model": OneShotConfig(
+            alignment=Alignment.MEAN_SHAPE,
             resolution=64,
             base_width=4,
             max_width=8,
