@@ -283,8 +283,14 @@ def verifier(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["tiny", "full"])
-@pytest.mark.parametrize(("name", "which"), TRAINED)
+WHOLE = {which: name for name, which in reversed(TRAINED)}
+"""Recipe and one data set: a network's size does not depend on the data."""
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "full"),
+    [*((*one, False) for one in TRAINED), *((name, which, True) for which, name in WHOLE.items())],
+)
 def test_every_recipe(prepared, verifier, name, which, full, tmp_path):
     """The papers' recipes: two steps of tiny networks, one of those of full size. Random VGGs replace trained ones."""
     width = 1.0 if full else 1 / 16
