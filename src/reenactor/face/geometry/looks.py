@@ -12,10 +12,8 @@ from reenactor.face.geometry.similarity import angles_from_matrix
 UNITS = np.array([10.0, 10.0, 0.05, 0.06, 0.02])
 """Of yaw, pitch (degrees), the mouth's opening and width, the lids' opening (outer-eye distances): a look that differs
 by one in any of them shows something else of teeth, eyes or cheeks."""
-_PLACE, _SIZE = 0.025, 0.1
+_PLACE, _SIZE = 0.1, 0.1
 """Units of the head's place (sides of the crop) and of its size (natural logarithm)."""
-_EXPRESSION = 0.5
-"""What a unit of expression counts in `crop_looks`."""
 HEAD = 6
 """So many of `crop_looks` are of the head alone."""
 _MOUTH_CORNERS = (61, 291)
@@ -42,13 +40,13 @@ def crop_looks(mesh_px: Float[np.ndarray, "*b 478 3"], side: int) -> Float[np.nd
         side: of the crop, pixels.
 
     Returns:
-        (..., 9) yaw, pitch, roll, x, y, size; the mouth's opening and width and the lids' opening count by half.
+        (..., 9) yaw, pitch, roll, x, y, size; the mouth's opening and width, the lids' opening.
     """
     head, shape = in_mean_pose(mesh_px)
     place = np.asarray(mesh_px, np.float64)[..., :2].mean(-2) / (side * _PLACE)
     size = np.log(head.scale)[..., None] / _SIZE
     pose = angles_from_matrix(head.R) / [*UNITS[:2], UNITS[0]]
-    return np.concatenate([pose, place, size, _EXPRESSION * _expression(shape) / UNITS[2:]], axis=-1)
+    return np.concatenate([pose, place, size, _expression(shape) / UNITS[2:]], axis=-1)
 
 
 def _expression(shape: Float[np.ndarray, "*b 478 3"]) -> Float[np.ndarray, "*b 3"]:

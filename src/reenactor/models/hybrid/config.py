@@ -25,9 +25,9 @@ class HybridConfig(ModelConfig):
     """Logit that mirrored photos lack."""
     photos_a_frame: int = Field(default=3, ge=2)
     """Of more photos, each frame is drawn from the first and from those that look most as it will."""
-    likeness: float = Field(default=8.0, ge=0)
+    likeness: float = Field(default=10.0, ge=0)
     """Logit that a photo loses for each unit of `crop_looks` between it and the frame, if there are several photos."""
-    likeness_beyond: float = Field(default=16.0, ge=0)
+    likeness_beyond: float = Field(default=24.0, ge=0)
     """The same around the face, for each unit of the head's: what lies there is taken from one photo, or it doubles."""
     stretched: float = Field(default=6.0, ge=0)
     """Logit that any photo loses where it has too few pixels, besides `photo_weights`' 3: a turned head's far side."""
