@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 284
-MAX_LINES = 47_900
+MAX_FILES = 286
+MAX_LINES = 48_300
 
 
 def python(code):

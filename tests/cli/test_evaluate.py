@@ -157,6 +157,17 @@ def test_retargeting(call, tmp_path):
     assert found["relative"]["all"]["identities"] == 4
 
 
+def test_data_without_val(pack, tmp_path, capsys):
+    top = argparse.ArgumentParser()
+    evaluate.add_parser(top.add_subparsers())
+    command = ["evaluate", "export", "--inputs", "--data", pack, "--cases", 2, "--out", tmp_path, "--workers", 0]
+    for given, said in (([], f"{pack} has no split val; its split train is used"), (["--split", "train"], "")):
+        args = top.parse_args([str(word) for word in [*command, *given]])
+        assert args.run(args) == 0
+        errors = [line for line in capsys.readouterr().err.splitlines() if "split" in line]
+        assert errors == ([f"{said} (choose with --split)"] if said else [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reenactor.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from reenactor.research.data import ShardReader
 
 
 def add_parser(actions: argparse._SubParsersAction) -> None:
@@ -27,7 +32,7 @@ def add_parser(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--protocol", default="self", choices=protocols, help="who drives whom (default: %(default)s)")
     p.add_argument("--k", type=int, default=1, help="target pictures in each case (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="of the choice of cases (default: %(default)s)")
-    p.add_argument("--split", default="val", choices=("train", "val", "test"), help="to draw (default: %(default)s)")
+    add_split(p)
     p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
     p.add_argument("--features", type=Path, metavar="DIR", help="shape encoder or verification network to compare by")
     p.add_argument("--accelerator", default="auto", help="to train on: cpu, cuda, mps or auto (default)")
@@ -63,13 +68,14 @@ def run(args: argparse.Namespace) -> int:
         for name, config in configs.items()
     ]
     packs = Packs(args.data)
+    say_split(args.split, packs.drivers)
     cases = choose_cases(
         packs,
         Protocol(args.protocol),
         k=args.k,
         count=args.images,
         seed=args.seed,
-        split=Split(args.split),
+        split=args.split and Split(args.split),
         size=args.size,
     )
     with WorkerPool(args.workers, Bar(unit="case")) as pool:
@@ -79,3 +85,21 @@ def run(args: argparse.Namespace) -> int:
     (args.out / "ablation.md").write_text(text, encoding="utf-8")
     print(text, end="")
     return 0
+
+
+def add_split(p: argparse.ArgumentParser) -> None:
+    """The argument for a part of the data; `say_split` tells which one is used without it."""
+    about = "which part of the data (default: val; of data without it test, else train)"
+    p.add_argument("--split", choices=("train", "val", "test"), help=about)
+
+
+def say_split(chosen: str | None, *packs: ShardReader) -> None:
+    """Print one line for each pack without a validation split, unless a split was chosen."""
+    from reenactor.research.data import Split
+    from reenactor.research.evaluation import usual_split
+
+    for pack in dict.fromkeys(packs) if chosen is None else ():
+        split = usual_split(pack)
+        if split is not Split.VAL:
+            said = f"{pack.folder} has no split val; its split {split.value} is used (choose with --split)"
+            print(said, file=sys.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenactor.cli import ablate
+from reenactor.cli.ablate import add_split, say_split
 from reenactor.cli.animate import add_weights, weights_folder
 from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
@@ -101,7 +102,12 @@ def _add_retargeting(actions: argparse._SubParsersAction) -> None:
     )
     given = p.add_mutually_exclusive_group(required=True)
     given.add_argument("--ict", type=Path, metavar="FILE", help="neutral, ident, expr and names, as .npz")
-    given.add_argument("--data", type=Path, metavar="PACK", help="prepared data: its clips of the split 'val'")
+    given.add_argument(
+        "--data",
+        type=Path,
+        metavar="PACK",
+        help="prepared data: its clips of the split 'val' (without it: test, else train)",
+    )
     p.add_argument("--transformer", type=Path, metavar="DIR", help="landmark transformer (default: the one that ships)")
     blinks = "with --data: CSV file of blinks that people saw (columns source, time_s), to count those that are missed"
     p.add_argument("--blinks", type=Path, metavar="FILE", help=blinks)
@@ -128,7 +134,7 @@ def _add_data(p: argparse.ArgumentParser) -> None:
     p.add_argument("--sets", type=int, dest="cases", help=argparse.SUPPRESS)  # until version 0.1
     p.add_argument("--frames", type=int, default=50, metavar="N", help="in a sequence of video (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="of the choice of cases (default: %(default)s)")
-    p.add_argument("--split", default="val", choices=("train", "val", "test"), help="default: %(default)s")
+    add_split(p)
     p.add_argument("--size", type=int, default=256, metavar="PX", help="pictures compared (default: %(default)s)")
 
 
@@ -170,16 +176,17 @@ def _run(args: argparse.Namespace) -> int:
     """Export each model for each protocol and K, then score all."""
     from reenactor.research.evaluation import export
 
-    entries, judges = _entries(args), _judges(args)
+    if not all(k.isdigit() for k in args.k.split(",")):
+        raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
+    several = [int(k) for k in args.k.split(",")]
+    entries, judges, packs = _entries(args), _judges(args), _packs(args)
     folders = []
     with _pool(args) as pool:
         for protocol in args.protocol.split(","):
             if protocol not in _PROTOCOLS:
                 raise ReenactError(f"there is no protocol '{protocol}'; choose of: {', '.join(_PROTOCOLS)}")
-            for k in args.k.split(","):
-                if not k.isdigit():
-                    raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
-                packs, cases = _cases(args, protocol, int(k))
+            for k in several:
+                cases = _cases(args, packs, protocol, k, photos=max(several))
                 for entry in entries:
                     folders.append(args.out / cases.name / entry.title(cases.protocol))
                     export(packs, cases, entry, folders[-1], device=args.device, pool=pool)
@@ -190,7 +197,8 @@ def _run(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from reenactor.research.evaluation import export, export_inputs
 
-    packs, cases = _cases(args, args.protocol, args.k)
+    packs = _packs(args)
+    cases = _cases(args, packs, args.protocol, args.k, photos=args.k)
     with _pool(args) as pool:
         if args.inputs:
             export_inputs(packs, cases, args.out, pool=pool)
@@ -258,11 +266,16 @@ def _table(args: argparse.Namespace) -> int:
 
 
 def _retargeting(args: argparse.Namespace) -> int:
+    from reenactor.research.data import ShardReader
+    from reenactor.research.evaluation import usual_split
     from reenactor.research.evaluation.contacts import measure_contacts
     from reenactor.research.evaluation.retargeting import markdown, measure_transfers
 
     if args.data is not None:
-        judge, found = "MediaPipe's face mesh", measure_contacts(args.data, args.transformer, args.blinks)
+        pack = ShardReader(args.data)
+        say_split(None, pack)
+        judge = "MediaPipe's face mesh"
+        found = measure_contacts(args.data, args.transformer, args.blinks, usual_split(pack))
     else:
         judge = "ICT-FaceKit's exact truth"
         found = measure_transfers(
@@ -279,22 +292,29 @@ def _retargeting(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cases(args: argparse.Namespace, protocol: str, k: int) -> tuple[Packs, CaseList]:
-    from reenactor.research.data import Split
-    from reenactor.research.evaluation import Packs, Protocol, choose_cases
+def _packs(args: argparse.Namespace) -> Packs:
+    from reenactor.research.evaluation import Packs
 
     packs = Packs(args.data, args.targets)
-    cases = choose_cases(
+    say_split(args.split, packs.drivers, packs.targets)
+    return packs
+
+
+def _cases(args: argparse.Namespace, packs: Packs, protocol: str, k: int, *, photos: int) -> CaseList:
+    from reenactor.research.data import Split
+    from reenactor.research.evaluation import Protocol, choose_cases
+
+    return choose_cases(
         packs,
         Protocol(protocol),
         k=k,
         count=args.cases,
         frames=args.frames,
         seed=args.seed,
-        split=Split(args.split),
+        split=args.split and Split(args.split),
+        photos=photos,
         size=args.size,
     )
-    return packs, cases
 
 
 def _pool(args: argparse.Namespace) -> WorkerPool:

@@ -24,8 +24,8 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         "--dataset",
         default="folder",
         metavar="NAME",
-        help="how SOURCE is laid out: folder (default), manifest, voxceleb1, celebv, celeba-hq, ffhq, raf-db, wflw, "
-        "mpiigaze, or together (subfolders named as these)",
+        help="how SOURCE is laid out: folder (default), manifest, voxceleb1, celebv, celeba, celeba-hq, ffhq, raf-db, "
+        "wflw, mpiigaze, or together (subfolders named as these)",
     )
     p.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops (default: %(default)s)")
     p.add_argument(
@@ -54,6 +54,13 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
         help="prepare only rows of these licence tiers (the manifest's column 'tier'), separated by commas; "
         "'free' stands for all that allow trained weights to be shared",
     )
+    p.add_argument(
+        "--hold-out-people",
+        type=int,
+        default=0,
+        metavar="N",
+        help="make a validation split of N people where the data set has none (voxceleb1, celebv); a hash chooses",
+    )
     p.set_defaults(run=run, stopped="stopped; the same command continues where it stopped")
 
 
@@ -77,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         shard_mb=args.shard_mb,
         limit=args.limit,
         tiers=tuple(FREE_TIERS if tiers == ["free"] else tiers),
+        hold_out=args.hold_out_people,
         workers=workers,
         ray=args.ray,
     )

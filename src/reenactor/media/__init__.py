@@ -3,6 +3,7 @@
 from reenactor.media.animation import AnimationWriter, open_writer
 from reenactor.media.animation_reader import AnimationReader, open_reader
 from reenactor.media.certificates import Credentials, load_credentials, own_credentials
+from reenactor.media.frame_files import FrameFilesReader
 from reenactor.media.images import (
     IMAGE_SUFFIXES,
     MAX_SIDE_PX,
@@ -35,6 +36,7 @@ __all__ = [
     "AnimationWriter",
     "Claim",
     "Credentials",
+    "FrameFilesReader",
     "FrameReader",
     "FrameWriter",
     "Person",

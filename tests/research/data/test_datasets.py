@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from factories import DATA
 from reenactor.core import ReenactError
 from reenactor.media.video_writer import VideoWriter
 from reenactor.research.data.datasets import (
     DATASETS,
+    celeba,
     celeba_hq,
     celebv,
     ffhq,
@@ -75,17 +77,24 @@ def make_voxceleb1(root: Path) -> None:
 
 def make_celebv(root: Path) -> None:
     for name in celebv.PEOPLE:
-        put(root, *(f"CelebV/{name}/Image/P_{name}_{n}.jpg_{n - 7:010d}.jpg" for n in (9, 10, 101)))
+        put(root, *(f"CelebV/{name}/Image/P_{name}_{n}.jpg_{n - 7:010d}.jpg" for n in (9, 10, 12, 50, 101, 102)))
         put(root, f"CelebV/{name}/all_98pt.txt")
+
+
+def make_celeba(root: Path) -> None:
+    put(root, *(f"Img/img_align_celeba/{n:06d}.jpg" for n in range(1, 13)))
+    put(root, "Anno/identity_CelebA.txt", text="".join(f"{n:06d}.jpg {n % 4 + 10}\n" for n in range(1, 13)))
+    split = lambda n: (0, 0, 1, 2)[n % 4]  # noqa: E731
+    put(root, "Eval/list_eval_partition.txt", text="".join(f"{n:06d}.jpg {split(n)}\n" for n in range(1, 13)))
 
 
 def make_celeba_hq(root: Path) -> None:
     put(root, *(f"CelebA-HQ-img/{number}.jpg" for number in range(12)))
     rows = "".join(f"{n}  {n + 100}  {n + 101:06d}.jpg  abc  def\n" for n in range(12))
     put(root, celeba_hq.MAPPING, text="idx         orig_idx    orig_file   proc_md5  final_md5\n" + rows)
-    put(root, celeba_hq.IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n // 3}\n" for n in range(-50, 50)))
+    put(root, celeba.IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n // 3}\n" for n in range(-50, 50)))
     split = lambda n: (0, 0, 1, 2)[n // 3 % 4]  # noqa: E731
-    put(root, celeba_hq.PARTITION, text="".join(f"{n + 101:06d}.jpg {split(n)}\n" for n in range(-50, 50)))
+    put(root, celeba.PARTITION, text="".join(f"{n + 101:06d}.jpg {split(n)}\n" for n in range(-50, 50)))
 
 
 def ffhq_record(number: int) -> dict[str, object]:
@@ -142,6 +151,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "manifest": make_manifest,
     "voxceleb1": make_voxceleb1,
     "celebv": make_celebv,
+    "celeba": make_celeba,
     "celeba-hq": make_celeba_hq,
     "ffhq": make_ffhq,
     "raf-db": make_raf_db,
@@ -152,7 +162,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
 
 
 def facts(items: list[Item]) -> list[tuple[object, ...]]:
-    return [(i.key, i.kind, i.path, i.identity, i.split, i.start_s, i.end_s, i.about) for i in items]
+    return [(i.key, i.kind, i.path, i.identity, i.split, i.start_s, i.end_s, i.frames, i.about) for i in items]
 
 
 def splits_of(items: list[Item]) -> dict[str, set[Split]]:
@@ -178,7 +188,9 @@ class TestEvery:
         assert items
         assert len({item.key for item in items}) == len(items)
         assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,100}", item.key) for item in items)
-        assert all(item.path.is_file() for item in items)
+        assert all(
+            (item.path / name).is_file() for item in items for name in (item.frames.names if item.frames else [""])
+        )
 
     def test_nobody_is_in_two_splits(self, name: str, tmp_path: Path) -> None:
         MAKERS[name](tmp_path)
@@ -458,23 +470,46 @@ class TestVoxCeleb1:
             (f"id10270-{VIDEO}-000001-000100", "id10270", Split.TEST),
         ]
 
-    @pytest.mark.parametrize("folder_name", ["unzippedFaces", "unzippedIntervalFaces/data"])
+    @pytest.mark.parametrize("layout", ["unzippedFaces/{}/1.6/{}", "unzippedIntervalFaces/data/{}/1.6/{}/2"])
     @pytest.mark.parametrize("listed", [False, True])
-    def test_faces(self, tmp_path: Path, folder_name: str, listed: bool) -> None:
-        inner = "1/0000025.jpg" if "Interval" in folder_name else "0000025.jpg"
-        put(
-            tmp_path,
-            *(f"{folder_name}/{name}/1.6/{VIDEO}/{inner}" for name in ("Eartha_Kitt", "A.J._Buckley", "Sammy_Jr")),
+    def test_faces(self, tmp_path: Path, layout: str, listed: bool) -> None:
+        dense = "Interval" in layout
+        names = (
+            [f"{n:02d}.jpg" for n in range(1, 4)] if dense else [f"{n:07d}.jpg" for n in (25, 50, 75, 375, 400, 700)]
         )
+        for person in ("Eartha_Kitt", "A.J._Buckley", "Sammy_Jr"):
+            put(tmp_path / layout.format(person, VIDEO), *names, "notes.txt")
         if listed:
             rows = "id10001\tA.J._Buckley\tm\tIreland\tdev\nid10270\tEartha_Kitt\tf\tUSA\ttest\n"
             rows += "id10900\tSammy_Jr.\tm\tUSA\tdev\n"
             put(tmp_path, "vox1_meta.csv", text=f"VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n{rows}")
+            put(tmp_path, "iden_split.txt", text=f"2 id10001/{VIDEO}/00002.wav\n")
         items = list(voxceleb1.items(tmp_path))
+        # The frames at 25, 50, 75 and at 375, 400 are two clips; the one at 700 is alone, and left out.
+        numbers = [(0, 6, 12)] if dense else [(25, 50, 75), (375, 400)]
+        each = len(numbers)
         identities = ["id10001", "id10270", "id10900"] if listed else ["A.J._Buckley", "Eartha_Kitt", "Sammy_Jr"]
-        assert [i.identity for i in items] == identities
-        assert [i.split for i in items] == [Split.TRAIN, Split.TEST, Split.TRAIN]
-        assert {(i.kind, i.about["frame"]) for i in items} == {(Kind.PHOTO, "0000025")}
+        assert [i.identity for i in items] == [name for name in identities for _ in range(each)]
+        assert [i.split for i in items[::each]] == [Split.TRAIN, Split.TEST, Split.TRAIN]
+        assert {i.kind for i in items} == {Kind.CLIP}
+        assert [i.frames and (i.frames.numbers, i.frames.fps) for i in items[:each]] == [(n, 25) for n in numbers]
+        assert items[0].frames is not None
+        assert items[0].frames.names == tuple(names[:3])
+        assert items[0].path == tmp_path / layout.format("A.J._Buckley", VIDEO)
+        assert items[0].about["source"].endswith(VIDEO)
+        assert items[0].about.get("utterance") == ("00002" if dense else None)
+        assert items[0].about.get("iden_split") == ("val" if dense and listed else None)
+
+    def test_the_denser_faces_are_preferred(self, tmp_path: Path) -> None:
+        put(tmp_path, *(f"unzippedFaces/Zoe/1.6/{VIDEO}/{n:07d}.jpg" for n in (25, 50)))
+        assert [i.frames and i.frames.numbers for i in voxceleb1.items(tmp_path)] == [(25, 50)]
+        put(tmp_path, *(f"unzippedIntervalFaces/data/Zoe/1.6/{VIDEO}/1/{n:02d}.jpg" for n in (1, 2)))
+        assert [i.frames and i.frames.numbers for i in voxceleb1.items(tmp_path)] == [(0, 6)]
+
+    def test_faces_without_neighbours(self, tmp_path: Path) -> None:
+        put(tmp_path, *(f"unzippedFaces/Zoe/1.6/{VIDEO}/{n:07d}.jpg" for n in (25, 75)))
+        with pytest.raises(ReenactError, match="at most a second apart"):
+            list(voxceleb1.items(tmp_path))
 
     def test_the_trial_list_adds_to_the_test(self, tmp_path: Path) -> None:
         put(tmp_path, *(f"mp4/id{n}/{VIDEO}/1.mp4" for n in (10270, 10500, 10501)))
@@ -518,25 +553,102 @@ class TestCelebV:
     def test_items(self, tmp_path: Path) -> None:
         make_celebv(tmp_path)
         items = list(celebv.items(tmp_path))
-        assert [i.identity for i in items] == [name for name in celebv.PEOPLE for _ in range(3)]
-        assert {i.split for i in items} == {Split.TEST}
-        assert [i.about for i in items[:3]] == [
-            {"frame": "9", "place": "2"},
-            {"frame": "10", "place": "3"},
-            {"frame": "101", "place": "94"},
-        ]
+        # The frame numbered 50 is more than a second from all others.
+        assert [i.identity for i in items] == [name for name in celebv.PEOPLE for _ in range(2)]
+        assert {(i.kind, i.split) for i in items} == {(Kind.CLIP, Split.TEST)}
+        assert [i.frames and i.frames.numbers for i in items[:2]] == [(9, 10, 12), (101, 102)]
+        assert [i.about for i in items[:2]] == [{"frame": "9", "place": "2"}, {"frame": "101", "place": "94"}]
         assert facts(list(celebv.items(tmp_path / "CelebV"))) == facts(items)
 
-    def test_other_names(self) -> None:
+    def test_long_runs_are_cut_and_videos_kept_apart(self, tmp_path: Path) -> None:
+        make_celebv(tmp_path)
+        folder = tmp_path / "CelebV" / "Kathleen" / "Image"
+        put(folder, *(f"a_{n}.jpg" for n in range(1505)), *(f"b_{n}.jpg" for n in range(3)))
+        (folder / "P_Kathleen_9.jpg_0000000002.jpg").rename(folder / "P_Kathleen_11.jpg_0000000002.jpg")
+        frames = [i.frames for i in celebv.items(tmp_path) if i.identity == "Kathleen"]
+        assert [one and (one.numbers[0], len(one.names)) for one in frames] == [
+            (10, 3),
+            (101, 2),
+            (0, 1500),
+            (1500, 5),
+            (0, 3),
+        ]
+
+    def test_numbers(self, tmp_path: Path) -> None:
+        assert celebv.frame_numbers("P_MaYun_0120.jpg_0000000404") == {"frame": "120", "place": "404"}
         assert celebv.frame_numbers("0000120") == {"frame": "120"}
         assert celebv.frame_numbers("clip2_frame7x") == {"frame": "7"}
         assert celebv.frame_numbers("face") == {}
+
+    @pytest.mark.parametrize(
+        ("name", "complaint"),
+        [
+            ("face.jpg", "face.jpg in .*Image has no frame number; expected names like P_Jack_Ma_9"),
+            ("P_Jack_Ma_9.png", "P_Jack_Ma_9.*have one frame number; remove one"),
+        ],
+    )
+    def test_wrong_names(self, tmp_path: Path, name: str, complaint: str) -> None:
+        make_celebv(tmp_path)
+        put(tmp_path, f"CelebV/Jack_Ma/Image/{name}")
+        with pytest.raises(ReenactError, match=complaint):
+            list(celebv.items(tmp_path))
 
     def test_a_missing_person(self, tmp_path: Path) -> None:
         make_celebv(tmp_path)
         (tmp_path / "CelebV" / "Jack_Ma").rename(tmp_path / "CelebV" / "MaYun")
         with pytest.raises(ReenactError, match=r"no Jack_Ma/Image in .*CelebV; expected a folder Image for each"):
             next(celebv.items(tmp_path))
+
+
+# ---- CelebA
+
+
+class TestCelebA:
+    def test_items(self, tmp_path: Path) -> None:
+        make_celeba(tmp_path)
+        items = list(celeba.items(tmp_path))
+        assert [(i.key, i.kind, i.boxes) for i in items] == [(f"{n:06d}", Kind.PHOTO, None) for n in range(1, 13)]
+        assert [i.identity for i in items[:5]] == ["celeba-11", "celeba-12", "celeba-13", "celeba-10", "celeba-11"]
+        of = {"celeba-10": Split.TRAIN, "celeba-11": Split.TRAIN, "celeba-12": Split.VAL, "celeba-13": Split.TEST}
+        assert {i.identity: i.split for i in items} == of
+
+    def test_as_torchvision_has_it(self, tmp_path: Path) -> None:
+        make_celeba(tmp_path)
+        before = list(celeba.items(tmp_path))
+        for path in ("Img/img_align_celeba", "Anno/identity_CelebA.txt", "Eval/list_eval_partition.txt"):
+            (tmp_path / path).rename(tmp_path / Path(path).name)
+        items = list(celeba.items(tmp_path))
+        assert [(i.key, i.identity, i.split) for i in items] == [(i.key, i.identity, i.split) for i in before]
+
+    def test_photos_in_the_wild_have_boxes(self, tmp_path: Path) -> None:
+        make_celeba(tmp_path)
+        (tmp_path / "Img/img_celeba").mkdir()
+        Image.new("RGB", (400, 200)).save(tmp_path / "Img/img_celeba/000002.jpg")
+        put(tmp_path, "Img/img_celeba/000003.jpg")  # "x" is no picture, so its shape is not known
+        rows = "000002.jpg    100  50 200  60\n000003.jpg 1 2 3 4\n"
+        put(tmp_path, "Anno/list_bbox_celeba.txt", text=f"2\nimage_id x_1 y_1 width height\n{rows}")
+        second, third = celeba.items(tmp_path)
+        assert (second.identity, third.boxes) == ("celeba-12", None)
+        assert second.boxes is not None
+        np.testing.assert_allclose(second.boxes.boxes, [[0.25, 0.25, 0.5, 0.3]], rtol=1e-6)
+        put(tmp_path, "Anno/list_bbox_celeba.txt", text="2\nimage_id x_1 y_1 width height\n000002.jpg 1 2 3\n")
+        with pytest.raises(ReenactError, match="line 3 is not a file and 4 numbers"):
+            next(celeba.items(tmp_path))
+
+    def test_identities_alone(self, tmp_path: Path) -> None:
+        make_celeba(tmp_path)
+        (tmp_path / "Eval/list_eval_partition.txt").unlink()
+        items = list(celeba.items(tmp_path))
+        assert [i.split for i in items] == [listing.split_of(i.identity) for i in items]
+
+    def test_what_is_missing(self, tmp_path: Path) -> None:
+        make_celeba(tmp_path)
+        put(tmp_path, "Anno/identity_CelebA.txt", text="000001.jpg 5\n")
+        with pytest.raises(ReenactError, match=r"000002.jpg is not in identity_CelebA.txt in"):
+            list(celeba.items(tmp_path))
+        (tmp_path / "Anno/identity_CelebA.txt").unlink()
+        with pytest.raises(ReenactError, match=r"no identity_CelebA.txt in .*; expected CelebA's list of identities"):
+            next(celeba.items(tmp_path))
 
 
 # ---- CelebA-HQ
@@ -553,18 +665,18 @@ class TestCelebAHQ:
 
     def test_a_person_on_two_sides_is_held_out(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        put(tmp_path, celeba_hq.IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n % 2}\n" for n in range(12)))
+        put(tmp_path, celeba.IDENTITIES, text="".join(f"{n + 101:06d}.jpg {n % 2}\n" for n in range(12)))
         assert {i.split for i in celeba_hq.items(tmp_path)} == {Split.TEST}
 
     def test_identities_alone(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        (tmp_path / celeba_hq.PARTITION).unlink()
+        (tmp_path / celeba.PARTITION).unlink()
         items = list(celeba_hq.items(tmp_path))
         assert [i.split for i in items] == [listing.split_of(i.identity) for i in items]
 
     def test_partition_alone(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        (tmp_path / celeba_hq.IDENTITIES).unlink()
+        (tmp_path / celeba.IDENTITIES).unlink()
         items = list(celeba_hq.items(tmp_path))
         assert len({i.identity for i in items}) == 12
         assert Counter(i.split for i in items) == {Split.TRAIN: 6, Split.VAL: 3, Split.TEST: 3}
@@ -572,7 +684,7 @@ class TestCelebAHQ:
     @pytest.mark.parametrize("with_mapping", [True, False])
     def test_photos_alone_are_all_train(self, tmp_path: Path, with_mapping: bool) -> None:
         make_celeba_hq(tmp_path)
-        for name in (celeba_hq.IDENTITIES, celeba_hq.PARTITION, *([] if with_mapping else [celeba_hq.MAPPING])):
+        for name in (celeba.IDENTITIES, celeba.PARTITION, *([] if with_mapping else [celeba_hq.MAPPING])):
             (tmp_path / name).unlink()
         items = list(celeba_hq.items(tmp_path))
         assert {i.split for i in items} == {Split.TRAIN}
@@ -581,17 +693,17 @@ class TestCelebAHQ:
     def test_other_places(self, tmp_path: Path) -> None:
         put(tmp_path, "CelebAMask-HQ/CelebA-HQ-img/0.jpg", "CelebAMask-HQ/CelebA-HQ-img/0_mask.txt")
         put(tmp_path, f"CelebAMask-HQ/{celeba_hq.MAPPING}", text="idx orig_idx orig_file\n0 5 000006.jpg\n")
-        put(tmp_path, celeba_hq.IDENTITIES, text="000006.jpg 77\n")
+        put(tmp_path, celeba.IDENTITIES, text="000006.jpg 77\n")
         assert [i.identity for i in celeba_hq.items(tmp_path)] == ["celeba-77"]
         put(tmp_path, "flat/00007.png")
         assert [i.key for i in celeba_hq.items(tmp_path / "flat")] == ["00007"]
 
     def test_incomplete_lists(self, tmp_path: Path) -> None:
         make_celeba_hq(tmp_path)
-        put(tmp_path, celeba_hq.PARTITION, text="000101.jpg 0\n")
+        put(tmp_path, celeba.PARTITION, text="000101.jpg 0\n")
         with pytest.raises(ReenactError, match=r"000104.jpg is not in list_eval_partition.txt"):
             list(celeba_hq.items(tmp_path))
-        put(tmp_path, celeba_hq.PARTITION, text="000101.jpg 7\n")
+        put(tmp_path, celeba.PARTITION, text="000101.jpg 7\n")
         with pytest.raises(ReenactError, match="expected 0, 1 or 2"):
             next(celeba_hq.items(tmp_path))
         (tmp_path / celeba_hq.MAPPING).unlink()

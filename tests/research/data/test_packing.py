@@ -1,12 +1,14 @@
 """Packing with stand-in workers: crashes, kills at any moment, order, memory."""
 
 import gc
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +43,14 @@ def of_tiers(root: Path):
         yield replace(item, about={"tier": ("CC0", "research", "PD")[number % 3]} if number < 20 else {})
 
 
+def without_train(root: Path):
+    return (replace(item, split=Split.TEST) for item in listing(root))
+
+
+def with_val(root: Path):
+    return (replace(item, split=Split.VAL) if item.identity == "person3" else item for item in listing(root))
+
+
 def make(item, root, settings):
     """Two samples an item, of a size and content that follow from the key; every seventh item is skipped."""
     number = int(item.key[4:])
@@ -50,7 +60,14 @@ def make(item, root, settings):
     noise = np.random.default_rng(number)
     for part in range(2):
         row = {"key": f"{item.key}-{part:02d}", "item": item.key, "kind": "photo", "identity": item.identity}
-        row |= {"split": "train", "source": processed.source, "frames": 1, "fps": 0.0, "duration_s": 0.0, "licence": ""}
+        row |= {
+            "split": item.split.value,
+            "source": processed.source,
+            "frames": 1,
+            "fps": 0.0,
+            "duration_s": 0.0,
+            "licence": "",
+        }
         row |= {f"{axis}_{name}": 0.5 for axis in ("yaw", "pitch", "roll") for name in ("mean", "min", "max")}
         row |= {"origin": "", "face_px": 100.0, "faces": 1, "face_share": 1.0, "score": 0.9}
         row |= {"sharpness": 0.1, "padding": 0.0, "embedding": noise.normal(size=128).tolist()}
@@ -99,6 +116,43 @@ def finished(tmp_path_factory):
     root, out = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("packs") / "out"
     prepare(plan(root, out))
     return root, out
+
+
+class TestHeldOutPeople:
+    @pytest.mark.parametrize("items", [listing, without_train])
+    def test_they_are_val_and_the_pack_says_so(self, tmp_path, items):
+        packed = prepare(plan(tmp_path, tmp_path / "out", items=items, hold_out=3))
+        people = {f"person{i // 2}" for i in range(COUNT)}
+        chosen = sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:3]
+        of = defaultdict(set)
+        for sample in ShardReader(tmp_path / "out"):
+            of[sample.split].add(sample.identity)
+        assert of == {Split.VAL: set(chosen), next(items(tmp_path)).split: people - set(chosen)}
+        assert packed.manifest["held_out"] == sorted(chosen)
+        assert f"3 people are held out as the split val: {', '.join(sorted(chosen))}" in packed.text()
+        assert ", ".join(sorted(chosen)) in (tmp_path / "out" / "report.html").read_text()
+        with pytest.raises(ReenactError, match="other settings"):
+            prepare(plan(tmp_path, tmp_path / "out", items=items, hold_out=2))
+
+    def test_the_same_ones_among_fewer_files(self, tmp_path):
+        """Those of 3 are among those of 5; with people left out, the others are still chosen."""
+        three, five = (plan(tmp_path, tmp_path / "out", hold_out=n).held_out for n in (3, 5))
+        assert three < five
+        fewer = plan(tmp_path, tmp_path / "out", hold_out=3, limit=16)
+        assert fewer.held_out >= {name for name in three if int(name[6:]) < 8}
+        assert fewer.held_out <= {f"person{i}" for i in range(8)}
+
+    @pytest.mark.parametrize(
+        ("changes", "complaint"),
+        [
+            ({"hold_out": -1}, "must be 0 or more, not -1"),
+            ({"hold_out": 12}, "12 people cannot be held out of the 12 in the split train; choose fewer"),
+            ({"hold_out": 1, "items": with_val}, "has a validation split already; leave out --hold-out-people"),
+        ],
+    )
+    def test_refusals(self, tmp_path, changes, complaint):
+        with pytest.raises(ReenactError, match=complaint):
+            prepare(plan(tmp_path, tmp_path / "out", **changes))
 
 
 class TestPack:

@@ -19,8 +19,10 @@ from reenactor.face.perception import FaceFinder
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder
 from reenactor.media import VideoReader, VideoWriter, read_motion, write_image
 from reenactor.research.data import FaceBoxes, Item, Kind, Plan, Settings, ShardReader, Split
+from reenactor.research.data.frames import decode_frames
+from reenactor.research.data.items import FrameFiles
 from reenactor.research.data.prepare import prepare
-from reenactor.research.data.process import process_item
+from reenactor.research.data.process import fingerprint, process_item
 
 FRAMES = 36
 RATE = 25
@@ -318,3 +320,50 @@ def test_ray_cluster_with_a_dying_machine(data_set, pack, tmp_path):
         cluster.shutdown()
     assert lost
     assert content(tmp_path / "out") == content(pack.folder)
+
+
+@pytest.fixture
+def frames(talking, tmp_path):
+    """Every sixth frame of a talk as files, all of one size but one."""
+    for i, frame in enumerate(talking[::6]):
+        picture = cv2.resize(frame, (300, 300)) if i == 2 else frame
+        write_image(tmp_path / f"{i}.png", np.ascontiguousarray(picture))
+    return tmp_path
+
+
+class TestFramesInFiles:
+    def item(self, folder, step=6):
+        names = tuple(f"{i}.png" for i in range(6))
+        frames = FrameFiles(names, tuple(range(0, 6 * step, step)), 25)
+        return Item("talk", Kind.CLIP, folder, "eileen", Split.TEST, frames=frames)
+
+    def test_they_are_a_clip(self, frames, talking):
+        done = process_item(self.item(frames), frames, Settings())
+        (sample,) = done.samples
+        assert (done.skipped, done.lost_s) == (None, 0)
+        meta = json.loads(sample.members["json"])
+        assert meta["pts"] == [0, 6, 12, 18, 24, 30]
+        assert meta["time_base"] == "1/25"
+        assert meta["end_pts"] == 36
+        crop = meta["crop"]
+        decoded = decode_frames(sample.members["mp4"])
+        for i, frame in enumerate(talking[::6]):
+            cut = frame[crop["top"] : crop["top"] + crop["side"], crop["left"] : crop["left"] + crop["side"]]
+            cut = cv2.resize(cut, (256, 256), interpolation=cv2.INTER_AREA)
+            assert np.abs(decoded[i].astype(int) - cut).mean() < 6
+
+    def test_no_cut_is_seen_between_frames_a_second_apart(self, talking, tmp_path):
+        """The light changes as much as across a cut."""
+        for i, frame in enumerate(talking[::6]):
+            write_image(tmp_path / f"{i}.png", np.ascontiguousarray(frame if i % 2 else frame // 2))
+        assert len(process_item(self.item(tmp_path, step=25), tmp_path, Settings()).samples) == 1
+        assert len(process_item(self.item(tmp_path, step=12), tmp_path, Settings()).samples) == 0
+
+    def test_a_changed_frame_makes_another_pack(self, frames):
+        before = fingerprint(self.item(frames), Settings())
+        assert before == fingerprint(self.item(frames), Settings())
+        (frames / "notes.txt").write_text("nothing to do with the frames")
+        assert before == fingerprint(self.item(frames), Settings())
+        assert before != fingerprint(self.item(frames, step=5), Settings())
+        os.utime(frames / "3.png", (1, 1))
+        assert before != fingerprint(self.item(frames), Settings())

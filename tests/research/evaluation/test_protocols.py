@@ -1,15 +1,21 @@
 """Sets: repeatable, nested in K, apart in time, balanced over people, refused when the data is of no use."""
 
+import shutil
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reenactor.core import ReenactError
 from reenactor.face.geometry import in_mean_pose
 from reenactor.face.geometry.mean_face import head_angles
-from reenactor.research.data import Kind, Split
-from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, protocols, read_cases
+from reenactor.research.data import Kind, ShardReader, Split
+from reenactor.research.data.shards import INDEX
+from reenactor.research.evaluation import CaseList, Packs, Protocol, choose_cases, protocols, read_cases, usual_split
 from reenactor.research.evaluation.protocols import _counts, _different_looks
 
 OURS = [Protocol.SELF, Protocol.DIFFERENT, Protocol.SAME_SOURCE]
@@ -124,9 +130,9 @@ def test_expressions_differ_as_much_as_can_be(packs, cases_of):
 
 def test_refusals(pack, packs, cases_of):
     with pytest.raises(ReenactError, match="no clips in its split val"):
-        choose_cases(packs, Protocol.SELF)
+        choose_cases(packs, Protocol.SELF, split=Split.VAL)
     with pytest.raises(ReenactError, match="clips of 0 people"):
-        choose_cases(packs, Protocol.DIFFERENT)
+        choose_cases(packs, Protocol.DIFFERENT, split=Split.VAL)
     with pytest.raises(ReenactError, match="give --targets"):
         cases_of(Protocol.WILD)
     with pytest.raises(ReenactError, match="leave out --targets"):
@@ -134,6 +140,52 @@ def test_refusals(pack, packs, cases_of):
     for options in ({"k": 0}, {"count": 0}, {"size": 100}):
         with pytest.raises(ReenactError, match="must be"):
             cases_of(Protocol.SELF, **options)
+
+
+@pytest.fixture
+def relabelled(pack, tmp_path):
+    """A function that copies the pack with some rows' values changed."""
+
+    def change(name, **columns):
+        shutil.copytree(pack, tmp_path / name)
+        rows = [row | {k: f(row) for k, f in columns.items()} for row in pq.read_table(pack / INDEX).to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(pack / INDEX)), tmp_path / name / INDEX)
+        return tmp_path / name
+
+    return change
+
+
+def test_few_shot_portraits_are_photos_of_people_with_enough(relabelled):
+    """Paper A, table 3: persons 0 to 3 are one, with four photos; persons 4 and 5 have one each."""
+    one_person = {f"person{i}": "anna" for i in range(4)}
+    packs = Packs(relabelled("album", identity=lambda row: one_person.get(row["identity"], row["identity"])))
+    choose = partial(choose_cases, packs, Protocol.SAME_SOURCE, count=10, photos=4)
+    one, two, four = (choose(k=k) for k in (1, 2, 4))
+    assert {case.identity for case in four} == {"anna"}
+    assert all(len({frame.key for frame in case.targets}) == 4 for case in four)
+    assert {packs.target.sample(frame.key).kind for case in four for frame in case.targets} == {Kind.PHOTO}
+    # The same people, first photos and drivers, whatever K is.
+    assert [case.targets for case in two] == [case.targets[:2] for case in four]
+    assert [(case.targets, case.driver) for case in one] == [(case.targets[:1], case.driver) for case in four]
+    assert {case.identity for case in choose_cases(packs, Protocol.SAME_SOURCE, count=30)} > {"anna"}
+    assert choose(k=3, photos=None).cases == tuple(replace(c, targets=c.targets[:3]) for c in four)
+    with pytest.raises(ReenactError, match="no people with 5 portraits or clips in its split test"):
+        choose_cases(Packs(relabelled("none", split=lambda _: "val")), Protocol.SAME_SOURCE, k=5, split=Split.TEST)
+
+
+def test_the_split_that_exists(relabelled, tmp_path):
+    """Of each pack: VoxCeleb1 and CelebV have no val, FFHQ has no test, RAF-DB no val."""
+    train = relabelled("train", split=lambda _: "train")
+    test = relabelled("test", split=lambda row: "test" if row["kind"] == "clip" else "train")
+    val = relabelled("val", split=lambda row: "val" if row["kind"] == "clip" else "test")
+    assert [usual_split(ShardReader(one)) for one in (train, test, val)] == [Split.TRAIN, Split.TEST, Split.VAL]
+    cases = choose_cases(Packs(val, test), Protocol.WILD, count=10)
+    assert (cases.split, cases.targets_split) == (Split.VAL, Split.TEST)
+    (tmp_path / "cases.json").write_text(cases.to_json())
+    assert read_cases(tmp_path / "cases.json") == cases
+    # Cases of one split are written as they always were, so exports made before are still theirs.
+    assert "targets_split" in cases.to_json()
+    assert "targets_split" not in replace(cases, targets_split=cases.split).to_json()
 
 
 def test_targets_of_another_pack(pack):

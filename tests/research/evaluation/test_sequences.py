@@ -101,9 +101,9 @@ class TestCases:
         with pytest.raises(ReenactError, match="leave out --targets"):
             choose_cases(Packs(pack, pack), Protocol.VIDEO, split=Split.TRAIN)
         with pytest.raises(ReenactError, match="no clips in its split val"):
-            choose_cases(packs, Protocol.VIDEO)
+            choose_cases(packs, Protocol.VIDEO, split=Split.VAL)
         with pytest.raises(ReenactError, match="clips of 0 people"):
-            choose_cases(packs, Protocol.VIDEO_DIFFERENT)
+            choose_cases(packs, Protocol.VIDEO_DIFFERENT, split=Split.VAL)
 
 
 class TestFlicker:

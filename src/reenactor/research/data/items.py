@@ -44,6 +44,21 @@ class FaceBoxes:
     fps: float
 
 
+@dataclass(frozen=True)
+class FrameFiles:
+    """Frames of a clip that are files of their own, all in one folder.
+
+    Args:
+        names: the files' names, in the order of time.
+        numbers: their frame numbers, counted at `fps`, increasing.
+        fps: frame rate of the frame numbers.
+    """
+
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    fps: int
+
+
 class AnnotationKind(StrEnum):
     """Which landmarks of a photo were set by hand."""
 
@@ -73,13 +88,14 @@ class Item:
     Args:
         key: unique in the data set and stable between runs; letters, digits, `_` and `-`.
         kind: clip or photo.
-        path: its file.
+        path: its file; of a clip whose frames are files, their folder.
         identity: the person; somebody unknown gets an identity of their own.
         split: what it may be used for.
         start_s: where the part of the video to use begins, seconds; None for the video's beginning.
         end_s: where it ends; None for the video's end.
         boxes: face boxes of the data set, if it has any.
         annotation: landmarks of the data set, if it has any; photos only.
+        frames: of a clip whose frames are files, which files; else None.
         about: further facts to keep (licence, source, labels), as text.
     """
 
@@ -92,6 +108,7 @@ class Item:
     end_s: float | None = None
     boxes: FaceBoxes | None = None
     annotation: Annotation | None = None
+    frames: FrameFiles | None = None
     about: dict[str, str] = field(default_factory=dict)
 
 

@@ -8,11 +8,13 @@ processed twice, and only the open shard is packed again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from reenactor.core import ReenactError
 from reenactor.core.files import sync, write_atomically
 from reenactor.core.progress import Progress
 from reenactor.research.data.datasets import DATASETS
-from reenactor.research.data.items import Item, ProcessedItem
+from reenactor.research.data.items import Item, ProcessedItem, Split
 from reenactor.research.data.pool import Done, Task, work_on
 from reenactor.research.data.process import fingerprint, process_item, source_name
 from reenactor.research.data.samples import Settings
@@ -45,6 +47,7 @@ class Plan:
         shard_mb: largest size of a shard in 1,000,000 bytes. A sample larger than that gets a shard of its own.
         limit: prepare only this many items, the first ones.
         tiers: prepare only items of these licence tiers (column `tier` of a manifest); empty for all.
+        hold_out: number of people to move into a validation split; see `held_out`.
         workers: number of worker processes; 0 works in this process.
         ray: address of a Ray cluster to use instead.
         process: processes an item; replaced in tests.
@@ -58,6 +61,7 @@ class Plan:
     shard_mb: float = 64
     limit: int | None = None
     tiers: tuple[str, ...] = ()
+    hold_out: int = 0
     workers: int = 0
     ray: str | None = None
     process: Process = process_item
@@ -65,10 +69,38 @@ class Plan:
 
     def listing(self) -> Iterator[Item]:
         """The items to prepare."""
+        for item in self._listed():
+            yield replace(item, split=Split.VAL) if item.identity in self.held_out else item
+
+    def _listed(self) -> Iterator[Item]:
         items = (self.items or DATASETS[self.dataset])(self.source)
         if self.tiers:
             items = (item for item in items if item.about.get("tier") in self.tiers)
         return islice(items, self.limit)
+
+    @cached_property
+    def held_out(self) -> frozenset[str]:
+        """The people that are moved into a validation split: `hold_out` of those to train on.
+
+        A hash of the name decides, so the same people are chosen wherever it is done, and most of them again if others
+        are added. Of a data set that is for tests alone, people of the test split are moved.
+
+        Raises:
+            ReenactError: the data set has a validation split, or too few people.
+        """
+        people: dict[Split, set[str]] = defaultdict(set)
+        for item in self._listed() if self.hold_out else ():
+            people[item.split].add(item.identity)
+        if people[Split.VAL]:
+            raise ReenactError(f"{self.source} has a validation split already; leave out --hold-out-people")
+        split = Split.TRAIN if people[Split.TRAIN] else Split.TEST
+        if self.hold_out and self.hold_out >= len(people[split]):
+            raise ReenactError(
+                f"{self.hold_out} people cannot be held out of the {len(people[split])} in the split {split.value}; "
+                "choose fewer with --hold-out-people"
+            )
+        by_hash = sorted(people[split], key=lambda name: hashlib.sha256(name.encode()).digest())
+        return frozenset(by_hash[: self.hold_out])
 
     def facts(self) -> dict[str, Any]:
         """What decides the pack's bytes, besides the items; part of the manifest."""
@@ -78,6 +110,7 @@ class Plan:
             "shard_mb": self.shard_mb,
             "limit": self.limit,
             **({"tiers": list(self.tiers)} if self.tiers else {}),
+            **({"held_out": sorted(self.held_out)} if self.held_out else {}),
         }
 
 

@@ -62,6 +62,8 @@ class PreparedPack:
             f"{self.out}: {counts['clips']} clips ({counts['seconds'] / 60:.1f} min) and {counts['photos']} photos of "
             f"{counts['items']} files in {counts['shards']} shards, {size_mb:.1f} MB, {self.seconds:.0f} s"
         ]
+        if held_out := self.manifest.get("held_out"):
+            lines.append(f"{len(held_out)} people are held out as the split val: {_few(held_out)}")
         if self.done_before:
             lines.append(f"{self.done_before} files were done before")
         if counts["skipped"]:
@@ -69,6 +71,11 @@ class PreparedPack:
         else:
             lines.append(f"look at {self.out / REPORT}")
         return "\n".join(lines)
+
+
+def _few(names: list[str], most: int = 5) -> str:
+    """Names with commas; of many the first ones."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} others" if len(names) > most else "")
 
 
 def prepare(plan: Plan, progress: Progress | None = None) -> PreparedPack:
@@ -86,6 +93,8 @@ def prepare(plan: Plan, progress: Progress | None = None) -> PreparedPack:
         raise ReenactError(f"there is no data set {plan.dataset}; choose from {', '.join(DATASETS)}")
     if plan.limit is not None and plan.limit < 1:
         raise ReenactError(f"--limit must be 1 or more, not {plan.limit}")
+    if plan.hold_out < 0:
+        raise ReenactError(f"--hold-out-people must be 0 or more, not {plan.hold_out}")
     if not plan.shard_mb > 0:
         raise ReenactError(f"the size of shards must be more than 0 MB, not {plan.shard_mb}")
     if not plan.source.exists():

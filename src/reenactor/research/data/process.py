@@ -39,16 +39,24 @@ MAX_PUPIL_OFFSET = 0.2
 
 def fingerprint(item: Item, settings: Settings) -> str:
     """A hash of all that the item's samples depend on: its facts, its file's size and time, the settings."""
-    try:
-        status = item.path.stat()
-        file = [status.st_size, status.st_mtime_ns]
-    except OSError:
-        file = []
+    file = _state_of(item.path) if item.frames is None else []
     boxes = item.boxes and hashlib.sha256(item.boxes.boxes.tobytes() + item.boxes.frames.tobytes()).hexdigest()
     facts = [item.key, item.kind, item.identity, item.split, item.start_s, item.end_s, item.about, boxes, file]
     if item.annotation is not None:
         facts += [item.annotation.kind, hashlib.sha256(item.annotation.points_px.tobytes()).hexdigest()]
+    if item.frames is not None:
+        files = [[name, *_state_of(item.path / name)] for name in item.frames.names]
+        facts += [files, item.frames.numbers, item.frames.fps]
     return hashlib.sha256(json.dumps([facts, settings.facts()], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _state_of(file: Path) -> list[int]:
+    """Size and time of a file; nothing if it is missing."""
+    try:
+        status = file.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def source_name(item: Item, root: Path) -> str:

@@ -50,6 +50,7 @@ def report_page(folder: Path, manifest: dict[str, Any], index: pa.Table, skipped
         "clips": f"{counts['clips']} ({counts['seconds'] / 60:.1f} min, {counts['frames'] - counts['photos']} frames)",
         "photos": counts["photos"],
         "splits": ", ".join(f"{name} {n}" for name, n in counts["splits"].items()),
+        **({"held out as val": ", ".join(manifest["held_out"])} if "held_out" in manifest else {}),
         "skipped files": counts["skipped"],
         "seconds of clips in no sample": f"{counts['seconds_without_sample']:.1f}",
         "shards": f"{counts['shards']} ({counts['bytes'] / 1e6:.1f} MB)",

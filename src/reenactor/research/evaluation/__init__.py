@@ -3,7 +3,7 @@
 from reenactor.research.evaluation.cases import Case, CaseList, Protocol, read_cases
 from reenactor.research.evaluation.export import Entry, export, export_inputs
 from reenactor.research.evaluation.judges import JudgeConfig, Masked, PoseAu, face_features
-from reenactor.research.evaluation.packs import Frame, Packs
+from reenactor.research.evaluation.packs import Frame, Packs, usual_split
 from reenactor.research.evaluation.predictions import Method, Predictions, open_predictions, packs_of
 from reenactor.research.evaluation.protocols import choose_cases
 from reenactor.research.evaluation.report import RESULTS, score_folders
@@ -44,6 +44,7 @@ __all__ = [
     "read_results",
     "result_tables",
     "score_folders",
+    "usual_split",
     "write_results",
     "write_tables",
 ]

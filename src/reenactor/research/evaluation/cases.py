@@ -79,7 +79,8 @@ class CaseList:
         k: target pictures in each case.
         size: side of the pictures that are compared, pixels.
         seed: of the random choice.
-        split: which part of the packs.
+        split: which part of the drivers' pack.
+        targets_split: which part of the targets' pack.
         data_sha256: digest of the drivers' pack.
         targets_sha256: digest of the targets' pack; the same unless there are two packs.
         cases: in an order in which any first part is balanced over people.
@@ -90,6 +91,7 @@ class CaseList:
     size: int
     seed: int
     split: Split
+    targets_split: Split
     data_sha256: str
     targets_sha256: str
     cases: tuple[Case, ...]
@@ -125,6 +127,8 @@ class CaseList:
         """JSON with a line for each case; `read_cases` reads it."""
         head = {"format": "reenactor-cases", "version": _VERSION} | asdict(replace(self, cases=()))
         del head["cases"]
+        if self.targets_split is self.split:
+            del head["targets_split"]
         lines = [json.dumps(_as_json(case)) for case in self.cases]
         text = json.dumps(head, indent=1)
         return text[:-2] + ',\n "cases": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
@@ -142,7 +146,8 @@ def read_cases(path: Path) -> CaseList:
     try:
         cases = tuple(_from_json(case) for case in found["cases"])
         head = {name: found[name] for name in ("k", "size", "seed", "data_sha256", "targets_sha256")}
-        return CaseList(protocol=Protocol(found["protocol"]), split=Split(found["split"]), cases=cases, **head)
+        head |= {"split": Split(found["split"]), "targets_split": Split(found.get("targets_split", found["split"]))}
+        return CaseList(protocol=Protocol(found["protocol"]), cases=cases, **head)
     except (ValueError, KeyError, TypeError) as error:
         raise ReenactError(f"{path} does not list cases ({error}); {again}") from error
 

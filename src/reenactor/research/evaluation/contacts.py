@@ -94,9 +94,9 @@ class _Clip:
 
 
 def measure_contacts(
-    pack: Path, transformer: Path | None, blinks: Path | None = None
+    pack: Path, transformer: Path | None, blinks: Path | None = None, split: Split = Split.VAL
 ) -> dict[str, dict[str, Interval]]:
-    """Errors of all transfers on the validation clips of a pack, with intervals over drivers.
+    """Errors of all transfers on the clips of a pack, with intervals over drivers.
 
     | | |
     |---|---|
@@ -112,18 +112,19 @@ def measure_contacts(
         pack: folder of prepared data.
         transformer: folder of a landmark transformer; None for the one that ships.
         blinks: CSV file with the columns `source` (as in the pack) and `time_s`, blinks that people saw; None for none.
+        split: which part of the pack.
 
     Raises:
         ReenactError: the pack has not two people, the transformer needs pictures, or the list cannot be read.
     """
     reader = ShardReader(pack)
-    clips = [_Clip.of(reader[row], meshes) for row, meshes in clip_landmarks(reader, Split.VAL)]
+    clips = [_Clip.of(reader[row], meshes) for row, meshes in clip_landmarks(reader, split)]
     if len({clip.identity for clip in clips}) < 2:
-        raise ReenactError(f"{pack} has not clips of two people in its 'val' split; prepare more")
+        raise ReenactError(f"{pack} has not clips of two people in its '{split.value}' split; prepare more")
     network = load_transformer(transformer)
     if network.config.needs_pictures:
         raise ReenactError("landmarks alone are measured: give a transformer that needs no pictures")
-    photos = [reader[row] for row in rows_of(reader, Kind.PHOTO, Split.VAL).tolist()]
+    photos = [reader[row] for row in rows_of(reader, Kind.PHOTO, split).tolist()]
     gaping = [(one.identity, one.landmarks[0]) for one in photos if _lips_of(one.landmarks[0]) > _PART]
     seen = {} if blinks is None else _read_blinks(blinks)
     found: dict[str, dict[str, list[tuple[float, str]]]] = {}

@@ -126,6 +126,12 @@ def pack_digest(pack: ShardReader) -> str:
     return sha256(pack.folder / MANIFEST)
 
 
+def usual_split(pack: ShardReader) -> Split:
+    """The split to measure on: val if the pack has one, else test, else train."""
+    found = set(pack.index["split"].to_pylist())
+    return next((split for split in (Split.VAL, Split.TEST) if split.value in found), Split.TRAIN)
+
+
 class PackPair(NamedTuple):
     """A target, a driver frame, and the true picture, (1, 3, s, s) in [-1, 1]."""
 

@@ -20,7 +20,7 @@ from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.retarget import neutral_frame
 from reenactor.research.data import Kind, Sample, ShardReader, Split
 from reenactor.research.evaluation.cases import Case, CaseList, Protocol
-from reenactor.research.evaluation.packs import Frame, Packs, pack_digest
+from reenactor.research.evaluation.packs import Frame, Packs, pack_digest, usual_split
 
 SELF_CASES, SELF_VIDEOS = 2083, 100
 CASES_PER_IDENTITY = 2000
@@ -46,7 +46,8 @@ def choose_cases(
     count: int | None = None,
     frames: int = SEQUENCE,
     seed: int = 0,
-    split: Split = Split.VAL,
+    split: Split | None = None,
+    photos: int | None = None,
     size: int = 256,
 ) -> CaseList:
     """Choose the cases of a protocol; the same arguments always give the same cases.
@@ -59,7 +60,9 @@ def choose_cases(
             may be some more.
         frames: length of each sequence, for protocols of consecutive frames.
         seed: of the random choice.
-        split: which part of the packs.
+        split: which part of the packs; None for `usual_split` of each.
+        photos: where targets are photos, only people with at least this many; None for K. Give the largest K to
+            compare several on the same people.
         size: side of the pictures that are compared, pixels.
 
     Raises:
@@ -78,14 +81,17 @@ def choose_cases(
     one_pack = protocol.consecutive or protocol in (Protocol.SELF, Protocol.DIFFERENT, Protocol.PERSON)
     if one_pack and packs.targets is not packs.drivers:
         raise ReenactError(f"the protocol {protocol.value} has one data set; leave out --targets")
+    most, targets_split = max(k, photos or k), split or usual_split(packs.targets)
+    split = split or usual_split(packs.drivers)
     if protocol.consecutive:
         cases = _sequences(packs, k, count, seed, split, frames, own=protocol.has_truth)
-    else:
-        of_one_pack = {Protocol.SELF: _self, Protocol.DIFFERENT: _different, Protocol.PERSON: _person}
-        choose = of_one_pack.get(protocol, _portraits)
+    elif one_pack:
+        choose = {Protocol.SELF: _self, Protocol.DIFFERENT: _different, Protocol.PERSON: _person}[protocol]
         cases = choose(packs, k, count, seed, split)
+    else:
+        cases = _portraits(packs, k, count, seed, split, targets_split, most)
     digests = pack_digest(packs.drivers), pack_digest(packs.targets)
-    return CaseList(protocol, k, size, seed, split, *digests, tuple(cases))
+    return CaseList(protocol, k, size, seed, split, targets_split, *digests, tuple(cases))
 
 
 def _self(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> list[Case]:
@@ -148,7 +154,8 @@ def _different(packs: Packs, k: int, count: int | None, seed: int, split: Split)
     people = sorted(clips)
     if len(people) < 2:
         raise ReenactError(
-            f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed"
+            f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed; "
+            "choose another --split"
         )
     sample = _Samples(packs.drivers)
     cases = []
@@ -166,13 +173,15 @@ def _different(packs: Packs, k: int, count: int | None, seed: int, split: Split)
     return cases
 
 
-def _portraits(packs: Packs, k: int, count: int | None, seed: int, split: Split) -> list[Case]:
+def _portraits(
+    packs: Packs, k: int, count: int | None, seed: int, split: Split, targets_split: Split, photos: int
+) -> list[Case]:
     """500 people, each driven by 100 expressions of another person.
 
     The expressions are frames of one clip (the paper compares sequences), chosen to differ; without clips, portraits.
     """
     rng = np.random.default_rng(seed)
-    candidates = _candidates(packs.targets, split, k)
+    candidates = _candidates(packs.targets, targets_split, photos)
     drivers = _by_identity(packs.drivers, split, Kind.CLIP) or _by_identity(packs.drivers, split, Kind.PHOTO)
     people, most = _counts(count, len(candidates))
     chosen = [candidates[i] for i in rng.permutation(len(candidates))[:people]]
@@ -180,8 +189,12 @@ def _portraits(packs: Packs, k: int, count: int | None, seed: int, split: Split)
     by_target: list[list[Case]] = []
     for identity, rows in chosen:
         own = np.random.default_rng([seed, len(by_target)])
-        target = target_of(int(own.choice(rows)))
+        row = int(own.choice(rows))
+        target = target_of(row)
         targets = _frames_of(target, _some(np.flatnonzero(target.seen), k, own))
+        if target.kind is Kind.PHOTO:
+            further = np.random.default_rng([seed, len(by_target), row]).permutation([r for r in rows if r != row])
+            targets = targets[:1] + tuple(Frame(target_of(int(r)).key, 0) for r in further[: k - 1])
         others = [person for person in sorted(drivers) if person != identity]
         if not others:
             raise ReenactError(f"{packs.drivers.folder} has nobody in its split {split.value} to drive {identity}")
@@ -212,7 +225,8 @@ def _sequences(
     sample, people = _Samples(packs.drivers), sorted(clips)
     if not own and len(people) < 2:
         raise ReenactError(
-            f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed"
+            f"{packs.drivers.folder} has clips of {len(people)} people in its split {split.value}, and two are needed; "
+            "choose another --split"
         )
     rows = [row for person in people for row in clips[person]]
     order = np.random.default_rng(seed).permutation(len(rows))[:SELF_VIDEOS]
@@ -260,13 +274,13 @@ def _far_from(clip: Sample, driven: Int[np.ndarray, " n"]) -> Int[np.ndarray, " 
     return np.flatnonzero(clip.seen & (away_s >= _GAP_FRACTION * away_s[clip.seen].max() - 1e-6))
 
 
-def _candidates(pack: ShardReader, split: Split, k: int) -> list[tuple[str, list[int]]]:
-    """People and the rows to choose their target from: portraits if K is 1, else clips, for several pictures."""
-    photos, clips = _by_identity(pack, split, Kind.PHOTO), _by_identity(pack, split, Kind.CLIP)
-    found = photos if k == 1 and photos else clips
+def _candidates(pack: ShardReader, split: Split, photos: int) -> list[tuple[str, list[int]]]:
+    """People with so many photos, and their rows; if there are none, people with clips, for several pictures of one."""
+    found = {name: rows for name, rows in _by_identity(pack, split, Kind.PHOTO).items() if len(rows) >= photos}
+    found = found or _by_identity(pack, split, Kind.CLIP)
     if not found:
-        what = "portraits or clips" if k == 1 else "clips, from which several pictures of a person could be taken,"
-        raise ReenactError(f"{pack.folder} has no {what} in its split {split.value}; choose another --split")
+        what = "portraits" if photos == 1 else f"people with {photos} portraits"
+        raise ReenactError(f"{pack.folder} has no {what} or clips in its split {split.value}; choose another --split")
     return sorted(found.items())
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.research.data.datasets import celeba_hq, celebv, ffhq, mpiigaze, own, raf_db, voxceleb1, wflw
+from reenactor.research.data.datasets import celeba, celeba_hq, celebv, ffhq, mpiigaze, own, raf_db, voxceleb1, wflw
 from reenactor.research.data.datasets.listing import at_least_one, entries, require_folder
 from reenactor.research.data.items import Adapter, Item
 
@@ -18,6 +18,7 @@ _SINGLE: dict[str, Adapter] = {
     "manifest": own.manifest_items,
     "voxceleb1": voxceleb1.items,
     "celebv": celebv.items,
+    "celeba": celeba.items,
     "celeba-hq": celeba_hq.items,
     "ffhq": ffhq.items,
     "raf-db": raf_db.items,

@@ -14,10 +14,14 @@ from jaxtyping import Float32
 
 from reenactor.core import ReenactError
 from reenactor.media import is_image, is_video
-from reenactor.research.data.items import Item, Kind, Split
+from reenactor.research.data.items import FrameFiles, Item, Kind, Split
 
 _NUMBER = re.compile(r"([0-9]+)")
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
+FRAMES_PER_S = 25
+"""Of frame numbers, as data sets of frames count them."""
+_LONGEST_RUN = 1500
+"""Frames, as many as a segment of a clip may have."""
 _SLUG_LENGTH = 80
 """An old tar header has 100 characters for a name; the rest is for the hash and a suffix."""
 
@@ -97,6 +101,32 @@ def media(folder: Path, visited: set[tuple[int, int]] | None = None) -> Iterator
 def kind_of(path: Path) -> Kind:
     """Clip or photo, by the suffix."""
     return Kind.CLIP if is_video(path) else Kind.PHOTO
+
+
+def runs(folder: Path, numbered: Iterable[tuple[int, str]]) -> Iterator[FrameFiles]:
+    """Files of frames as clips: a new one begins after a gap of more than a second, or after a minute's frames.
+
+    Args:
+        folder: where the files are, for messages.
+        numbered: frame numbers, `FRAMES_PER_S` a second, and names, in any order.
+
+    Returns:
+        clips of two frames or more; frames with no other within a second are left out.
+
+    Raises:
+        ReenactError: two files have one number.
+    """
+    found: list[tuple[int, str]] = []
+    for number, name in [*sorted(numbered), (None, "")]:
+        if found and number == found[-1][0]:
+            raise ReenactError(f"{found[-1][1]} and {name} in {folder} have one frame number; remove one")
+        if found and (number is None or number - found[-1][0] > FRAMES_PER_S or len(found) == _LONGEST_RUN):
+            if len(found) > 1:
+                numbers, names = zip(*found, strict=True)
+                yield FrameFiles(names, numbers, FRAMES_PER_S)
+            found = []
+        if number is not None:
+            found.append((number, name))
 
 
 def text_of(name: str) -> str:

@@ -15,9 +15,11 @@ The authors never published its videos, so there are several layouts. The first 
 
     root/train/id10001#7w0IBEWc9Qw#000993#001143.mp4
 
-4. the authors' frames of faces, as photos; the denser `unzippedIntervalFaces/data` has one more level::
+4. the authors' frames of faces; consecutive ones are clips. The first has a frame a second, named by its number in the
+   video; the second has every sixth of each utterance, and is read if both are there::
 
-    root/unzippedFaces/Eartha_Kitt/1.6/5r0dWxy17C8/*.jpg
+    root/unzippedFaces/Eartha_Kitt/1.6/5r0dWxy17C8/0000375.jpg
+    root/unzippedIntervalFaces/data/Eartha_Kitt/1.6/5r0dWxy17C8/1/05.jpg
 
 Frame lists have header lines (`Identity`, `Reference`, `Offset`, `FV Conf`, `ASD Conf`), then `FRAME X Y W H` and rows.
 Frames count at 25 a second from the video's beginning, boxes are pixels of the video scaled to 360 lines. To turn these
@@ -40,16 +42,18 @@ from pathlib import Path
 import numpy as np
 
 from reenactor.core import MediaError, ReenactError
-from reenactor.media import VIDEO_SUFFIXES, is_image, is_video
+from reenactor.media import VIDEO_SUFFIXES, is_video
 from reenactor.media.video_reader import VideoReader
 from reenactor.research.data.datasets.listing import (
+    FRAMES_PER_S,
     at_least_one,
     entries,
     folders,
     hashed_key,
+    images,
     lines,
-    media,
     require_folder,
+    runs,
     slug,
     table,
     text_of,
@@ -59,18 +63,18 @@ from reenactor.research.data.items import FaceBoxes, Item, Kind, Split
 _TEST = frozenset(f"id{number}" for number in range(10270, 10310))
 _PERSON = re.compile(r"id1[01][0-9]{3}")
 _TEXTS = ("txt", "vox1_dev_txt/txt", "vox1_test_txt/txt")
-_FACES = ("unzippedFaces", "unzippedIntervalFaces/data")
+_FACES = ("unzippedIntervalFaces/data", "unzippedFaces")
+_INTERVAL = 6
+"""Frames of the video from one of unzippedIntervalFaces to the next: they are 5,078,961 of 352 hours, four a second."""
 _IDEN = {"1": "train", "2": "val", "3": "test"}
 _HEADERS = {"Offset": "offset", "FV Conf": "face_verification", "ASD Conf": "active_speaker"}
-_FPS = 25.0
-"""Rate of the frame numbers, whatever the video's own rate."""
 _LINES = 360
 """Height of the picture that the boxes are pixels of (`REF_FRAME_SIZE` of video-preprocessing's crop_vox.py)."""
 _EXPECTED = "txt and videos, or mp4, or train and test with crops, or unzippedFaces"
 
 
 def items(root: Path) -> Iterator[Item]:
-    """List the clips (of layout 4: photos), person by person.
+    """List the clips, person by person.
 
     Raises:
         ReenactError: none of the layouts, nothing in it, or a damaged list.
@@ -87,7 +91,7 @@ def items(root: Path) -> Iterator[Item]:
     elif crops:
         found, where = _crops(crops, lists), f"{crops[0]} named id1...#<video>#<begin>#<end>.mp4"
     elif faces:
-        found, where = _faces(faces[0], lists), f"{faces[0]}/<name>/1.6/<video>/"
+        found, where = _faces(faces[0], lists), f"{faces[0]}/<name>/1.6/<video>/, at most a second apart"
     elif texts:
         raise ReenactError(f"{root} has frame lists but no videos; expected them at {root / 'videos'}/<video>.mp4")
     else:
@@ -171,17 +175,31 @@ def _faces(root: Path, lists: _Lists) -> Iterator[Item]:
         person = lists.ids.get(_folder_name(name))
         # Without vox1_meta.csv the first letter decides, as it did for the authors.
         unlisted = Split.TEST if name.startswith("E") else Split.TRAIN
-        for folder in folders(named / "1.6") if (named / "1.6").is_dir() else ():
-            for path in media(folder):
-                if is_image(path):
+        for video in folders(named / "1.6") if (named / "1.6").is_dir() else ():
+            for folder in (video, *folders(video)):
+                utterance = "" if folder == video else folder.name.zfill(5)
+                facts = {"name": name, **lists.about(person or "", video.name, utterance)}
+                for frames in runs(folder, _every_sixth(folder) if utterance else _numbered(folder)):
+                    first = folder / frames.names[0]
                     yield Item(
-                        key=hashed_key(path.relative_to(root).as_posix()),
-                        kind=Kind.PHOTO,
-                        path=path,
+                        key=hashed_key(first.relative_to(root).as_posix()),
+                        kind=Kind.CLIP,
+                        path=folder,
                         identity=person or name,
                         split=lists.split(person) if person else unlisted,
-                        about={"name": name, **lists.about(person or "", folder.name), "frame": path.stem},
+                        frames=frames,
+                        about=facts | {"frame": first.stem},
                     )
+
+
+def _numbered(folder: Path) -> Iterator[tuple[int, str]]:
+    """Pictures named by their frame numbers."""
+    return ((int(path.stem), path.name) for path in images(folder) if path.stem.isdecimal())
+
+
+def _every_sixth(folder: Path) -> Iterator[tuple[int, str]]:
+    """Pictures that are every sixth frame, whatever their names."""
+    return ((_INTERVAL * i, path.name) for i, path in enumerate(images(folder)))
 
 
 def _video_folders(roots: list[Path]) -> Iterator[Path]:
@@ -246,8 +264,9 @@ def _cut(clip: Item, path: Path, aspect: float | None) -> Item:
     boxes = None
     if aspect is not None:
         width, height = np.float32(_LINES * aspect), np.float32(_LINES)
-        boxes = FaceBoxes(frames, values[:, 1:].astype(np.float32) / np.array([width, height, width, height]), _FPS)
-    start_s, end_s = float(frames[0] / _FPS), float((frames[-1] + 1) / _FPS)
+        fractions = values[:, 1:].astype(np.float32) / np.array([width, height, width, height])
+        boxes = FaceBoxes(frames, fractions, float(FRAMES_PER_S))
+    start_s, end_s = float(frames[0] / FRAMES_PER_S), float((frames[-1] + 1) / FRAMES_PER_S)
     return replace(clip, start_s=start_s, end_s=end_s, boxes=boxes, about=clip.about | about)
 
 
