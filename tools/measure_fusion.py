@@ -44,7 +44,7 @@ def main() -> None:
     device = torch.device("cpu")
     batches = Batches(objective.maps, people_of(ShardReader(args.data)), device, channels_last=False)
     for kind in (PairKind.CLIP, PairKind.WARP_BACK):
-        settings = PairData(size=128, targets=1, mix={kind: 1.0})
+        settings = PairData(size=128, alignment=fusion.config.alignment, targets=1, mix={kind: 1.0})
         found, who = [], []
         for pair in islice(iter(PairStream(args.data, settings, split=Split.VAL, seed=3)), args.pairs):
             batch = batches.pairs(default_collate([pair]))

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +18,25 @@ def photo():
 )
 def test_the_crop_itself_pasted_back_changes_nothing(photo, crop):
     np.testing.assert_array_equal(Compositor(photo, crop).paste(crop.cut(photo)), photo)
+
+
+@pytest.mark.parametrize("size", [64, 96, 160])
+@pytest.mark.parametrize("crop", [Crop(20, 10, 80, 0, 30.0), Crop(-25, 20, 96, 0, -50.0), Crop(60, -30, 120, 0, 170.0)])
+def test_a_turned_crop_pasted_back_changes_nothing_but_by_interpolation(photo, crop, size):
+    smooth = cv2.GaussianBlur(photo, (0, 0), 4)
+    crop = replace(crop, size=size)
+    result = Compositor(smooth, crop).paste(crop.cut(smooth))
+    assert np.abs(result.astype(int) - smooth).max() <= 2
+    # Other pixels are laid over the square alone, whose corners are where they are by hand.
+    turn, middle = np.deg2rad(crop.angle_deg), np.array([crop.left, crop.top]) + (crop.side - 1) / 2
+    y, x = np.mgrid[:120, :160]
+    along = (x - middle[0]) * np.cos(turn) + (y - middle[1]) * np.sin(turn)
+    down = (y - middle[1]) * np.cos(turn) - (x - middle[0]) * np.sin(turn)
+    reach = np.maximum(np.abs(along), np.abs(down)) / crop.side
+    changed = (Compositor(smooth, crop).paste(255 - crop.cut(smooth)) != smooth).any(2)
+    assert not changed[reach > 0.5 + 1 / crop.side].any()
+    assert (Compositor(smooth, crop).paste(np.full((size, size, 3), 7, np.uint8))[reach < 0.43] == 7).all()
+    assert changed[reach < 0.43].mean() > 0.9
 
 
 def test_paste_against_a_slow_twin(photo):

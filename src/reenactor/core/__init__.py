@@ -23,6 +23,7 @@ from reenactor.core.options import (
 )
 from reenactor.core.records import (
     ActionUnits,
+    Alignment,
     DriverFrame,
     FaceObservation,
     FrameBatch,
@@ -40,6 +41,7 @@ __all__ = [
     "MESH_TO_IBUG68",
     "OUTER_EYE_CORNERS",
     "ActionUnits",
+    "Alignment",
     "Background",
     "CheckpointError",
     "DriverFrame",

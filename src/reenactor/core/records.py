@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,15 @@ class MapKind(Enum):
     """(B, 1, H, W) in [0, 1], convex hull of the 68 landmarks."""
     FACE_MASK = "face mask"
     """(B, 1, H, W) in [0, 1], convex hull of the mesh: with the forehead."""
+
+
+class Alignment(StrEnum):
+    """How a face crop lies on the face."""
+
+    BOX = "box"
+    """Upright in the picture, around the box of the landmarks (`face.geometry.face_crop`)."""
+    MEAN_SHAPE = "mean_shape"
+    """Turned, scaled and placed by a similarity fit of landmarks to the mean shape (`face.geometry.aligned_crop`)."""
 
 
 @dataclass(frozen=True)

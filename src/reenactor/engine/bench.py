@@ -262,7 +262,7 @@ class _Subject:
         self.variant = variant
         self._model = model = placed(variant.model, device)
         self._size = size = model.resolution or STANDARD_SIZE
-        crop = face_crop(scene.mesh_px, size=size, scale=model.needs.crop_scale)
+        crop = model.needs.crop(scene.mesh_px, size=size)
         mesh = crop.to_crop(scene.mesh_px)
         cut = crop.cut(scene.photo)
         retarget = PartsRetargeter(mesh[None], track_rest(scene.track))

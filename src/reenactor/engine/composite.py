@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from reenactor.face.geometry import Crop, resize
+from reenactor.face.geometry import Crop
 from reenactor.face.geometry.layers import fill_outside
 from reenactor.face.geometry.mean_face import head_angles
 from reenactor.face.geometry.mesh_flow import FLAGS
@@ -46,7 +46,7 @@ _BEYOND = FLAGS.index("beyond")
 
 
 class Compositor:
-    """Pastes crops into a photo through a mask that fades out toward the crop's border.
+    """Pastes crops into a photo, turned as they were cut, through a mask that fades out toward the crop's border.
 
     Args:
         photo: (H, W, 3) the whole picture, or (H, W, 4) with opacity; pieces are like it.
@@ -58,15 +58,16 @@ class Compositor:
         self._crop = crop
         h, w = photo.shape[:2]
         self._rows, self._columns = crop.inside(w, h)
-        self._mask = self._cut(_seam_mask(crop.side))[..., None]
-        # Blending is only needed along the seam; the rest of the crop is copied.
-        solid = np.flatnonzero((self._mask[..., 0] == 1).any(1)), np.flatnonzero((self._mask[..., 0] == 1).any(0))
+        self._mask = crop.put_back(_seam_mask(crop.side), w, h, border=cv2.BORDER_CONSTANT)[..., None]
+        # Blending is only needed along the seam; the rest of an upright crop is copied.
+        inner = (self._mask[..., 0] == 1) & (crop.angle_deg == 0)
+        solid = np.flatnonzero(inner.any(1)), np.flatnonzero(inner.any(0))
         self._solid = tuple(slice(int(i[0]), int(i[-1]) + 1) if len(i) else slice(0, 0) for i in solid)
 
     def paste(self, piece: UInt8[np.ndarray, "s s c"]) -> UInt8[np.ndarray, "h w c"]:
         """A copy of the photo with `piece` (the crop's size) in its place."""
-        inner = self._cut(resize(piece, self._crop.side))
         picture = self._photo.copy()
+        inner = self._crop.put_back(piece, picture.shape[1], picture.shape[0])
         under = picture[self._rows, self._columns]
         rows, columns = self._solid
         height, width = under.shape[:2]
@@ -80,12 +81,6 @@ class Compositor:
             under[strip] = np.rint(below + self._mask[strip] * (inner[strip] - below)).astype(np.uint8)
         under[rows, columns] = inner[rows, columns]
         return picture
-
-    def _cut(self, square: np.ndarray) -> np.ndarray:
-        """The part of a picture of the whole square that lies inside the photo."""
-        rows = slice(self._rows.start - self._crop.top, self._rows.stop - self._crop.top)
-        columns = slice(self._columns.start - self._crop.left, self._columns.stop - self._crop.left)
-        return square[rows, columns]
 
 
 def _seam_mask(side: int) -> Float[np.ndarray, "s s"]:

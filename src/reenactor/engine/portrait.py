@@ -22,7 +22,7 @@ from torch import Tensor
 from reenactor.core import DriverFrame, Landmarks, MapKind, ReenactError, TargetSet
 from reenactor.core.options import check_device
 from reenactor.engine.notices import Notice
-from reenactor.face.geometry import Crop, face_crop
+from reenactor.face.geometry import Crop
 from reenactor.face.maps import draw_maps
 from reenactor.face.perception.identity import SAME_PERSON_DISTANCE, IdentityEmbedder, identity_distance
 from reenactor.face.perception.observe import check_picture
@@ -112,12 +112,12 @@ def model_crop(
     """
     picture_px = (picture.shape[1], picture.shape[0])
     if size is None and model.needs.any_resolution:
-        own = face_crop(mesh_px, scale=model.needs.crop_scale, picture_px=picture_px)
+        own = model.needs.crop(mesh_px, picture_px=picture_px)
         if STANDARD_SIZE <= own.size <= _LARGEST_CROP:
             return own
         size = STANDARD_SIZE if own.size < STANDARD_SIZE else _LARGEST_CROP
     size = size or model.resolution or STANDARD_SIZE
-    return face_crop(mesh_px, size=size, scale=model.needs.crop_scale, picture_px=picture_px)
+    return model.needs.crop(mesh_px, size=size, picture_px=picture_px)
 
 
 def target_set(
@@ -257,6 +257,13 @@ class Target:
     def mesh_px(self) -> Float[np.ndarray, "478 3"]:
         """The first photo's landmarks."""
         return self.all_mesh_px[0]
+
+    @property
+    def upright_mesh_px(self) -> Float[np.ndarray, "k 478 3"]:
+        """All landmarks as they would be if the first photo's crop were not turned."""
+        if not self.crop.angle_deg:
+            return self.all_mesh_px
+        return np.stack([self.crop.upright.to_crop(self.crop.to_picture(self.mesh_px)), *self.all_mesh_px[1:]])
 
     @property
     def other_people(self) -> tuple[int, ...]:

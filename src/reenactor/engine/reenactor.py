@@ -304,7 +304,8 @@ class Reenactor:
             rest: the driver at rest.
             learn: what it is like at rest is learned from the landmarks as they come, with the transfer PARTS.
         """
-        meshes, transformer, options = self.target.all_mesh_px, self._transformer, self._options
+        target, transformer, options = self.target, self._transformer, self._options
+        meshes = target.upright_mesh_px
         head = head_with(self.transfer, options.head)
         moderation = Moderation(
             rest.mesh_px,
@@ -315,12 +316,13 @@ class Reenactor:
         )
         if transformer is not None:
             carry = TransformerRetargeter(transformer, meshes, rest.mesh_px, self._target_faces, head)
-            return Retarget(moderation, carry, transformer.crop if self.needs_pictures else None)
+            return Retarget(moderation, carry, transformer.crop if self.needs_pictures else None, target.crop)
         if self.transfer is Transfer.PARTS:
-            keep, neutral = options.keep_expression, self.target.neutral
+            keep, neutral = options.keep_expression, target.neutral
             carry = PartsRetargeter(meshes, rest, head=head, keep_expression=keep, learn=learn, neutral=neutral)
-            return Retarget(moderation, carry)
-        return Retarget(moderation, Retargeter(meshes[0], rest.mesh_px, self.transfer, head))
+        else:
+            carry = Retargeter(meshes[0], rest.mesh_px, self.transfer, head)
+        return Retarget(moderation, carry, target=target.crop)
 
     def check_driver(self, driver: Driver) -> None:
         """Refuse a driver without pictures where the landmark transformer looks at them.

@@ -11,7 +11,6 @@ from jaxtyping import UInt8
 
 from reenactor.core import DriverFrame, TargetSet
 from reenactor.engine.portrait import driver_frame, target_set, usual_size
-from reenactor.face.geometry import face_crop
 from reenactor.face.perception import FaceFinder
 from reenactor.face.retarget import Retargeter, neutral_frame
 from reenactor.media import read_motion
@@ -41,7 +40,7 @@ def demo_examples(model: ReenactmentModel, count: int) -> Iterator[tuple[TargetS
     size, photo = usual_size(model), demo_photo()
     with FaceFinder() as finder:
         seen = finder.observe(photo).landmarks.mesh
-    crop = face_crop(seen, size=size, scale=model.needs.crop_scale)
+    crop = model.needs.crop(seen, size=size)
     mesh_px = crop.to_crop(seen).astype(np.float32)
     targets = target_set(model, crop.cut(photo)[None], mesh_px[None])
     motions = [read_motion(path).mesh_px for path in shipped_motions().values()]

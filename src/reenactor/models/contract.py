@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
-from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.face.geometry.crop import FACE_CROP_SCALE
+from reenactor.core import Alignment, DriverFrame, MapKind, TargetCode, TargetSet
+from reenactor.face.geometry.crop import FACE_CROP_SCALE, Crop, aligned_crop, face_crop
 
 ANY = object()
 """In `ModelConfig.removed`: the field had no effect, so any value is read."""
@@ -53,18 +53,38 @@ class Needs:
     """Inputs that a model reads; data and inference prepare no more than this.
 
     Args:
-        crop_scale: side of the face crop over the larger side of the landmarks' bounding box.
+        alignment: how its face crop lies on the face.
+        crop_scale: side of the face crop over the larger side of the landmarks' bounding box, with `Alignment.BOX`.
         any_resolution: crops of any size (a multiple of 32) are fine, so a photo can keep its own pixels.
         max_targets: photos used at most; None for any number.
         video_frames: frames used of videos of the person, with the photos beside them.
         maps: drawn from the landmarks and given with the photos and with each driver frame.
     """
 
+    alignment: Alignment = Alignment.BOX
     crop_scale: float = FACE_CROP_SCALE
     any_resolution: bool = False
     max_targets: int | None = None
     video_frames: int = 8
     maps: tuple[MapKind, ...] = ()
+
+    def crop(
+        self,
+        mesh_px: Float[np.ndarray, "478 3"],
+        *,
+        size: int | None = None,
+        picture_px: tuple[int, int] | None = None,
+    ) -> Crop:
+        """The square of a picture that the model is given, around the face with these landmarks.
+
+        Args:
+            mesh_px: in the picture's pixels.
+            size: side of the crop in pixels; None keeps the picture's own resolution (rounded to a multiple of 32).
+            picture_px: width and height, within which an upright crop stays if it can; None for an unlimited picture.
+        """
+        if self.alignment is Alignment.MEAN_SHAPE:
+            return aligned_crop(mesh_px, size=size)
+        return face_crop(mesh_px, size=size, scale=self.crop_scale, picture_px=picture_px)
 
 
 class PhotoUse(StrEnum):

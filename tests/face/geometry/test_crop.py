@@ -1,5 +1,6 @@
 """Crops: the point mapping, and that pixels land where it says."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,8 @@ CROPS = [
     Crop(10, 20, 96, 32),
     Crop(-13, 7, 50, 256),
     Crop(31, -40, 219, 96),
+    Crop(10, 20, 96, 128, 33.0),
+    Crop(-9, 20, 97, 64, -120.0),
 ]
 
 
@@ -54,6 +57,33 @@ def test_pixels_land_where_points_do(side, size):
     grid = np.stack(np.meshgrid(inner, inner), axis=-1).astype(np.float64)
     positions = crop.to_picture(grid)
     np.testing.assert_allclose(cut[4:-4, 4:-4, :2], positions, atol=0.51)
+
+
+@pytest.mark.parametrize("angle_deg", [-75.0, -8.0, 3.5, 45.0])
+@pytest.mark.parametrize(("side", "size"), [(100, 100), (100, 240), (130, 60), (101, 96)])
+def test_pixels_of_a_turned_crop_land_where_points_do(side, size, angle_deg):
+    picture = ramps(255, 255)
+    crop = Crop(70, 80, side, size, angle_deg)
+    inner = np.arange(4, size - 4)
+    middle, angle = np.array([70, 80]) + (side - 1) / 2, np.deg2rad(angle_deg)
+    x, y = np.moveaxis((np.stack(np.meshgrid(inner, inner), axis=-1) + 0.5) * side / size - side / 2, -1, 0)
+    # Clockwise: what is right of the middle of the crop is below that of the picture after a quarter turn.
+    turned = np.stack([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)], axis=-1)
+    wrong = crop.cut(picture)[4:-4, 4:-4, :2] - (middle + turned)
+    # Grey levels are rounded once, or twice where it shrinks.
+    assert np.abs(wrong).max() < (0.6 if size >= side else 1.1)
+    np.testing.assert_allclose(wrong.mean((0, 1)), 0, atol=0.03)
+
+
+def test_beyond_the_picture_a_turned_crop_repeats_its_edge_or_shows_nothing():
+    picture = np.full((60, 80, 3), 200, np.uint8)
+    crop = Crop(-20, -20, 64, 64, 45.0)
+    assert (crop.cut(picture) == 200).all()
+    bordered = crop.cut(picture, border=cv2.BORDER_CONSTANT)
+    # The corner at the top of the diamond lies above the picture, that at the bottom in it.
+    assert bordered[0, 0].max() == 0
+    assert bordered[63, 63].min() == 200
+    assert Crop(-20, -20, 64, 64).cut(picture, border=cv2.BORDER_CONSTANT)[:20].max() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The papers' seven data sets, tiny but in their exact layouts, through `prepare` and every protocol they are for."""
+"""The papers' seven data sets, tiny but in their exact layouts: `prepare`, training, every protocol they are for."""
 
 import json
 from fractions import Fraction
@@ -9,13 +9,24 @@ import pytest
 
 from factories import head
 from reenactor.cli.main import main
+from reenactor.core import Alignment
 from reenactor.engine import Reenactor
 from reenactor.engine.shipped import shipped_motions
 from reenactor.face.perception import FaceFinder
 from reenactor.media import VideoWriter, write_image
+from reenactor.models.marionette import MarioNETteConfig
+from reenactor.models.oneshot import OneShotConfig, ShapeEncoderConfig, VerificationConfig
+from reenactor.models.oneshot.verification import VERIFICATION, VerificationNet
+from reenactor.nn.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from reenactor.nn.losses import RandomVgg
 from reenactor.research.data import Kind, ShardReader
 from reenactor.research.data.datasets import celeba, celeba_hq, celebv, wflw
 from reenactor.research.evaluation import read_cases
+from reenactor.research.recipes import recipe
+from reenactor.research.training import updated
+from reenactor.research.training.log import read_log
+from reenactor.research.training.loop import train
+from reenactor.research.training.machines import make_fabric
 
 pytestmark = pytest.mark.slow
 LONG = 50
@@ -75,13 +86,16 @@ def make_celebv(root, moving):
             put(root / f"CelebV/{person}/Image/P_{person}_{100 + i}.jpg_{90 + i:010d}.jpg", moving(p, 2 * i))
 
 
-ALBUM = [(p, i) for p in range(5) for i in range(5)]
-"""Person and number of each photo of CelebA and CelebA-HQ: five of each. One person is train, three are val."""
+ALBUM = [(p, i) for p in range(6) for i in range(5)]
+"""Person and number of each photo of CelebA and CelebA-HQ: five of each. Two people are train, three are val."""
 
 
 def album_lists(folder, partition):
     text(folder / celeba.IDENTITIES, [f"{n:06d}.jpg {p + 100}" for n, (p, _) in enumerate(ALBUM, start=1)])
-    text(partition / celeba.PARTITION, [f"{n:06d}.jpg {(0, 1, 1, 1, 2)[p]}" for n, (p, _) in enumerate(ALBUM, start=1)])
+    text(
+        partition / celeba.PARTITION,
+        [f"{n:06d}.jpg {(0, 0, 1, 1, 1, 2)[p]}" for n, (p, _) in enumerate(ALBUM, start=1)],
+    )
 
 
 def make_celeba(root, moving):
@@ -227,3 +241,70 @@ def test_held_out_people_of_voxceleb1(prepared, moving, tmp_path, capsys):
     assert main([str(word) for word in [*command, "--out", tmp_path / "inputs"]]) == 0
     assert "no split val" not in capsys.readouterr().err
     assert {case.identity for case in read_cases(tmp_path / "inputs" / "cases.json")} == {person}
+
+
+TINY = {
+    "marionette": {"objective.model": MarioNETteConfig(resolution=64, base_width=8, max_width=16), "data.size": 64},
+    "verification": {"objective.model": VerificationConfig(width=8)},
+    "oneshot": {
+        "objective.model": OneShotConfig(
+            alignment=Alignment.MEAN_SHAPE,
+            resolution=64,
+            base_width=4,
+            max_width=8,
+            spade_from=8,
+            discriminator_width=4,
+            fusion_width=8,
+            fusion="none",
+        ),
+        "data.size": 64,
+    },
+    "shape-encoder": {"objective.model": ShapeEncoderConfig(resolution=64, width=8)},
+}
+TRAINED = [
+    ("voxceleb1", "marionette"),
+    ("voxceleb1 faces", "marionette"),
+    ("voxceleb1 interval", "marionette"),
+    ("celeba", "verification"),
+    ("celeba-hq", "oneshot"),
+    ("ffhq", "oneshot"),
+    ("raf-db", "oneshot"),
+    ("wflw", "shape-encoder"),
+]
+"""CelebV has no people to train on."""
+
+
+@pytest.fixture(scope="module")
+def verifier(tmp_path_factory):
+    """An untrained verification network, which the one-shot system's identity loss reads."""
+    folder = tmp_path_factory.mktemp("verifier")
+    network = VerificationNet(VerificationConfig(width=8))
+    write_checkpoint(folder, Checkpoint(VERIFICATION, network.config.model_dump(mode="json"), network.state_dict()))
+    return folder
+
+
+WHOLE = {which: name for name, which in reversed(TRAINED)}
+"""Recipe and one data set: a network's size does not depend on the data."""
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "full"),
+    [*((*one, False) for one in TRAINED), *((name, which, True) for which, name in WHOLE.items())],
+)
+def test_every_recipe(prepared, verifier, name, which, full, tmp_path):
+    """The papers' recipes: two steps of tiny networks, one of those of full size. Random VGGs replace trained ones."""
+    width = 1.0 if full else 1 / 16
+    losses = {
+        "marionette": {"objective.vgg19": RandomVgg(width=width), "objective.vgg_face": RandomVgg(width=width)},
+        "oneshot": {"objective.features": RandomVgg(width=width), "objective.verification.folder": verifier},
+    }
+    # Batch normalization of one embedding is nothing.
+    batch = 2 if which == "verification" or not full else 1
+    quick = {"steps": 1 if full else 2, "batch_size": batch, "workers": 0, "precision": "fp32"}
+    run = updated(recipe(which), losses.get(which, {}) | quick | ({} if full else TINY[which]))
+    done = train(run, prepared(name), tmp_path, make_fabric(accelerator="cpu", devices=1))
+    assert (done.step, done.finished) == (run.steps, True)
+    terms = [row for row in read_log(tmp_path) if row["step"] == run.steps]
+    assert all(np.isfinite(value) for row in terms for value in row.values())
+    tensors = read_checkpoint(done.model).tensors
+    assert sum(one.numel() for one in tensors.values()) > (1e6 if full else 1e3)

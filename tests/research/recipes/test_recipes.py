@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reenactor.core import ReenactError
+from reenactor.core import Alignment, ReenactError
 from reenactor.models.oneshot import OneShotConfig, ShapeEncoderConfig, VerificationConfig
 from reenactor.nn.checkpoint import read_checkpoint
 from reenactor.nn.losses import VGG16_IMAGENET, VGG19_IMAGENET, RandomVgg
@@ -129,7 +129,9 @@ def trained(pack, tmp_path):
 
 @pytest.mark.slow
 def test_from_the_decoder_to_fusion_to_one_person(trained):
-    models = {fusion: OneShotConfig(**TINY, fusion=fusion) for fusion in ("none", "learned")}
+    models = {
+        fusion: OneShotConfig(**TINY, alignment=Alignment.MEAN_SHAPE, fusion=fusion) for fusion in ("none", "learned")
+    }
     vgg = {"objective.features": RandomVgg(width=1 / 16)}
     decoder = trained(small("oneshot-lite", **vgg, **{"objective.model": models["none"]}))
     fused = trained(small("oneshot-lite-fusion", **{"objective.decoder": decoder}))
@@ -172,3 +174,13 @@ def test_from_frames(trained, name):
     model = ShapeEncoderConfig(resolution=64, width=8) if "shape" in name else VerificationConfig(width=8)
     folder = trained(small(name, **{"objective.model": model}))
     assert read_checkpoint(folder).config == model.model_dump()
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("oneshot")])
+def test_oneshots_data_and_model_are_aligned_to_the_mean_shape(name):
+    run = recipe(name)
+    assert run.data.alignment is Alignment.MEAN_SHAPE
+    # FusionNet's is the decoder's, which its folder says.
+    model = getattr(run.objective, "model", None)
+    assert ("fusion" in name) == (model is None)
+    assert model is None or model.alignment is Alignment.MEAN_SHAPE

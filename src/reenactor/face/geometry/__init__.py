@@ -1,6 +1,13 @@
 """Pure functions on points and grids: similarity fits, angles, crops, inverse maps, mesh flows; the mean face."""
 
-from reenactor.face.geometry.crop import FACE_CROP_SCALE, FACE_MARGIN, Crop, face_crop, resize
+from reenactor.face.geometry.crop import (
+    FACE_CROP_SCALE,
+    FACE_MARGIN,
+    Crop,
+    aligned_crop,
+    face_crop,
+    resize,
+)
 from reenactor.face.geometry.face_mesh import FaceMesh, draw_face_mesh, face_mesh, inverse_map, sample
 from reenactor.face.geometry.face_shape import harmonic_weights, turned, with_lips_closed, with_outline_of
 from reenactor.face.geometry.mean_face import MeanFace, fit_head, head_angles, in_mean_pose, mean_face, mirrored_mesh
@@ -13,6 +20,7 @@ __all__ = [
     "FaceMesh",
     "MeanFace",
     "Similarity",
+    "aligned_crop",
     "angles_from_matrix",
     "draw_face_mesh",
     "face_crop",

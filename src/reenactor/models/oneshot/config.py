@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from reenactor.models.contract import ModelConfig
+from reenactor.core import Alignment, MapKind
+from reenactor.models.contract import ModelConfig, Needs
 
 Fusion = Literal["learned", "handmade", "none"]
 
@@ -15,12 +16,15 @@ CONCATENATED = 4
 
 
 class OneShotConfig(ModelConfig):
-    """The defaults are the paper's; `lite` is a small one. Any number of target photos works with any config."""
+    """The defaults are the paper's, but for the alignment: checkpoints that do not name it are older, and were trained
+    on upright crops. `lite` is a small one. Any number of target photos works with any config."""
 
     removed: ClassVar[dict[str, Any]] = {"noise": False}
 
     resolution: Literal[64, 128, 256, 512] = 256
     """Pixels a side that it is trained at; the networks take any multiple of 32."""
+    alignment: Alignment = Alignment.BOX
+    """How face crops lie on the face; in the paper (and in `paper` and `lite`) aligned to the mean shape."""
     base_width: int = Field(default=64, ge=2, le=1024, multiple_of=2)
     """Channels of the appearance encoder's first map; doubled with each halving ..."""
     max_width: int = Field(default=1024, ge=4, le=4096, multiple_of=2)
@@ -59,6 +63,11 @@ class OneShotConfig(ModelConfig):
         return self
 
     @property
+    def needs(self) -> Needs:
+        """Inputs of the model."""
+        return Needs(alignment=self.alignment, maps=(MapKind.PARSING,))
+
+    @property
     def levels(self) -> int:
         """Halvings from the picture to the code of one pixel."""
         return self.resolution.bit_length() - 1
@@ -78,13 +87,14 @@ class OneShotConfig(ModelConfig):
     @classmethod
     def paper(cls, *, concatenate: bool = True, fusion: Fusion = "learned") -> OneShotConfig:
         """The paper's network; without concatenation its ablation, with `fusion="none"` its row "w/o Fusion"."""
-        return cls(concatenate=concatenate, fusion=fusion)
+        return cls(alignment=Alignment.MEAN_SHAPE, concatenate=concatenate, fusion=fusion)
 
     @classmethod
     def lite(cls, *, concatenate: bool = True, fusion: Fusion = "learned") -> OneShotConfig:
         """128 pixels; 1.6 GFLOP a frame instead of 27.5, 5.4 million parameters instead of 174; README.md."""
         return cls(
             resolution=128,
+            alignment=Alignment.MEAN_SHAPE,
             base_width=32,
             max_width=160,
             concatenate=concatenate,

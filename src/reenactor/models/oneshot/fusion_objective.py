@@ -76,6 +76,7 @@ class FusionObjective(Objective[PairBatch]):
         super().__init__()
         self.config = config
         decoder = trained_generator(config.decoder).eval()
+        self.alignment = decoder.config.alignment
         self.N = FusionNet(decoder.config)
         # In a tuple: what stays fixed is no part of a training checkpoint.
         self._decoder = (decoder,)

@@ -86,13 +86,12 @@ class OneShotGraphs(GraphAdapter[OneShot]):
     """See `GraphAdapter`."""
 
     name = OneShot.name
-    needs = OneShot.needs
 
     config: OneShotConfig
 
     def __init__(self, config: OneShotConfig) -> None:
         self.config = config
-        self.resolution = config.resolution
+        self.resolution, self.needs = config.resolution, config.needs
 
     def graphs(self, model: OneShot) -> dict[str, Graph]:
         """See `GraphAdapter.graphs`."""

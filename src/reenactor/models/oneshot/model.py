@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reenactor.core import DriverFrame, MapKind, TargetCode, TargetSet
-from reenactor.models.contract import Needs, ReenactmentModel, check_targets, needed_map
+from reenactor.models.contract import ReenactmentModel, check_targets, needed_map
 from reenactor.models.oneshot.blocks import AppearanceDecoder, AppearanceEncoder, SemanticDecoder
 from reenactor.models.oneshot.classical import WarpedPhoto, warped_m1p1, warped_photo
 from reenactor.models.oneshot.config import OneShotConfig
@@ -148,12 +148,11 @@ class OneShot(ReenactmentModel):
     version = "1"
     config_type: ClassVar[type[OneShotConfig]] = OneShotConfig
     config: OneShotConfig
-    needs = Needs(maps=(MapKind.PARSING,))
 
     def __init__(self, config: OneShotConfig) -> None:
         super().__init__()
         self.config = config
-        self.resolution = config.resolution
+        self.resolution, self.needs = config.resolution, config.needs
         self.generator = OneShotGenerator(config)
 
     def encode_target(self, targets: TargetSet) -> OneShotCode:

@@ -68,7 +68,7 @@ class OneShotObjectiveConfig(ModelConfig):
     """The defaults are the paper's weights; its feature networks must be named."""
 
     kind: Literal["oneshot"] = "oneshot"
-    model: OneShotConfig = OneShotConfig()
+    model: OneShotConfig = OneShotConfig.paper()
     init: Path | None = None
     """Folder of a trained model of the same settings to start from (fine-tuning); None for fresh weights."""
     reconstruction: float = Field(default=25, ge=0)
@@ -119,6 +119,7 @@ class OneShotObjective(Objective[PairBatch]):
     def __init__(self, config: OneShotObjectiveConfig, readers: Mapping[str, FeatureReader] = FEATURE_READERS) -> None:
         super().__init__()
         self.config = config
+        self.alignment = config.model.alignment
         self.G = OneShotGenerator(config.model)
         if config.init is not None:
             trained = trained_generator(config.init)

@@ -207,6 +207,8 @@ class ShapeEncoderObjective(Objective[FrameBatch]):
         draw_boundaries: makes the target heatmaps.
     """
 
+    alignment = None
+
     def __init__(self, config: ShapeEncoderObjectiveConfig, draw_boundaries: DrawBoundaries) -> None:
         super().__init__()
         self.config = config

@@ -199,6 +199,8 @@ class VerificationObjective(Objective[FrameBatch]):
         identities: people in the training set.
     """
 
+    alignment = None
+
     def __init__(self, config: VerificationObjectiveConfig, identities: int) -> None:
         super().__init__()
         if identities < 2:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reenactor.core import FrameBatch, MapKind, PairBatch
+from reenactor.core import Alignment, FrameBatch, MapKind, PairBatch
 from reenactor.nn.checkpoint import Checkpoint
 from reenactor.nn.losses.gan import Scores, mean_score
 
@@ -87,6 +87,8 @@ class Objective(nn.Module, ABC, Generic[B]):
     """
 
     maps: MapsNeeded = MapsNeeded()
+    alignment: Alignment | None = Alignment.BOX
+    """How faces must lie in its pictures; None if they may lie either way."""
 
     @property
     @abstractmethod

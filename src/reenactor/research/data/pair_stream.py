@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from reenactor.core import ReenactError
+from reenactor.core import Alignment, ReenactError
 from reenactor.face.geometry import fit_similarity, in_mean_pose, mean_face
 from reenactor.face.retarget.neutral import neutral_face
 from reenactor.research.data.items import Kind, Split
@@ -21,6 +21,7 @@ from reenactor.research.data.pairs import (
     Pair,
     PairAugmentation,
     PairKind,
+    aligned,
     augmented,
     clip_pairs,
     contour_pair,
@@ -32,7 +33,7 @@ from reenactor.research.data.pairs import (
     warp_back_pair,
 )
 from reenactor.research.data.shards import Sample
-from reenactor.research.data.streams import PackStream, WorkerShard, by_name, interleaved
+from reenactor.research.data.streams import PackStream, WorkerShard, by_name, interleaved, read_size
 
 _STRETCH = 64
 """Frames in each of the two stretches read of a clip; decoding, not pairing, is what costs."""
@@ -50,6 +51,8 @@ class PairData(BaseModel):
     kind: Literal["pairs"] = "pairs"
     size: int = Field(default=256, ge=32, multiple_of=32)
     """Side of the pictures, pixels."""
+    alignment: Alignment = Alignment.BOX
+    """How the faces lie in them: as the pack's do, or aligned to the mean shape, see `pairs.aligned`."""
     targets: int = Field(default=4, ge=1, le=8)
     """K, photos in each pair. Contour pairs have one, repeated."""
     mix: dict[PairKind, float] = {PairKind.CLIP: 0.6, PairKind.WARP_BACK: 0.3, PairKind.CONTOUR: 0.1}
@@ -139,8 +142,14 @@ class PairStream(PackStream[PairData]):
         rng = self._rng(shard)
         while True:
             kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
-            for pair in augmented(next(sources[kind]), self._data.augment, rng):
+            pairs = next(sources[kind])
+            if self._data.alignment is Alignment.MEAN_SHAPE:
+                pairs = [aligned(pair, self._data.size) for pair in pairs]
+            for pair in augmented(pairs, self._data.augment, rng):
                 yield as_tensors(pair)
+
+    def _read_size(self, sample: Sample) -> int:
+        return read_size(sample, self._data.size, self._data.alignment)
 
     def _clip_pairs(self, shard: WorkerShard) -> Iterator[list[Pair]]:
         clips, source = self._clips, _RANDOM_STREAM[PairKind.CLIP]
@@ -163,8 +172,9 @@ class PairStream(PackStream[PairData]):
             numbers = spread_frames(usable, rng)
         else:
             numbers = two_stretches(sample.landmarks, usable, rng, turning=turning, blinking=blinking)
-        frames = sample.frames(numbers.tolist(), size=data.size)
-        meshes, times_s = sample.landmarks_at(data.size)[numbers], sample.times_s[numbers]
+        size = self._read_size(sample)
+        frames = sample.frames(numbers.tolist(), size=size)
+        meshes, times_s = sample.landmarks_at(size)[numbers], sample.times_s[numbers]
         for _ in range(max(1, len(numbers) // _FRAMES_PER_PAIR)):
             yield clip_pairs(
                 sample.identity,
@@ -184,7 +194,8 @@ class PairStream(PackStream[PairData]):
 
     def _photo(self, row: int) -> tuple[str, np.ndarray, np.ndarray]:
         """Identity, picture and mesh of a photo."""
-        sample, size = self._reader[row], self._data.size
+        sample = self._reader[row]
+        size = self._read_size(sample)
         return sample.identity, sample.frames(size=size)[0], sample.landmarks_at(size)[0]
 
     def _contour_pairs(self, shard: WorkerShard) -> Iterator[list[Pair]]:

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reenactor.core import OUTER_EYE_CORNERS
 from reenactor.face.geometry import (
+    aligned_crop,
     draw_face_mesh,
     face_mesh,
     head_angles,
@@ -314,6 +315,28 @@ def _in_colours_of(
     gain = np.clip(spread / np.maximum(deviation, 1), *_MOST_CONTRAST)
     levels = (np.arange(256)[:, None] - mean.T) * gain.T + wanted.T
     return cv2.LUT(picture, np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None])
+
+
+def aligned(pair: Pair, size: int) -> Pair:
+    """The pair with its faces aligned to the mean shape, as models of `Alignment.MEAN_SHAPE` see them in use.
+
+    Each target is aligned by its own landmarks. The truth lies in the crop of the first target, in which its face has
+    moved; that of photos of other occasions in its own. It is not supervised beyond the pack's crop.
+
+    Args:
+        pair: of any size.
+        size: of the new pictures, pixels.
+    """
+    crops = [aligned_crop(mesh, size=size) for mesh in pair.target_mesh]
+    own = aligned_crop(pair.driver_mesh, size=size) if pair.kind is PairKind.PHOTOS else crops[0]
+    return replace(
+        pair,
+        targets=np.stack([crop.cut(photo) for crop, photo in zip(crops, pair.targets, strict=True)]),
+        target_mesh=np.stack([crop.to_crop(mesh) for crop, mesh in zip(crops, pair.target_mesh, strict=True)]),
+        truth=own.cut(pair.truth),
+        driver_mesh=own.to_crop(pair.driver_mesh),
+        mask=np.where(own.cut(pair.mask, border=cv2.BORDER_CONSTANT) > 127, 255, 0).astype(np.uint8),
+    )
 
 
 class PairAugmentation(BaseModel):

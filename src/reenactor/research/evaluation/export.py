@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from safetensors.numpy import load_file, save
 
-from reenactor.core import Background, Head, ReenactError, Transfer, head_with
+from reenactor.core import Alignment, Background, Head, ReenactError, Transfer, head_with
 from reenactor.core.files import sha256, write_atomically
-from reenactor.engine.composite import StillBackground
+from reenactor.engine.composite import Compositor, StillBackground
 from reenactor.engine.loading import load_transformer, transformer_folder, tuned_model
 from reenactor.engine.portrait import Portrait, placed, torch_device
 from reenactor.engine.tuning import STATE, PersonFrames, TuningSettings, check_tunable, tune
@@ -238,33 +238,56 @@ def draw(
 ) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
     """Draw some cases; neighbours with the same targets share one encoding.
 
+    A model with other crops than the pack's gets its own, cut out of those, and what it draws is put back into the
+    first target's picture; so all models are asked for the same landmarks and compared with the same truth.
+
     Args:
         model: on its device.
         cases: what to draw.
         packs: their data.
-        landmarks: made for `drawn_at(model, size)`.
+        landmarks: made for `frame_size(model, packs, size)`.
         size: side of the results, pixels.
         background: as the model draws it, or put back where it is in the first photo.
 
     Returns:
         Pictures by the cases' ids.
     """
-    at = drawn_at(model, size)
+    at, frame_px = drawn_at(model, size), frame_size(model, packs, size)
     most = model.needs.max_targets
-    pictures = packs.target.pictures((frame for case in cases for frame in case.targets), at)
+    pictures = packs.target.pictures((frame for case in cases for frame in case.targets), frame_px)
     drawn = {}
     for targets, group in groupby(cases, key=lambda case: case.targets):
         some = list(group)
         images = np.stack([pictures[frame] for frame in targets[:most]])
-        meshes = np.stack([packs.target.mesh(frame, at) for frame in targets[:most]])
+        meshes = np.stack([packs.target.mesh(frame, frame_px) for frame in targets[:most]])
+        crop = compositor = None
+        if not has_pack_crops(model):
+            crops = [model.needs.crop(mesh, size=at) for mesh in meshes]
+            crop, compositor = crops[0], Compositor(images[0], crops[0])
+            images = np.stack([one.cut(image) for one, image in zip(crops, images, strict=True)])
+            meshes = np.stack([one.to_crop(mesh) for one, mesh in zip(crops, meshes, strict=True)])
         still = StillBackground(images[0], meshes[0]) if background == Background.STILL else None
         portrait = Portrait(model, images, meshes, exact=True)
         for first in range(0, len(some), _AT_ONCE):
             part = some[first : first + _AT_ONCE]
-            mesh = landmarks(part)
+            mesh = landmarks(part) if crop is None else crop.to_crop(landmarks(part))
             for case, picture, own in zip(part, portrait.draw(mesh), mesh, strict=True):
-                drawn[case.id] = resize(picture if still is None else still.apply(picture, own), size)
+                shown = picture if still is None else still.apply(picture, own)
+                drawn[case.id] = resize(shown if compositor is None else compositor.paste(shown), size)
     return drawn
+
+
+def has_pack_crops(model: ReenactmentModel) -> bool:
+    """Whether prepared data has the crops that a model needs."""
+    return model.needs.alignment is Alignment.BOX and model.needs.crop_scale == FACE_CROP_SCALE
+
+
+def frame_size(model: ReenactmentModel, packs: Packs, size: int) -> int:
+    """Side of the pack's crops that a model is evaluated in, pixels: that of its input if it takes these crops.
+
+    Other models' crops are cut out of the targets' pictures as they are stored, if that is more than `size`.
+    """
+    return drawn_at(model, size) if has_pack_crops(model) else max(size, packs.targets.manifest["settings"]["size"])
 
 
 def drawn_at(model: ReenactmentModel, size: int) -> int:
@@ -318,13 +341,8 @@ def _tuned(model: ReenactmentModel, case: Case, packs: Packs, size: int, minutes
 def _tools(
     folders: tuple[Path, Path | None], entry: Entry, protocol: Protocol, size: int, device: str
 ) -> tuple[Packs, ReenactmentModel, TargetLandmarks]:
-    model = placed(create_model(entry.model, entry.weights), torch_device(device))
-    if model.needs.crop_scale != FACE_CROP_SCALE:
-        raise ReenactError(
-            f"the model '{entry.model}' needs other crops than prepared data has; it cannot be evaluated"
-        )
-    packs = Packs(*folders)
-    return packs, model, entry.landmarks(packs, drawn_at(model, size), protocol)
+    model, packs = placed(create_model(entry.model, entry.weights), torch_device(device)), Packs(*folders)
+    return packs, model, entry.landmarks(packs, frame_size(model, packs, size), protocol)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,8 @@ def pairs_of_pack(
         mix: weights of the kinds of pairs; None for those of `PairData`.
     """
     size = usual_size(model)
-    data = PairData(size=size, targets=1) if mix is None else PairData(size=size, targets=1, mix=dict(mix))
+    mix = PairData().mix if mix is None else dict(mix)
+    data = PairData(size=size, alignment=model.needs.alignment, targets=1, mix=mix)
     for pair in PairStream(folder, data, split=split, seed=0):
         meshes, driver_mesh = (np.asarray(x, np.float32) for x in (pair["target_mesh"], pair["driver_mesh"][None]))
         targets = target_set(model, np.moveaxis(np.asarray(pair["targets"]), 1, -1), meshes)

@@ -105,6 +105,11 @@ class _Run:
         people = people_of(reader)
         torch.manual_seed(config.seed)
         self.objective = make_objective(config.objective, reader, identities=len(people)).to(fabric.device)
+        if self.objective.alignment not in (None, config.data.alignment):
+            raise ReenactError(
+                f"this model's faces are aligned to '{self.objective.alignment}', and the data's to "
+                f"'{config.data.alignment}'; add --set data.alignment={self.objective.alignment}"
+            )
         if config.channels_last:
             self.objective.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.batches = Batches(self.objective.maps, people, fabric.device, channels_last=config.channels_last)
