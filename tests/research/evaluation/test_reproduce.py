@@ -53,7 +53,7 @@ def test_every_variable_has_both_settings():
 
 def test_followed_line_by_line_it_ends_in_the_tables(moving, tmp_path, monkeypatch, capsys):  # noqa: F811
     monkeypatch.chdir(tmp_path)
-    for name in ("voxceleb1", "celebv", "celeba", "celeba-hq", "ffhq", "raf-db"):
+    for name in ("voxceleb1", "celebv", "celeba", "celeba-hq", "ffhq", "raf-db", "wflw"):
         MAKERS[name](tmp_path / "raw" / name, moving)
     for line in LINES:
         if line.startswith("reenactor study serve"):
