@@ -14,8 +14,8 @@ PACKAGE = ROOT / "src" / "reenactor"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES_PER_FILE = 600
-MAX_FILES = 286
-MAX_LINES = 48_300
+MAX_FILES = 288
+MAX_LINES = 49_200
 
 
 def python(code):

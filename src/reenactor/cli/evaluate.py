@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reenactor.cli import ablate
+from reenactor.cli import ablate, papers
 from reenactor.cli.ablate import add_split, say_split
 from reenactor.cli.animate import add_weights, weights_folder
-from reenactor.cli.progress import Bar
+from reenactor.cli.judging import STOPPED, add_report, add_work, judges_of, pool_of
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL, Background, Head, Transfer
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from reenactor.research.evaluation import CaseList, Entry, JudgeConfig, Packs, WorkerPool
 
 _PROTOCOLS = ("self", "different", "same-source", "cross-source", "wild", "video", "video-different", "person")
-_STOPPED = "stopped; the same command continues where it stopped"
 
 
 def add_parser(verbs: argparse._SubParsersAction) -> None:
@@ -36,6 +35,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     _add_table(actions)
     _add_retargeting(actions)
     ablate.add_parser(actions)
+    papers.add_parsers(actions)
 
 
 def _add_run(actions: argparse._SubParsersAction) -> None:
@@ -46,10 +46,10 @@ def _add_run(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--k", default="1", metavar="K,K", help="target pictures in each case (default: 1)")
     _add_data(p)
     _add_transfer(p, "A,B")
-    _add_work(p)
+    add_work(p)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures, results and figures")
-    _add_report(p)
-    p.set_defaults(run=_run, stopped=_STOPPED)
+    add_report(p)
+    p.set_defaults(run=_run, stopped=STOPPED)
 
 
 def _add_export(actions: argparse._SubParsersAction) -> None:
@@ -63,11 +63,11 @@ def _add_export(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--k", type=int, default=1, help="target pictures in each case (default: %(default)s)")
     _add_data(p)
     _add_transfer(p, "NAME")
-    _add_work(p)
+    add_work(p)
     attention = "draw where the model looks (marionette), for N cases"
     p.add_argument("--attention", type=int, default=0, metavar="N", help=attention)
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
-    p.set_defaults(run=_export, stopped=_STOPPED)
+    p.set_defaults(run=_export, stopped=STOPPED)
 
 
 def _add_score(actions: argparse._SubParsersAction) -> None:
@@ -80,8 +80,8 @@ def _add_score(actions: argparse._SubParsersAction) -> None:
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results, tables and figures")
     add_predictions_data(p)
     p.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor)")
-    _add_report(p)
-    p.set_defaults(run=_score, stopped=_STOPPED)
+    add_report(p)
+    p.set_defaults(run=_score, stopped=STOPPED)
 
 
 def _add_table(actions: argparse._SubParsersAction) -> None:
@@ -156,22 +156,6 @@ def _add_transfer(p: argparse.ArgumentParser, transfer: str) -> None:
     p.add_argument("--tune", type=float, default=0.0, metavar="MINUTES", help=tune)
 
 
-def _add_work(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--device", default="auto", help="what models run on: auto (default), cpu, cuda, cuda:N or mps")
-    p.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor)")
-
-
-def _add_report(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--features", type=Path, metavar="DIR", help="shape encoder or verification network to compare by")
-    judge = "of CSIM and Id: dlib (default), or arcface and the ONNX file of your network"
-    p.add_argument("--judge", nargs="+", default=["dlib"], metavar=("dlib|arcface", "FILE"), help=judge)
-    pose = "of head pose and action units: reenactor (default), or openface, your OpenFace 2"
-    p.add_argument("--pose-au", default="reenactor", choices=("reenactor", "openface"), help=pose)
-    masked = "M-PSNR and M-SSIM: mean over the mask (default), or black outside it, as the papers' numbers suggest"
-    p.add_argument("--masked", default="mean", choices=("mean", "black"), help=masked)
-    p.add_argument("--no-figures", action="store_true", help="tables only")
-
-
 def _run(args: argparse.Namespace) -> int:
     """Export each model for each protocol and K, then score all."""
     from reenactor.research.evaluation import export
@@ -179,9 +163,9 @@ def _run(args: argparse.Namespace) -> int:
     if not all(k.isdigit() for k in args.k.split(",")):
         raise ReenactError(f"--k must be whole numbers with commas, not {args.k}")
     several = [int(k) for k in args.k.split(",")]
-    entries, judges, packs = _entries(args), _judges(args), _packs(args)
+    entries, judges, packs = _entries(args), judges_of(args), _packs(args)
     folders = []
-    with _pool(args) as pool:
+    with pool_of(args) as pool:
         for protocol in args.protocol.split(","):
             if protocol not in _PROTOCOLS:
                 raise ReenactError(f"there is no protocol '{protocol}'; choose of: {', '.join(_PROTOCOLS)}")
@@ -199,7 +183,7 @@ def _export(args: argparse.Namespace) -> int:
 
     packs = _packs(args)
     cases = _cases(args, packs, args.protocol, args.k, photos=args.k)
-    with _pool(args) as pool:
+    with pool_of(args) as pool:
         if args.inputs:
             export_inputs(packs, cases, args.out, pool=pool)
             print(f"{len(cases)} cases: {args.out}; name each result '<case id>.png'")
@@ -213,24 +197,9 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    with _pool(args) as pool:
-        _score_and_print(args, args.folders, args.cases, _judges(args), pool)
+    with pool_of(args) as pool:
+        _score_and_print(args, args.folders, args.cases, judges_of(args), pool)
     return 0
-
-
-def _judges(args: argparse.Namespace) -> JudgeConfig:
-    from reenactor.research.evaluation import JudgeConfig, Masked, PoseAu, face_features
-    from reenactor.research.metrics import read_arcface
-
-    name, *files = args.judge
-    if (name, len(files)) not in (("dlib", 0), ("arcface", 1)):
-        raise ReenactError(f"--judge must be dlib, or arcface and one ONNX file, not {' '.join(args.judge)}")
-    return JudgeConfig(
-        read_arcface(files[0]) if files else None,
-        PoseAu(args.pose_au),
-        Masked(args.masked),
-        face_features(args.features) if args.features else None,
-    )
 
 
 def _score_and_print(
@@ -315,14 +284,6 @@ def _cases(args: argparse.Namespace, packs: Packs, protocol: str, k: int, *, pho
         photos=photos,
         size=args.size,
     )
-
-
-def _pool(args: argparse.Namespace) -> WorkerPool:
-    from reenactor.research.evaluation import WorkerPool
-
-    if args.workers is not None and args.workers < 0:
-        raise ReenactError(f"--workers must be 0 or more, not {args.workers}")
-    return WorkerPool(args.workers, Bar(unit="case"))
 
 
 def _entry(args: argparse.Namespace, model: str, weights: Path | None, name: str | None, transfer: str | None) -> Entry:

@@ -21,7 +21,7 @@ from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
 from reenactor.research.evaluation.cases import Case
 from reenactor.research.evaluation.export import TargetLandmarks
 from reenactor.research.evaluation.packs import Packs
-from reenactor.research.evaluation.predictions import read_prediction
+from reenactor.research.evaluation.predictions import Predictions, read_prediction
 from reenactor.research.evaluation.scores import SCORES, Better
 from reenactor.research.evaluation.scoring import Scored
 from reenactor.research.metrics import angle_errors, bootstrap_interval
@@ -116,17 +116,38 @@ def _flattens(reference: Curve, curves: Mapping[str, Curve]) -> bool:
 
 def comparison_grid(scored: Scored, cases: Sequence[Case], *, labels: Sequence[str] | None = None) -> Picture:
     """Targets, driver and the result of each method, a row for each case."""
-    columns = min(scored.cases.k, _MOST_TARGETS)
-    size = scored.cases.size
-    targets = scored.packs.target.pictures((frame for case in cases for frame in case.targets[:columns]), size)
-    drivers = scored.packs.driver.pictures((case.driver for case in cases), size)
+    return results_grid(scored.packs, scored.predictions, cases, size=scored.cases.size, labels=labels)
+
+
+def results_grid(
+    packs: Packs,
+    predictions: Mapping[str, Predictions],
+    cases: Sequence[Case],
+    *,
+    size: int,
+    targets: int = _MOST_TARGETS,
+    labels: Sequence[str] | None = None,
+) -> Picture:
+    """The same of pictures that are not scored.
+
+    Args:
+        packs: the cases' data.
+        predictions: by the headings of their columns.
+        cases: the rows.
+        size: side of the pictures that are read, pixels.
+        targets: how many target pictures are shown at most.
+        labels: one below each row; None for the cases' ids.
+    """
+    columns = min(len(cases[0].targets), targets)
+    shown = packs.target.pictures((frame for case in cases for frame in case.targets[:columns]), size)
+    drivers = packs.driver.pictures((case.driver for case in cases), size)
     rows = []
     for case in cases:
-        files = [drawn.path(case) for drawn in scored.predictions.values()]
+        files = [drawn.path(case) for drawn in predictions.values()]
         results = [None if path is None else read_prediction(path, size) for path in files]
-        rows.append([*(targets[frame] for frame in case.targets[:columns]), drivers[case.driver], *results])
+        rows.append([*(shown[frame] for frame in case.targets[:columns]), drivers[case.driver], *results])
     heads = [f"target {i + 1}" if columns > 1 else "target" for i in range(columns)]
-    heads += ["driver", *scored.predictions]
+    heads += ["driver", *predictions]
     return contact_sheet(rows, heads, labels or [case.id for case in cases])
 
 

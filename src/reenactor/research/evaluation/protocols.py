@@ -47,6 +47,7 @@ def choose_cases(
     frames: int = SEQUENCE,
     seed: int = 0,
     split: Split | None = None,
+    targets_split: Split | None = None,
     photos: int | None = None,
     size: int = 256,
 ) -> CaseList:
@@ -61,6 +62,7 @@ def choose_cases(
         frames: length of each sequence, for protocols of consecutive frames.
         seed: of the random choice.
         split: which part of the packs; None for `usual_split` of each.
+        targets_split: which part of the targets' pack, if not the same.
         photos: where targets are photos, only people with at least this many; None for K. Give the largest K to
             compare several on the same people.
         size: side of the pictures that are compared, pixels.
@@ -81,7 +83,7 @@ def choose_cases(
     one_pack = protocol.consecutive or protocol in (Protocol.SELF, Protocol.DIFFERENT, Protocol.PERSON)
     if one_pack and packs.targets is not packs.drivers:
         raise ReenactError(f"the protocol {protocol.value} has one data set; leave out --targets")
-    most, targets_split = max(k, photos or k), split or usual_split(packs.targets)
+    most, targets_split = max(k, photos or k), targets_split or split or usual_split(packs.targets)
     split = split or usual_split(packs.drivers)
     if protocol.consecutive:
         cases = _sequences(packs, k, count, seed, split, frames, own=protocol.has_truth)

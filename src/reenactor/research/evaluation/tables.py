@@ -1,20 +1,20 @@
 """Results as tables beside the papers' numbers: Markdown, LaTeX, HTML.
 
 The papers measure on other data, and with other judges unless theirs are chosen (`judges`), so their numbers are not
-comparable with ours. Every table names the judges of its numbers. Paper B: tables 1, 2, 4 and 5. Paper A: table 1 (and
-3 for few-shot).
+comparable with ours. Every table names the judges of its numbers. `papers` has the papers' numbers.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from reenactor.core import ReenactError
 from reenactor.research.evaluation.cache import DRIVER_COPY, TARGET_COPY
 from reenactor.research.evaluation.cases import Protocol
+from reenactor.research.evaluation.papers import PAPERS, REFERENCE, Experiment, PaperTable
 from reenactor.research.evaluation.scores import SCORES, Better
 from reenactor.research.evaluation.scoring import Result
 
@@ -108,6 +108,76 @@ def ablation_tables(results: Sequence[Result], first: str, notes: Sequence[str])
     return tables
 
 
+def paper_table(
+    experiment: Experiment, results: Sequence[Result], ours: Mapping[str, str], places: Mapping[Protocol, str]
+) -> Table:
+    """A paper's table: its rows and columns in its order, with what was measured here beside each number.
+
+    Args:
+        experiment: the table.
+        results: of its protocols; may be empty.
+        ours: by the paper's name of a method, the method in `results`, or why there is none.
+        places: by protocol, the data that was measured on.
+
+    Raises:
+        ReenactError: different judges measured one score.
+    """
+    _check_judges(results)
+    scores = {name for table in experiment.sources.values() for name in table.scores}
+    plain = [one for one in results if one.against is None and one.score in scores]
+    cells = {(one.protocol, one.k, one.method, one.score): one for one in plain}
+    drawn_by = {one.method: _drawn_by(one) for one in plain}
+    methods = {**ours, REFERENCE: TARGET_COPY}
+    columns = [(protocol, table, name) for protocol, table in experiment.sources.items() for name in table.scores]
+
+    def pairs(method: str, k: int, paper: Sequence[float | None]) -> Iterator[str]:
+        for (protocol, _, name), theirs in zip(columns, paper, strict=True):
+            yield "" if theirs is None else f"{theirs:g}"
+            yield _cell(cells.get((protocol, k, method, name)))
+
+    rows = []
+    for row in experiment.rows:
+        paper = [table.row(row.method, row.k).values.get(name) for _, table, name in columns]
+        method = methods.get(row.method, "not in the zoo")
+        rows.append([row.label, drawn_by.get(method, method), *pairs(method, row.k, paper)])
+    notes = [
+        f"{protocol.value}: {table.data} in the paper, by {table.judges}; here {places.get(protocol, 'not measured')}."
+        for protocol, table in experiment.sources.items()
+    ]
+    for protocol, k in dict.fromkeys((one.protocol, one.k) for one in plain):
+        some = [one for one in plain if (one.protocol, one.k) == (protocol, k)]
+        failures = [f"{one.method} {one.failures}" for one in some if one.failures and one.score == some[0].score]
+        faceless = [f"Results without a face: {', '.join(failures)}."] if failures else []
+        notes.append(
+            f"{_title(Protocol(protocol), k)}: {' '.join([*_basis_notes(some), *_aucon_notes(some), *faceless])}"
+        )
+    notes += _judges_notes(plain)
+    if experiment.across:
+        label, method, paper, here = zip(*rows, strict=True)
+        turned = [["paper", *paper], ["here", *here], ["drawn by", *method]]
+        return Table(experiment.title, [_head(columns[0][2]), *label], [("", turned)], notes)
+    heads = ["method (target pictures)", "drawn by"]
+    for protocol, _, name in columns:
+        heads += [f"{f'{protocol.value}: ' if len(experiment.sources) > 1 else ''}{_head(name)}, paper", "here"]
+    sections: list[tuple[str, Sequence[Sequence[str]]]] = [("", rows)]
+    used = [methods.get(row.method) for row in experiment.rows]
+    copies = [copy for copy in (TARGET_COPY, DRIVER_COPY) if copy in drawn_by and copy not in used]
+    if copies:
+        ks = dict.fromkeys(row.k for row in experiment.rows)
+        nothing = [None] * len(columns)
+        floor = [[f"{copy} ({k})", "", *pairs(copy, k, nothing)] for k in ks for copy in copies]
+        sections.append(("floor and ceiling", floor))
+    return Table(experiment.title, heads, sections, notes)
+
+
+def _drawn_by(one: Result) -> str:
+    """Method, version, resolution, and what it was asked to draw."""
+    if one.version is None:
+        return one.method
+    landmarks = "the driver's own" if Protocol(one.protocol).has_truth else one.transfer
+    return f"{one.method} {one.version}, {one.config.get('resolution')} px, {landmarks} landmarks"
+
+
 def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
     plain = [one for one in results if one.against is None]
     scores = [name for name in SCORES if any(one.score == name for one in plain)]
@@ -134,7 +204,7 @@ def _scores(results: Sequence[Result], protocol: Protocol, k: int) -> Table:
 
 def _paper_rows(paper: PaperTable, scores: Sequence[str], k: int) -> list[list[str]]:
     return [
-        [f"{row.method} ({row.k})", *(f"{row.values[n]:g}" if n in row.values else "" for n in scores), ""]
+        [row.label, *(f"{row.values[n]:g}" if n in row.values else "" for n in scores), ""]
         for row in paper.rows
         if row.k == k
     ]
@@ -269,157 +339,3 @@ def _html(table: Table) -> str:
 
 def _html_row(cells: Iterable[str], tag: str) -> str:
     return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row of a paper's table.
-
-    Args:
-        method: its name in the paper.
-        k: number of target pictures.
-        values: numbers by the names of `scores.SCORES`.
-    """
-
-    method: str
-    k: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """A table of a paper.
-
-    Args:
-        source: paper, number of the table, data set.
-        judges: who measured, as far as the paper says.
-        rows: of the table.
-    """
-
-    source: str
-    judges: str
-    rows: tuple[PaperRow, ...]
-
-
-def _rows(scores: str, table: str) -> tuple[PaperRow, ...]:
-    """Parse lines of `method (k) | number | number...`; `-` stands for no number."""
-    names = scores.split()
-    rows = []
-    for line in table.strip().splitlines():
-        head, *cells = (cell.strip() for cell in line.split("|"))
-        method, _, k = head.rpartition(" (")
-        values = {name: float(cell) for name, cell in zip(names, cells, strict=True) if cell != "-"}
-        rows.append(PaperRow(method, int(k.rstrip(")")), values))
-    return tuple(rows)
-
-
-_SELF = _rows(
-    "csim ssim m_ssim psnr m_psnr prmse aucon",
-    """
-    X2Face (1)        | .689 | .719 | .941 | 22.537 | 31.529 | 3.26 | .813
-    Monkey-Net (1)    | .697 | .734 | .934 | 23.472 | 30.580 | 3.46 | .770
-    NeuralHead-FF (1) | .229 | .635 | .923 | 20.818 | 29.599 | 3.76 | .791
-    MarioNETte (1)    | .755 | .744 | .948 | 23.244 | 32.380 | 3.13 | .825
-    X2Face (8)        | .762 | .776 | .956 | 24.326 | 33.328 | 3.21 | .826
-    NeuralHead-FF (8) | .239 | .645 | .925 | 21.362 | 29.952 | 3.69 | .795
-    MarioNETte (8)    | .828 | .786 | .958 | 24.905 | 33.645 | 2.57 | .850
-    """,
-)
-_SELF_ABLATION = _rows(
-    "csim prmse aucon",
-    """
-    AdaIN (1)      | .183 | 3.719 | .781
-    +Attention (1) | .611 | 3.257 | .825
-    +Alignment (1) | .756 | 3.069 | .827
-    AdaIN (8)      | .188 | 3.649 | .787
-    +Attention (8) | .717 | 2.909 | .843
-    +Alignment (8) | .826 | 2.563 | .845
-    """,
-)
-_DIFFERENT = _rows(
-    "csim prmse aucon",
-    """
-    X2Face (1)        | .450 | 3.62 | .679
-    Monkey-Net (1)    | .451 | 4.81 | .584
-    NeuralHead-FF (1) | .108 | 3.30 | .722
-    MarioNETte (1)    | .520 | 3.41 | .710
-    MarioNETte+LT (1) | .568 | 3.70 | .684
-    X2Face (8)        | .484 | 3.15 | .709
-    NeuralHead-FF (8) | .120 | 3.26 | .723
-    MarioNETte (8)    | .608 | 3.26 | .717
-    MarioNETte+LT (8) | .661 | 3.57 | .691
-    """,
-)
-_DIFFERENT_ABLATION = _rows(
-    "csim prmse aucon",
-    """
-    AdaIN (1)      | .063 | 3.47 | .724
-    +Attention (1) | .333 | 3.17 | .729
-    +Alignment (1) | .530 | 3.44 | .700
-    AdaIN (8)      | .069 | 3.40 | .723
-    +Attention (8) | .472 | 3.22 | .727
-    +Alignment (8) | .605 | 3.27 | .709
-    """,
-)
-_SAME_SOURCE = _rows(
-    "au_percent pose_mae id_percent",
-    """
-    reference shown as output (1) | 0.00 | 7.49 | -
-    GANimation, given AU labels (1) | 18.2 | 7.49 | 99.6
-    VU-Net (1)            | 80.2 | 3.04 | 46.1
-    PG2 (1)               | 82.7 | 3.19 | 52.3
-    GauGAN (1)            | 81.1 | 2.98 | 79.3
-    ours without fusion (1) | 80.0 | 2.79 | 89.1
-    ours (1)              | 75.1 | 2.72 | 98.2
-    """,
-)
-_CROSS_SOURCE = _rows(
-    "au_percent pose_mae id_percent",
-    """
-    reference shown as output (1) | 0.00 | 7.77 | -
-    GANimation, given AU labels (1) | 17.1 | 7.77 | 99.5
-    VU-Net (1)            | 79.4 | 3.03 | 47.7
-    PG2 (1)               | 82.6 | 3.18 | 53.7
-    GauGAN (1)            | 79.72 | 2.98 | 75.3
-    ours without fusion (1) | 80.22 | 2.84 | 88.2
-    ours (1)              | 70.9 | 2.74 | 98.5
-    """,
-)
-_WILD = _rows(
-    "au_percent pose_mae id_percent",
-    """
-    reference shown as output (1) | 0.00 | 7.51 | -
-    GANimation, given AU labels (1) | 13.5 | 7.50 | 99.3
-    VU-Net (1)            | 79.6 | 3.03 | 52.2
-    PG2 (1)               | 82.3 | 3.18 | 51.9
-    GauGAN (1)            | 79.7 | 3.00 | 78.7
-    ours without fusion (1) | 80.0 | 2.91 | 90.2
-    ours (1)              | 71.1 | 2.63 | 98.3
-    """,
-)
-_FEW_SHOT = _rows(
-    "id_percent",
-    """
-    ours (1) | 97.2
-    ours (3) | 99.3
-    ours (5) | 99.4
-    """,
-)
-
-_A = "a fixed recognition model; it does not name its estimators of pose and AUs"
-_B = "ArcFace and OpenFace"
-_FILMS = PaperTable("paper A, table 3: 32 people of several films", _A, _FEW_SHOT)
-PAPERS: Mapping[Protocol, tuple[PaperTable, ...]] = {
-    Protocol.SELF: (
-        PaperTable("paper B, table 1: VoxCeleb1", _B, _SELF),
-        PaperTable("paper B, table 5 (ablation): VoxCeleb1", _B, _SELF_ABLATION),
-    ),
-    Protocol.DIFFERENT: (
-        PaperTable("paper B, table 2: CelebV", _B, _DIFFERENT),
-        PaperTable("paper B, table 4 (ablation): CelebV", _B, _DIFFERENT_ABLATION),
-    ),
-    Protocol.SAME_SOURCE: (PaperTable("paper A, table 1: CelebA-HQ", _A, _SAME_SOURCE), _FILMS),
-    Protocol.CROSS_SOURCE: (PaperTable("paper A, table 1: FFHQ", _A, _CROSS_SOURCE), _FILMS),
-    Protocol.WILD: (PaperTable("paper A, table 1: RAF-DB", _A, _WILD), _FILMS),
-}
-"""Both papers' tables by protocol."""

@@ -9,6 +9,7 @@ from reenactor.research.evaluation.study.answers import (
     study_tables,
     valid_answers,
     wilson,
+    win_ratio,
     win_ratios,
 )
 from reenactor.research.evaluation.study.plan import Kind, Step, Study, Trial, make_study, read_study, session
@@ -30,5 +31,6 @@ __all__ = [
     "study_tables",
     "valid_answers",
     "wilson",
+    "win_ratio",
     "win_ratios",
 ]

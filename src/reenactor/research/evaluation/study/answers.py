@@ -232,6 +232,12 @@ def win_ratios(answers: Sequence[Answer]) -> dict[tuple[str, str], dict[str, Rat
     return found
 
 
+def win_ratio(answers: Sequence[Answer], winner: str, loser: str) -> Ratio | None:
+    """How often the one was chosen before the other, all questions together; None if they were never compared."""
+    some = [one for one in answers if one.kind is Kind.PAIR and set(one.options) == {winner, loser}]
+    return _ratio(some, [one.choice == winner for one in some]) if some else None
+
+
 def deceptions(answers: Sequence[Answer]) -> dict[str, Ratio]:
     """How often a real photo was taken for the odd one, by method (paper B, table 3; guessing gives two thirds)."""
     odd = [one for one in answers if one.kind is Kind.ODD]
