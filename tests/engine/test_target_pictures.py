@@ -9,13 +9,14 @@ import pytest
 
 from factories import head, is_one_sentence, psnr
 from reenactor import Options, ReenactError, Reenactor, animate
-from reenactor.core import MediaError, NoFaceError
+from reenactor.core import Alignment, MediaError, NoFaceError
 from reenactor.engine.cache import FaceCache
 from reenactor.engine.shipped import shipped_motions
 from reenactor.engine.target_pictures import TargetPictures
 from reenactor.face.geometry import Crop, face_crop
 from reenactor.face.geometry.looks import looks
 from reenactor.media import VideoWriter, read_motion, write_image
+from reenactor.models import create_model
 
 TALK, BLINK = (read_motion(shipped_motions()[name]) for name in ("talk", "blink"))
 EMPTY, BLURRED = (0, 1, 2), 20
@@ -166,6 +167,12 @@ class TestSameCrop:
         assert len(beside) > 2
         assert np.ptp(beside) > 8
         assert target.crop.size == 128
+        # A model whose faces are aligned sees each in its own crop.
+        model = create_model("warp")
+        model.needs = replace(model.needs, alignment=Alignment.MEAN_SHAPE)
+        beside = Reenactor(model, size=128).set_target([path]).all_mesh_px[:, [33, 263], 0].mean(1)
+        assert len(beside) > 2
+        assert np.ptp(beside) < 3
 
 
 def test_shrunk_as_photos_are(video):

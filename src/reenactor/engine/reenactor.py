@@ -17,6 +17,7 @@ from PIL import Image
 
 from reenactor.core import (
     DEFAULT_MODEL,
+    Alignment,
     Background,
     Head,
     Landmarks,
@@ -250,7 +251,8 @@ class Reenactor:
                 crop = model_crop(model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
                 crops.append(crop)
             else:
-                crop = one.same_crop(firsts[-1], crops[-1])
+                upright = needs.alignment is Alignment.BOX
+                crop = one.same_crop(firsts[-1], crops[-1]) if upright else None
                 crop = crop or model_crop(model, one.found.mesh, one.pixels, crops[0].size)
             cuts.append(crop.cut(one.pixels))
             meshes.append(crop.to_crop(one.found.mesh))
