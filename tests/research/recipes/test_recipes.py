@@ -99,7 +99,15 @@ def test_lite_runs_need_nothing_but_a_pack(name):
 
 # On the small pack, with small networks.
 
-TINY = {"resolution": 64, "base_width": 4, "max_width": 8, "spade_from": 8, "discriminator_width": 4, "fusion_width": 8}
+TINY = {
+    "resolution": 64,
+    "base_width": 4,
+    "max_width": 8,
+    "spade_from": 8,
+    "discriminator_width": 4,
+    "fusion_width": 8,
+    "alignment": Alignment.MEAN_SHAPE,
+}
 
 
 def small(name, **changes):
@@ -129,9 +137,7 @@ def trained(pack, tmp_path):
 
 @pytest.mark.slow
 def test_from_the_decoder_to_fusion_to_one_person(trained):
-    models = {
-        fusion: OneShotConfig(**TINY, alignment=Alignment.MEAN_SHAPE, fusion=fusion) for fusion in ("none", "learned")
-    }
+    models = {fusion: OneShotConfig(**TINY, fusion=fusion) for fusion in ("none", "learned")}
     vgg = {"objective.features": RandomVgg(width=1 / 16)}
     decoder = trained(small("oneshot-lite", **vgg, **{"objective.model": models["none"]}))
     fused = trained(small("oneshot-lite-fusion", **{"objective.decoder": decoder}))
