@@ -22,7 +22,7 @@ from reenactor.core.progress import Progress, Silent
 from reenactor.engine.cache import FaceCache, faces_folder
 from reenactor.engine.loading import load_model
 from reenactor.engine.portrait import STANDARD_SIZE, model_crop
-from reenactor.engine.target_pictures import LONGEST_S, TargetPicture, TargetPictures
+from reenactor.engine.target_pictures import LONGEST_S, TargetPicture, TargetPictures, picture_crop
 from reenactor.engine.tuning import PersonFrames, check_tunable, tune
 from reenactor.face.geometry import FACE_CROP_SCALE, Crop, face_crop, in_mean_pose
 from reenactor.face.geometry.looks import UNITS, looks
@@ -157,14 +157,15 @@ class _Lesson:
 
     def add_photo(self, one: TargetPicture) -> None:
         """A picture that the person is drawn from."""
-        first = self._firsts.setdefault(one.source, (one, self._own_crop(one)))
-        self._photos.append(_cut(one, one.same_crop(*first) or self._own_crop(one)))
+        if one.source not in self._firsts:
+            own = model_crop(self._model, one.found.mesh, one.pixels, self._size)
+            self._firsts[one.source] = one, own
+        self._photos.append(self._cut(one))
 
     def add_film(self, film: Iterator[TargetPicture]) -> None:
         """Frames to learn from, in the crop of the video's first picture as far as the face stays in it."""
         for one in film:
-            crop = one.same_crop(*self._firsts[one.source])
-            self._frames.append(_cut(one, crop or self._own_crop(one)))
+            self._frames.append(self._cut(one))
 
     def learn(self, minutes: float, folder: Path | None, progress: Progress) -> Tuning:
         """See `tuning.tune`."""
@@ -176,20 +177,17 @@ class _Lesson:
             person = PersonFrames(*photos, *frames)
             return tune(self._model, person, minutes=minutes, folder=folder, progress=progress)
 
-    def _own_crop(self, one: TargetPicture) -> Crop:
-        return model_crop(self._model, one.found.mesh, one.pixels, self._size)
+    def _cut(self, one: TargetPicture) -> _Cut:
+        """A picture as the model sees it; photos are no frames of any time."""
+        crop = picture_crop(self._model, one, self._size, self._firsts[one.source])
+        time_s = inf if one.frame is None else one.source * _FILMS_APART_S + one.time_s
+        return _Cut(crop.cut(one.pixels), crop.to_crop(one.found.mesh), time_s)
 
 
 class _Cut(NamedTuple):
     pixels: UInt8[np.ndarray, "s s 3"]
     mesh_px: Float[np.ndarray, "478 3"]
     time_s: float
-
-
-def _cut(one: TargetPicture, crop: Crop) -> _Cut:
-    """A picture as the model sees it; photos are no frames of any time."""
-    time_s = inf if one.frame is None else one.source * _FILMS_APART_S + one.time_s
-    return _Cut(crop.cut(one.pixels), crop.to_crop(one.found.mesh), time_s)
 
 
 def described(person: Person) -> list[str]:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from reenactor.core import (
     DEFAULT_MODEL,
-    Alignment,
     Background,
     Head,
     Landmarks,
@@ -52,7 +51,7 @@ from reenactor.engine.portrait import (
 )
 from reenactor.engine.retarget import Retarget
 from reenactor.engine.runtimes import ExportedModel
-from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video
+from reenactor.engine.target_pictures import TargetPicture, TargetPictures, is_target_video, picture_crop
 from reenactor.engine.track import Track, driver_pictures, shot_heads, track_of_file, track_of_photo, track_rest
 from reenactor.face.perception import FaceFinder, MeshSmoother
 from reenactor.face.perception.photo_check import Finding
@@ -251,9 +250,7 @@ class Reenactor:
                 crop = model_crop(model, one.found.mesh, one.pixels, crops[0].size if crops else options.size)
                 crops.append(crop)
             else:
-                upright = needs.alignment is Alignment.BOX
-                crop = one.same_crop(firsts[-1], crops[-1]) if upright else None
-                crop = crop or model_crop(model, one.found.mesh, one.pixels, crops[0].size)
+                crop = picture_crop(model, one, crops[0].size, (firsts[-1], crops[-1]))
             cuts.append(crop.cut(one.pixels))
             meshes.append(crop.to_crop(one.found.mesh))
             if self._transformer is not None and self.needs_pictures:

@@ -13,10 +13,10 @@ from typing import TypeGuard
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from reenactor.core import MediaError, NoFaceError, ReenactError
+from reenactor.core import Alignment, MediaError, NoFaceError, ReenactError
 from reenactor.core.progress import Progress
 from reenactor.engine.cache import FaceCache
-from reenactor.engine.portrait import Photo, pixels_of, shrunk
+from reenactor.engine.portrait import Photo, model_crop, pixels_of, shrunk
 from reenactor.engine.prefetch import prefetch
 from reenactor.face.geometry import Crop
 from reenactor.face.geometry.looks import covering, looks
@@ -26,6 +26,7 @@ from reenactor.face.perception.photo_check import CheckedFace, Finding, checked_
 from reenactor.face.retarget import neutral_frame
 from reenactor.media import is_image, is_still, is_video, open_reader
 from reenactor.media.person_file import Person
+from reenactor.models import ReenactmentModel
 
 LONGEST_S = 60.0
 """Of a video, no more is looked at."""
@@ -75,6 +76,23 @@ class TargetPicture:
         here = Crop(left, top, round(crop.side / first.zoom * self.zoom), crop.size)
         mesh = here.to_crop(self.found.mesh)[:, :2]
         return here if mesh.min() >= 0 and mesh.max() < here.size else None
+
+
+def picture_crop(
+    model: ReenactmentModel, one: TargetPicture, size: int | None, first: tuple[TargetPicture, Crop]
+) -> Crop:
+    """`model_crop` of a picture, or what the crop of its video's first frame shows of it.
+
+    Faces that are aligned to the mean shape are, each by its own landmarks.
+
+    Args:
+        model: that is given the crop.
+        one: the picture.
+        size: as for `model_crop`.
+        first: a frame and its crop.
+    """
+    same = one.same_crop(*first) if model.needs.alignment is Alignment.BOX else None
+    return same or model_crop(model, one.found.mesh, one.pixels, size)
 
 
 class TargetPictures:
