@@ -1,14 +1,17 @@
 """A photo, a driver rendered from it, and a command line that is called without a new process."""
 
+import argparse
 from fractions import Fraction
 
 import pytest
 
 from factories import FRAMES, head, write_clip
 from reenactor import Reenactor
+from reenactor.cli import evaluate
 from reenactor.cli.main import main
 from reenactor.engine.shipped import shipped_motions
 from reenactor.media import read_motion, write_image, write_motion
+from reenactor.research.evaluation import figures, scoring
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +60,25 @@ def reenactor(capfd):
         return code, said.out, said.err
 
     return call
+
+
+@pytest.fixture
+def quick_intervals(monkeypatch):
+    """Few resamples for the intervals of `evaluate`."""
+    monkeypatch.setattr(scoring, "RESAMPLES", 20)
+    monkeypatch.setattr(figures, "RESAMPLES", 10)
+
+
+@pytest.fixture
+def call(capsys):
+    """Run `evaluate`: what it prints."""
+
+    def run(*arguments):
+        top = argparse.ArgumentParser()
+        evaluate.add_parser(top.add_subparsers())
+        args = top.parse_args(["evaluate", *map(str, arguments)])
+        capsys.readouterr()
+        assert args.run(args) == 0
+        return capsys.readouterr().out
+
+    return run

@@ -14,29 +14,9 @@ from reenactor.core import ReenactError
 from reenactor.face.geometry import mean_face
 from reenactor.media import read_image
 from reenactor.nn.checkpoint import shipped_checkpoint
-from reenactor.research.evaluation import figures, scoring
 from reenactor.research.evaluation.retargeting import SURFACE
 
-
-@pytest.fixture(autouse=True)
-def quick_intervals(monkeypatch):
-    monkeypatch.setattr(scoring, "RESAMPLES", 20)
-    monkeypatch.setattr(figures, "RESAMPLES", 10)
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the verb: what it prints."""
-
-    def run(*arguments):
-        top = argparse.ArgumentParser()
-        evaluate.add_parser(top.add_subparsers())
-        args = top.parse_args(["evaluate", *map(str, arguments)])
-        capsys.readouterr()
-        assert args.run(args) == 0
-        return capsys.readouterr().out
-
-    return run
+pytestmark = pytest.mark.usefixtures("quick_intervals")
 
 
 @pytest.mark.slow

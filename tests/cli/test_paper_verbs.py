@@ -1,31 +1,12 @@
 """`reenactor evaluate paper-a` and `paper-b` on the small pack."""
 
-import argparse
-
 import pytest
 from test_evaluate import write_weights
 
-from reenactor.cli import evaluate
 from reenactor.core import ReenactError
 from reenactor.media import read_image
-from reenactor.research.evaluation import figures, scoring
 
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run an action: what it prints."""
-    monkeypatch.setattr(scoring, "RESAMPLES", 20)
-    monkeypatch.setattr(figures, "RESAMPLES", 10)
-
-    def run(*arguments):
-        top = argparse.ArgumentParser()
-        evaluate.add_parser(top.add_subparsers())
-        args = top.parse_args(["evaluate", *map(str, arguments)])
-        capsys.readouterr()
-        assert args.run(args) == 0
-        return capsys.readouterr().out
-
-    return run
+pytestmark = pytest.mark.usefixtures("quick_intervals")
 
 
 def rows(said):
