@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -23,13 +24,14 @@ SMALL = {"size": 64, "max_side": 128}
 
 
 def holding(folder, needles):
-    """Files in a folder that hold one of the texts, in their names or contents."""
+    """Files in a folder that hold one of the texts, in their names or contents; others may be deleted meanwhile."""
     found = []
-    for path in folder.rglob("*"):
-        text = str(path.relative_to(folder)).encode()
-        if path.is_file():
-            text += path.read_bytes()
-        found += [(str(path), needle) for needle in needles if needle in text]
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in folders + files):
+            text = str(path.relative_to(folder)).encode()
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                text += path.read_bytes()
+            found += [(str(path), needle) for needle in needles if needle in text]
     return found
 
 
