@@ -344,6 +344,8 @@ def test_stopped_server_ends_soon_and_continues(serving, photo, long_motion, tmp
         wait_until(lambda: (client.job(job).record["frames_done"] or 0) > 260, 240)
     for number, kind in enumerate((signal.SIGTERM, signal.SIGINT)):
         server = serving() if number else first
+        with server.client() as client:
+            client.job(job)  # it hears Ctrl-C now, which shells let programs in the background ignore
         server.process.send_signal(kind)
         server.process.wait(15)
         with contextlib.closing(sqlite3.connect(tmp_path / "data" / "reenactor.sqlite")) as db:
