@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench_times import PARTS, fixed
 from reenactor.cli.bench import render, to_json
 from reenactor.engine.bench import Bench, Job, Network, Variant, measure
 from reenactor.engine.timing import Spread, Times, interleaved
@@ -39,21 +40,9 @@ def test_ratios_are_taken_round_by_round():
     assert Spread.of(np.arange(11.0)) == Spread(5, 1, 9)
 
 
-def fixed(ms):
-    return Times(np.full(3, float(ms)), np.full(3, float(ms)))
-
-
 @pytest.fixture
 def bench():
-    parts = {
-        "landmarks of a photo": fixed(5),
-        "landmarks of a frame": fixed(3),
-        "target landmark transformer": fixed(1),
-        "target landmark transformer (8)": fixed(2),
-        "driver landmark transformer": fixed(0.5),
-        "relative transfer": fixed(7),
-        "transfer by parts": fixed(0.25),
-    }
+    parts = PARTS | {"relative transfer": fixed(7), "transfer by parts": fixed(0.25)}
     one = Network("small", 128, fixed(10), fixed(20), fixed(6), fixed(7), fixed(0.5), 2 * 10**9, 3 * 10**9, 0.5)
     two = replace(one, label="large", draw=fixed(60), maps=None, draw_flop=0)
     return Bench("a machine", parts, [one, two], {"fp32, 1 thread": 1000.0}, [Job("small", "a job", 40.0, 20.0)], 99.0)

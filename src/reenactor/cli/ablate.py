@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from reenactor.cli.judging import add_split, say_split
 from reenactor.cli.progress import Bar
-
-if TYPE_CHECKING:
-    from reenactor.research.data import ShardReader
 
 
 def add_parser(actions: argparse._SubParsersAction) -> None:
@@ -85,21 +81,3 @@ def run(args: argparse.Namespace) -> int:
     (args.out / "ablation.md").write_text(text, encoding="utf-8")
     print(text, end="")
     return 0
-
-
-def add_split(p: argparse.ArgumentParser) -> None:
-    """The argument for a part of the data; `say_split` tells which one is used without it."""
-    about = "which part of the data (default: val; of data without it test, else train)"
-    p.add_argument("--split", choices=("train", "val", "test"), help=about)
-
-
-def say_split(chosen: str | None, *packs: ShardReader) -> None:
-    """Print one line for each pack without a validation split, unless a split was chosen."""
-    from reenactor.research.data import Split
-    from reenactor.research.evaluation import usual_split
-
-    for pack in dict.fromkeys(packs) if chosen is None else ():
-        split = usual_split(pack)
-        if split is not Split.VAL:
-            said = f"{pack.folder} has no split val; its split {split.value} is used (choose with --split)"
-            print(said, file=sys.stderr)

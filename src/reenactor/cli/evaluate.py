@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reenactor.cli import ablate, papers
-from reenactor.cli.ablate import add_split, say_split
 from reenactor.cli.animate import add_weights, weights_folder
-from reenactor.cli.judging import STOPPED, add_report, add_work, judges_of, pool_of
+from reenactor.cli.judging import STOPPED, add_report, add_split, add_work, judges_of, pool_of, say_split
 from reenactor.core.errors import ReenactError
 from reenactor.core.options import DEFAULT_MODEL, Background, Head, Transfer
 

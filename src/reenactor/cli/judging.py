@@ -1,8 +1,9 @@
-"""Arguments of `evaluate`'s actions: who draws, and who judges."""
+"""Arguments of `evaluate`'s actions: of which part of the data, who draws, and who judges."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,28 @@ from reenactor.cli.progress import Bar
 from reenactor.core.errors import ReenactError
 
 if TYPE_CHECKING:
+    from reenactor.research.data import ShardReader
     from reenactor.research.evaluation import JudgeConfig, WorkerPool
 
 STOPPED = "stopped; the same command continues where it stopped"
+
+
+def add_split(p: argparse.ArgumentParser) -> None:
+    """The argument for a part of the data; `say_split` tells which one is used without it."""
+    about = "which part of the data (default: val; of data without it test, else train)"
+    p.add_argument("--split", choices=("train", "val", "test"), help=about)
+
+
+def say_split(chosen: str | None, *packs: ShardReader) -> None:
+    """Print one line for each pack without a validation split, unless a split was chosen."""
+    from reenactor.research.data import Split
+    from reenactor.research.evaluation import usual_split
+
+    for pack in dict.fromkeys(packs) if chosen is None else ():
+        split = usual_split(pack)
+        if split is not Split.VAL:
+            said = f"{pack.folder} has no split val; its split {split.value} is used (choose with --split)"
+            print(said, file=sys.stderr)
 
 
 def add_work(p: argparse.ArgumentParser) -> None:

@@ -91,22 +91,20 @@ def _measured(args: argparse.Namespace) -> Table:
     experiment = EXPERIMENTS[args.paper][args.number]
     judges, packs = judges_of(args), _packs(args, list(experiment.sources))
     entries, missing = _entries(args, list(dict.fromkeys(row.method for row in experiment.rows)))
+    rows = {(row.method, row.k) for row in experiment.rows}
+    numbers = sorted({k for _, k in rows})
     places, folders = {}, []
     with pool_of(args) as pool:
         for protocol, pack in packs.items():
-            for k in sorted({row.k for row in experiment.rows}):
-                cases = _cases(args, pack, protocol, k, photos=max(row.k for row in experiment.rows))
+            for k in numbers:
+                cases = _cases(args, pack, protocol, k, photos=numbers[-1])
                 places[protocol] = _place(pack, cases)
-                drawn = {label: entry for label, entry in entries.items() if _has_row(experiment.rows, label, k)}
+                drawn = {label: entry for label, entry in entries.items() if (label, k) in rows}
                 folders += _export(args, pack, cases, drawn, pool).values()
         figures = not args.no_figures
         results = score_folders(folders, args.out, judges=judges, figures=figures, pool=pool) if folders else []
     first = next(iter(experiment.sources))
     return paper_table(experiment, results, {**missing, **{k: e.title(first) for k, e in entries.items()}}, places)
-
-
-def _has_row(rows, label: str, k: int) -> bool:
-    return any((row.method, row.k) == (label, k) for row in rows)
 
 
 def _figure(args: argparse.Namespace) -> int:

@@ -1,12 +1,11 @@
 """The papers' tables: numbers of the papers' text, what stands for their rows, and what is printed beside them."""
 
-import numpy as np
 import pytest
 from test_tables import result
 
+from bench_times import PARTS, fixed
 from reenactor.core import Head, Transfer
 from reenactor.engine.bench import Bench, Network
-from reenactor.engine.timing import Times
 from reenactor.research.evaluation import Protocol, TableFormat, write_tables
 from reenactor.research.evaluation.cache import TARGET_COPY
 from reenactor.research.evaluation.paper_tables import latency_table, speed_table, study_table
@@ -146,18 +145,8 @@ def test_the_user_study():
 
 
 def test_latencies_and_their_sums():
-    def fixed(ms):
-        return Times(np.full(3, float(ms)), np.full(3, float(ms)))
-
-    parts = {
-        "landmarks of a photo": fixed(5),
-        "landmarks of a frame": fixed(3),
-        "target landmark transformer": fixed(1),
-        "target landmark transformer (8)": fixed(2),
-        "driver landmark transformer": fixed(0.5),
-    }
     network = Network("small", 128, fixed(10), fixed(20), fixed(6), fixed(7), fixed(0.25), 2, 3, 0.5)
-    bench = Bench("a machine", parts, [network], {"fp32, 1 thread": 1.0}, [], 1.0)
+    bench = Bench("a machine", PARTS, [network], {"fp32, 1 thread": 1.0}, [], 1.0)
     text = write_tables([latency_table(bench), speed_table(bench)], TableFormat.MARKDOWN)
     assert "| 3D landmark detector | T_P | 101 | 5, 3 |" in text
     assert "| target encoder | T_E,1 and T_E,8 | 44, 111 | 10, 20 |" in text

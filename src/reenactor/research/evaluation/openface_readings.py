@@ -58,15 +58,13 @@ def openface_readings(
         ReenactError: OpenFace is not installed (its pictures are then written to `folder`, to be read elsewhere), or
             failed, or a table does not fit its pictures or the other tables.
     """
-    digests = cases.data_sha256, cases.targets_sha256
     rows_of: dict[str, list[tuple[str, int]]] = {}
     sequences: dict[str, _Sequence] = {}
     for method in (TARGET_COPY, DRIVER_COPY, *predictions):
         places: dict[int, tuple[str, int]] = {}
         for rows in cases.sequences:
             shown = [_picture(method, cases[row], predictions) for row in rows]
-            data = digests[0] if method == DRIVER_COPY else digests[1]
-            one = _sequence(shown, data, cases.size, of_driver=method == DRIVER_COPY)
+            one = _sequence(shown, cases, of_driver=method == DRIVER_COPY)
             sequences[one.name] = one
             places |= {row: (one.name, one.pictures.index(picture)) for row, picture in zip(rows, shown, strict=True)}
         rows_of[method] = [places[row] for row in range(len(cases))]
@@ -96,10 +94,11 @@ def _picture(method: str, case: Case, predictions: Mapping[str, Predictions]) ->
     return path
 
 
-def _sequence(shown: Sequence[Path | Frame], data_sha256: str, size: int, *, of_driver: bool) -> _Sequence:
+def _sequence(shown: Sequence[Path | Frame], cases: CaseList, *, of_driver: bool) -> _Sequence:
     pictures = tuple(dict.fromkeys(shown))
+    data_sha256 = cases.data_sha256 if of_driver else cases.targets_sha256
     shows = [f"{data_sha256} {one}" if isinstance(one, Frame) else sha256(one) for one in pictures]
-    digest = hashlib.sha256("\n".join([f"{_VERSION} {size}", *shows]).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join([f"{_VERSION} {cases.size}", *shows]).encode()).hexdigest()
     return _Sequence(digest[:24], pictures, of_driver)
 
 

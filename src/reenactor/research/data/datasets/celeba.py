@@ -25,6 +25,7 @@ from PIL import Image
 from reenactor.core import ReenactError
 from reenactor.research.data.datasets.listing import (
     at_least_one,
+    first_file,
     first_folder,
     images,
     lines,
@@ -55,9 +56,9 @@ def items(root: Path) -> Iterator[Item]:
     if pictures is None:
         raise ReenactError(f"no photos in {root}; expected the folder {_ALIGNED} or {_WILD}, unpacked")
     folders = (root, root / "Anno", root / "Eval")
-    if find(IDENTITIES, folders) is None:
+    if first_file(IDENTITIES, folders) is None:
         raise ReenactError(f"no {IDENTITIES} in {root} or its folder Anno; expected CelebA's list of identities there")
-    found = _items(pictures, CelebALists(root, folders), find(_BOXES, folders))
+    found = _items(pictures, CelebALists(root, folders), first_file(_BOXES, folders))
     yield from at_least_one(found, f"no photos in {pictures}; expected 000001.jpg and so on")
 
 
@@ -102,7 +103,7 @@ class CelebALists:
 
     def __init__(self, home: Path, folders: Sequence[Path]) -> None:
         self._home = home
-        identities, partition = find(IDENTITIES, folders), find(PARTITION, folders)
+        identities, partition = first_file(IDENTITIES, folders), first_file(PARTITION, folders)
         self._names = dict(table(identities)) if identities else None
         self._splits = self._splits_of(partition) if partition else None
 
@@ -133,8 +134,3 @@ class CelebALists:
             # A person with photos in several splits gets the most held-out one, so that nobody is in two.
             splits[identity] = max(_SPLITS[number], splits.get(identity, Split.TRAIN), key=list(Split).index)
         return splits
-
-
-def find(name: str, folders: Sequence[Path]) -> Path | None:
-    """The file of this name in the first of the folders that has it."""
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)

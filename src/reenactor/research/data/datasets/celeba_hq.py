@@ -17,8 +17,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reenactor.core import ReenactError
-from reenactor.research.data.datasets.celeba import IDENTITIES, PARTITION, CelebALists, find
-from reenactor.research.data.datasets.listing import at_least_one, first_folder, images, lines, require_folder
+from reenactor.research.data.datasets.celeba import IDENTITIES, PARTITION, CelebALists
+from reenactor.research.data.datasets.listing import (
+    at_least_one,
+    first_file,
+    first_folder,
+    images,
+    lines,
+    require_folder,
+)
 from reenactor.research.data.items import Item, Kind, Split
 
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
@@ -39,8 +46,8 @@ def items(root: Path) -> Iterator[Item]:
 
 
 def _items(pictures: Path, home: Path, folders: Sequence[Path]) -> Iterator[Item]:
-    mapping = find(MAPPING, folders)
-    if not mapping and (find(IDENTITIES, folders) or find(PARTITION, folders)):
+    mapping = first_file(MAPPING, folders)
+    if not mapping and (first_file(IDENTITIES, folders) or first_file(PARTITION, folders)):
         raise ReenactError(f"no {MAPPING} in {home}; expected it beside {IDENTITIES} and {PARTITION}")
     files, lists = _celeba_files(mapping) if mapping else {}, CelebALists(home, folders)
     for path in images(pictures):

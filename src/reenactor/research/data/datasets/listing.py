@@ -46,6 +46,11 @@ def first_folder(root: Path, names: Sequence[str], *, containing: str = ".") -> 
     return next((root / name for name in names if (root / name).is_dir() and (root / name / containing).exists()), None)
 
 
+def first_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file of this name in the first of the folders that has it; None if none does."""
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """The files and folders in a folder, in natural order, without hidden ones and broken links.
 
